@@ -1,0 +1,77 @@
+"""Every error a user can meet, in one tree; each knows the exit code it ends a command with.
+
+    SafeCompressError                 3
+    ├── UsageError                    2   what was asked for cannot be done; nothing was trained
+    │   ├── SpecError                     a spec says something wrong: all faults at once
+    │   ├── DataError                     the data cannot be used as it is
+    │   ├── ModelError                    the model cannot be built, or does not fit the data
+    │   └── RunFolderError                the run folder belongs to another run, or cannot be written
+    ├── ArtifactError                 3   a file is truncated, altered, or of a newer format
+    ├── TrainingError                 3   training diverged
+    ├── AttackError                   3   an attack could not give a number: never a pass
+    └── StorageError                  3   the disk refused: full, gone, or read-only
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SafeCompressError(Exception):
+    """Base of all errors that the product raises on purpose."""
+
+    exit_code = 3
+
+
+class UsageError(SafeCompressError):
+    """What was asked for cannot be done; nothing was trained."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A spec says something wrong. The message lists every fault found, not only the first."""
+
+    @classmethod
+    def from_faults(cls, source: str, faults: Iterable[str]) -> SpecError:
+        """One error that lists all ``faults`` of the spec called ``source``."""
+        listed = list(faults)
+        count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
+        return cls(f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in listed))
+
+
+class DataError(UsageError):
+    """The data cannot be used as it is."""
+
+
+class ModelError(UsageError):
+    """The model cannot be built, or does not fit the data."""
+
+
+class RunFolderError(UsageError):
+    """The run folder belongs to another run, or cannot be written."""
+
+
+class ArtifactError(SafeCompressError):
+    """A file is truncated, altered, or of a newer format."""
+
+
+class TrainingError(SafeCompressError):
+    """Training diverged."""
+
+
+class AttackError(SafeCompressError):
+    """An attack could not give a number; a verdict never counts this as a pass."""
+
+
+class StorageError(SafeCompressError):
+    """The disk refused: full, gone, or read-only."""
+
+
+def suggest(name: str, allowed: Iterable[str]) -> str:
+    """A sentence with the allowed names, the close match first: ``Did you mean 'erk'? Allowed: ...``."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Allowed: {', '.join(names)}."

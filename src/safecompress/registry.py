@@ -1,0 +1,71 @@
+"""Names for strategies: the built-ins of a room and the entry points of installed plug-ins, found when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from safecompress.errors import UsageError, suggest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """What the name of a ``kind`` stands for. A plug-in that takes a built-in's name is refused, not preferred."""
+
+    kind: str
+    group: str
+    builtins: Mapping[str, Callable[..., T]] = field(repr=False)
+
+    def plugins(self) -> dict[str, EntryPoint]:
+        """The entry points of this group, by name. Raises UsageError when two claim one name."""
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.group):
+            if point.name in self.builtins or point.name in found:
+                raise UsageError(
+                    f"The {self.kind} name {point.name!r} is claimed twice (the second time by {point.value}). "
+                    "Uninstall one of the two packages, or rename its entry point."
+                )
+            found[point.name] = point
+        return found
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted([*self.builtins, *self.plugins()])
+
+    def origins(self) -> dict[str, str]:
+        """Where each name comes from: ``built in`` or the plug-in's package."""
+        plugged = {name: point.dist.name if point.dist else point.value for name, point in self.plugins().items()}
+        return dict(sorted({**dict.fromkeys(self.builtins, "built in"), **plugged}.items()))
+
+    def factory(self, name: str) -> Callable[..., T]:
+        """What makes a ``name``. Raises UsageError with the close matches when the name is unknown."""
+        if name in self.builtins:
+            return self.builtins[name]
+        plugins = self.plugins()
+        if name not in plugins:
+            raise UsageError(f"Unknown {self.kind} {name!r}. {suggest(name, [*self.builtins, *plugins])}")
+        factory: Callable[..., T] = plugins[name].load()
+        return factory
+
+    def make(self, choice: T | str | Mapping[str, Any]) -> T:
+        """One typed object from an object, a name, or a mapping ``{"name": ..., option: value}``.
+
+        Raises UsageError for an unknown name, an unknown option, or an option of a wrong value.
+        """
+        if isinstance(choice, str):
+            return self.factory(choice)()
+        if isinstance(choice, Mapping):
+            options = dict(choice)
+            name = options.pop("name", None)
+            if not isinstance(name, str):
+                raise UsageError(f"A {self.kind} given as a table needs a name. Allowed: {', '.join(self.names())}.")
+            factory = self.factory(name)
+            try:
+                return factory(**options)
+            except TypeError as error:
+                raise UsageError(f"The {self.kind} {name!r} does not take these options: {error}") from error
+        return choice
