@@ -1,15 +1,15 @@
 """Every error a user can meet, in one tree; each knows the exit code it ends a command with.
 
-    SafeCompressError                 3
-    ├── UsageError                    2   what was asked for cannot be done; nothing was trained
-    │   ├── SpecError                     a spec says something wrong: all faults at once
-    │   ├── DataError                     the data cannot be used as it is
-    │   ├── ModelError                    the model cannot be built, or does not fit the data
-    │   └── RunFolderError                the run folder belongs to another run, or cannot be written
-    ├── ArtifactError                 3   a file is truncated, altered, or of a newer format
-    ├── TrainingError                 3   training diverged
-    ├── AttackError                   3   an attack could not give a number: never a pass
-    └── StorageError                  3   the disk refused: full, gone, or read-only
+SafeCompressError                 3
+├── UsageError                    2   what was asked for cannot be done; nothing was trained
+│   ├── SpecError                     a spec says something wrong: all faults at once
+│   ├── DataError                     the data cannot be used as it is
+│   ├── ModelError                    the model cannot be built, or does not fit the data
+│   └── RunFolderError                the run folder belongs to another run, or cannot be written
+├── ArtifactError                 3   a file is truncated, altered, or of a newer format
+├── TrainingError                 3   training diverged
+├── AttackError                   3   an attack could not give a number: never a pass
+└── StorageError                  3   the disk refused: full, gone, or read-only
 """
 
 from __future__ import annotations

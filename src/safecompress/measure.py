@@ -34,7 +34,7 @@ class Measurement:
 
     ``name`` is ``attack.metric`` or a metric of the task (``accuracy``, ``density``, ``artifact.size_bytes``).
     ``interval`` holds at level 1 - alpha and decides PASS; ``simultaneous`` holds at 1 - alpha / m over the m figures
-    that a spec requires (Bonferroni) and decides FAIL, so that many attacks together do not fail a good model by chance.
+    that a spec requires (Bonferroni) and decides FAIL, so that many attacks do not fail a good model by chance.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The error rates that intervals are computed at: ``alpha`` for one figure, ``alpha / num_figures`` for all at once."""
+    """Error rates that intervals are computed at: ``alpha`` for one figure, ``alpha / num_figures`` for all at once."""
 
     alpha: float = 0.05
     num_figures: int = 1

@@ -27,7 +27,7 @@ def derive(seed: int, *names: str | int) -> np.random.Generator:
 
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
-    """Give PyTorch's global generators (weight initialisation, dropout) the stream ``names``, and restore them after."""
+    """Give PyTorch's global generators (initial weights, dropout) the stream ``names``, and restore them after."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(seed, *names))

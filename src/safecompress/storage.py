@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +24,45 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 
     Raises StorageError when the disk is full, the folder is missing or may not be written; ``path`` is then untouched.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
+            temporary = Path(name)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system refuses while writing ``path`` into a StorageError that says what to do."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        yield
     except OSError as error:
         raise StorageError(explain(error, path)) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def explain(error: OSError, path: Path) -> str:
     """One paragraph for a person: what the system refused, where, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No room left to write {path}. What was saved before is intact; free some space and run the same command again."
+        return (
+            f"No room left to write {path}. What was saved before is intact; free some space and run the same "
+            "command again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} may not be written ({error.strerror}). Choose another folder, or change its permissions."
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"{path} cannot be made: a file stands where a folder is needed. Choose another folder, or move that file."
+        return (
+            f"{path} cannot be made: a file stands where a folder is needed. Choose another folder, or move that file."
+        )
     return f"{path} could not be written ({error.strerror or error}). What was saved before is intact."
 
 
@@ -61,7 +76,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is missing or not JSON ({error}). Delete it, and run again to make it anew.") from error
+        raise ArtifactError(
+            f"{path} is missing or not JSON ({error}). Delete it, and run again to make it anew."
+        ) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

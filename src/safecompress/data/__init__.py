@@ -1,0 +1,33 @@
+"""Data: checked datasets, and splits that say who is member, non-member and population."""
+
+from safecompress.data.builtin import digits, location30
+from safecompress.data.dataset import Dataset, row_keys
+from safecompress.data.draw import make_split
+from safecompress.data.files import read_csv, read_npz
+from safecompress.data.scale import Scaler, standardise
+from safecompress.data.sizes import PARTS, SplitSizes
+from safecompress.data.splits import AuditData, DataSplit
+from safecompress.registry import Registry
+
+DATASETS: Registry[Dataset] = Registry(
+    "dataset",
+    "safecompress.datasets",
+    {"digits": digits, "location30": location30, "npz": read_npz, "csv": read_csv},
+)
+
+__all__ = [
+    "DATASETS",
+    "PARTS",
+    "AuditData",
+    "DataSplit",
+    "Dataset",
+    "Scaler",
+    "SplitSizes",
+    "digits",
+    "location30",
+    "make_split",
+    "read_csv",
+    "read_npz",
+    "row_keys",
+    "standardise",
+]

@@ -1,0 +1,64 @@
+"""Dynamic sparse training: what shape, how much per layer, when, which, and exactly k."""
+
+from safecompress.sparsity.allocate import (
+    ALLOCATIONS,
+    AllocateErk,
+    AllocateGlobalMagnitude,
+    AllocateUniform,
+    Allocation,
+)
+from safecompress.sparsity.drop import DROP_RULES, DropMagnitude, DropRule, DropSet, DropTaylor, DropThreshold
+from safecompress.sparsity.grow import (
+    GROW_RULES,
+    GrowGradient,
+    GrowMomentum,
+    GrowRandom,
+    GrowRandomUnfired,
+    GrowRule,
+    GrowSmallestGradient,
+)
+from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
+from safecompress.sparsity.layers import LayerView, find_maskable, view_layers
+from safecompress.sparsity.masked import Masker
+from safecompress.sparsity.pattern import Move, Rewiring, SparsityPattern
+from safecompress.sparsity.rewire import choose_dropped, rewire
+from safecompress.sparsity.schedule import SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
+from safecompress.sparsity.training import SparseTraining
+
+__all__ = [
+    "ALLOCATIONS",
+    "DROP_RULES",
+    "GROW_RULES",
+    "SCHEDULES",
+    "AllocateErk",
+    "AllocateGlobalMagnitude",
+    "AllocateUniform",
+    "Allocation",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "DropMagnitude",
+    "DropRule",
+    "DropSet",
+    "DropTaylor",
+    "DropThreshold",
+    "GrowGradient",
+    "GrowMomentum",
+    "GrowRandom",
+    "GrowRandomUnfired",
+    "GrowRule",
+    "GrowSmallestGradient",
+    "LayerView",
+    "Masker",
+    "Move",
+    "Rewiring",
+    "Schedule",
+    "SparseTraining",
+    "SparsityPattern",
+    "Start",
+    "choose_dropped",
+    "find_maskable",
+    "initial_pattern",
+    "rescale_",
+    "rewire",
+    "view_layers",
+]

@@ -1,0 +1,1 @@
+"""Membership inference attacks, one family per file."""

@@ -1,0 +1,144 @@
+"""The papers' black-box attacker: a two-branch net on prediction scores and label (Nasr, Shokri, Houmansadr 2018)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+
+from safecompress.attacks.signals import Floats, Signals
+from safecompress.attacks.target import Access, Target
+from safecompress.data import AuditData
+from safecompress.errors import AttackError, UsageError
+from safecompress.seeding import seeded
+
+
+@dataclass(frozen=True)
+class Neural:
+    """Two branches, scores C-1024-512-64 and label C-512-64, fused 128-256-64-1; ReLU, sigmoid, BCE, Adam 1e-3.
+
+    ``holdout`` of the fitting rows are kept from training and choose the epoch; training stops when they have not
+    improved for ``patience`` epochs. The target's forward pass runs once, whatever the number of epochs.
+
+    Differs from the paper: the scores enter as log-probabilities standardised on the fitting rows (probabilities of an
+    overfitted model saturate at 0 and 1), and the best epoch is chosen on held-out fitting rows, never on the rows it
+    is reported on.
+    """
+
+    epochs: int = 100
+    patience: int = 10
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    holdout: float = 0.25
+    name: str = field(default="neural", init=False)
+    access: Access = field(default=Access.SCORES, init=False)
+
+    def __post_init__(self) -> None:
+        if not (self.epochs >= 1 and self.patience >= 1 and self.batch_size >= 2 and 0 < self.holdout < 1):
+            raise UsageError(
+                "The neural attack needs epochs and patience of at least 1, batch_size of at least 2 and holdout in "
+                f"(0, 1); got epochs={self.epochs}, patience={self.patience}, batch_size={self.batch_size}, "
+                f"holdout={self.holdout}."
+            )
+
+    def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedNeural:
+        """The attacker net trained on the fitting rows. Raises AttackError with fewer than 8 of a side."""
+        signals = target.signals(audit)
+        scale = _Standard.fit(signals)
+        inputs = scale.inputs(signals)
+        is_member = torch.from_numpy(audit.is_member.astype(np.float32))
+        fit_rows, held_rows = _split_holdout(audit.is_member, self.holdout, generator)
+        with seeded(int(generator.integers(2**62))):
+            net = AttackNet(signals.logits_NC.shape[1])
+            optimizer = torch.optim.Adam(net.parameters(), lr=self.learning_rate, fused=True)
+            best_loss, best_state, stale = np.inf, copy.deepcopy(net.state_dict()), 0
+            for _ in range(self.epochs):
+                order = fit_rows[torch.randperm(len(fit_rows))]
+                for rows in torch.tensor_split(order, max(1, round(len(order) / self.batch_size))):
+                    optimizer.zero_grad(set_to_none=True)
+                    loss = binary_cross_entropy_with_logits(net(*(x[rows] for x in inputs)), is_member[rows])
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                with torch.no_grad():
+                    held = net(*(x[held_rows] for x in inputs))
+                    held_loss = float(binary_cross_entropy_with_logits(held, is_member[held_rows]))
+                if held_loss < best_loss:
+                    best_loss, best_state, stale = held_loss, copy.deepcopy(net.state_dict()), 0
+                else:
+                    stale += 1
+                    if stale >= self.patience:
+                        break
+        net.load_state_dict(best_state)
+        return FittedNeural(net.eval(), scale)
+
+
+class AttackNet(nn.Module):
+    """Membership logit (N,) from scores (N, C) and one-hot labels (N, C)."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.scores = nn.Sequential(
+            nn.Linear(num_classes, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 64), nn.ReLU()
+        )
+        self.label = nn.Sequential(nn.Linear(num_classes, 512), nn.ReLU(), nn.Linear(512, 64), nn.ReLU())
+        self.fused = nn.Sequential(nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, scores_NC: Tensor, label_NC: Tensor) -> Tensor:
+        """The logit of "is a member"."""
+        joined = torch.cat([self.scores(scores_NC), self.label(label_NC)], dim=1)
+        logit: Tensor = self.fused(joined).squeeze(1)
+        return logit
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNeural:
+    """The trained attacker; calls rows with probability at least one half members."""
+
+    net: AttackNet = field(repr=False)
+    scale: _Standard = field(repr=False)
+    threshold: float | None = field(default=0.0, init=False)
+
+    @torch.no_grad()
+    def score(self, target: Target, audit: AuditData) -> Floats:
+        """The net's membership logit."""
+        logits: Floats = self.net(*self.scale.inputs(target.signals(audit))).double().numpy()
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class _Standard:
+    """Mean and deviation of log-probabilities per class column, fixed on the fitting rows."""
+
+    mean_C: Floats = field(repr=False)
+    deviation_C: Floats = field(repr=False)
+
+    @classmethod
+    def fit(cls, signals: Signals) -> _Standard:
+        deviation = signals.log_probs_NC.std(axis=0)
+        return cls(signals.log_probs_NC.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+
+    def inputs(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        scores = (signals.log_probs_NC - self.mean_C) / self.deviation_C
+        label = one_hot(torch.from_numpy(signals.labels_N), signals.logits_NC.shape[1])
+        return torch.from_numpy(scores.astype(np.float32)), label.float()
+
+
+def _split_holdout(is_member: np.ndarray, holdout: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Row indices to fit and to hold out: the same share of members and of non-members."""
+    fit: list[np.ndarray] = []
+    held: list[np.ndarray] = []
+    for side in (True, False):
+        rows = generator.permutation(np.flatnonzero(is_member == side))
+        cut = round(holdout * len(rows))
+        held.append(rows[:cut])
+        fit.append(rows[cut:])
+    if min(len(part) for part in [*fit, *held]) < 2:
+        raise AttackError(
+            f"The fitting pool ({int(is_member.sum())} members, {int((~is_member).sum())} non-members) is too "
+            "small for the neural attack: it needs at least 8 of each. Give member_fit and nonmember_fit more rows."
+        )
+    return torch.from_numpy(np.concatenate(fit)), torch.from_numpy(np.concatenate(held))

@@ -1,0 +1,109 @@
+"""Signals: what one forward pass tells about rows, and a cache so that no attack computes it twice.
+
+N rows, C classes. Logits come from the model as float32 and are used as float64.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from safecompress.errors import AttackError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """Logits (N, C) and labels (N,) of the rows under attack, with the quantities that attacks derive from them.
+
+    Raises AttackError when a logit is not a finite number.
+    """
+
+    logits_NC: Floats = field(repr=False)
+    labels_N: NDArray[np.int64] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        broken = int((~np.isfinite(self.logits_NC)).any(axis=1).sum())
+        if broken:
+            raise AttackError(
+                f"The model gives logits that are not finite numbers for {broken} of {len(self.logits_NC)} rows. "
+                "No attack can judge it: look for overflow in the model, or features on another scale than in training."
+            )
+
+    @cached_property
+    def scaled_logit_N(self) -> Floats:
+        """phi = z_y - logsumexp of the other logits = log(p_y / (1 - p_y)); never saturates (Carlini et al. 2022)."""
+        others = self.logits_NC.copy()
+        rows = np.arange(len(others))
+        others[rows, self.labels_N] = -np.inf
+        return np.asarray(self.logits_NC[rows, self.labels_N] - logsumexp(others, axis=1))
+
+    @cached_property
+    def loss_N(self) -> Floats:
+        """Cross entropy -log p_y = log(1 + exp(-phi)), exact where p_y rounds to 1."""
+        return np.logaddexp(0.0, -self.scaled_logit_N)
+
+    @cached_property
+    def log_probs_NC(self) -> Floats:
+        """log p."""
+        return np.asarray(self.logits_NC - logsumexp(self.logits_NC, axis=1, keepdims=True))
+
+    @cached_property
+    def top_margin_N(self) -> Floats:
+        """log(p_max / (1 - p_max)): orders rows as the largest probability does, without saturating."""
+        ordered = np.sort(self.logits_NC, axis=1)
+        return np.asarray(ordered[:, -1] - logsumexp(ordered[:, :-1], axis=1))
+
+    @cached_property
+    def entropy_N(self) -> Floats:
+        """-sum p log p, in nats; 0 log 0 is 0."""
+        return np.asarray(-(np.exp(self.log_probs_NC) * self.log_probs_NC).sum(axis=1))
+
+    @cached_property
+    def modified_entropy_N(self) -> Floats:
+        """Mentr = -(1 - p_y) log p_y - sum over the other j of p_j log(1 - p_j) (Song & Mittal 2021, eq. 6)."""
+        return modified_entropy(self.log_probs_NC, self.labels_N)
+
+    @cached_property
+    def is_correct_N(self) -> NDArray[np.bool_]:
+        """Whether the largest logit is the label's."""
+        return np.asarray(self.logits_NC.argmax(axis=1) == self.labels_N)
+
+
+def modified_entropy(log_probs_NC: Floats, labels_N: NDArray[np.int64]) -> Floats:
+    """Mentr in nats, at least 0, low for a confident right answer (Song & Mittal 2021, eq. 6); 0 log 0 is 0."""
+    rows = np.arange(len(labels_N))
+    probs = np.exp(log_probs_NC)
+    rest = np.clip(1.0 - probs, 0.0, 1.0)
+    # The weight of a certain answer is 0, whatever its logarithm: both logs are kept finite.
+    log_rest = np.log(np.maximum(rest, np.finfo(np.float64).tiny))
+    terms = -probs * log_rest
+    terms[rows, labels_N] = -rest[rows, labels_N] * np.maximum(log_probs_NC[rows, labels_N], -700.0)
+    return np.asarray(terms.sum(axis=1))
+
+
+class SignalCache:
+    """Signals by (weights digest, rows digest), the most recent ones; in memory only."""
+
+    def __init__(self, capacity: int = 8) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[tuple[str, str], Signals] = OrderedDict()
+
+    def get(self, key: tuple[str, str]) -> Signals | None:
+        """The entry, or None."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def put(self, key: tuple[str, str], signals: Signals) -> Signals:
+        """Keep ``signals`` under ``key`` and return them; the oldest entry goes when there is no room."""
+        self._entries[key] = signals
+        while len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return signals

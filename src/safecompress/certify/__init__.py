@@ -1,0 +1,7 @@
+"""Certification: fresh attackers on rows that chose nothing, on the file as shipped."""
+
+from safecompress.certify.ledger import Ledger, Opening
+from safecompress.certify.planning import Prospect, foresee
+from safecompress.certify.verdict import Certification, certify
+
+__all__ = ["Certification", "Ledger", "Opening", "Prospect", "certify", "foresee"]

@@ -1,0 +1,102 @@
+"""The ledger of verdict openings: rows that already judged one model are weaker evidence for the next.
+
+Every opening of verdict rows is written down before anything is measured. Opening j spends alpha / 2^j, so that all
+openings together spend at most alpha. Rows are known by keyed digests; the key lies beside the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from safecompress.data import DataSplit
+from safecompress.errors import ArtifactError
+from safecompress.storage import write_bytes, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One look at verdict rows: which artifact and spec were judged, and the how-manieth look at these rows it was."""
+
+    number: int
+    artifact: str
+    spec: str
+    rows: frozenset[str] = field(repr=False)
+
+
+class Ledger:
+    """A file of openings, one JSON line each, safe under several processes.
+
+    An opening of the same artifact under the same spec on the same rows is the old one again; otherwise its number is
+    one more than the openings that share any row with it, so that drawing another split of the same data set does not
+    start the count anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def next_number(self, split: DataSplit) -> int:
+        """The number that a new opening of the split's verdict rows would get."""
+        rows = self._row_digests(split)
+        return 1 + sum(1 for opening in self._read() if opening.rows & rows)
+
+    def open(self, split: DataSplit, *, artifact: str, spec: str) -> Opening:
+        """Write the opening down and return it. Raises StorageError when the ledger cannot be written."""
+        with self._locked():
+            rows = self._row_digests(split)
+            number = 1
+            for earlier in self._read():
+                if (earlier.artifact, earlier.spec, earlier.rows) == (artifact, spec, rows):
+                    return earlier
+                number += bool(earlier.rows & rows)
+            opening = Opening(number, artifact, spec, rows)
+            entry = {"opening": number, "artifact": artifact, "spec": spec, "rows": sorted(rows)}
+            before = self.path.read_bytes() if self.path.exists() else b""
+            write_bytes(self.path, before + json.dumps(entry).encode() + b"\n", mode=0o600)
+            return opening
+
+    def _row_digests(self, split: DataSplit) -> frozenset[str]:
+        key = self._key()
+        return frozenset(
+            digest for part in ("member_verdict", "nonmember_verdict") for digest in split.row_digests(part, key)
+        )
+
+    def _read(self) -> Sequence[Opening]:
+        if not self.path.exists():
+            return []
+        openings = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                rows = frozenset(map(str, entry["rows"]))
+                openings.append(Opening(int(entry["opening"]), str(entry["artifact"]), str(entry["spec"]), rows))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ArtifactError(
+                    f"{self.path}, line {number}, is no ledger entry ({error!r}). A verdict needs a whole ledger: "
+                    "restore it from a backup, or start another with --ledger FILE for data never judged before."
+                ) from error
+        return openings
+
+    def _key(self) -> bytes:
+        path = self.path.with_suffix(".key")
+        if not path.exists():
+            write_bytes(path, secrets.token_bytes(32), mode=0o600)
+        return path.read_bytes()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        path = self.path.with_suffix(".lock")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

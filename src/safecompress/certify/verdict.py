@@ -1,0 +1,132 @@
+"""The verdict: attackers simulated anew against the model as shipped, scored on rows that nothing has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from safecompress import stats
+from safecompress.attacks import AttackResult, SignalCache, Target, simulate_attacker
+from safecompress.data import DataSplit
+from safecompress.measure import Direction, Interval, Levels, Measurement
+from safecompress.seeding import derive
+from safecompress.spec import Findings, SafetySpec
+from safecompress.training import classified_right, measure_accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Certification:
+    """Figures of the model as shipped and of the dense one on verdict and test rows, and what the spec says of them.
+
+    ``opening`` is the how-manieth look at these verdict rows; intervals hold at ``levels``.
+    """
+
+    findings: Findings
+    measurements: Mapping[str, Measurement] = field(repr=False)
+    dense: Mapping[str, Measurement] = field(repr=False)
+    errors: Mapping[str, str]
+    opening: int
+    levels: Levels
+
+    @property
+    def tm_score(self) -> float | None:
+        """Test accuracy over the worst attack's balanced accuracy; None when an attack broke."""
+        return None if self.errors else tm_score(self.measurements)
+
+
+@dataclass(frozen=True, eq=False)
+class _Examined:
+    """One model on verdict and test rows."""
+
+    measurements: dict[str, Measurement]
+    halved: dict[str, Measurement]
+    """The attacks' figures at half of alpha: two such intervals hold together at alpha."""
+    results: tuple[AttackResult, ...]
+    is_right: NDArray[np.bool_]
+
+
+def certify(
+    shipped: nn.Module,
+    dense: nn.Module | None,
+    split: DataSplit,
+    spec: SafetySpec,
+    *,
+    seed: int,
+    opening: int,
+    counted: Iterable[Measurement] = (),
+) -> Certification:
+    """Judge ``shipped`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
+
+    ``counted`` are exact figures (density, bytes). Without ``dense`` a `within` requirement is an ERROR that says so.
+    """
+    levels = spec.levels(opening)
+    now = _examine(shipped, split, spec, levels, seed)
+    measurements = {**now.measurements, **{figure.name: figure for figure in counted}}
+    before = _examine(dense, split, spec, levels, seed) if dense is not None else None
+    if before is not None:
+        measurements.update(_changes(now, before, levels))
+    errors = {result.attack: result.error for result in now.results if result.error is not None}
+    return Certification(
+        spec.judge(measurements, errors),
+        measurements,
+        before.measurements if before else {},
+        errors,
+        opening,
+        levels,
+    )
+
+
+def tm_score(measurements: Mapping[str, Measurement], power: float = 1.0) -> float:
+    """TaskAcc^power / max(0.5, worst MIAAcc) of measured figures (Zhu et al. 2022, guarded from below)."""
+    attacks = [m.value for name, m in measurements.items() if name.endswith(".balanced_accuracy")]
+    return float(measurements["accuracy"].value ** power / max(0.5, *attacks))
+
+
+def _examine(model: nn.Module, split: DataSplit, spec: SafetySpec, levels: Levels, seed: int) -> _Examined:
+    target = Target(model, cache=SignalCache())
+    fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
+    attackers = [
+        simulate_attacker(attack, target, fit_pool, generator=derive(seed, "verdict", attack.name))
+        for attack in spec.attacks
+    ]
+    results = tuple(attacker.test(target, verdict_pool, levels) for attacker in attackers)
+    half = Levels(levels.alpha / 2, levels.num_figures)
+    halved = [attacker.test(target, verdict_pool, half) for attacker in attackers]
+    is_right = classified_right(model, *split.part("test"))
+    figures = [measure_accuracy(is_right, levels), *(m for result in results for m in result.measurements)]
+    return _Examined(
+        {figure.name: figure for figure in figures},
+        {figure.name: figure for result in halved for figure in result.measurements},
+        results,
+        is_right,
+    )
+
+
+def _changes(now: _Examined, before: _Examined, levels: Levels) -> dict[str, Measurement]:
+    """Every figure's change from the dense model: accuracy.drop, and .rise of each attack figure."""
+    alphas = (levels.alpha, levels.simultaneous_alpha)
+    drops = [stats.accuracy_drop_interval(before.is_right, now.is_right, alpha) for alpha in alphas]
+    changes = [_change("accuracy.drop", drops[0].value, [d.interval for d in drops], len(now.is_right))]
+    scores = {result.attack: result.scores for result in before.results}
+    for result in now.results:
+        other = scores[result.attack]
+        if result.scores is None or other is None or result.is_member is None:
+            continue
+        num_samples = len(result.scores)
+        aucs = [stats.auc_difference(result.scores, other, result.is_member, alpha) for alpha in alphas]
+        changes.append(_change(f"{result.attack}.auc.rise", aucs[0].value, [a.interval for a in aucs], num_samples))
+        for figure in result.measurements:
+            if not figure.name.endswith(".auc"):
+                mine, its = now.halved[figure.name], before.halved[figure.name]
+                pairs = ((mine.interval, its.interval), (mine.simultaneous, its.simultaneous))
+                intervals = [stats.difference_of_intervals(*pair) for pair in pairs]
+                changes.append(_change(f"{figure.name}.rise", figure.value - its.value, intervals, num_samples))
+    return {change.name: change for change in changes}
+
+
+def _change(name: str, value: float, intervals: list[Interval], num_samples: int) -> Measurement:
+    return Measurement(name, value, intervals[0], intervals[1], num_samples, Direction.LOWER)

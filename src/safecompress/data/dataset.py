@@ -1,0 +1,299 @@
+"""A Dataset: checked features, class indices, class names and optional groups, all in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from safecompress.errors import DataError, suggest
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """N labelled rows of one shape. Whoever holds one may rely on it: every constructor runs all checks.
+
+    ``features`` (N, ...) float32, finite. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with
+    a row. ``groups`` (N,) int64 or None: rows with one group number (a person, an author, a patient) stay
+    together in a split. All live on the CPU. Raises DataError, with the number of offending rows and the
+    first of them, for anything else.
+    """
+
+    name: str
+    features: torch.Tensor = field(repr=False)
+    labels: torch.Tensor = field(repr=False)
+    class_names: tuple[str, ...]
+    groups: Int64Array | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_finite(self)
+        _check_classes(self)
+
+    def __repr__(self) -> str:
+        groups = "" if self.groups is None else f", {len(np.unique(self.groups))} groups"
+        return f"Dataset({self.name!r}, {self.num_rows} rows of {self.input_shape}, {self.num_classes} classes{groups})"
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return len(self.features)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of class names, which is the number of classes that occur."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.features.shape[1:])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        features: Any,
+        labels: Any,
+        *,
+        name: str = "data",
+        class_names: Iterable[str] | None = None,
+        groups: Any = None,
+    ) -> Dataset:
+        """A dataset from tensors, NumPy arrays or lists; everything is copied.
+
+        ``features`` (N, ...) of any real dtype. ``labels`` (N,) strings or integers; without ``class_names``
+        the distinct labels are the classes, in sorted order (integers by value). With ``class_names``, in
+        their order, strings are looked up and integers are indices. ``groups`` (N,) strings or integers.
+        Raises DataError.
+        """
+        converted = _as_features(features)
+        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
+        return cls(name, converted, indices, names, None if groups is None else _as_groups(groups))
+
+    @classmethod
+    def from_map_style(
+        cls,
+        dataset: torch.utils.data.Dataset[Any] | Sequence[tuple[Any, Any]],
+        *,
+        name: str = "data",
+        class_names: Iterable[str] | None = None,
+        groups: Any = None,
+    ) -> Dataset:
+        """A dataset from any PyTorch map-style dataset of ``(x, y)`` pairs.
+
+        Every pair is read once and kept in memory, so a random transform (crop, flip) is frozen at that one
+        draw: give the dataset without augmentation. Values are kept as they come (bytes stay 0 .. 255).
+        Raises DataError.
+        """
+        if not hasattr(dataset, "__len__"):
+            raise DataError(
+                f"The dataset {name!r} has no length ({type(dataset).__name__}); a split needs rows that "
+                "can be counted. Give a map-style dataset (__len__ and __getitem__), or collect the stream "
+                "into arrays for from_arrays."
+            )
+        pairs = [dataset[row] for row in range(len(dataset))]
+        odd = [row for row, pair in enumerate(pairs) if not isinstance(pair, tuple | list) or len(pair) != 2]
+        if odd:
+            raise DataError(
+                f"The dataset {name!r} must give pairs (x, y), but {listing('row', odd)} gave something "
+                "else. Wrap it so that every row is an input and one label."
+            )
+        inputs = [x if isinstance(x, torch.Tensor) else np.asarray(x) for x, _ in pairs]
+        labels = [y.item() if isinstance(y, torch.Tensor | np.generic) else y for _, y in pairs]
+        return cls.from_arrays(inputs, labels, name=name, class_names=class_names, groups=groups)
+
+
+def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """The content of each row as (N, num_bytes) little-endian float32, minus zero written as zero."""
+    flat = features.detach().flatten(1).numpy() + np.float32(0)
+    return np.ascontiguousarray(flat, dtype="<f4").view(np.uint8)
+
+
+def row_keys(dataset: Dataset) -> list[bytes]:
+    """N keys of 16 bytes (BLAKE2b): two rows have one key exactly when their features are equal; labels do not count.
+
+    Unkeyed, so for use in memory only: what is published must go through the keyed ``DataSplit.digest``.
+    """
+    return [hashlib.blake2b(row, digest_size=16).digest() for row in row_bytes(dataset.features)]
+
+
+def listing(noun: str, values: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
+    """Count and first values for an error message: ``3 rows (0, 4, 9)`` or ``80 rows (first: 1, 2, 3, 4, 5)``."""
+    count, shown = len(values), ", ".join(str(value) for value in values[:limit])
+    plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {plural} ({'first: ' if count > limit else ''}{shown})"
+
+
+def _as_features(features: Any) -> torch.Tensor:
+    if isinstance(features, list | tuple) and features and isinstance(features[0], torch.Tensor):
+        features = _stack(features)
+    if not isinstance(features, torch.Tensor):
+        return torch.from_numpy(_as_float32(features))
+    if features.is_complex():
+        raise DataError(
+            f"Features must be real numbers, but are {features.dtype}. Give real and imaginary parts as columns."
+        )
+    return features.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def _stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    shapes = sorted({tuple(row.shape) for row in rows})
+    if len(shapes) > 1:
+        raise DataError(
+            f"Rows must all have one shape, but there are {listing('shape', shapes)}. Resize or pad them first."
+        )
+    return torch.stack(list(rows))
+
+
+def _as_float32(features: Any) -> npt.NDArray[np.float32]:
+    try:
+        array = np.asarray(features)
+    except ValueError as error:
+        raise DataError(f"Rows must all have one shape, but do not ({error}). Resize or pad them first.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"Features must be real numbers, but have dtype {array.dtype}. "
+            "Turn text into numbers first (read_csv one-hot encodes such columns), and sparse matrices "
+            "into dense arrays."
+        )
+    with np.errstate(over="ignore"):  # what does not fit float32 becomes inf, and is reported with its row
+        return np.array(array, dtype=np.float32, order="C")
+
+
+def _as_labels(labels: Any, class_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
+    array = _as_column(labels, "labels")
+    if array.dtype.kind == "f":
+        array = _whole(array)
+    if array.dtype.kind in "US":
+        return _look_up(array.astype(str), class_names)
+    if class_names is not None:
+        return torch.from_numpy(array.astype(np.int64)), class_names
+    values, indices = np.unique(array.astype(np.int64), return_inverse=True)
+    if len(values) and values[0] < 0:
+        raise DataError(
+            f"Labels must be 0 or more, but {listing('row', np.flatnonzero(array < 0))} (counted from 0) "
+            "are negative. Drop rows whose label is unknown; if a negative number is the name of a class, "
+            "give the labels as strings."
+        )
+    return torch.from_numpy(indices.astype(np.int64)), tuple(str(value) for value in values)
+
+
+def _as_column(values: Any, what: str) -> npt.NDArray[Any]:
+    """``values`` as a one-dimensional array of integers, floats or strings."""
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.dtype == object and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biufUS"):
+        raise DataError(
+            f"The {what} must be one integer or string per row, shape (N,), but have shape {array.shape} "
+            f"and dtype {array.dtype}. One-hot labels become indices with argmax(1); fill in or drop rows "
+            "that have none."
+        )
+    return array
+
+
+def _whole(array: npt.NDArray[Any]) -> Int64Array:
+    broken = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
+    if len(broken):
+        raise DataError(
+            f"Labels must be classes, but {listing('row', broken)} (counted from 0) have a label that is "
+            "not a whole number. Give integers or strings; a measured quantity has to be cut into classes "
+            "first."
+        )
+    return cast(Int64Array, array.astype(np.int64))
+
+
+def _look_up(array: npt.NDArray[np.str_], class_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
+    values, codes = np.unique(array, return_inverse=True)
+    names = tuple(str(value) for value in values) if class_names is None else class_names
+    strangers = [str(value) for value in values if value not in names]
+    if strangers:
+        raise DataError(
+            f"{listing('label', strangers)} do not occur in class_names. {suggest(strangers[0], names)} "
+            "Correct the labels, or add the missing class names."
+        )
+    order = np.array([names.index(str(value)) for value in values], dtype=np.int64)
+    return torch.from_numpy(order[codes]), names
+
+
+def _as_groups(groups: Any) -> Int64Array:
+    array = _as_column(groups, "groups")
+    if array.dtype.kind == "f":
+        raise DataError(
+            f"Groups must be integers or strings, one per row, but have dtype {array.dtype}. "
+            "Give every row a group; a row that belongs to nobody gets a number of its own."
+        )
+    coded = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "US" else array
+    frozen = np.array(coded, dtype=np.int64)
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _check_shapes(data: Dataset) -> None:
+    if data.features.dtype != torch.float32 or data.labels.dtype != torch.int64 or data.labels.ndim != 1:
+        raise DataError(
+            "A Dataset holds float32 features and int64 labels of shape (N,), but got "
+            f"{data.features.dtype} and {data.labels.dtype} of shape {tuple(data.labels.shape)}. "
+            "Dataset.from_arrays converts them."
+        )
+    if data.groups is not None and (data.groups.dtype != np.int64 or data.groups.ndim != 1):
+        raise DataError(
+            f"A Dataset holds int64 groups of shape (N,), but got {data.groups.dtype} of shape {data.groups.shape}. "
+            "Dataset.from_arrays converts them."
+        )
+    if data.features.ndim and len(data.features) == 0:
+        raise DataError(f"The dataset {data.name!r} has no rows. Check the file, or the filter that chose the rows.")
+    if data.features.ndim < 2 or data.features[0].numel() == 0:
+        raise DataError(
+            f"Features need a row axis and at least one value per row, shape (N, ...), but have shape "
+            f"{tuple(data.features.shape)}. A single column is features.reshape(-1, 1)."
+        )
+    lengths = {"features": len(data.features), "labels": len(data.labels)}
+    if data.groups is not None:
+        lengths["groups"] = len(data.groups)
+    if len(set(lengths.values())) > 1:
+        got = ", ".join(f"{count} {what}" for what, count in lengths.items())
+        raise DataError(f"Every row needs one of each, but there are {got}. Give arrays of equal length.")
+
+
+def _check_finite(data: Dataset) -> None:
+    broken = ~torch.isfinite(data.features.reshape(data.num_rows, -1))
+    rows, columns = broken.any(1).nonzero().flatten(), broken.any(0).nonzero().flatten()
+    if len(rows):
+        raise DataError(
+            f"Features must be finite, but {listing('row', rows.tolist())} hold NaN or infinity, in "
+            f"{listing('column', columns.tolist())}, both counted from 0 (columns of the flattened row; "
+            "numbers past 3.4e38 are infinite in float32). Fill in or drop these values."
+        )
+
+
+def _check_classes(data: Dataset) -> None:
+    names = data.class_names
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"Class names must differ, but {listing('name', repeated)} occur twice. Rename them.")
+    if len(names) < 2:
+        raise DataError(
+            f"A classifier needs at least 2 classes, but {data.name!r} has {len(names)}. "
+            "Check that the right column is the label, and that the rows were not filtered by it."
+        )
+    outside = ((data.labels < 0) | (data.labels >= len(names))).nonzero().flatten().tolist()
+    if outside:
+        raise DataError(
+            f"Labels must lie in 0 .. {len(names) - 1}, one per class name, but {listing('row', outside)} "
+            "(counted from 0) do not. Drop rows whose label is unknown, or give the missing class names."
+        )
+    counts = torch.bincount(data.labels, minlength=len(names))
+    empty = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
+    if empty:
+        raise DataError(
+            f"Every class needs a row, but {listing('class', empty)} have none. "
+            "Leave these class names out (and renumber integer labels), or add rows."
+        )

@@ -1,0 +1,132 @@
+"""make_split: draws every part at random, keeping equal rows and rows of one group together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from safecompress.data.dataset import Dataset, Int64Array
+from safecompress.data.sizes import MEMBER_POOLS, PARTS, SEPARATE, SplitSizes
+from safecompress.data.splits import DataSplit, content_ids, require_every_class
+from safecompress.errors import DataError
+from safecompress.seeding import derive
+
+TRAIN_REST = "train outside the pools"
+UNUSED = "unused"
+
+
+def make_split(dataset: Dataset, sizes: SplitSizes | None = None, *, seed: int) -> DataSplit:
+    """A random split of ``dataset`` with exactly ``sizes`` rows (``SplitSizes.default`` when None), each part shuffled.
+
+    Rows with equal features and rows of one group form units. Units of two rows or more come first, in random
+    order, each into a part that has room for it, drawn in proportion to that room (rows left unused count as
+    a part); single rows then fill every part. A unit that fits nowhere whole fills the part with the most
+    room, and its other rows are left unused: nothing straddles two parts. Members and non-members are thus
+    draws from one distribution; with large groups, give a member pool and its non-member pool one size, since
+    a small part has no room for a large group.
+
+    Raises DataError when there are too few rows, when a unit fits nowhere, and when a class does not occur in
+    train.
+    """
+    sizes = SplitSizes.default(dataset.num_rows) if sizes is None else sizes
+    _check_room(sizes, dataset.num_rows)
+    units = _units(dataset)
+    multiples = [unit for unit in units if len(unit) > 1]
+    singles = np.array([unit[0] for unit in units if len(unit) == 1], dtype=np.int64)
+    leaves = _leaves(sizes)
+    placed = _place(multiples, leaves, dataset.num_rows - sizes.total, derive(seed, "split", "units"))
+    queue = derive(seed, "split", "rows").permutation(singles)
+    for leaf, size in leaves.items():
+        count = size - len(placed[leaf])
+        placed[leaf], queue = np.concatenate([placed[leaf], queue[:count]]), queue[count:]
+    split = DataSplit(dataset, {name: _gather(placed, name, seed) for name in PARTS})
+    require_every_class(split)
+    return split
+
+
+def _check_room(sizes: SplitSizes, num_rows: int) -> None:
+    """Raise DataError for the first part that finds fewer rows left than it wants."""
+    left = num_rows
+    for name in SEPARATE:
+        wanted = sizes.as_dict()[name]
+        if wanted > left:
+            raise DataError(
+                f"Too few rows for {name}: it wants {wanted}, and {left} of {num_rows} are left after the "
+                f"parts before it. The split takes {sizes.total} rows; SplitSizes.resolve({num_rows}, ...) "
+                "shares out what there is."
+            )
+        left -= wanted
+
+
+def _units(dataset: Dataset) -> list[Int64Array]:
+    """The rows, joined where features or group are equal: components of a graph of rows, contents and groups."""
+    kinds = [content_ids(dataset)]
+    if dataset.groups is not None:
+        kinds.append(np.unique(dataset.groups, return_inverse=True)[1])
+    rows, num_nodes, ends = np.arange(dataset.num_rows), dataset.num_rows, []
+    for ids in kinds:
+        ends.append(ids + num_nodes)
+        num_nodes += int(ids.max()) + 1
+    starts = np.tile(rows, len(kinds))
+    graph = coo_matrix((np.ones(len(starts)), (starts, np.concatenate(ends))), shape=(num_nodes, num_nodes))
+    component = connected_components(graph, directed=False)[1][: dataset.num_rows]
+    order = np.argsort(component, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+
+
+def _leaves(sizes: SplitSizes) -> dict[str, int]:
+    """Sizes of the places that share no row: the separate parts, with train cut into its pools and the rest of it."""
+    counts = sizes.as_dict()
+    rest = counts.pop("train") - sum(counts[name] for name in MEMBER_POOLS)
+    return {TRAIN_REST: rest, **counts}
+
+
+def _place(
+    units: list[Int64Array], leaves: Mapping[str, int], num_unused: int, generator: np.random.Generator
+) -> dict[str, Int64Array]:
+    """The rows of ``units`` in each leaf, at most as many as its size.
+
+    Filling a leaf to its exact count may cut one unit, at the cost of unused rows; ``spare`` of them are kept
+    for that.
+    """
+    needed = sum(sorted((len(unit) - 1 for unit in units), reverse=True)[: len(leaves)])
+    spare = min(num_unused, needed)
+    room = {**leaves, UNUSED: num_unused - spare}
+    placed: dict[str, list[Int64Array]] = {leaf: [] for leaf in room}
+    for number in generator.permutation(len(units)):
+        unit = generator.permutation(units[number])
+        fits = [leaf for leaf, free in room.items() if free >= len(unit)]
+        leaf = _draw(fits, room, generator) if fits else max(leaves, key=room.__getitem__)
+        kept = unit[: room[leaf]]
+        cut = len(unit) - len(kept)
+        if cut > spare + room[UNUSED]:
+            raise DataError(_no_room(len(unit), leaf, room[leaf], spare + room[UNUSED], needed))
+        placed[leaf].append(kept)
+        room[leaf] -= len(kept)
+        room[UNUSED] -= max(0, cut - spare)
+        spare -= min(cut, spare)
+    return {leaf: np.concatenate([np.empty(0, dtype=np.int64), *rows]) for leaf, rows in placed.items()}
+
+
+def _draw(leaves: list[str], room: Mapping[str, int], generator: np.random.Generator) -> str:
+    weights = np.array([room[leaf] for leaf in leaves], dtype=np.float64)
+    return leaves[generator.choice(len(leaves), p=weights / weights.sum())]
+
+
+def _no_room(size: int, leaf: str, room: int, unused: int, needed: int) -> str:
+    return (
+        f"{size} rows that must stay together (equal features, or one group) fit no part: the most room is "
+        f"{room} rows, in {leaf}, and only {unused} rows may stay unused. Make the parts larger, or ask "
+        f"for fewer rows in all: with {needed} rows left unused, groups of these sizes always fit."
+    )
+
+
+def _gather(placed: Mapping[str, Int64Array], name: str, seed: int) -> Int64Array:
+    """The rows of the part ``name``, in random order and read-only."""
+    leaves = (TRAIN_REST, *MEMBER_POOLS) if name == "train" else (name,)
+    rows = derive(seed, "split", "order", name).permutation(np.concatenate([placed[leaf] for leaf in leaves]))
+    rows.setflags(write=False)
+    return rows

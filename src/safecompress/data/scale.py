@@ -1,0 +1,54 @@
+"""Standardisation: mean and spread of the train rows, applied to every row alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from safecompress.data.splits import DataSplit
+from safecompress.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaler:
+    """``(features - shift) / scale``; both float32 of the shape of one row, or scalars. ``scale`` is never 0."""
+
+    shift: torch.Tensor = field(repr=False)
+    scale: torch.Tensor = field(repr=False)
+
+    @classmethod
+    def fit(cls, features: torch.Tensor) -> Scaler:
+        """Mean and population standard deviation over the rows of ``features`` (N, ...); scale 1 for a constant column.
+
+        Raises DataError when there are no rows.
+        """
+        if len(features) == 0:
+            raise DataError("A scaler needs rows to fit, but got none. Give the features of the train part.")
+        exact = features.double()
+        scale = exact.std(0, correction=0).float()
+        return cls(exact.mean(0).float(), torch.where(scale == 0, torch.ones_like(scale), scale))
+
+    @classmethod
+    def identity(cls) -> Scaler:
+        """The scaler that changes nothing, for rows of any shape."""
+        return cls(torch.zeros(()), torch.ones(()))
+
+    def apply(self, features: torch.Tensor) -> torch.Tensor:
+        """The scaled copy of ``features`` (N, ...). Raises DataError when its rows have another shape."""
+        if self.shift.ndim and features.shape[1:] != self.shift.shape:
+            raise DataError(
+                f"This scaler was fitted on rows of shape {tuple(self.shift.shape)}, but got rows of shape "
+                f"{tuple(features.shape[1:])}. Give rows as the model was trained on, or fit a new scaler."
+            )
+        return (features - self.shift) / self.scale
+
+
+def standardise(split: DataSplit) -> tuple[DataSplit, Scaler]:
+    """The same split over features scaled by the train rows, and the scaler; no other row influences it.
+
+    Keyed digests are of content: a ledger that must know a row again takes them from the split that came in.
+    """
+    scaler = Scaler.fit(split.part("train")[0])
+    scaled = replace(split.dataset, features=scaler.apply(split.dataset.features))
+    return replace(split, dataset=scaled), scaler

@@ -1,0 +1,313 @@
+"""The model as shipped: one file with the weights, their pattern, and all that is needed to predict with it."""
+
+# N samples, C classes
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from safecompress.deploy.container import Contents, Encoded, decode, encode, fault_of, read
+from safecompress.deploy.pack import dtype_name, require_masked, to_bytes
+from safecompress.deploy.sizes import ByteCount, reference_size_bytes
+from safecompress.errors import ArtifactError, DataError, UsageError
+from safecompress.models import MODELS, ModelSpec
+from safecompress.seeding import seeded
+from safecompress.storage import write_bytes
+
+_STATE, _TASK = "state/", "task/"  # name spaces of the file's tensors
+
+
+@dataclass(frozen=True, eq=False)
+class TaskInfo:
+    """What goes in and what comes out: raw samples of ``input_shape``; probabilities of ``num_classes`` classes.
+
+    The network reads (x - shift) / scale; each is float32 and broadcasts to ``input_shape``, and None leaves it out.
+    ``class_names`` has one name per class, or is empty. Raises ArtifactError for values that do not go together.
+    """
+
+    num_classes: int
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    shift: Tensor | None = None
+    scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2 or not self.input_shape or min(self.input_shape) < 1:
+            raise ArtifactError(
+                "A task has at least 2 classes and samples of at least 1 feature; got "
+                f"num_classes={self.num_classes} and input_shape={self.input_shape}."
+            )
+        if len(self.class_names) not in (0, self.num_classes):
+            raise ArtifactError(
+                f"{self.num_classes} classes were given {len(self.class_names)} names: give all or none."
+            )
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        for name in ("shift", "scale"):
+            object.__setattr__(self, name, self._transform(name))
+
+    def _transform(self, name: str) -> Tensor | None:
+        tensor: Tensor | None = getattr(self, name)
+        if tensor is None:
+            return None
+        usable = tensor.dtype == torch.float32 and bool(tensor.isfinite().all())
+        if not usable or (name == "scale" and bool((tensor == 0).any())):
+            raise ArtifactError(f"{name} must hold finite float32 numbers, and a scale no zeros; got {tensor}.")
+        if not _broadcasts(tuple(tensor.shape), self.input_shape):
+            raise ArtifactError(
+                f"{name} of shape {tuple(tensor.shape)} does not broadcast to samples of {self.input_shape}."
+            )
+        return _copy(tensor)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """What the network reads of raw ``samples`` (N, *input_shape), as float32.
+
+        Raises DataError for samples of another shape.
+        """
+        if tuple(samples.shape[1:]) != self.input_shape:
+            raise DataError(
+                f"This model reads samples of shape {self.input_shape}, one per row; got an array of "
+                f"{tuple(samples.shape)}."
+            )
+        inputs = samples.to("cpu", torch.float32)
+        inputs = inputs if self.shift is None else inputs - self.shift
+        return inputs if self.scale is None else inputs / self.scale
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The input transform by name, without what is left out."""
+        return {name: tensor for name in ("scale", "shift") if (tensor := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A compressed classifier: its whole state dict, the masks of the sparse parameters, and what they belong to.
+
+    ``state`` holds +0.0 at every masked place; ``masks`` maps parameter names to bool tensors (True: active).
+    ``model_spec`` builds the network; None when its class is the user's own. ``metadata`` holds small public facts
+    (versions, the recipe's digest), never a digest of training data: it would let a reader confirm a guess of them.
+    Tensors are copied, so that later training does not reach them. Raises ArtifactError when the parts do not go
+    together.
+    """
+
+    state: Mapping[str, Tensor] = field(repr=False)
+    masks: Mapping[str, Tensor] = field(repr=False)
+    model_spec: ModelSpec | None
+    task: TaskInfo
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.state.items():
+            if not isinstance(tensor, Tensor):
+                raise ArtifactError(
+                    f"{name!r} of the state dict is a {type(tensor).__name__}; an artifact holds tensors only."
+                )
+            dtype_name(tensor)
+        for name, mask in self.masks.items():
+            if name not in self.state:
+                raise ArtifactError(f"A mask is given for {name!r}, which the state dict does not have.")
+            require_masked(self.state[name], mask, repr(name))
+        spec, task = self.model_spec, self.task
+        if spec and (spec.input_shape, spec.num_classes) != (task.input_shape, task.num_classes):
+            raise ArtifactError(
+                f"The model maps samples of {spec.input_shape} to {spec.num_classes} classes, the task "
+                f"{task.input_shape} to {task.num_classes}. Build the one from the other."
+            )
+        if not all(isinstance(text, str) for pair in self.metadata.items() for text in pair):
+            raise ArtifactError(
+                f"Metadata maps text to text, such as {{'version': '1.0'}}; got {dict(self.metadata)!r}."
+            )
+        for attribute in ("state", "masks"):
+            tensors = getattr(self, attribute)
+            object.__setattr__(self, attribute, {name: _copy(tensors[name]) for name in sorted(tensors)})
+        object.__setattr__(self, "metadata", dict(sorted(self.metadata.items())))
+
+    @property
+    def num_weights(self) -> int:
+        """Elements of all masked tensors, active or not: the denominator of density."""
+        return sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def num_active(self) -> int:
+        """Active elements of all masked tensors."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def density(self) -> float:
+        """Kept share of the masked tensors, in [0, 1]; 1 when nothing is masked."""
+        return self.num_active / self.num_weights if self.num_weights else 1.0
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content: names, types, shapes, values, masks, model and task; not of the metadata.
+
+        How the file was compressed does not matter to it.
+        """
+        tensors = self._tensors()
+        listed = [[name, dtype_name(tensor), list(tensor.shape)] for name, tensor in tensors.items()]
+        facts = {key: value for key, value in self._facts().items() if key != "metadata"}
+        told = json.dumps([facts, listed, list(self.masks)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+        content = hashlib.sha256(told.encode() + b"\n")
+        for tensor in (*tensors.values(), *self.masks.values()):
+            content.update(to_bytes(tensor).tobytes())
+        return content.hexdigest()
+
+    def save(self, path: str | Path) -> int:
+        """Write the artifact to ``path``, whole or not at all; return its size in bytes.
+
+        The same content gives the same bytes (for one version of zstd). Raises StorageError when the disk refuses.
+        """
+        content = self._encoded().content
+        write_bytes(Path(path), content)
+        return len(content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Artifact:
+        """The artifact in the file at ``path``, checked against its digest. No code from the file is run.
+
+        Raises ArtifactError when the file is missing, truncated, altered, of another kind, or of a newer version.
+        """
+        stored = read(Path(path))
+        try:
+            contents = decode(*stored)
+            artifact = _from_contents(contents)
+            if artifact.digest() != contents.digest:
+                raise ArtifactError(
+                    "It does not match its digest: it is truncated or altered. Take a fresh copy of it."
+                )
+        except ArtifactError as error:
+            raise ArtifactError(f"{path} cannot be used. {error}") from error
+        return artifact
+
+    def byte_count(self) -> ByteCount:
+        """Where the bytes of the saved file are, beside the reference size of its tensors."""
+        encoded = self._encoded()
+        size, payload = len(encoded.content), encoded.num_payload_bytes
+        tensors, masks = self._tensors(), {_STATE + name: mask for name, mask in self.masks.items()}
+        return ByteCount(size, payload, size - payload, reference_size_bytes(tensors, masks))
+
+    def build(self, model: nn.Module | None = None) -> nn.Module:
+        """The network with these weights, in evaluation mode.
+
+        A network of the user's own class is passed as ``model``; it is loaded in place and returned. Raises
+        ArtifactError when there is no such model here, or its tensors are not those of the file.
+        """
+        model = self._blank() if model is None else model
+        self._require_fit(model)
+        model.load_state_dict(dict(self.state))
+        return model.eval()
+
+    def predict(self, samples: Any, *, model: nn.Module | None = None, batch_size: int = 1024) -> Tensor:
+        """Class probabilities (N, C), float32, of raw ``samples`` (N, *input_shape): a tensor or an array.
+
+        ``model`` is as for ``build``, and on the CPU. Raises DataError for samples of another shape, and ArtifactError
+        where ``build`` does.
+        """
+        inputs = self.task.prepare(torch.as_tensor(samples))
+        network = self.build(model)
+        starts = range(0, max(1, len(inputs)), batch_size)
+        with torch.no_grad():
+            logits_NC = torch.cat([network(inputs[start : start + batch_size]) for start in starts])
+        return logits_NC.softmax(dim=1)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "model": self.model_spec.to_json() if self.model_spec else None,
+            "task": {
+                "num_classes": self.task.num_classes,
+                "class_names": list(self.task.class_names),
+                "input_shape": list(self.task.input_shape),
+            },
+            "metadata": dict(self.metadata),
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        state = {_STATE + name: tensor for name, tensor in self.state.items()}
+        return state | {_TASK + name: tensor for name, tensor in self.task.tensors().items()}
+
+    def _encoded(self) -> Encoded:
+        masks = {_STATE + name: mask for name, mask in self.masks.items()}
+        return encode(Contents(self._tensors(), masks, self._facts(), self.digest()))
+
+    def _blank(self) -> nn.Module:
+        if self.model_spec is None:
+            raise ArtifactError(
+                "This artifact holds a network of the user's own class, which a file cannot build. Make an instance "
+                "of that class and pass it: artifact.build(model)."
+            )
+        try:
+            if self.model_spec.name in MODELS.builtins:  # the sizes came from a file: compare before taking memory
+                with torch.device("meta"):
+                    self._require_fit(self.model_spec.build())
+            with seeded(0, "artifact.build"):  # the caller's generators stay where they are
+                return self.model_spec.build()
+        except UsageError as error:
+            raise ArtifactError(
+                f"The network of this artifact cannot be built here. {error} Install the package that it comes "
+                "from, or pass an instance: artifact.build(model)."
+            ) from error
+
+    def _require_fit(self, model: nn.Module) -> None:
+        wanted, held = (
+            {
+                name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+                for name, tensor in tensors.items()
+            }
+            for tensors in (model.state_dict(), self.state)
+        )
+        faults = [
+            f"{name!r} is {held.get(name, 'absent')} in the file and {wanted.get(name, 'absent')} in the model"
+            for name in sorted(wanted.keys() | held.keys())
+            if wanted.get(name) != held.get(name)
+        ]
+        if faults:
+            raise ArtifactError(
+                f"The weights do not fit the model, in {len(faults)} tensors: {'; '.join(faults[:3])}. "
+                "Pass a model of the same class and sizes as the one that was saved."
+            )
+
+
+class _StoredTask(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    num_classes: int
+    class_names: list[str]
+    input_shape: list[int]
+
+
+class _StoredFacts(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: dict[str, Any] | None
+    task: _StoredTask
+    metadata: dict[str, str]
+
+
+def _from_contents(contents: Contents) -> Artifact:
+    try:
+        facts = _StoredFacts.model_validate(contents.facts)
+        spec = None if facts.model is None else ModelSpec.from_json(facts.model)
+    except (ValidationError, UsageError) as error:
+        fault = fault_of(error) if isinstance(error, ValidationError) else error
+        raise ArtifactError(f"It describes its model or task wrongly ({fault}): it is altered.") from error
+    state = {name.removeprefix(_STATE): t for name, t in contents.tensors.items() if name.startswith(_STATE)}
+    others = {name.removeprefix(_TASK): t for name, t in contents.tensors.items() if not name.startswith(_STATE)}
+    if not others.keys() <= {"shift", "scale"}:
+        raise ArtifactError(f"It holds tensors that no artifact has ({', '.join(map(repr, others))}): it is altered.")
+    task = TaskInfo(facts.task.num_classes, tuple(facts.task.class_names), tuple(facts.task.input_shape), **others)
+    masks = {name.removeprefix(_STATE): mask for name, mask in contents.masks.items()}
+    return Artifact(state, masks, spec, task, facts.metadata)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+
+
+def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
+    trailing = onto[len(onto) - len(shape) :]
+    return len(shape) <= len(onto) and all(size in (1, whole) for size, whole in zip(shape, trailing, strict=True))

@@ -1,0 +1,31 @@
+"""What every network asks of its arguments; each refusal says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safecompress.errors import ModelError
+
+MOST_SIZES = 1000  # a longer list comes from a broken file, and building it would take all memory
+
+
+def require_sizes(name: str, sizes: Sequence[int]) -> None:
+    """Raise ModelError unless every one of ``sizes``, at most 1,000 of them, is a whole number of at least 1."""
+    if len(sizes) > MOST_SIZES:
+        raise ModelError(f"{name} may list up to {MOST_SIZES} sizes; got {len(sizes)}.")
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes):
+        raise ModelError(f"{name} must hold whole numbers of at least 1; got {tuple(sizes)!r}.")
+
+
+def require_classes(num_classes: int) -> None:
+    """Raise ModelError unless there are two classes or more to tell apart."""
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
+        raise ModelError(f"A classifier tells at least 2 classes apart; got num_classes={num_classes!r}.")
+
+
+def require_dropout(dropout: float) -> None:
+    """Raise ModelError unless ``dropout`` is a share in [0, 1)."""
+    if not 0.0 <= dropout < 1.0:
+        raise ModelError(
+            f"dropout is the share of units left out in training, from 0 (none) to below 1; got {dropout!r}."
+        )

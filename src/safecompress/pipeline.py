@@ -1,0 +1,463 @@
+"""From a dense model to a judged artifact: wires the rooms, decides nothing.
+
+    train dense ─> initialise sparse ─> rounds ─> train to the end ─> pack ─> certify ─> report
+
+Every finished phase is kept in the run folder, so the same job goes on where a killed one stopped and ends in the same
+digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import safecompress
+from safecompress.attacks import Target
+from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
+from safecompress.certify.verdict import tm_score
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact, TaskInfo
+from safecompress.errors import ModelError
+from safecompress.measure import Direction, Measurement
+from safecompress.models import ModelSpec
+from safecompress.progress import Progress, Silent
+from safecompress.report import Report, describe_finding, describe_measurements, describe_round
+from safecompress.search import (
+    Attackers,
+    Candidate,
+    Choice,
+    Evaluation,
+    Executor,
+    Plan,
+    Proposal,
+    RunStore,
+    Search,
+    SerialExecutor,
+    Trial,
+    candidate_name,
+    keeps_momentum,
+    propose,
+)
+from safecompress.seeding import derive
+from safecompress.sparsity import Start, find_maskable, initial_pattern, rescale_, view_layers
+from safecompress.spec import SafetySpec
+from safecompress.storage import read_json, write_json
+from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that a run depends on; equal jobs end in equal digests.
+
+    ``model`` carries the fresh weights that dense and sparse training start from. ``dense`` are trained dense weights
+    (a state dict) to use instead of training them. ``split_keys`` are kept beside the report, never in it.
+    """
+
+    name: str
+    model: nn.Module = field(repr=False)
+    model_spec: ModelSpec | None
+    split: DataSplit
+    task: TaskInfo
+    spec: SafetySpec
+    recipe: Recipe
+    dense_recipe: Recipe
+    plan: Plan
+    seed: int
+    dense: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    spec_digest: str = ""
+    data_digest: str = ""
+
+    @property
+    def sparse_course(self) -> Course:
+        """What the sparse model and every candidate are trained on."""
+        return Course(*self.split.part("train"), self.recipe, self.seed)
+
+    @property
+    def dense_course(self) -> Course:
+        """What the dense model is trained on."""
+        return Course(*self.split.part("train"), self.dense_recipe, self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run leaves: the artifact, the report, and the dense model's weights it was compared with."""
+
+    artifact: Artifact
+    report: Report
+    certification: Certification
+    dense: Mapping[str, Tensor] = field(repr=False)
+
+
+def run(
+    job: Job,
+    folder: Path,
+    *,
+    ledger: Ledger | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Carry the job out in ``folder``, going on from whatever is finished there.
+
+    Raises SpecError before any training when a requirement could never pass on this data, and the errors of each room.
+    """
+    watcher = progress or Silent()
+    total_steps = job.sparse_course.total_steps
+    job.plan.check_steps(total_steps)
+    _check_fit(job)
+    opening = ledger.next_number(job.split) if ledger else 1
+    prospects = foresee(job.spec, job.split, job.spec.levels(opening), density=job.plan.density)
+    for prospect in prospects:
+        watcher.say(_prospect_line(prospect))
+    store = RunStore(folder)
+    clock = _Clock(folder / "seconds.json")
+    rounds = _RoundLog(folder)
+
+    dense = _dense_state(job, store, clock, watcher)
+    start = store.load_candidate("parent") or _start(job, dense)
+    search = _search(job, store, executor or SerialExecutor(), clock, watcher)
+    rounds.keep(start.round + 1)
+    winner = start
+    for result in search.rounds(start, first=start.round + 1):
+        winner = result.winner
+        rounds.append(describe_round(result))
+        store.save_candidate("parent", winner)
+        for evaluation in result.evaluations:
+            store.forget(candidate_name(evaluation.candidate))
+        watcher.say(_round_line(rounds.entries[-1]))
+    final = _final_state(job, store, winner, clock, watcher)
+
+    artifact = Artifact(
+        final.model,
+        winner.pattern.masks,
+        job.model_spec,
+        job.task,
+        {"safecompress": safecompress.__version__, "name": job.name, "data_spec": job.data_digest},
+    )
+    path = folder / "artifact.safetensors"
+    artifact.save(path)
+    watcher.begin("certify", 1)
+    with clock.of("certify"):
+        certification = certify_artifact(job, artifact, path, dense.model, ledger)
+    watcher.advance()
+    report = _report(job, artifact, path, certification, prospects, rounds.entries, clock, winner, final, dense)
+    return Outcome(artifact, report, certification, dense.model)
+
+
+def certify_artifact(
+    job: Job, artifact: Artifact, path: Path, dense: Mapping[str, Tensor] | None, ledger: Ledger | None
+) -> Certification:
+    """The verdict on the file at ``path``, read back as it would be shipped."""
+    shipped = Artifact.load(path)
+    opening = ledger.open(job.split, artifact=shipped.digest(), spec=spec_digest(job)).number if ledger else 1
+    dense_model = None
+    if dense is not None:
+        dense_model = _scratch(job)
+        dense_model.load_state_dict(dense)
+    counted = (
+        Measurement.exact("density", shipped.density, Direction.LOWER),
+        Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
+    )
+    return certify(
+        shipped.build(None if job.model_spec else _scratch(job)),
+        dense_model,
+        job.split,
+        job.spec,
+        seed=job.seed,
+        opening=opening,
+        counted=counted,
+    )
+
+
+def spec_digest(job: Job) -> str:
+    """SHA-256 over attacks, requirements and alpha: what a verdict was asked."""
+    asked = [repr(job.spec.attacks), repr(job.spec.requirements), job.spec.alpha]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _dense_state(job: Job, store: RunStore, clock: _Clock, watcher: Progress) -> TrainingState:
+    if job.dense is not None:
+        return TrainingState(0, dict(job.dense))
+    course = job.dense_course
+    state = TrainingState.capture(0, job.model)
+    return _train_kept("dense", _scratch(job), state, course, course.total_steps, store, clock, watcher)
+
+
+def _start(job: Job, dense: TrainingState) -> Candidate:
+    """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
+    model = _scratch(job)
+    if job.plan.start is Start.DENSE:
+        model.load_state_dict(dense.model)
+    weights = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
+    pattern = initial_pattern(
+        weights, job.plan.density, allocation=job.plan.allocation, start=job.plan.start, seed=job.seed
+    )
+    if job.plan.start is Start.SCRATCH:
+        rescale_(model, pattern)
+    pattern.apply_(model)
+    return Candidate("start", None, -1, "start", pattern, TrainingState.capture(0, model), dict(pattern.masks))
+
+
+def _search(job: Job, store: RunStore, executor: Executor, clock: _Clock, watcher: Progress) -> Search[Attackers]:
+    """The loop of search/loop.py with this job's functions in its places."""
+    plan, course = job.plan, job.sparse_course
+    model = _scratch(job)
+    attacks = plan.attacks or job.spec.attacks
+    trial = Trial(
+        model, course, job.split.part("validation"), job.split.audit("fit"), job.split.audit("select"),
+        attacks, job.spec, plan, store,
+    )  # fmt: skip
+
+    def train_interval(parent: Candidate, number: int) -> Candidate:
+        until, _ = plan.round_steps(number, course.total_steps)
+        name = f"round {number + 1} of {plan.rounds}"
+        with clock.of("train"):
+            state = _train_segment(
+                name, model, parent.state, course, until, store, watcher,
+                pattern=parent.pattern, keep_momentum=keeps_momentum(plan),
+            )  # fmt: skip
+        return Candidate(f"r{number + 1}", parent.id, number, "trained", parent.pattern, state, parent.fired)
+
+    def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
+        with clock.of("propose"):
+            reads = frozenset().union(*(branch.reads for branch in plan.branches))
+            gradient = (
+                dense_gradient(model, trained.state, course, trained.pattern.masks) if "gradient" in reads else None
+            )
+            layers = view_layers(
+                trained.state.model,
+                trained.pattern.masks,
+                gradient=gradient,
+                momentum=trained.state.momentum or None,
+                fired=trained.fired,
+            )
+            fraction = plan.schedule(trained.state.step / course.total_steps)
+            return propose(layers, plan.branches, fraction, stream=partial(derive, job.seed, "rewire", number))
+
+    def simulate(trained: Candidate, number: int) -> Attackers:
+        if plan.refit == "candidate":
+            return ()
+        with clock.of("simulate"):
+            trained.state.restore_(model)
+            target = Target(model)
+            return tuple(trial.simulate(attack, target, trained.id) for attack in attacks)
+
+    def select(evaluations: Sequence[Evaluation], number: int) -> Choice:
+        for evaluation in evaluations:
+            clock.add_all(evaluation.seconds)
+        return plan.selector(evaluations, generator=derive(job.seed, "select", number))
+
+    def adopt(evaluation: Evaluation) -> Candidate:
+        candidate = store.load_candidate(candidate_name(evaluation.candidate))
+        assert candidate is not None  # its trial saved it a moment ago
+        return candidate
+
+    return Search(plan.rounds, train_interval, propose_branches, simulate, trial, select, adopt, executor)
+
+
+def _final_state(job: Job, store: RunStore, winner: Candidate, clock: _Clock, watcher: Progress) -> TrainingState:
+    course = job.sparse_course
+    return _train_kept(
+        "final", _scratch(job), winner.state, course, course.total_steps, store, clock, watcher, pattern=winner.pattern
+    )
+
+
+def _train_kept(
+    name: str,
+    model: nn.Module,
+    state: TrainingState,
+    course: Course,
+    until: int,
+    store: RunStore,
+    clock: _Clock,
+    watcher: Progress,
+    **options: Any,
+) -> TrainingState:
+    """Train to ``until`` unless a former run did; the result is kept under ``name``."""
+    kept = store.load_state(name)
+    if kept is not None:
+        return kept
+    with clock.of(name):
+        state = _train_segment(name, model, state, course, until, store, watcher, **options)
+    store.save_state(name, state)
+    return state
+
+
+def _train_segment(
+    phase: str,
+    model: nn.Module,
+    state: TrainingState,
+    course: Course,
+    until: int,
+    store: RunStore,
+    watcher: Progress,
+    **options: Any,
+) -> TrainingState:
+    """Train to ``until`` with a checkpoint now and then, from which a killed run goes on."""
+    name = "checkpoint-" + phase.replace(" ", "-")
+    state = store.load_state(name) or state
+    watcher.begin(phase, until - state.step)
+    save: Callable[[TrainingState], None] = partial(store.save_state, name)
+    state = train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
+    store.forget(name)
+    return state
+
+
+def _scratch(job: Job) -> nn.Module:
+    """A copy of the job's model to work on."""
+    import copy
+
+    return copy.deepcopy(job.model)
+
+
+def _check_fit(job: Job) -> None:
+    """Raise ModelError, before any training, when the model does not turn a batch of the data into class scores."""
+    features, _ = job.split.part("train")
+    num_classes = job.split.dataset.num_classes
+    model = _scratch(job).eval()
+    try:
+        with torch.inference_mode():
+            shape = tuple(model(features[:2].to(next(model.parameters()).device)).shape)
+    except Exception as error:
+        raise ModelError(
+            f"The model cannot read the data: features of shape {tuple(features.shape[1:])} gave {error}. Choose a model "
+            "for this shape, or reshape the features."
+        ) from error
+    if shape != (2, num_classes):
+        raise ModelError(
+            f"The model gives outputs of shape {shape} for two rows; {(2, num_classes)} is needed: one score for each of "
+            f"the {num_classes} classes."
+        )
+
+
+class _Clock:
+    """Seconds by phase, kept in the run folder so that a resumed run adds to them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+
+    @contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.add_all({phase: time.perf_counter() - began})
+
+    def add_all(self, seconds: Mapping[str, float]) -> None:
+        for phase, more in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + more
+        write_json(self._path, self.seconds)
+
+
+class _RoundLog:
+    """Finished rounds as JSON, one candidate a line in candidates.jsonl."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "rounds.json"
+        self._lines = folder / "candidates.jsonl"
+        self.entries: list[dict[str, Any]] = read_json(self._path) if self._path.exists() else []
+
+    def keep(self, num_rounds: int) -> None:
+        """Forget rounds that were logged but not finished."""
+        self.entries = self.entries[:num_rounds]
+
+    def append(self, entry: dict[str, Any]) -> None:
+        from safecompress.storage import write_bytes
+
+        self.entries.append(entry)
+        write_json(self._path, self.entries)
+        lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
+        write_bytes(self._lines, ("\n".join(lines) + "\n").encode())
+
+
+def _prospect_line(prospect: Prospect) -> str:
+    tightest = "" if prospect.tightest is None else f"tightest certifiable {prospect.tightest:.4g}; "
+    return f"{prospect.requirement}: {tightest}{prospect.note}"
+
+
+def _round_line(entry: Mapping[str, Any]) -> str:
+    winner = next(c for c in entry["candidates"] if c["won"])
+    return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} (accuracy {winner['accuracy']:.3f})"
+
+
+def _report(
+    job: Job,
+    artifact: Artifact,
+    path: Path,
+    certification: Certification,
+    prospects: Sequence[Prospect],
+    rounds: Sequence[Mapping[str, Any]],
+    clock: _Clock,
+    winner: Candidate,
+    final: TrainingState,
+    dense: TrainingState,
+) -> Report:
+    count = artifact.byte_count()
+    findings = certification.findings
+    key_path = path.parent / "split.key"
+    return Report(
+        name=job.name,
+        version=safecompress.__version__,
+        verdict=str(findings.verdict),
+        exit_code=findings.exit_code,
+        claim="judged against the attacks named here only: "
+        + ", ".join(attack.name for attack in job.spec.attacks),
+        findings=[describe_finding(finding) for finding in findings.findings],
+        measurements=describe_measurements(certification.measurements),
+        dense=describe_measurements(certification.dense),
+        tm_score={
+            "artifact": certification.tm_score,
+            "dense": tm_score(certification.dense) if certification.dense and not certification.errors else None,
+        },
+        errors=dict(certification.errors),
+        ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
+        prospects=[
+            {"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects
+        ],
+        artifact={
+            "file": path.name, "size_bytes": count.file, "payload_bytes": count.payload, "header_bytes": count.header,
+            "reference_bytes": count.reference, "floor_ratio": count.ratio,
+            "num_weights": artifact.num_weights, "num_active": artifact.num_active, "density": artifact.density,
+            "layer_densities": winner.pattern.layer_densities(),
+        },
+        model=job.model_spec.to_json() if job.model_spec else {"name": type(job.model).__name__},
+        plan={**{k: repr(v) for k, v in vars(job.plan).items()}, "coverage": _coverage(winner)},
+        recipe=asdict(job.recipe),
+        rounds=rounds,
+        split=job.split.summary(),
+        digests={
+            "artifact": artifact.digest(),
+            "pattern": winner.pattern.digest(),
+            "weights": final.digest(),
+            "dense": dense.digest(),
+            "verdict": _digest(describe_measurements(certification.measurements)),
+            "spec": job.spec_digest,
+            "split": job.split.digest(key_path.read_bytes()) if key_path.exists() else {},
+        },
+        environment={
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "machine": platform.machine(), "threads": torch.get_num_threads(), "seed": job.seed,
+        },
+        seconds={phase: round(seconds, 3) for phase, seconds in clock.seconds.items()},
+    )  # fmt: skip
+
+
+def _coverage(winner: Candidate) -> float:
+    """Share of weights that were ever active in the winner's line (ITOP)."""
+    fired = sum(int(mask.count_nonzero()) for mask in winner.fired.values())
+    return fired / max(1, winner.pattern.num_weights)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,51 @@
+"""A Report: the evidence of one run as plain data. It holds aggregates, digests and versions; no row, score or label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found. Every field is JSON: dicts, lists, strings, numbers.
+
+    ``measurements`` and ``dense`` are the verdict figures of the artifact and of the dense model, by metric. Seconds
+    (``seconds``) lie outside all ``digests``.
+    """
+
+    name: str
+    version: str
+    verdict: str
+    exit_code: int
+    claim: str
+    findings: Sequence[Mapping[str, Any]]
+    measurements: Mapping[str, Mapping[str, Any]]
+    dense: Mapping[str, Mapping[str, Any]]
+    tm_score: Mapping[str, float | None]
+    errors: Mapping[str, str]
+    ledger: Mapping[str, Any]
+    prospects: Sequence[Mapping[str, Any]]
+    artifact: Mapping[str, Any]
+    model: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    split: Mapping[str, Any]
+    digests: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    notes: Sequence[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """The report that `to_json` gave. Raises KeyError or TypeError for anything else."""
+        return cls(**data)

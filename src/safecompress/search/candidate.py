@@ -1,0 +1,88 @@
+"""A Candidate: one sparse model on its way, known by where it came from; and what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from safecompress.attacks import AttackResult
+from safecompress.measure import Measurement
+from safecompress.sparsity import SparsityPattern
+from safecompress.spec import Findings
+from safecompress.training import TrainingState
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Pattern and training state of one sparse model. ``fired`` marks weights that were ever active in its line."""
+
+    id: str
+    parent: str | None
+    round: int
+    branch: str
+    pattern: SparsityPattern = field(repr=False)
+    state: TrainingState = field(repr=False)
+    fired: Mapping[str, Tensor] = field(repr=False)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All tensors under one flat namespace, for a file."""
+        return {
+            **{f"state/{name}": tensor for name, tensor in self.state.to_tensors().items()},
+            **{f"mask/{name}": tensor for name, tensor in self.pattern.masks.items()},
+            **{f"fired/{name}": tensor for name, tensor in self.fired.items()},
+        }
+
+    def facts(self) -> dict[str, str]:
+        """The rest, as strings, for the file's metadata."""
+        facts = {"id": self.id, "parent": self.parent or "", "branch": self.branch}
+        return {**facts, "round": str(self.round), "step": str(self.state.step)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> Candidate:
+        """The candidate that `to_tensors` and `facts` flattened."""
+        groups: dict[str, dict[str, Tensor]] = {"state": {}, "mask": {}, "fired": {}}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
+        return cls(
+            id=facts["id"],
+            parent=facts["parent"] or None,
+            round=int(facts["round"]),
+            branch=facts["branch"],
+            pattern=SparsityPattern(groups["mask"]),
+            state=TrainingState.from_tensors(int(facts["step"]), groups["state"]),
+            fired=groups["fired"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured of one candidate on validation rows and the selection pool; no digest covers its seconds."""
+
+    candidate: str
+    branch: str
+    measurements: Mapping[str, Measurement] = field(repr=False)
+    results: tuple[AttackResult, ...] = field(repr=False)
+    findings: Findings = field(repr=False)
+    num_moved: int
+    seconds: Mapping[str, float] = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of validation rows classified right."""
+        return self.measurements["accuracy"].value
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Attacks that gave no numbers, with the reason."""
+        return {result.attack: result.error for result in self.results if result.error is not None}
+
+    def worst(self, metric: str = "balanced_accuracy") -> float:
+        """The largest value of ``metric`` over all attacks that gave numbers."""
+        return max(self.measurements[f"{r.attack}.{metric}"].value for r in self.results if r.error is None)
+
+    def tm_score(self, power: float = 1.0) -> float:
+        """TaskAcc^power / max(0.5, worst attack's balanced accuracy) (Zhu et al. 2022, guarded from below)."""
+        return float(self.accuracy**power / max(0.5, self.worst()))

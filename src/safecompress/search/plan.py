@@ -1,0 +1,66 @@
+"""A Plan: how a dense model becomes a sparse one. Together with the Recipe and a seed it fixes the whole search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from safecompress.attacks import Attack
+from safecompress.errors import UsageError
+from safecompress.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.search.select import Selector, TmScore
+from safecompress.sparsity import AllocateErk, Allocation, CosineSchedule, Schedule, Start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Shape and length of the search.
+
+    ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. The last
+    ``recovery`` of each round tunes every candidate (0 tests right after the cut). ``attacks`` test the candidates
+    (None: the spec's own); ``refit`` says whether one attacker is simulated from the parent or one per candidate.
+    ``include`` and ``exclude`` are globs over the parameters that may be sparse. With ``rounds=0`` the first pattern
+    stays (static sparse training).
+    """
+
+    density: float = 0.1
+    rounds: int = 10
+    branches: tuple[Branch, ...] = DEFAULT_BRANCHES
+    selector: Selector = TmScore()
+    attacks: tuple[Attack, ...] | None = None
+    refit: Literal["parent", "candidate"] = "parent"
+    schedule: Schedule = CosineSchedule()
+    allocation: Allocation = AllocateErk()
+    start: Start = Start.SCRATCH
+    stop: float = 0.75
+    recovery: float = 0.25
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise UsageError(
+                f"density must lie in (0, 1], got {self.density}. It is the share of weights kept: 0.05 keeps one in "
+                "twenty."
+            )
+        if self.rounds < 0:
+            raise UsageError(f"rounds must be at least 0, got {self.rounds}.")
+        if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):
+            raise UsageError(
+                f"stop must lie in (0, 1] and recovery in [0, 1), got stop={self.stop} and recovery={self.recovery}."
+            )
+
+    def check_steps(self, total_steps: int) -> None:
+        """Raise UsageError when training is too short for the rounds."""
+        if self.rounds and int(self.stop * total_steps) < 2 * self.rounds:
+            raise UsageError(
+                f"{self.rounds} rounds do not fit into {int(self.stop * total_steps)} steps (stop={self.stop:g} of "
+                f"{total_steps}): each needs at least two. Use fewer rounds, more epochs or smaller batches."
+            )
+
+    def round_steps(self, number: int, total_steps: int) -> tuple[int, int]:
+        """The step at which round ``number`` rewires, and the one at which its candidates are tested."""
+        search = int(self.stop * total_steps)
+        begin, end = number * search // self.rounds, (number + 1) * search // self.rounds
+        return end - round(self.recovery * (end - begin)), end

@@ -1,0 +1,37 @@
+"""Propose: from one trained model, the rewirings that each branch would make, as index lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from safecompress.search.branch import Branch
+from safecompress.sparsity import LayerView, Move, Rewiring, choose_dropped
+from safecompress.sparsity.rewire import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What a branch would move; ``keep`` moves nothing."""
+
+    branch: Branch
+    rewiring: Rewiring = field(repr=False)
+
+
+def propose(
+    layers: Sequence[LayerView], branches: Sequence[Branch], fraction: float, *, stream: Stream
+) -> list[Proposal]:
+    """One proposal per branch. A layer is scored once per rule: branches that share a drop rule share its result."""
+    dropped = {
+        branch.drop: choose_dropped(layers, branch.drop, fraction, stream=stream) for branch in branches if branch.drop
+    }
+    proposals = []
+    for branch in branches:
+        moves = {}
+        if branch.drop is not None and branch.grow is not None:
+            for layer in layers:
+                off = dropped[branch.drop][layer.name]
+                on = branch.grow(layer, len(off), generator=stream(layer.name, repr(branch.grow)))
+                moves[layer.name] = Move(off, on)
+        proposals.append(Proposal(branch, Rewiring(moves)))
+    return proposals

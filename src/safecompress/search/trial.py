@@ -1,0 +1,137 @@
+"""One trial: rewire the trained model as proposed, tune it, test it. It runs in this process or in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from safecompress.attacks import Attack, Attacker, AttackResult, BrokenAttacker, Target, simulate_attacker
+from safecompress.data import AuditData
+from safecompress.errors import AttackError
+from safecompress.measure import Levels, Measurement
+from safecompress.search.candidate import Candidate, Evaluation
+from safecompress.search.plan import Plan
+from safecompress.search.propose import Proposal
+from safecompress.search.store import RunStore
+from safecompress.seeding import derive
+from safecompress.spec import SafetySpec
+from safecompress.training import (
+    Course,
+    TrainingState,
+    classified_right,
+    measure_accuracy,
+    reestimate_batch_norm_,
+    train,
+)
+
+Attackers = tuple[Attacker | BrokenAttacker, ...]
+
+_SAMPLE = 1024
+"""Most train rows from which batch norm is re-estimated."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What all trials of a run share. ``model`` is a scratch pad.
+
+    Tuned candidates go into ``store`` and are not returned, so that one at a time is in memory however many branches
+    there are.
+    """
+
+    model: nn.Module = field(repr=False)
+    course: Course
+    validation: tuple[Tensor, Tensor] = field(repr=False)
+    fit_pool: AuditData
+    select_pool: AuditData
+    attacks: tuple[Attack, ...]
+    spec: SafetySpec
+    plan: Plan
+    store: RunStore
+
+    def __call__(self, trained: Candidate, attackers: Attackers, proposal: Proposal, /) -> Evaluation:
+        """The evaluation of the tuned candidate, which is kept in the store under its id."""
+        began = time.perf_counter()
+        candidate = self.tune(trained, proposal)
+        tuned = time.perf_counter()
+        self.store.save_candidate(candidate_name(candidate.id), candidate)
+        evaluation = self.evaluate(candidate, attackers)
+        seconds = {"tune": tuned - began, **evaluation.seconds}
+        return Evaluation(
+            candidate.id,
+            candidate.branch,
+            evaluation.measurements,
+            evaluation.results,
+            evaluation.findings,
+            proposal.rewiring.num_moved,
+            seconds,
+        )
+
+    def tune(self, trained: Candidate, proposal: Proposal) -> Candidate:
+        """The candidate at the end of its round. Every branch is tuned on the same batches: comparisons are paired."""
+        number = trained.round
+        _, end = self.plan.round_steps(number, self.course.total_steps)
+        pattern = proposal.rewiring.applied_to(trained.pattern)
+        state = train(
+            self.model,
+            trained.state,
+            self.course,
+            until=end,
+            pattern=pattern,
+            keep_momentum=keeps_momentum(self.plan),
+        )
+        if end == trained.state.step:
+            state = self._with_fresh_batch_norm(state, candidate_id=trained.id)
+        name = proposal.branch.name
+        fired = {key: trained.fired[key] | mask for key, mask in pattern.masks.items()}
+        return Candidate(f"{trained.id}/{name}", trained.id, number, name, pattern, state, fired)
+
+    def evaluate(self, candidate: Candidate, attackers: Attackers) -> Evaluation:
+        """Accuracy on the validation rows and every attack on the selection pool."""
+        candidate.state.restore_(self.model)
+        levels = Levels(self.spec.alpha, len(self.spec.requirements))
+        measurements: dict[str, Measurement] = {}
+        seconds: dict[str, float] = {}
+        began = time.perf_counter()
+        measurements["accuracy"] = measure_accuracy(classified_right(self.model, *self.validation), levels)
+        target = Target(self.model)
+        with contextlib.suppress(AttackError):  # each attack will report it
+            target.signals(self.select_pool)
+        seconds["forward"] = time.perf_counter() - began
+        results: list[AttackResult] = []
+        for index, attack in enumerate(self.attacks):
+            began = time.perf_counter()
+            attacker = attackers[index] if attackers else self.simulate(attack, target, candidate.id)
+            result = attacker.test(target, self.select_pool, levels)
+            seconds[f"attack.{attack.name}"] = time.perf_counter() - began
+            results.append(result)
+            measurements.update({measurement.name: measurement for measurement in result.measurements})
+        errors = {result.attack: result.error for result in results if result.error is not None}
+        findings = self.spec.judge(measurements, errors)
+        return Evaluation(candidate.id, candidate.branch, measurements, tuple(results), findings, 0, seconds)
+
+    def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | BrokenAttacker:
+        """An attacker fitted on the fitting pool against ``target``."""
+        generator = derive(self.course.seed, "attack", attack.name, candidate_id)
+        return simulate_attacker(attack, target, self.fit_pool, generator=generator)
+
+    def _with_fresh_batch_norm(self, state: TrainingState, *, candidate_id: str) -> TrainingState:
+        """``state`` with batch norm re-estimated after a cut that no tuning follows."""
+        rows = derive(self.course.seed, "batch-norm", candidate_id).permutation(len(self.course.labels))[:_SAMPLE]
+        state.restore_(self.model)
+        reestimate_batch_norm_(self.model, self.course.features[rows])
+        fresh: Mapping[str, Tensor] = TrainingState.capture(state.step, self.model).model
+        return TrainingState(state.step, fresh, state.optimizer, state.momentum)
+
+
+def keeps_momentum(plan: Plan) -> bool:
+    """Whether a branch reads the gradients' moving average."""
+    return any("momentum" in branch.reads for branch in plan.branches)
+
+
+def candidate_name(candidate_id: str) -> str:
+    """Where the store keeps a candidate between its trial and the choice."""
+    return "candidates/" + candidate_id.replace("/", "_")

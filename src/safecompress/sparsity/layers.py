@@ -1,0 +1,118 @@
+"""Which parameters of a model can be sparse, and what a drop or grow rule sees of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor, nn
+
+from safecompress.errors import UsageError
+from safecompress.sparsity.choose import Indices
+
+_DENSE_MODULES = (
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.modules.batchnorm._BatchNorm,
+)
+
+
+def find_maskable(
+    model: nn.Module, *, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> dict[str, nn.Parameter]:
+    """Parameters that can be sparse, by name: matrices and kernels (two dimensions or more) of no embedding or norm.
+
+    ``include`` and ``exclude`` are globs over parameter names (``classifier.*``). An embedding is taken when a glob
+    other than ``*`` names it. Raises UsageError when a glob matches nothing or nothing is left to be sparse.
+    """
+    dense = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, _DENSE_MODULES)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    explicit = [glob for glob in include if glob != "*"]
+    matrices = {name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.is_floating_point()}
+    for glob in [*explicit, *exclude]:
+        if not any(fnmatchcase(name, glob) for name in matrices):
+            raise UsageError(f"The glob {glob!r} matches no weight. The model's weights: {', '.join(matrices)}.")
+
+    def is_chosen(name: str) -> bool:
+        if any(fnmatchcase(name, glob) for glob in exclude):
+            return False
+        return any(fnmatchcase(name, glob) for glob in explicit) or ("*" in include and name not in dense)
+
+    chosen = {name: parameter for name, parameter in matrices.items() if is_chosen(name)}
+    if not chosen:
+        raise UsageError(
+            f"No weight of the model is left to be sparse (include={list(include)}, exclude={list(exclude)}). "
+            f"Its weights: {', '.join(matrices) or 'none with two dimensions'}."
+        )
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class LayerView:
+    """One parameter as flat arrays on the CPU, shape (n,) each; a rule reads some and returns indices into them.
+
+    ``gradient`` is the dense gradient of the loss, ``momentum`` its moving average, ``fired`` marks weights that were
+    ever active. Each is None unless a rule asked for it (its ``reads``).
+    """
+
+    name: str
+    weight: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+    gradient: np.ndarray | None = field(default=None, repr=False)
+    momentum: np.ndarray | None = field(default=None, repr=False)
+    fired: np.ndarray | None = field(default=None, repr=False)
+
+    @cached_property
+    def active(self) -> Indices:
+        """Indices of the active weights, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def dormant(self) -> Indices:
+        """Indices of the inactive weights, ascending."""
+        return np.flatnonzero(~self.mask)
+
+    def signal(self, name: str) -> np.ndarray:
+        """The array called ``name``. Raises UsageError when it was not collected for this view."""
+        values: np.ndarray | None = getattr(self, name)
+        if values is None:
+            raise UsageError(
+                f"A rule reads the {name} of {self.name!r}, which was not collected. "
+                f"Name {name!r} in the rule's `reads`, so that training collects it."
+            )
+        return values
+
+
+def view_layers(
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    *,
+    gradient: Mapping[str, Tensor] | None = None,
+    momentum: Mapping[str, Tensor] | None = None,
+    fired: Mapping[str, Tensor] | None = None,
+) -> list[LayerView]:
+    """A view of each masked parameter, in the masks' order. On the CPU the arrays share the tensors' memory."""
+
+    def flat(tensors: Mapping[str, Tensor] | None, name: str) -> np.ndarray | None:
+        return None if tensors is None else tensors[name].detach().cpu().reshape(-1).numpy()
+
+    return [
+        LayerView(
+            name,
+            weight=weights[name].detach().cpu().reshape(-1).numpy(),
+            mask=mask.cpu().reshape(-1).numpy(),
+            gradient=flat(gradient, name),
+            momentum=flat(momentum, name),
+            fired=flat(fired, name),
+        )
+        for name, mask in masks.items()
+    ]

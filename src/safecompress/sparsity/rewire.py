@@ -1,0 +1,57 @@
+"""The idea, page one: every layer drops some active weights and grows exactly as many dormant ones.
+
+    fraction of the active weights ──drop rule──> indices off ──as many──> grow rule ──> indices on
+
+The number of active weights of each layer never changes, what was dropped is not regrown in the same rewire, and a
+layer moves no more weights than it has free places. Which rules, how many, and when are three separate choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from safecompress.sparsity.choose import Indices
+from safecompress.sparsity.drop import DropRule
+from safecompress.sparsity.grow import GrowRule
+from safecompress.sparsity.layers import LayerView
+from safecompress.sparsity.pattern import Move, Rewiring
+
+
+class Stream(Protocol):
+    """Randomness by name: ``stream("fc1.weight", "drop")`` gives the same generator whenever it is asked."""
+
+    def __call__(self, *names: str) -> np.random.Generator:
+        """The generator called ``names``."""
+        ...
+
+
+def rewire(layers: Sequence[LayerView], drop: DropRule, grow: GrowRule, fraction: float, *, stream: Stream) -> Rewiring:
+    """The moves of ``drop`` and ``grow`` when each layer may move ``fraction`` (in [0, 1]) of its active weights."""
+    dropped = choose_dropped(layers, drop, fraction, stream=stream)
+    return Rewiring(
+        {
+            layer.name: Move(
+                dropped[layer.name],
+                grow(layer, len(dropped[layer.name]), generator=stream(layer.name, repr(grow))),
+            )
+            for layer in layers
+        }
+    )
+
+
+def choose_dropped(
+    layers: Sequence[LayerView], drop: DropRule, fraction: float, *, stream: Stream
+) -> Mapping[str, Indices]:
+    """Flat indices to switch off, by layer name. Candidates that share a drop rule share this result."""
+    return {
+        layer.name: drop(layer, num_movable(layer, fraction), generator=stream(layer.name, repr(drop)))
+        for layer in layers
+    }
+
+
+def num_movable(layer: LayerView, fraction: float) -> int:
+    """How many weights a layer moves: ``fraction`` of the active ones, at most as many as there are free places."""
+    return min(round(fraction * layer.active.size), layer.dormant.size)

@@ -1,0 +1,153 @@
+"""Dynamic sparse training for a loop of your own: wrap model and optimizer, call ``step()`` after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from safecompress.errors import UsageError
+from safecompress.seeding import derive
+from safecompress.sparsity.allocate import ALLOCATIONS, Allocation
+from safecompress.sparsity.drop import DROP_RULES, DropRule
+from safecompress.sparsity.grow import GROW_RULES, GrowRule
+from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
+from safecompress.sparsity.layers import find_maskable, view_layers
+from safecompress.sparsity.masked import Masker
+from safecompress.sparsity.pattern import SparsityPattern
+from safecompress.sparsity.rewire import rewire
+from safecompress.sparsity.schedule import SCHEDULES, Schedule
+
+MOMENTUM_DECAY = 0.9
+"""How slowly the moving average of gradients forgets: its memory is about ten steps."""
+
+
+class SparseTraining:
+    """Trains ``model`` at ``density`` inside any loop: a hook masks gradients and moves weights every ``every`` steps.
+
+        sparse = SparseTraining(model, optimizer, density=0.1, total_steps=10_000)
+        for x, y in loader:
+            optimizer.zero_grad(); loss(model(x), y).backward()
+            optimizer.step()      # the hook masks the gradients, and rewires when it is time
+            sparse.step()         # counts the step
+
+    Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
+    second backward pass. The last rewire comes before ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
+    ``schedule`` and ``allocation`` take a name or an object; ``include`` and ``exclude`` are globs over parameters.
+
+    With a gradient scaler a skipped step skips the rewire, which is made up for at the next step.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        density: float,
+        total_steps: int,
+        every: int = 100,
+        stop: float = 0.75,
+        drop: DropRule | str = "magnitude",
+        grow: GrowRule | str = "gradient",
+        schedule: Schedule | str = "cosine",
+        allocation: Allocation | str = "erk",
+        start: Start | str = Start.SCRATCH,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        if every < 1 or total_steps < 1:
+            raise UsageError(f"every and total_steps must be at least 1, got {every} and {total_steps}.")
+        self._drop: DropRule = DROP_RULES.make(drop)
+        self._grow: GrowRule = GROW_RULES.make(grow)
+        self._schedule: Schedule = SCHEDULES.make(schedule)
+        self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
+        weights = find_maskable(model, include=include, exclude=exclude)
+        pattern = initial_pattern(
+            weights, density, allocation=ALLOCATIONS.make(allocation), start=Start(start), seed=seed
+        )
+        if start == Start.SCRATCH:
+            rescale_(model, pattern)
+        reads = self._drop.reads | self._grow.reads
+        decay = MOMENTUM_DECAY if "momentum" in reads else None
+        self._weights = weights
+        self._masker = _RewiringMasker(model, optimizer, pattern, momentum_decay=decay, owner=self)
+        self._fired = {name: mask.clone() for name, mask in pattern.masks.items()}
+        self.num_steps = 0
+        self.num_rewires = 0
+
+    @property
+    def pattern(self) -> SparsityPattern:
+        """The current pattern."""
+        return self._masker.pattern
+
+    @property
+    def coverage(self) -> float:
+        """Share of weights that were ever active (ITOP, Liu et al. 2021)."""
+        return SparsityPattern(self._fired).density
+
+    def step(self) -> None:
+        """Count one optimizer step."""
+        self.num_steps += 1
+
+    def detach(self) -> None:
+        """Stop masking; the weights stay as they are."""
+        self._masker.detach()
+
+    def is_due(self) -> bool:
+        """Whether the optimizer step that comes next rewires."""
+        due = min(self.num_steps, int(self._stop * self._total)) // self._every
+        return due > self.num_rewires
+
+    def _rewire(self) -> None:
+        layers = view_layers(
+            self._weights,
+            self.pattern.masks,
+            gradient={name: p.grad for name, p in self._weights.items() if p.grad is not None},
+            momentum=self._masker.momentum or None,
+            fired=self._fired,
+        )
+        fraction = self._schedule(self.num_steps / self._total)
+        stream = partial(derive, self._seed, "rewire", self.num_rewires)
+        pattern = rewire(layers, self._drop, self._grow, fraction, stream=stream).applied_to(self.pattern)
+        self._masker.assign_(pattern)
+        for name, mask in pattern.masks.items():
+            self._fired[name] |= mask
+        self.num_rewires = min(self.num_steps, int(self._stop * self._total)) // self._every
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart: plain tensors and integers, beside the optimizer's own state."""
+        return {
+            "masks": dict(self.pattern.masks),
+            "fired": dict(self._fired),
+            "momentum": dict(self._masker.momentum),
+            "num_steps": self.num_steps,
+            "num_rewires": self.num_rewires,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``; load the model's and the optimizer's own states first."""
+        self._masker.assign_(SparsityPattern({name: mask.bool() for name, mask in state["masks"].items()}))
+        self._fired = {name: fired.bool().clone() for name, fired in state["fired"].items()}
+        for name, momentum in state["momentum"].items():
+            self._masker.momentum[name].copy_(momentum)
+        self.num_steps, self.num_rewires = int(state["num_steps"]), int(state["num_rewires"])
+
+
+class _RewiringMasker(Masker):
+    """A Masker that lets its owner rewire first, while the gradients are still dense."""
+
+    def __init__(self, *args: Any, owner: SparseTraining, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._owner = owner
+
+    @torch.no_grad()
+    def mask_gradients_(self) -> None:
+        """Feed the average, rewire when due, then mask with the pattern that holds from this step on."""
+        if self._owner.is_due():
+            self._owner._rewire()
+        super().mask_gradients_()

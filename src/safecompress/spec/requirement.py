@@ -1,0 +1,109 @@
+"""A Requirement: one limit that somebody set, and how a measurement is judged against it. It runs nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from safecompress.errors import UsageError
+from safecompress.measure import Direction, Measurement
+
+
+class Verdict(StrEnum):
+    """Only PASS passes."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """``metric`` must lie at or under ``bound`` (LOWER), or at or above it (HIGHER). Made by `at_most` and its kin."""
+
+    metric: str
+    bound: float
+    direction: Direction
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.bound):
+            raise UsageError(f"The bound on {self.metric} must be a finite number, got {self.bound}.")
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'≤' if self.direction is Direction.LOWER else '≥'} {self.bound:g}"
+
+    def judge(self, measurement: Measurement | None, *, error: str | None = None) -> Finding:
+        """PASS if the whole interval keeps the bound, FAIL if the whole simultaneous interval breaks it.
+
+        Otherwise INCONCLUSIVE; ERROR when there is no measurement (``error`` says why) or it is not a number.
+        """
+        if measurement is None or error is not None:
+            return Finding(self, None, Verdict.ERROR, error or f"{self.metric} was not measured")
+        if not measurement.is_finite():
+            return Finding(self, measurement, Verdict.ERROR, f"{self.metric} is not a finite number")
+        near, far = measurement.interval, measurement.simultaneous
+        if self.direction is Direction.LOWER:
+            keeps, breaks, limit = near.high <= self.bound, far.low > self.bound, near.high
+        else:
+            keeps, breaks, limit = near.low >= self.bound, far.high < self.bound, near.low
+        if keeps:
+            return Finding(self, measurement, Verdict.PASS, f"its limit {limit:.4g} keeps the bound {self.bound:g}")
+        if breaks:
+            edge = far.low if self.direction is Direction.LOWER else far.high
+            return Finding(
+                self, measurement, Verdict.FAIL, f"even its far limit {edge:.4g} breaks the bound {self.bound:g}"
+            )
+        return Finding(
+            self,
+            measurement,
+            Verdict.INCONCLUSIVE,
+            f"the interval [{near.low:.4g}, {near.high:.4g}] holds the bound {self.bound:g}; more rows would decide",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a requirement says of a measurement, and why in words."""
+
+    requirement: Requirement
+    measurement: Measurement | None
+    verdict: Verdict
+    reason: str
+
+
+LOWER_SUFFIX, HIGHER_SUFFIX = ".rise", ".drop"
+"""A paired change from the dense model: ``neural.auc.rise`` (lower is better), ``accuracy.drop``."""
+
+
+def at_most(metric: str, bound: float) -> Requirement:
+    """``metric`` is at most ``bound``: ``at_most("neural.auc", 0.55)``."""
+    return Requirement(metric, bound, Direction.LOWER)
+
+
+def at_least(metric: str, bound: float) -> Requirement:
+    """``metric`` is at least ``bound``: ``at_least("accuracy", 0.70)``."""
+    return Requirement(metric, bound, Direction.HIGHER)
+
+
+def within(margin: float, *, of: str = "dense", metric: str) -> Requirement:
+    """``metric`` is at most ``margin`` worse than the dense model's: ``within(0.01, of="dense", metric="accuracy")``.
+
+    It is a bound on the paired change, measured on the same rows with an interval of its own: ``accuracy.drop`` or, for
+    a metric where lower is better, ``neural.auc.rise``. ``margin`` may not be negative.
+    """
+    if of != "dense":
+        raise UsageError(f"within: of must be 'dense' (the model before compression), got {of!r}.")
+    if not margin >= 0:
+        raise UsageError(f"within: the margin on {metric} must be at least 0, got {margin}.")
+    return Requirement(metric + change_suffix(metric), margin, Direction.LOWER)
+
+
+def change_suffix(metric: str) -> str:
+    """``.drop`` for a metric where higher is better, else ``.rise``."""
+    return HIGHER_SUFFIX if metric in HIGHER_IS_BETTER else LOWER_SUFFIX
+
+
+HIGHER_IS_BETTER = frozenset({"accuracy"})
+"""Metrics of the task where higher is better; every attack metric, density and bytes are better when lower."""

@@ -1,0 +1,144 @@
+"""Train from one state to a later one. The randomness of step t depends on the seed and t alone, so any split of the
+steps into segments, in any process, ends in the same bits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from safecompress.errors import TrainingError
+from safecompress.progress import Progress, Silent
+from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.sparsity import Masker, SparsityPattern
+from safecompress.sparsity.training import MOMENTUM_DECAY
+from safecompress.training.recipe import Recipe
+from safecompress.training.state import TrainingState
+
+_CHECK_EVERY = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What training runs on: the rows, the recipe and the seed that orders them. Features (N, ...), labels (N,)."""
+
+    features: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    recipe: Recipe
+    seed: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole course."""
+        return self.recipe.total_steps(len(self.labels))
+
+    def epoch_batches(self, epoch: int) -> list[np.ndarray]:
+        """Row indices of each batch of an epoch; their order is drawn from the seed and the epoch's number."""
+        order = derive(self.seed, "order", epoch).permutation(len(self.labels))
+        return np.array_split(order, self.recipe.steps_per_epoch(len(self.labels)))
+
+
+def train(
+    model: nn.Module,
+    state: TrainingState,
+    course: Course,
+    *,
+    until: int,
+    pattern: SparsityPattern | None = None,
+    keep_momentum: bool = False,
+    progress: Progress | None = None,
+    checkpoint: Callable[[TrainingState], None] | None = None,
+    checkpoint_every_s: float = 20.0,
+) -> TrainingState:
+    """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
+
+    With a ``pattern`` dormant weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
+    ``checkpoint`` is called now and then with a state to save. Raises TrainingError when the loss is not a number; no
+    checkpoint is made of such a state.
+    """
+    watcher = progress or Silent()
+    optimizer = course.recipe.make_optimizer(model.parameters())
+    state.restore_(model, optimizer)
+    masker = None
+    if pattern is not None:
+        decay = MOMENTUM_DECAY if keep_momentum else None
+        masker = Masker(model, optimizer, pattern, momentum_decay=decay, momentum=state.momentum)
+    device = next(model.parameters()).device
+    features, labels = course.features.to(device), course.labels.to(device)
+    model.train()
+    loss_sum = torch.zeros((), device=device)
+    saved_at = time.monotonic()
+    batches = _Batches(course)
+    with seeded(course.seed, "steps"):
+        for step in range(state.step, until):
+            torch.manual_seed(derive_seed(course.seed, "step", step))
+            rows = batches.at(step)
+            _set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
+            optimizer.zero_grad(set_to_none=True)
+            loss = cross_entropy(model(features[rows]), labels[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss_sum += loss.detach()
+            watcher.advance()
+            is_last = step + 1 == until
+            if is_last or (step + 1) % _CHECK_EVERY == 0:
+                _check_finite(loss_sum, step, course.recipe)
+                if checkpoint and not is_last and time.monotonic() - saved_at > checkpoint_every_s:
+                    checkpoint(TrainingState.capture(step + 1, model, optimizer, masker.momentum if masker else None))
+                    saved_at = time.monotonic()
+    if masker is not None:
+        masker.detach()
+    return TrainingState.capture(until, model, optimizer, masker.momentum if masker else None)
+
+
+def dense_gradient(
+    model: nn.Module, state: TrainingState, course: Course, names: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The gradient of the loss of the next batch for the parameters ``names``, dormant weights included."""
+    state.restore_(model)
+    device = next(model.parameters()).device
+    rows = _Batches(course).at(state.step)
+    parameters = dict(model.named_parameters())
+    model.train()
+    model.zero_grad(set_to_none=True)
+    with seeded(course.seed, "step", state.step):
+        loss = cross_entropy(model(course.features[rows].to(device)), course.labels[rows].to(device))
+        gradients = torch.autograd.grad(loss, [parameters[name] for name in names])
+    _check_finite(loss.detach(), state.step, course.recipe)
+    return {name: gradient.cpu() for name, gradient in zip(names, gradients, strict=True)}
+
+
+class _Batches:
+    """Row indices by step; the current epoch's order is drawn once."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+        self._epoch = -1
+        self._current: list[np.ndarray] = []
+
+    def at(self, step: int) -> Tensor:
+        """The rows of the batch at ``step``."""
+        epoch, position = divmod(step, self._per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._current = epoch, self._course.epoch_batches(epoch)
+        return torch.from_numpy(self._current[position])
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"The loss became {loss.item()} within the {_CHECK_EVERY} steps before step {step + 1}. Training diverged; "
+            f"the last checkpoint is intact. Lower the learning rate (it is {recipe.learning_rate:g}), or check the "
+            "features' scale (normalise them)."
+        )

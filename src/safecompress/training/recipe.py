@@ -1,0 +1,97 @@
+"""A Recipe: all that defines how a model is trained, so that the same one trains target, candidate and shadow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from safecompress.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Optimizer, learning rate over time, batch size and length of training.
+
+    ``decay`` is ``step`` (times ``decay_factor`` at each of ``milestones``, as shares of training), ``cosine`` (to
+    zero) or ``constant``. The default is the papers' recipe (SGD with Nesterov momentum 0.9, rate 0.1, weight decay
+    5e-4, divided by ten at one half and three quarters, batch 128), shortened from 300 to 60 epochs. Adam and AdamW run
+    fused and use ``momentum`` as their first beta. Raises UsageError for values that cannot train anything.
+    """
+
+    epochs: int = 60
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay_factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        faults = [
+            *_outside("epochs", self.epochs, 1, math.inf),
+            *_outside("batch_size", self.batch_size, 1, math.inf),
+            *_outside("learning_rate", self.learning_rate, 1e-12, math.inf),
+            *_outside("momentum", self.momentum, 0, 0.9999),
+            *_outside("weight_decay", self.weight_decay, 0, math.inf),
+            *_outside("decay_factor", self.decay_factor, 0, 1),
+            *(fault for share in self.milestones for fault in _outside("each of milestones", share, 0, 1)),
+        ]
+        if faults:
+            raise UsageError("The recipe cannot train anything: " + "; ".join(faults) + ".")
+
+    def steps_per_epoch(self, num_rows: int) -> int:
+        """Batches that cover ``num_rows`` once; they differ in size by at most one row."""
+        return math.ceil(num_rows / self.batch_size)
+
+    def total_steps(self, num_rows: int) -> int:
+        """Optimizer steps of a whole training on ``num_rows`` rows."""
+        return self.epochs * self.steps_per_epoch(num_rows)
+
+    def learning_rate_at(self, step: int, total_steps: int) -> float:
+        """The learning rate of the step with this index, counted from 0."""
+        progress = step / total_steps
+        if self.decay == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        if self.decay == "step":
+            return self.learning_rate * self.decay_factor ** sum(progress >= share for share in self.milestones)
+        return self.learning_rate
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """A fresh optimizer over ``parameters``."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters,
+                lr=self.learning_rate,
+                momentum=self.momentum,
+                nesterov=self.nesterov and self.momentum > 0,
+                weight_decay=self.weight_decay,
+                foreach=True,
+            )
+        family = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return family(
+            parameters,
+            lr=self.learning_rate,
+            betas=(self.momentum, 0.999),
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def _outside(name: str, value: float, low: float, high: float) -> list[str]:
+    """A one-item list with the fault when ``value`` is not within [low, high], else an empty one."""
+    return [] if low <= value <= high else [f"{name} must lie in [{low:g}, {high:g}], got {value!r}"]

@@ -1,0 +1,92 @@
+"""A TrainingState: all that training needs to go on from a step, as named tensors that safetensors can hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingState:
+    """Weights and buffers, optimizer state and gradient averages after ``step`` optimizer steps.
+
+    ``optimizer`` is keyed ``parameter-name/state-name``; ``momentum`` (dense gradient averages by parameter name) is
+    empty unless a grow rule reads it. Tensors lie on the CPU and are never changed in place.
+    """
+
+    step: int
+    model: Mapping[str, Tensor] = field(repr=False)
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    momentum: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def capture(
+        cls,
+        step: int,
+        model: nn.Module,
+        optimizer: Optimizer | None = None,
+        momentum: Mapping[str, Tensor] | None = None,
+    ) -> TrainingState:
+        """A copy of everything, on the CPU."""
+        states: dict[str, Tensor] = {}
+        if optimizer is not None:
+            for name, parameter in model.named_parameters():
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    if torch.is_tensor(value):
+                        states[f"{name}/{key}"] = _copy(value)
+        return cls(step, _copies(model.state_dict()), states, _copies(momentum or {}))
+
+    def restore_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Load the weights into ``model``, and the optimizer's state into ``optimizer``."""
+        model.load_state_dict(self.model)
+        if optimizer is None:
+            return
+        parameters = dict(model.named_parameters())
+        optimizer.state.clear()
+        for key, value in self.optimizer.items():
+            name, _, state_name = key.rpartition("/")
+            parameter = parameters[name]
+            like_parameter = value.shape == parameter.shape and value.is_floating_point()
+            optimizer.state[parameter][state_name] = (
+                value.to(parameter, copy=True) if like_parameter else value.to(parameter.device, copy=True)
+            )
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All tensors under one flat namespace, for a file."""
+        groups = {"model": self.model, "optimizer": self.optimizer, "momentum": self.momentum}
+        return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+
+    @classmethod
+    def from_tensors(cls, step: int, tensors: Mapping[str, Tensor]) -> TrainingState:
+        """The state that `to_tensors` flattened."""
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "momentum": {}}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
+        return cls(step, **groups)
+
+    def digest(self) -> str:
+        """SHA-256 over the weights and buffers (not the optimizer): equal for models that compute the same."""
+        return digest_tensors(self.model)
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in name order."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: _copy(tensor) for name, tensor in tensors.items()}

@@ -1,0 +1,63 @@
+"""Standardisation: fitted on train rows, applied to all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from safecompress.data import Dataset, DataSplit, Scaler, digits, make_split, standardise
+from safecompress.errors import DataError
+
+
+def test_mean_and_population_deviation_by_hand() -> None:
+    scaler = Scaler.fit(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
+    assert (scaler.shift.tolist(), scaler.scale.tolist()) == ([2, 20], [1, 10])
+    assert scaler.apply(torch.tensor([[4.0, 0.0]])).tolist() == [[2, -2]]
+
+
+def test_a_constant_column_is_shifted_and_not_blown_up() -> None:
+    features = torch.full((1000, 1), 0.1)  # 0.1 has no exact mean in floating point
+    scaler = Scaler.fit(features)
+    assert scaler.scale.tolist() == [1]
+    assert scaler.apply(features).abs().max() < 1e-6
+    assert Scaler.fit(torch.tensor([[1e-44], [2e-44], [2e-44]])).scale.min() > 0
+
+
+def test_large_values_do_not_overflow() -> None:
+    features = torch.tensor([[2e38], [3e38]])  # their sum is past the end of float32
+    scaled = Scaler.fit(features).apply(features)
+    assert scaled.flatten().tolist() == pytest.approx([-1, 1])
+
+
+def test_identity_changes_nothing_for_any_shape() -> None:
+    for shape in ((3, 2), (3, 1, 4, 4)):
+        features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(Scaler.identity().apply(features), features)
+
+
+def test_only_train_rows_count_and_all_rows_are_scaled_alike() -> None:
+    features = np.array([[0.0], [2.0], [100.0], [-50.0]])
+    split = DataSplit.from_indices(Dataset.from_arrays(features, [0, 1, 0, 1]), {"train": [0, 1], "test": [2]})
+    scaled, scaler = standardise(split)
+    assert (scaler.shift.tolist(), scaler.scale.tolist()) == ([1], [1])
+    assert scaled.dataset.features.flatten().tolist() == [-1, 1, 99, -51]
+    assert scaled.part("test")[0].tolist() == [[99]]
+    assert split.dataset.features.flatten().tolist() == [0, 2, 100, -50]
+
+
+def test_train_rows_of_a_real_split_have_mean_zero_and_deviation_one() -> None:
+    scaled, _ = standardise(make_split(digits(image=True), seed=0))
+    train = scaled.part("train")[0]
+    deviation = train.std(0, correction=0)
+    assert train.mean(0).abs().max() < 1e-5
+    assert torch.allclose(deviation[deviation > 0], torch.ones(()), atol=1e-4)
+    assert train.shape[1:] == (1, 8, 8)
+    scaled.check()
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"rows of shape \(2,\), but got rows of shape \(3,\)"):
+        Scaler.fit(torch.zeros(4, 2)).apply(torch.zeros(4, 3))
+    with pytest.raises(DataError, match="needs rows"):
+        Scaler.fit(torch.zeros(0, 2))
