@@ -8,9 +8,8 @@ digests.
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,21 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-import safecompress
+from safecompress import __version__
 from safecompress.attacks import Target
 from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
-from safecompress.certify.verdict import tm_score
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact, TaskInfo
+from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError
 from safecompress.measure import Direction, Measurement
 from safecompress.models import ModelSpec
 from safecompress.progress import Progress, Silent
-from safecompress.report import Report, describe_finding, describe_measurements, describe_round
+from safecompress.report import Report, build_report, describe_round, digest_json
+from safecompress.runfolder import ARTIFACT, RunFolder
 from safecompress.search import (
     Attackers,
     Candidate,
@@ -51,24 +49,26 @@ from safecompress.search import (
     propose,
 )
 from safecompress.seeding import derive
-from safecompress.sparsity import Start, find_maskable, initial_pattern, rescale_, view_layers
+from safecompress.sparsity import SparsityPattern, Start, find_maskable, initial_pattern, rescale_, view_layers
 from safecompress.spec import SafetySpec
-from safecompress.storage import read_json, write_json
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
+from safecompress.storage import read_json, write_bytes, write_json, write_tensors
+from safecompress.training import Course, Recipe, TrainingState, dense_gradient, digest_tensors, train
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """Everything that a run depends on; equal jobs end in equal digests.
 
-    ``model`` carries the fresh weights that dense and sparse training start from. ``dense`` are trained dense weights
-    (a state dict) to use instead of training them. ``split_keys`` are kept beside the report, never in it.
+    ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
+    the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
+    (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
     """
 
     name: str
     model: nn.Module = field(repr=False)
     model_spec: ModelSpec | None
     split: DataSplit
+    raw: DataSplit
     task: TaskInfo
     spec: SafetySpec
     recipe: Recipe
@@ -76,13 +76,29 @@ class Job:
     plan: Plan
     seed: int
     dense: Mapping[str, Tensor] | None = field(default=None, repr=False)
-    spec_digest: str = ""
     data_digest: str = ""
 
     @property
     def sparse_course(self) -> Course:
         """What the sparse model and every candidate are trained on."""
         return Course(*self.split.part("train"), self.recipe, self.seed)
+
+    def scratch(self) -> nn.Module:
+        """A copy of the model to work on."""
+        return copy.deepcopy(self.model)
+
+    def dense_network(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The dense model with ``weights``, reading raw samples."""
+        model = self.scratch()
+        model.load_state_dict(weights)
+        return Served(model, self.task)
+
+    def digest(self, key: bytes) -> str:
+        """What tells this job from any other; the rows enter as digests keyed with ``key``."""
+        parts = [self.recipe, self.dense_recipe, self.plan, self.spec, self.seed, self.task.class_names]
+        rows = self.raw.digest(key)
+        weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
+        return digest_json([__version__, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())])
 
     @property
     def dense_course(self) -> Course:
@@ -102,7 +118,7 @@ class Outcome:
 
 def run(
     job: Job,
-    folder: Path,
+    folder: RunFolder,
     *,
     ledger: Ledger | None = None,
     executor: Executor | None = None,
@@ -116,13 +132,13 @@ def run(
     total_steps = job.sparse_course.total_steps
     job.plan.check_steps(total_steps)
     _check_fit(job)
-    opening = ledger.next_number(job.split) if ledger else 1
+    opening = ledger.next_number(job.raw) if ledger else 1
     prospects = foresee(job.spec, job.split, job.spec.levels(opening), density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
-    store = RunStore(folder)
-    clock = _Clock(folder / "seconds.json")
-    rounds = _RoundLog(folder)
+    store = RunStore(folder.path / "work")
+    clock = _Clock(folder.path / "seconds.json")
+    rounds = _RoundLog(folder.path)
 
     dense = _dense_state(job, store, clock, watcher)
     start = store.load_candidate("parent") or _start(job, dense)
@@ -143,47 +159,66 @@ def run(
         winner.pattern.masks,
         job.model_spec,
         job.task,
-        {"safecompress": safecompress.__version__, "name": job.name, "data_spec": job.data_digest},
+        {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest},
     )
-    path = folder / "artifact.safetensors"
+    path = folder.path / ARTIFACT
+    write_tensors(folder.path / "dense.safetensors", dense.model)
     artifact.save(path)
     watcher.begin("certify", 1)
     with clock.of("certify"):
-        certification = certify_artifact(job, artifact, path, dense.model, ledger)
+        certification = certify_file(
+            path,
+            job.raw,
+            job.spec,
+            dense=job.dense_network(dense.model),
+            seed=job.seed,
+            ledger=ledger,
+            model=job.scratch(),
+        )
     watcher.advance()
-    report = _report(job, artifact, path, certification, prospects, rounds.entries, clock, winner, final, dense)
+    report = build_report(
+        job.name,
+        certification,
+        artifact,
+        job.raw,
+        prospects=prospects,
+        search=_describe_search(job, winner, rounds.entries),
+        digests={
+            "pattern": winner.pattern.digest(),
+            "weights": final.digest(),
+            "dense": dense.digest(),
+            "job": folder.identity,
+            "split": job.raw.digest(folder.key),
+        },
+        seconds=clock.seconds,
+        seed=job.seed,
+        notes=[] if ledger else ["No ledger was kept: nobody counts how often these verdict rows are opened."],
+    )
     return Outcome(artifact, report, certification, dense.model)
 
 
-def certify_artifact(
-    job: Job, artifact: Artifact, path: Path, dense: Mapping[str, Tensor] | None, ledger: Ledger | None
+def certify_file(
+    path: Path,
+    raw: DataSplit,
+    spec: SafetySpec,
+    *,
+    dense: nn.Module | None,
+    seed: int,
+    ledger: Ledger | None,
+    model: nn.Module | None = None,
 ) -> Certification:
-    """The verdict on the file at ``path``, read back as it would be shipped."""
+    """The verdict on the file at ``path``, read back and served as it would be shipped.
+
+    ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
+    """
     shipped = Artifact.load(path)
-    opening = ledger.open(job.split, artifact=shipped.digest(), spec=spec_digest(job)).number if ledger else 1
-    dense_model = None
-    if dense is not None:
-        dense_model = _scratch(job)
-        dense_model.load_state_dict(dense)
+    network = shipped.build(None if shipped.model_spec else model)
+    opening = ledger.open(raw, artifact=shipped.digest(), spec=spec.digest()).number if ledger else 1
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
     )
-    return certify(
-        shipped.build(None if job.model_spec else _scratch(job)),
-        dense_model,
-        job.split,
-        job.spec,
-        seed=job.seed,
-        opening=opening,
-        counted=counted,
-    )
-
-
-def spec_digest(job: Job) -> str:
-    """SHA-256 over attacks, requirements and alpha: what a verdict was asked."""
-    asked = [repr(job.spec.attacks), repr(job.spec.requirements), job.spec.alpha]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return certify(Served(network, shipped.task), dense, raw, spec, seed=seed, opening=opening, counted=counted)
 
 
 def _dense_state(job: Job, store: RunStore, clock: _Clock, watcher: Progress) -> TrainingState:
@@ -191,12 +226,12 @@ def _dense_state(job: Job, store: RunStore, clock: _Clock, watcher: Progress) ->
         return TrainingState(0, dict(job.dense))
     course = job.dense_course
     state = TrainingState.capture(0, job.model)
-    return _train_kept("dense", _scratch(job), state, course, course.total_steps, store, clock, watcher)
+    return _train_kept("dense", job.scratch(), state, course, course.total_steps, store, clock, watcher)
 
 
 def _start(job: Job, dense: TrainingState) -> Candidate:
     """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
-    model = _scratch(job)
+    model = job.scratch()
     if job.plan.start is Start.DENSE:
         model.load_state_dict(dense.model)
     weights = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
@@ -212,7 +247,7 @@ def _start(job: Job, dense: TrainingState) -> Candidate:
 def _search(job: Job, store: RunStore, executor: Executor, clock: _Clock, watcher: Progress) -> Search[Attackers]:
     """The loop of search/loop.py with this job's functions in its places."""
     plan, course = job.plan, job.sparse_course
-    model = _scratch(job)
+    model = job.scratch()
     attacks = plan.attacks or job.spec.attacks
     trial = Trial(
         model, course, job.split.part("validation"), job.split.audit("fit"), job.split.audit("select"),
@@ -269,7 +304,7 @@ def _search(job: Job, store: RunStore, executor: Executor, clock: _Clock, watche
 def _final_state(job: Job, store: RunStore, winner: Candidate, clock: _Clock, watcher: Progress) -> TrainingState:
     course = job.sparse_course
     return _train_kept(
-        "final", _scratch(job), winner.state, course, course.total_steps, store, clock, watcher, pattern=winner.pattern
+        "final", job.scratch(), winner.state, course, course.total_steps, store, clock, watcher, pattern=winner.pattern
     )
 
 
@@ -314,30 +349,23 @@ def _train_segment(
     return state
 
 
-def _scratch(job: Job) -> nn.Module:
-    """A copy of the job's model to work on."""
-    import copy
-
-    return copy.deepcopy(job.model)
-
-
 def _check_fit(job: Job) -> None:
     """Raise ModelError, before any training, when the model does not turn a batch of the data into class scores."""
     features, _ = job.split.part("train")
     num_classes = job.split.dataset.num_classes
-    model = _scratch(job).eval()
+    model = job.scratch().eval()
     try:
         with torch.inference_mode():
             shape = tuple(model(features[:2].to(next(model.parameters()).device)).shape)
     except Exception as error:
         raise ModelError(
-            f"The model cannot read the data: features of shape {tuple(features.shape[1:])} gave {error}. Choose a model "
-            "for this shape, or reshape the features."
+            f"The model cannot read the data: features of shape {tuple(features.shape[1:])} gave {error}. Choose a "
+            "model for this shape, or reshape the features."
         ) from error
     if shape != (2, num_classes):
         raise ModelError(
-            f"The model gives outputs of shape {shape} for two rows; {(2, num_classes)} is needed: one score for each of "
-            f"the {num_classes} classes."
+            f"The model gives outputs of shape {shape} for two rows; {(2, num_classes)} is needed: one score for each "
+            f"of the {num_classes} classes."
         )
 
 
@@ -373,8 +401,6 @@ class _RoundLog:
         self.entries = self.entries[:num_rounds]
 
     def append(self, entry: dict[str, Any]) -> None:
-        from safecompress.storage import write_bytes
-
         self.entries.append(entry)
         write_json(self._path, self.entries)
         lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
@@ -391,73 +417,12 @@ def _round_line(entry: Mapping[str, Any]) -> str:
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} (accuracy {winner['accuracy']:.3f})"
 
 
-def _report(
-    job: Job,
-    artifact: Artifact,
-    path: Path,
-    certification: Certification,
-    prospects: Sequence[Prospect],
-    rounds: Sequence[Mapping[str, Any]],
-    clock: _Clock,
-    winner: Candidate,
-    final: TrainingState,
-    dense: TrainingState,
-) -> Report:
-    count = artifact.byte_count()
-    findings = certification.findings
-    key_path = path.parent / "split.key"
-    return Report(
-        name=job.name,
-        version=safecompress.__version__,
-        verdict=str(findings.verdict),
-        exit_code=findings.exit_code,
-        claim="judged against the attacks named here only: "
-        + ", ".join(attack.name for attack in job.spec.attacks),
-        findings=[describe_finding(finding) for finding in findings.findings],
-        measurements=describe_measurements(certification.measurements),
-        dense=describe_measurements(certification.dense),
-        tm_score={
-            "artifact": certification.tm_score,
-            "dense": tm_score(certification.dense) if certification.dense and not certification.errors else None,
-        },
-        errors=dict(certification.errors),
-        ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
-        prospects=[
-            {"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects
-        ],
-        artifact={
-            "file": path.name, "size_bytes": count.file, "payload_bytes": count.payload, "header_bytes": count.header,
-            "reference_bytes": count.reference, "floor_ratio": count.ratio,
-            "num_weights": artifact.num_weights, "num_active": artifact.num_active, "density": artifact.density,
-            "layer_densities": winner.pattern.layer_densities(),
-        },
-        model=job.model_spec.to_json() if job.model_spec else {"name": type(job.model).__name__},
-        plan={**{k: repr(v) for k, v in vars(job.plan).items()}, "coverage": _coverage(winner)},
-        recipe=asdict(job.recipe),
-        rounds=rounds,
-        split=job.split.summary(),
-        digests={
-            "artifact": artifact.digest(),
-            "pattern": winner.pattern.digest(),
-            "weights": final.digest(),
-            "dense": dense.digest(),
-            "verdict": _digest(describe_measurements(certification.measurements)),
-            "spec": job.spec_digest,
-            "split": job.split.digest(key_path.read_bytes()) if key_path.exists() else {},
-        },
-        environment={
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "machine": platform.machine(), "threads": torch.get_num_threads(), "seed": job.seed,
-        },
-        seconds={phase: round(seconds, 3) for phase, seconds in clock.seconds.items()},
-    )  # fmt: skip
-
-
-def _coverage(winner: Candidate) -> float:
-    """Share of weights that were ever active in the winner's line (ITOP)."""
-    fired = sum(int(mask.count_nonzero()) for mask in winner.fired.values())
-    return fired / max(1, winner.pattern.num_weights)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def _describe_search(job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the artifact came about."""
+    return {
+        "plan": {name: repr(value) for name, value in vars(job.plan).items()},
+        "recipe": asdict(job.recipe),
+        "dense_recipe": None if job.dense is not None else asdict(job.dense_recipe),
+        "coverage": SparsityPattern(winner.fired).density,
+        "rounds": list(rounds),
+    }

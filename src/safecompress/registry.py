@@ -41,6 +41,11 @@ class Registry(Generic[T]):
         plugged = {name: point.dist.name if point.dist else point.value for name, point in self.plugins().items()}
         return dict(sorted({**dict.fromkeys(self.builtins, "built in"), **plugged}.items()))
 
+    def describe(self) -> dict[str, tuple[str, str]]:
+        """For each name its origin and the first line of its documentation."""
+        documented = {name: (self.factory(name).__doc__ or "").strip().splitlines() for name in self.names()}
+        return {name: (origin, (documented[name] or [""])[0]) for name, origin in self.origins().items()}
+
     def factory(self, name: str) -> Callable[..., T]:
         """What makes a ``name``. Raises UsageError with the close matches when the name is unknown."""
         if name in self.builtins:

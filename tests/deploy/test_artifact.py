@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
+import functools
 import os
 import pickle
 import subprocess
@@ -21,7 +22,7 @@ from torch import nn
 from safecompress.deploy import Artifact, TaskInfo
 from safecompress.deploy.pack import DTYPES, to_bytes
 from safecompress.errors import ArtifactError, DataError, StorageError
-from safecompress.models import ModelSpec
+from safecompress.models import Mlp, ModelSpec
 from safecompress.seeding import derive, seeded
 
 MLP = ModelSpec("mlp", {"hidden": (12, 6)}, (8,), 3)
@@ -201,7 +202,9 @@ def saved(artifact: Artifact, folder) -> os.PathLike:
 
 def test_the_file_is_plain_safetensors_with_its_name_version_and_digest(tmp_path):
     artifact = make_artifact()
-    with safe_open(saved(artifact, tmp_path), framework="pt") as file:
+    path = saved(artifact, tmp_path)
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0  # the format asks for aligned data
+    with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"format": "safecompress-artifact", "version": "1", "digest": artifact.digest()}
         assert sorted(file.keys()) == ["payload", "structure"]
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.uint8}  # noqa: SIM118 not a dict
@@ -295,6 +298,12 @@ def test_every_change_of_content_changes_the_digest():
     same = {"no shift", "scale"}
     distinct = {digest for name, digest in digests.items() if name not in same}
     assert len({artifact.digest()} | distinct | {digests["scale"]}) == len(CHANGES)
+
+
+def test_the_digest_knows_which_tensor_a_mask_belongs_to():
+    state, mask = {"a": torch.zeros(4), "b": torch.zeros(4)}, torch.tensor([True, False, True, False])
+    one, other = (Artifact(state, {name: mask}, None, TaskInfo(2, (), (4,))) for name in "ab")
+    assert one.digest() != other.digest()
 
 
 def test_the_digest_leaves_metadata_and_compression_out(monkeypatch, tmp_path):
@@ -445,7 +454,15 @@ def test_an_unknown_model_is_readable_and_refused_on_building_only(tmp_path):
     ],
     ids=["terabytes", "overflow", "deep", "text", "no image"],
 )
-def test_a_described_model_that_the_weights_do_not_fit_takes_no_memory(spec):
-    artifact = make_artifact(model_spec=spec)
+def test_a_described_model_that_the_weights_do_not_fit_takes_no_memory(spec, monkeypatch):
+    artifact, devices, start = make_artifact(model_spec=spec), set(), Mlp.__init__
+
+    def watched(self, *arguments, **options):
+        devices.add(torch.empty(0).device.type)
+        start(self, *arguments, **options)
+
+    functools.update_wrapper(watched, start)
+    monkeypatch.setattr(Mlp, "__init__", watched)
     with pytest.raises(ArtifactError, match=r"do not fit the model|cannot be built here"):
         artifact.build()
+    assert devices <= {"meta"}

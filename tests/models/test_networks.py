@@ -57,6 +57,8 @@ def test_a_cnn_copes_with_images_of_many_sizes(input_shape, channels, batch_norm
     assert model(inputs).shape == (2, 5)
     assert isinstance(last_module_called(model, inputs), nn.Linear)
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == batch_norm
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert all((convolution.bias is None) == batch_norm for convolution in convolutions)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Certification:
     measurements: Mapping[str, Measurement] = field(repr=False)
     dense: Mapping[str, Measurement] = field(repr=False)
     errors: Mapping[str, str]
+    attacks: tuple[str, ...]
     opening: int
     levels: Levels
 
@@ -75,6 +76,7 @@ def certify(
         measurements,
         before.measurements if before else {},
         errors,
+        tuple(attack.name for attack in spec.attacks),
         opening,
         levels,
     )

@@ -1,4 +1,4 @@
-"""A Report: the evidence of one run as plain data. It holds aggregates, digests and versions; no row, score or label."""
+"""A Report: the evidence of one run as plain data: aggregates, digests and versions; no row, score or label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class Report:
     """What a run found. Every field is JSON: dicts, lists, strings, numbers.
 
     ``measurements`` and ``dense`` are the verdict figures of the artifact and of the dense model, by metric. Seconds
-    (``seconds``) lie outside all ``digests``.
+    (``seconds``) lie outside all ``digests``. ``search`` says how the artifact came about (plan, recipe, rounds); it is
+    empty for an artifact that was only audited.
     """
 
     name: str
@@ -30,16 +31,19 @@ class Report:
     ledger: Mapping[str, Any]
     prospects: Sequence[Mapping[str, Any]]
     artifact: Mapping[str, Any]
-    model: Mapping[str, Any]
-    plan: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    rounds: Sequence[Mapping[str, Any]]
+    search: Mapping[str, Any]
     split: Mapping[str, Any]
     digests: Mapping[str, Any]
     environment: Mapping[str, Any]
     seconds: Mapping[str, float]
     notes: Sequence[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def rounds(self) -> Sequence[Mapping[str, Any]]:
+        """The rounds of the search, in order."""
+        rounds: Sequence[Mapping[str, Any]] = self.search.get("rounds", ())
+        return rounds
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

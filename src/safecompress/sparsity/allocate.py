@@ -12,6 +12,7 @@ from torch import Tensor
 from safecompress.errors import UsageError
 from safecompress.registry import Registry
 from safecompress.sparsity.choose import largest
+from safecompress.sparsity.layers import flat_array
 
 
 class Allocation(Protocol):
@@ -53,7 +54,7 @@ class AllocateGlobalMagnitude:
     def __call__(self, weights: Mapping[str, Tensor], num_active: int) -> dict[str, int]:
         """Counts by parameter name."""
         names = list(weights)
-        magnitude = np.concatenate([weights[n].detach().abs().cpu().reshape(-1).numpy() for n in names])
+        magnitude = np.concatenate([flat_array(weights[n].abs()) for n in names])
         owner = np.repeat(np.arange(len(names)), [weights[n].numel() for n in names])
         counts = np.bincount(owner[largest(magnitude, num_active)], minlength=len(names))
         return dict(zip(names, counts.tolist(), strict=True))

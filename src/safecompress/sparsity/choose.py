@@ -13,18 +13,17 @@ def smallest(scores: np.ndarray, count: int) -> Indices:
     """Positions of the ``count`` smallest of ``scores`` (n,), ascending; ties at the edge go to the lowest positions.
 
     A partition, not a sort: O(n). Scores equal to the edge value are counted out by position, so that the count never
-    drifts (a comparison with a threshold alone would take all ties or none).
+    drifts (a comparison with a threshold alone would take all ties or none). A score that is not a number comes last.
     """
     if count <= 0:
         return np.empty(0, dtype=np.int64)
     if count >= scores.size:
         return np.arange(scores.size)
     edge = np.partition(scores, count - 1)[count - 1]
-    below = np.flatnonzero(scores < edge)
-    at_edge = np.flatnonzero(scores == edge)[: count - below.size]
-    return (
-        np.sort(np.concatenate([below, at_edge])) if at_edge.size and below.size else np.concatenate([below, at_edge])
-    )
+    is_number = ~np.isnan(scores)
+    below = np.flatnonzero(scores < edge if edge == edge else is_number)
+    at_edge = np.flatnonzero(scores == edge if edge == edge else ~is_number)[: count - below.size]
+    return np.sort(np.concatenate([below, at_edge]))
 
 
 def largest(scores: np.ndarray, count: int) -> Indices:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import Allocation, count_active
 from safecompress.sparsity.choose import largest
+from safecompress.sparsity.layers import flat_array
 from safecompress.sparsity.pattern import SparsityPattern
 
 
@@ -34,7 +35,7 @@ def initial_pattern(
     for name, weight in weights.items():
         flat = torch.zeros(weight.numel(), dtype=torch.bool)
         if start is Start.DENSE:
-            kept = largest(weight.detach().abs().cpu().reshape(-1).numpy(), counts[name])
+            kept = largest(flat_array(weight.abs()), counts[name])
         else:
             kept = derive(seed, "initialise", name).choice(weight.numel(), counts[name], replace=False, shuffle=False)
         flat[torch.from_numpy(kept)] = True

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from safecompress.errors import UsageError
@@ -17,6 +18,7 @@ _DENSE_MODULES = (
     nn.Embedding,
     nn.EmbeddingBag,
     nn.LayerNorm,
+    nn.RMSNorm,
     nn.GroupNorm,
     nn.modules.batchnorm._BatchNorm,
 )
@@ -27,27 +29,23 @@ def find_maskable(
 ) -> dict[str, nn.Parameter]:
     """Parameters that can be sparse, by name: matrices and kernels (two dimensions or more) of no embedding or norm.
 
-    ``include`` and ``exclude`` are globs over parameter names (``classifier.*``). An embedding is taken when a glob
-    other than ``*`` names it. Raises UsageError when a glob matches nothing or nothing is left to be sparse.
+    ``include`` and ``exclude`` are globs over parameter names (``classifier.*``). An embedding (and a weight tied to
+    it, whichever of the two names it goes by) is taken when a glob other than ``*`` names it. Raises UsageError when
+    a glob matches nothing or nothing is left to be sparse.
     """
-    dense = {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        if isinstance(module, _DENSE_MODULES)
-        for name, _ in module.named_parameters(recurse=False)
-    }
+    dense = {id(p) for m in model.modules() if isinstance(m, _DENSE_MODULES) for p in m.parameters(recurse=False)}
     explicit = [glob for glob in include if glob != "*"]
     matrices = {name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.is_floating_point()}
     for glob in [*explicit, *exclude]:
         if not any(fnmatchcase(name, glob) for name in matrices):
             raise UsageError(f"The glob {glob!r} matches no weight. The model's weights: {', '.join(matrices)}.")
 
-    def is_chosen(name: str) -> bool:
+    def is_chosen(name: str, parameter: nn.Parameter) -> bool:
         if any(fnmatchcase(name, glob) for glob in exclude):
             return False
-        return any(fnmatchcase(name, glob) for glob in explicit) or ("*" in include and name not in dense)
+        return any(fnmatchcase(name, glob) for glob in explicit) or ("*" in include and id(parameter) not in dense)
 
-    chosen = {name: parameter for name, parameter in matrices.items() if is_chosen(name)}
+    chosen = {name: parameter for name, parameter in matrices.items() if is_chosen(name, parameter)}
     if not chosen:
         raise UsageError(
             f"No weight of the model is left to be sparse (include={list(include)}, exclude={list(exclude)}). "
@@ -92,6 +90,12 @@ class LayerView:
         return values
 
 
+def flat_array(tensor: Tensor) -> np.ndarray:
+    """``tensor`` as an array (n,) on the CPU, without a copy where that is possible; bfloat16 becomes float32."""
+    flat = tensor.detach().cpu().reshape(-1)
+    return np.asarray((flat.float() if flat.dtype is torch.bfloat16 else flat).numpy())
+
+
 def view_layers(
     weights: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
@@ -103,13 +107,13 @@ def view_layers(
     """A view of each masked parameter, in the masks' order. On the CPU the arrays share the tensors' memory."""
 
     def flat(tensors: Mapping[str, Tensor] | None, name: str) -> np.ndarray | None:
-        return None if tensors is None else tensors[name].detach().cpu().reshape(-1).numpy()
+        return None if tensors is None else flat_array(tensors[name])
 
     return [
         LayerView(
             name,
-            weight=weights[name].detach().cpu().reshape(-1).numpy(),
-            mask=mask.cpu().reshape(-1).numpy(),
+            weight=flat_array(weights[name]),
+            mask=flat_array(mask),
             gradient=flat(gradient, name),
             momentum=flat(momentum, name),
             fired=flat(fired, name),

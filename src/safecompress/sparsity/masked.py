@@ -6,7 +6,7 @@ Adam family, RMSprop) ever moves a dormant weight, so nothing needs repair after
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class Masker:
     """Masks the gradients of ``model`` in a step pre-hook of ``optimizer``; `assign_` changes the pattern.
 
     With ``momentum_decay`` it also keeps a moving average of the dense gradients (``momentum``), fed before masking,
-    which momentum growth reads.
+    which momentum growth reads. A step that an AMP gradient scaler is about to skip leaves everything as it is.
     """
 
     def __init__(
@@ -36,17 +36,15 @@ class Masker:
         self._model = model
         self._optimizer = optimizer
         self._decay = momentum_decay
-        self.pattern = pattern
-        self._parameters = [parameter for parameter, _ in pattern.pairs(model)]
-        _check_optimised(self._parameters, pattern.masks, optimizer)
+        self._has_read = False
+        self.assign_(pattern)
         self.momentum: dict[str, Tensor] = {}
         if momentum_decay is not None:
             given = momentum or {}
             self.momentum = {
                 name: given[name].to(p).clone() if name in given else torch.zeros_like(p, requires_grad=False)
-                for name, p in zip(pattern.masks, self._parameters, strict=True)
+                for name, p in self._parameters.items()
             }
-        self.assign_(pattern)
         self._hook = optimizer.register_step_pre_hook(self._before_step)
 
     def detach(self) -> None:
@@ -59,38 +57,48 @@ class Masker:
 
         Newly grown weights thus start at zero with zero moments.
         """
+        pairs = dict(zip(pattern.masks, pattern.pairs(self._model), strict=True))
+        parameters = {name: parameter for name, (parameter, _) in pairs.items()}
+        _check_optimised(parameters, self._optimizer)
         self.pattern = pattern
-        self._float_masks = []
-        for parameter, mask in pattern.pairs(self._model):
+        self._parameters = parameters
+        self._float_masks = {name: mask.to(parameter) for name, (parameter, mask) in pairs.items()}
+        for parameter, mask in pairs.values():
             dormant = ~mask.to(parameter.device)
             parameter.masked_fill_(dormant, 0.0)
             for state in self._optimizer.state.get(parameter, {}).values():
                 if torch.is_tensor(state) and state.shape == parameter.shape:
                     state.masked_fill_(dormant.to(state.device), 0.0)
-            self._float_masks.append(mask.to(parameter))
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.mask_gradients_()
+        found_inf = getattr(optimizer, "found_inf", None)  # set by a gradient scaler that lets a fused optimizer skip
+        if found_inf is None or not found_inf.any():
+            self.mask_gradients_()
+        self._has_read = False
 
     @torch.no_grad()
     def mask_gradients_(self) -> None:
         """Multiply the masked parameters' gradients by their masks. Call it earlier to mask before clipping."""
-        grads: list[Tensor] = []
-        masks: list[Tensor] = []
-        for parameter, mask in zip(self._parameters, self._float_masks, strict=True):
-            if parameter.grad is not None:
-                grads.append(parameter.grad)
-                masks.append(mask)
-        if self._decay is not None and len(grads) == len(self._parameters):
-            torch._foreach_lerp_(list(self.momentum.values()), grads, 1 - self._decay)
-        if grads:
-            torch._foreach_mul_(grads, masks)
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        if not self._has_read:
+            self._read_dense(gradients)
+            self._has_read = True
+        if gradients:
+            torch._foreach_mul_(list(gradients.values()), [self._float_masks[name] for name in gradients])
+
+    def _read_dense(self, gradients: dict[str, Tensor]) -> None:
+        """Feed the average; called once a step, before the gradients are masked."""
+        if self._decay is None or not gradients:
+            return
+        scale = getattr(self._optimizer, "grad_scale", None)  # of gradients that a fused optimizer unscales itself
+        dense = list(gradients.values()) if scale is None else torch._foreach_div(list(gradients.values()), scale)
+        torch._foreach_lerp_([self.momentum[name] for name in gradients], dense, 1 - self._decay)
 
 
-def _check_optimised(parameters: Iterable[Tensor], names: Iterable[str], optimizer: Optimizer) -> None:
+def _check_optimised(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> None:
     """Raise UsageError when the optimizer does not hold a masked parameter: its hook would then mask in vain."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = [name for name, parameter in zip(names, parameters, strict=True) if id(parameter) not in held]
+    missing = [name for name, parameter in parameters.items() if id(parameter) not in held]
     if missing:
         raise UsageError(
             f"The optimizer does not hold these sparse parameters: {', '.join(missing)}. Make it from the same model's "

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError
@@ -36,7 +36,7 @@ class SparseTraining:
             sparse.step()         # counts the step
 
     Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
-    second backward pass. The last rewire comes before ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
+    second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
     ``schedule`` and ``allocation`` take a name or an object; ``include`` and ``exclude`` are globs over parameters.
 
     With a gradient scaler a skipped step skips the rewire, which is made up for at the next step.
@@ -103,11 +103,12 @@ class SparseTraining:
         due = min(self.num_steps, int(self._stop * self._total)) // self._every
         return due > self.num_rewires
 
-    def _rewire(self) -> None:
+    def _rewire(self, gradients: Mapping[str, Tensor]) -> None:
+        unused = {name: torch.zeros_like(p) for name, p in self._weights.items() if name not in gradients}
         layers = view_layers(
             self._weights,
             self.pattern.masks,
-            gradient={name: p.grad for name, p in self._weights.items() if p.grad is not None},
+            gradient={**gradients, **unused},
             momentum=self._masker.momentum or None,
             fired=self._fired,
         )
@@ -145,9 +146,8 @@ class _RewiringMasker(Masker):
         super().__init__(*args, **kwargs)
         self._owner = owner
 
-    @torch.no_grad()
-    def mask_gradients_(self) -> None:
-        """Feed the average, rewire when due, then mask with the pattern that holds from this step on."""
+    def _read_dense(self, gradients: dict[str, Tensor]) -> None:
+        """Feed the average, and rewire when due; masking follows, with the pattern that holds from this step on."""
+        super()._read_dense(gradients)
         if self._owner.is_due():
-            self._owner._rewire()
-        super().mask_gradients_()
+            self._owner._rewire(gradients)

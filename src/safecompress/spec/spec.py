@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -77,6 +78,10 @@ class SafetySpec:
         """Every metric that a requirement of this spec can name."""
         plain = [*TASK_METRICS, *(f"{attack.name}.{metric}" for attack in self.attacks for metric in METRICS)]
         return plain + [metric + change_suffix(metric) for metric in plain]
+
+    def digest(self) -> str:
+        """SHA-256 over attacks, requirements and alpha: what a verdict is asked."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
         """Error rates of the ``opening``-th verdict on the same rows: alpha / 2^opening, shared out for FAIL."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from safecompress.errors import TrainingError
+from safecompress.errors import TrainingError, UsageError
 from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
@@ -58,9 +58,11 @@ def train(
     """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
 
     With a ``pattern`` dormant weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
-    ``checkpoint`` is called now and then with a state to save. Raises TrainingError when the loss is not a number; no
-    checkpoint is made of such a state.
+    ``checkpoint`` is called now and then with a state to save. Raises TrainingError when the loss or a weight is not a
+    finite number; no checkpoint is made of such a state. Raises UsageError when ``until`` lies before the state's step.
     """
+    if until < state.step:
+        raise UsageError(f"Training goes forward: the state is at step {state.step}, until={until} lies before it.")
     watcher = progress or Silent()
     optimizer = course.recipe.make_optimizer(model.parameters())
     state.restore_(model, optimizer)
@@ -88,7 +90,10 @@ def train(
             is_last = step + 1 == until
             if is_last or (step + 1) % _CHECK_EVERY == 0:
                 _check_finite(loss_sum, step, course.recipe)
-                if checkpoint and not is_last and time.monotonic() - saved_at > checkpoint_every_s:
+                is_saving = checkpoint is not None and time.monotonic() - saved_at > checkpoint_every_s
+                if is_last or is_saving:
+                    _check_finite(_probe(model), step, course.recipe)
+                if checkpoint and is_saving and not is_last:
                     checkpoint(TrainingState.capture(step + 1, model, optimizer, masker.momentum if masker else None))
                     saved_at = time.monotonic()
     if masker is not None:
@@ -135,10 +140,15 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def _probe(model: nn.Module) -> Tensor:
+    """Zero when all weights are finite, NaN otherwise."""
+    return torch.stack([(parameter.detach() * 0).sum() for parameter in model.parameters()]).sum()
+
+
 def _check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
     if not torch.isfinite(loss):
         raise TrainingError(
-            f"The loss became {loss.item()} within the {_CHECK_EVERY} steps before step {step + 1}. Training diverged; "
+            f"The loss became {loss.item()} within the {_CHECK_EVERY} steps up to step {step + 1}. Training diverged; "
             f"the last checkpoint is intact. Lower the learning rate (it is {recipe.learning_rate:g}), or check the "
             "features' scale (normalise them)."
         )

@@ -7,13 +7,16 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from safecompress.errors import UsageError
+from safecompress.errors import UsageError, suggest
+
+OptimizerName = Literal["sgd", "adam", "adamw"]
+DecayName = Literal["step", "cosine", "constant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,21 @@ class Recipe:
 
     epochs: int = 60
     batch_size: int = 128
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: OptimizerName = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    decay: Literal["step", "cosine", "constant"] = "step"
+    decay: DecayName = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay_factor: float = 0.1
 
     def __post_init__(self) -> None:
         faults = [
+            *_unknown("optimizer", self.optimizer, get_args(OptimizerName)),
+            *_unknown("decay", self.decay, get_args(DecayName)),
+            *_fractional("epochs", self.epochs),
+            *_fractional("batch_size", self.batch_size),
             *_outside("epochs", self.epochs, 1, math.inf),
             *_outside("batch_size", self.batch_size, 1, math.inf),
             *_outside("learning_rate", self.learning_rate, 1e-12, math.inf),
@@ -93,5 +100,14 @@ class Recipe:
 
 
 def _outside(name: str, value: float, low: float, high: float) -> list[str]:
-    """A one-item list with the fault when ``value`` is not within [low, high], else an empty one."""
-    return [] if low <= value <= high else [f"{name} must lie in [{low:g}, {high:g}], got {value!r}"]
+    """A one-item list with the fault when ``value`` is not finite or not within [low, high], else an empty one."""
+    is_inside = math.isfinite(value) and low <= value <= high
+    return [] if is_inside else [f"{name} must lie in [{low:g}, {high:g}], got {value!r}"]
+
+
+def _fractional(name: str, value: float) -> list[str]:
+    return [] if isinstance(value, int) else [f"{name} must be a whole number, got {value!r}"]
+
+
+def _unknown(name: str, value: str, allowed: Iterable[str]) -> list[str]:
+    return [] if value in allowed else [f"{name} {value!r} is unknown ({suggest(value, allowed).rstrip('.')})"]

@@ -1,0 +1,185 @@
+"""The verbs a user needs: ``compress`` a model until it passes its tests, ``audit`` a file somebody made before."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safecompress.certify import Ledger, foresee
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.errors import ModelError
+from safecompress.models import ModelSpec
+from safecompress.pipeline import Job, certify_file, run
+from safecompress.progress import Progress
+from safecompress.report import Report, build_report, save_report
+from safecompress.runfolder import open_run_folder
+from safecompress.search import Executor, Plan
+from safecompress.seeding import seeded
+from safecompress.spec import SafetySpec
+from safecompress.training import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class CompressionResult:
+    """What `compress` returns. ``model`` is the compressed network in evaluation mode; it reads what training read."""
+
+    artifact: Artifact
+    report: Report
+    model: nn.Module = field(repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 every requirement PASS; 1 any FAIL; otherwise 3."""
+        return self.report.exit_code
+
+
+def compress(
+    model: nn.Module | ModelSpec,
+    split: DataSplit,
+    *,
+    spec: SafetySpec,
+    recipe: Recipe | None = None,
+    dense_recipe: Recipe | None = None,
+    density: float | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+    name: str = "model",
+    dense: Mapping[str, Tensor] | None = None,
+    out: str | Path | None = None,
+    ledger: str | Path | Ledger | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    threads: int = 1,
+) -> CompressionResult:
+    """Compress a classifier to ``density`` while attacks choose among the candidates, and judge what came out.
+
+    ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
+    and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
+    be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
+    ``plan`` holds all other choices of the search; ``density`` overrides its own.
+
+    ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
+    that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
+    Numerics run on ``threads`` threads, here and in workers: equal jobs end in equal digests at equal thread counts.
+
+    Raises UsageError (and its kinds) before any training for what cannot be done, TrainingError when training diverges,
+    AttackError when no candidate could be tested, StorageError when the disk refuses.
+    """
+    task = TaskInfo(split.dataset.num_classes, split.dataset.class_names, split.dataset.input_shape)
+    recipe = recipe or Recipe()
+    plan = plan or Plan()
+    job = Job(
+        name=name,
+        model=build(model, seed) if isinstance(model, ModelSpec) else model,
+        model_spec=model if isinstance(model, ModelSpec) else None,
+        split=split,
+        raw=split,
+        task=task,
+        spec=spec,
+        recipe=recipe,
+        dense_recipe=dense_recipe or recipe,
+        plan=replace(plan, density=density) if density is not None else plan,
+        seed=seed,
+        dense=dense,
+    )
+    if ledger is None and out is not None:
+        ledger = Path(out).resolve().parent / "ledger.jsonl"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(fixed_threads(threads))
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        return run_job(job, folder, ledger=_ledger(ledger), executor=executor, progress=progress)
+
+
+def run_job(
+    job: Job,
+    folder: Path,
+    *,
+    ledger: Ledger | None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> CompressionResult:
+    """Carry ``job`` out in ``folder`` and leave ``report.json`` and ``report.md`` there."""
+    with open_run_folder(folder, job.name, job.digest) as opened:
+        outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress)
+        save_report(outcome.report, folder)
+    network = outcome.artifact.build(None if job.model_spec else job.scratch())
+    return CompressionResult(outcome.artifact, outcome.report, network)
+
+
+def audit(
+    artifact: str | Path,
+    split: DataSplit,
+    *,
+    spec: SafetySpec,
+    model: nn.Module | None = None,
+    dense: nn.Module | None = None,
+    seed: int = 0,
+    ledger: str | Path | Ledger | None = None,
+    threads: int = 1,
+) -> Report:
+    """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
+
+    ``model`` is an instance of the network when the artifact's class is the user's own, ``dense`` the dense model,
+    reading raw samples, for requirements within a margin of it. Raises ArtifactError for a broken file, SpecError when
+    a requirement could never pass on these rows.
+    """
+    path, book = Path(artifact), _ledger(ledger)
+    with fixed_threads(threads):
+        loaded = Artifact.load(path)
+        _check_task(loaded, split)
+        opening = book.next_number(split) if book else 1
+        prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
+        certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
+        notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+        name = loaded.metadata.get("name", path.stem)
+        return build_report(name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes)
+
+
+def build(spec: ModelSpec, seed: int) -> nn.Module:
+    """The network of ``spec`` with the fresh weights that belong to ``seed``."""
+    with seeded(seed, "model"):
+        return spec.build()
+
+
+def served(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module | None = None) -> nn.Module:
+    """The dense model with ``weights`` behind the artifact's input transform."""
+    if model is None and artifact.model_spec is None:
+        raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
+    network = model if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
+    network.load_state_dict(dict(weights))
+    return Served(network, artifact.task)
+
+
+@contextlib.contextmanager
+def fixed_threads(threads: int) -> Iterator[None]:
+    """PyTorch on ``threads`` threads, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ledger(ledger: str | Path | Ledger | None) -> Ledger | None:
+    return Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
+
+
+def _check_task(artifact: Artifact, split: DataSplit) -> None:
+    """Raise ModelError when the data is not what the artifact reads."""
+    dataset = split.dataset
+    wanted: tuple[Any, ...] = (artifact.task.input_shape, artifact.task.num_classes)
+    got = (dataset.input_shape, dataset.num_classes)
+    if wanted != got:
+        raise ModelError(
+            f"The artifact reads features of shape {wanted[0]} and tells {wanted[1]} classes apart; the data has "
+            f"{got[0]} and {got[1]}. Audit it on the data set it was trained on."
+        )

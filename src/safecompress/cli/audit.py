@@ -1,0 +1,66 @@
+"""``safecompress audit ARTIFACT --spec SPEC.toml``: the same requirements on a saved file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from safecompress.cli.main import app
+
+ARTIFACT = typer.Argument(..., help="The artifact (artifact.safetensors).")
+SPEC = typer.Option(..., "--spec", help="The spec whose rows and requirements judge it (TOML).")
+OUT = typer.Option(None, "--out", help="Folder for report.json and report.md.  [default: none are written]")
+MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes the network, if it is of your own.")
+DENSE = typer.Option(
+    None, "--dense", help="Dense weights (safetensors) for `within`.  [default: dense.safetensors beside the artifact]"
+)
+LEDGER = typer.Option(None, "--ledger", help="Ledger file.  [default: ledger.jsonl beside the artifact's run folder]")
+THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
+
+
+@app.command()
+def audit(
+    artifact: Path = ARTIFACT,
+    spec: Path = SPEC,
+    out: Path | None = OUT,
+    model: str | None = MODEL,
+    dense: Path | None = DENSE,
+    ledger: Path | None = LEDGER,
+    threads: int = THREADS,
+) -> None:
+    """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
+    from safecompress import api
+    from safecompress.cli.console import show_report
+    from safecompress.cli.setup import call_factory, check_data_digest, load_rows, load_weights
+    from safecompress.config import load_config
+    from safecompress.deploy import Artifact
+    from safecompress.report import save_report
+
+    loaded = Artifact.load(artifact)
+    config = load_config(spec, model_given=True)
+    check_data_digest(loaded.metadata.get("data_spec", ""), config, artifact)
+    rows = load_rows(config)
+    shapes = {"input_shape": loaded.task.input_shape, "num_classes": loaded.task.num_classes}
+    network = call_factory(model, shapes) if model else None
+    beside = artifact.parent / "dense.safetensors"
+    weights = dense if dense is not None else beside if beside.exists() else None
+    dense_model = None
+    if weights is not None:
+        template = network if network is not None else loaded.build()
+        dense_model = api.served(loaded, load_weights(weights, template), network)
+    folder = artifact.resolve().parent
+    report = api.audit(
+        artifact,
+        rows.raw,
+        spec=config.spec,
+        model=network,
+        dense=dense_model,
+        seed=config.seed,
+        ledger=ledger if ledger is not None else folder.parent / "ledger.jsonl",
+        threads=threads,
+    )
+    if out is not None:
+        save_report(report, out)
+    show_report(report, out)
+    raise typer.Exit(report.exit_code)

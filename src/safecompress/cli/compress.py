@@ -1,0 +1,56 @@
+"""``safecompress compress SPEC.toml``: the whole run, from a spec to a judged artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from safecompress.cli.main import app
+
+SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).")
+OUT = typer.Option(None, "--out", help="Run folder.  [default: runs/<name>]", show_default=False)
+MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Your own model instead of the spec's.")
+LEDGER = typer.Option(
+    None, "--ledger", help="File that counts openings of verdict rows.  [default: ledger.jsonl beside the run folder]"
+)
+WORKERS = typer.Option(1, "--workers", min=1, help="Processes that try candidates out, one thread each.")
+THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
+
+
+@app.command()
+def compress(
+    spec: Path = SPEC,
+    out: Path | None = OUT,
+    model: str | None = MODEL,
+    ledger: Path | None = LEDGER,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+) -> None:
+    """Train small, attack every candidate, keep the best, certify the file that ships.
+
+    A killed run goes on with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
+    INCONCLUSIVE.
+    """
+    from safecompress.api import fixed_threads, run_job
+    from safecompress.certify import Ledger
+    from safecompress.cli.console import show_report, watching
+    from safecompress.cli.setup import load_rows, make_job
+    from safecompress.config import load_config
+    from safecompress.search import ProcessExecutor, SerialExecutor
+    from safecompress.storage import write_bytes
+
+    config = load_config(spec, model_given=model is not None)
+    folder = out if out is not None else Path("runs") / config.name
+    book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
+    with fixed_threads(threads):
+        job = make_job(config, load_rows(config), model)
+        with watching() as watcher:
+            if workers == 1:
+                result = run_job(job, folder, ledger=book, executor=SerialExecutor(), progress=watcher)
+            else:
+                with ProcessExecutor(workers) as pool:
+                    result = run_job(job, folder, ledger=book, executor=pool, progress=watcher)
+    write_bytes(folder / "spec.toml", config.to_toml().encode())
+    show_report(result.report, folder)
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,129 @@
+"""What a person sees: progress while it runs, the verdict table at the end. Plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from safecompress.progress import Progress as Watcher
+from safecompress.report import Report
+from safecompress.report.text import MEANING, figure_rows, num_rounds_beyond_noise, requirement_rows
+
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
+SHOWN = (".auc", ".balanced_accuracy", ".tpr@fpr=0.01")
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Watcher]:
+    """Progress bars with the time left on a terminal, plain lines elsewhere; both on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainLines()
+        return
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield Bars(bars)
+
+
+class Bars:
+    """A bar for the phase that runs."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, phase: str, total: int) -> None:
+        """Replace the bar."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(phase, total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move it."""
+        if self._task is not None:
+            self._bars.advance(self._task, steps)
+
+    def say(self, line: str) -> None:
+        """Print above it."""
+        self._bars.console.print(escape(line), highlight=False)
+
+
+class PlainLines:
+    """A line per phase and per message, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._began = time.monotonic()
+
+    def begin(self, phase: str, total: int) -> None:
+        """One line."""
+        self.say(f"{phase}: {total} steps")
+
+    def advance(self, steps: int = 1) -> None:
+        """Nothing: a log needs no bar."""
+
+    def say(self, line: str) -> None:
+        """One line."""
+        self._console.print(f"{time.monotonic() - self._began:7.1f} s  {escape(line)}", highlight=False)
+
+
+def show_report(report: Report, folder: Path | None) -> None:
+    """Print the figures, the requirements with their verdicts, and where the rest is."""
+    console = Console()
+    console.print(_figures(report))
+    console.print(_requirements(report))
+    if report.rounds:
+        beyond, total = num_rounds_beyond_noise(report)
+        console.print(
+            f"In {beyond} of {total} rounds the winner's leak differed from keeping the pattern beyond noise."
+        )
+    size = report.artifact
+    console.print(
+        f"Artifact: {size['size_bytes']:,} bytes, {size['num_active']:,} of {size['num_weights']:,} weights, "
+        f"payload {size['floor_ratio']:.3f} of its reference size.",
+        highlight=False,
+    )
+    for name, reason in report.errors.items():
+        console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
+    for note in report.notes:
+        console.print(escape(note))
+    colour = COLOURS[report.verdict]
+    console.print(f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}.")
+    if folder is not None:
+        console.print(f"Report: {escape(str(folder / 'report.md'))}", highlight=False, soft_wrap=True)
+
+
+def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
+    """Print what each kind of strategy offers: name, origin, and its first line of documentation."""
+    console = Console()
+    for kind, names in kinds.items():
+        table = Table(title=kind, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, (origin, summary) in names.items():
+            table.add_row(f"[bold]{escape(name)}[/]", escape(origin), escape(summary))
+        console.print(table, "")
+
+
+def _figures(report: Report) -> Table:
+    table = Table(title=f"{escape(report.name)}: figures on rows that chose nothing", title_justify="left")
+    for header in ("metric", "artifact", "interval", "dense", "interval"):
+        table.add_column(header)
+    for row in figure_rows(report):
+        if row[0] == "accuracy" or row[0].endswith(SHOWN):
+            table.add_row(*map(escape, row))
+    return table
+
+
+def _requirements(report: Report) -> Table:
+    table = Table(title="Requirements", title_justify="left")
+    for header in ("requirement", "measured", "interval", "verdict", "why"):
+        table.add_column(header)
+    for requirement, value, interval, verdict, why in requirement_rows(report):
+        table.add_row(escape(requirement), value, escape(interval), f"[{COLOURS[verdict]}]{verdict}[/]", escape(why))
+    return table

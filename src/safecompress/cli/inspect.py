@@ -1,0 +1,39 @@
+"""``safecompress report RUN`` and ``safecompress list``: look at what is there; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from safecompress.cli.main import app
+
+RUN = typer.Argument(..., help="A run folder, or a report.json.")
+
+
+@app.command()
+def report(run: Path = RUN) -> None:
+    """Show a run's report again and write report.md anew. Exit code: the verdict's."""
+    from safecompress.cli.console import show_report
+    from safecompress.report import load_report, save_report
+
+    loaded = load_report(run)
+    folder = run if run.is_dir() else None
+    if folder is not None:
+        save_report(loaded, folder)
+    show_report(loaded, folder)
+    raise typer.Exit(loaded.exit_code)
+
+
+@app.command(name="list")
+def list_names() -> None:
+    """List everything that a spec can name, and where each comes from."""
+    from safecompress.attacks import ATTACKS
+    from safecompress.cli.console import show_names
+    from safecompress.data import DATASETS
+    from safecompress.models import MODELS
+    from safecompress.search import SELECTORS
+    from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+
+    registries = (DATASETS, MODELS, ATTACKS, DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    show_names({registry.kind: registry.describe() for registry in registries})

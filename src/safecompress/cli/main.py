@@ -1,0 +1,62 @@
+"""The command line: one verb per file; errors become one paragraph and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from safecompress import __version__
+from safecompress.errors import SafeCompressError
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
+
+app = typer.Typer(
+    name="safecompress",
+    help="Compress a classifier while simulated attacks choose what survives, and judge the file that ships.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"safecompress {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Exit codes: 0 every requirement PASS, 1 any FAIL, 2 usage or spec error, 3 any ERROR or INCONCLUSIVE."""
+
+
+def main() -> None:
+    """Run the command line and exit with the product's codes."""
+    from safecompress.cli import audit, compress, inspect  # noqa: F401  (they register their verbs)
+
+    try:
+        app()
+    except SafeCompressError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What was finished is kept: run the same command again to go on.", err=True)
+        sys.exit(130)
+    except MemoryError:
+        typer.echo(
+            "Out of memory. Use a smaller batch or model, or fewer --workers; then run again to go on.", err=True
+        )
+        sys.exit(3)
+    except Exception:  # exit code 1 would read as FAIL
+        traceback.print_exc()
+        typer.echo("This is a fault of safecompress, not a verdict. Please report it with the lines above.", err=True)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""From a spec file to a job: data, split, model. What compress and audit share."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from safecompress.api import build
+from safecompress.config import Config
+from safecompress.data import DataSplit, Scaler, SplitSizes, make_split, standardise
+from safecompress.deploy import TaskInfo
+from safecompress.errors import ArtifactError, ModelError
+from safecompress.models import ModelSpec
+from safecompress.pipeline import Job
+from safecompress.storage import read_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows that a spec names: as the data file has them, and as the model reads them."""
+
+    raw: DataSplit = field(repr=False)
+    split: DataSplit = field(repr=False)
+    task: TaskInfo
+
+
+def load_rows(config: Config) -> Rows:
+    """Load the spec's data set and draw its split. Raises DataError for data that cannot be used."""
+    dataset = config.load_dataset()
+    sizes = SplitSizes.resolve(dataset.num_rows, **config.data.sizes)
+    raw = make_split(dataset, sizes, seed=config.seed)
+    split, scaler = raw, Scaler.identity()
+    if config.data.normalise == "standard":
+        split, scaler = standardise(raw)
+    plain = config.data.normalise == "none"
+    task = TaskInfo(
+        dataset.num_classes,
+        dataset.class_names,
+        dataset.input_shape,
+        None if plain else scaler.shift,
+        None if plain else scaler.scale,
+    )
+    return Rows(raw, split, task)
+
+
+def make_job(config: Config, rows: Rows, factory: str | None) -> Job:
+    """The job of a spec, with the model it names or the one that ``factory`` makes."""
+    input_shape, num_classes = rows.task.input_shape, rows.task.num_classes
+    model_spec = None
+    if factory is not None:
+        model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
+    else:
+        assert config.model is not None  # load_config refused a spec without one
+        model_spec = ModelSpec(config.model.name, config.model.options, input_shape, num_classes)
+        model = build(model_spec, config.seed)
+    weights = config.model.weights if config.model else None
+    return Job(
+        name=config.name,
+        model=model,
+        model_spec=model_spec,
+        split=rows.split,
+        raw=rows.raw,
+        task=rows.task,
+        spec=config.spec,
+        recipe=config.recipe,
+        dense_recipe=config.dense_recipe,
+        plan=config.plan,
+        seed=config.seed,
+        dense=load_weights(weights, model) if weights else None,
+        data_digest=config.data_digest(),
+    )
+
+
+def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
+    """A state dict for ``model`` from a safetensors file. Raises ModelError where it does not fit."""
+    tensors, _ = read_tensors(path)
+    own = model.state_dict()
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    wrong += [name for name in tensors if name not in own]
+    if wrong:
+        raise ModelError(
+            f"The weights in {path} do not fit the model: {', '.join(wrong[:5])}"
+            f"{' and more' if len(wrong) > 5 else ''}. Name the model that they were trained for."
+        )
+    return tensors
+
+
+def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
+    """The module that ``package.module:factory`` makes; it is given input_shape and num_classes if it takes them.
+
+    Only the command line may name code: a spec never does.
+    """
+    module_name, colon, name = path.partition(":")
+    if not colon:
+        raise ModelError(f"--model takes package.module:factory, got {path!r}.")
+    try:
+        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"--model {path}: {error}. Is the package installed, or its folder on PYTHONPATH?") from error
+    takes = inspect.signature(factory).parameters
+    any_keyword = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    model = factory(**{key: value for key, value in shapes.items() if any_keyword or key in takes})
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"--model {path} gave a {type(model).__name__}; it must give a torch.nn.Module.")
+    return model
+
+
+def check_data_digest(recorded: str, config: Config, artifact: Path) -> None:
+    """Raise ArtifactError when the artifact was trained on rows that another spec drew."""
+    if recorded and recorded != config.data_digest():
+        raise ArtifactError(
+            f"{artifact} was trained on rows drawn by another [data] table or seed than this spec's, so the spec's "
+            "members are not its members and the audit would say nothing. Use the [data] and seed it was trained with."
+        )

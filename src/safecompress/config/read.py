@@ -1,0 +1,111 @@
+"""load_config and parse_config: a TOML text in, one Config out, or one SpecError that lists every fault."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safecompress.config.reading import Reading
+from safecompress.config.sections import read_data, read_model, read_plan, read_recipe, read_safety
+from safecompress.config.tables import SpecShape, Table, read_table
+from safecompress.config.values import Config
+from safecompress.errors import SpecError
+from safecompress.training import Recipe
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 8
+"""Tables and lists inside each other. The deepest that a spec needs is an option of an attack in a list: four."""
+
+
+def load_config(path: str | Path, *, model_given: bool = False) -> Config:
+    """The spec in the file ``path``; ``model_given`` when a model comes from elsewhere and ``[model]`` may be absent.
+
+    Raises SpecError, with every fault at once, when the file cannot be read or says something wrong.
+    """
+    file = Path(path).absolute()
+    text = _read_text(file, source=str(path))
+    return replace(parse_config(text, base=file.parent, source=str(path), model_given=model_given), path=file)
+
+
+def parse_config(text: str, *, base: Path, source: str, model_given: bool = False) -> Config:
+    """The spec in ``text``. Relative paths in it count from ``base``; ``source`` is its name in messages.
+
+    Raises SpecError as ``load_config`` does.
+    """
+    tables, reading = _parse(text, source), Reading(base.absolute())
+    shape = read_table(SpecShape, tables, "", reading)
+    if "model" not in tables and not model_given:
+        reading.note("[model]", f"is missing. {SpecShape.model_fields['model'].description}")
+    data_table, model_table = _section(tables, "data"), _section(tables, "model")
+    data = None if data_table is None else read_data(data_table, reading)
+    model = None if model_table is None else read_model(model_table, reading)
+    recipe = read_recipe(_section(tables, "recipe") or {}, "[recipe]", reading, Recipe())
+    dense_recipe = read_recipe(_section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, recipe)
+    plan = read_plan(_section(tables, "compress") or {}, _section(tables, "search") or {}, reading)
+    spec = read_safety(_section(tables, "safety"), _sections(tables, "require"), reading)
+    if reading.faults or shape is None or data is None or plan is None or spec is None:
+        raise SpecError.from_faults(source, reading.faults)
+    made = tuple(reading.made)
+    return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, made=made)
+
+
+def _read_text(file: Path, source: str) -> str:
+    """The text of ``file``; a byte order mark, which some editors write, is left out."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        fault = f"line {line}: not UTF-8 text. Save the spec as UTF-8."
+        raise SpecError.from_faults(source, [fault]) from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SpecError.from_faults(source, [f"cannot be read ({reason}). Check the path."]) from error
+    if len(content) > MAX_BYTES:
+        raise SpecError.from_faults(source, [f"is larger than {MAX_BYTES:,} bytes, so it is no spec. Check the path."])
+    return text
+
+
+def _parse(text: str, source: str) -> Table:
+    """The tables of a TOML text. Raises SpecError with the line of what is no TOML."""
+    try:
+        tables: Table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError.from_faults(source, [_syntax_fault(str(error), text)]) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise SpecError.from_faults(source, ["holds a number too long or brackets too deep to read."]) from error
+    if _is_deep(tables):
+        raise SpecError.from_faults(source, [f"nests tables and lists more than {MAX_DEPTH} deep; no spec does."])
+    return tables
+
+
+def _syntax_fault(message: str, text: str) -> str:
+    """The parser's message with the place in front: ``line 3, column 5: Expected '=' after a key``."""
+    reason, _, spot = message.rpartition(" (at ")
+    spot = spot.removesuffix(")")
+    if not spot.startswith("line "):  # "end of document"
+        spot = f"line {len(text.splitlines()) or 1}, the last"
+    return f"{spot}: not TOML. {reason or message}."
+
+
+def _is_deep(tables: Table) -> bool:
+    level: list[Any] = [tables]
+    for _ in range(MAX_DEPTH):
+        children = [[*node.values()] if isinstance(node, dict) else node for node in level]
+        level = [child for group in children for child in group if isinstance(child, dict | list)]
+    return bool(level)
+
+
+def _section(tables: Table, key: str) -> Table | None:
+    """The table called ``key``, or None when there is none: absent, or not a table, which is noted elsewhere."""
+    table = tables.get(key)
+    return table if isinstance(table, dict) else None
+
+
+def _sections(tables: Table, key: str) -> list[Table]:
+    """The tables in the list called ``key``."""
+    listed = tables.get(key)
+    return [table for table in listed if isinstance(table, dict)] if isinstance(listed, list) else []

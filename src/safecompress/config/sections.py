@@ -1,0 +1,222 @@
+"""One reader for each section of a spec: a table in, a value out, and every fault noted on the way.
+
+A reader that met a fault returns None or a stand-in made of defaults, so that the sections after it are still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from safecompress.attacks import ATTACKS, METRICS, Attack
+from safecompress.config.options import convert, find_factory, make_strategy, read_options, split_choice
+from safecompress.config.reading import Reading
+from safecompress.config.tables import (
+    Choice,
+    CompressShape,
+    DataShape,
+    RequireShape,
+    SafetyShape,
+    SearchShape,
+    Table,
+    read_table,
+)
+from safecompress.config.values import DataConfig, ModelConfig
+from safecompress.config.words import has_control, show
+from safecompress.data import DATASETS, PARTS, SplitSizes
+from safecompress.errors import UsageError, suggest
+from safecompress.measure import Direction
+from safecompress.models import MODELS
+from safecompress.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.search.plan import Plan
+from safecompress.search.select import SELECTORS
+from safecompress.sparsity import ALLOCATIONS, SCHEDULES, Start
+from safecompress.spec import TASK_METRICS, Requirement, SafetySpec, direction_of
+from safecompress.spec.requirement import change_suffix
+from safecompress.training import Recipe
+
+
+def read_data(table: Table, reading: Reading) -> DataConfig | None:
+    """``[data]``."""
+    shape = read_table(DataShape, table, "[data]", reading)
+    if shape is None:
+        return None
+    sizes = {part: count for part in PARTS if (count := getattr(shape, part)) is not None}
+    if "train" in sizes:
+        reading.attempt("[data]", lambda: SplitSizes(**{**dict.fromkeys(PARTS, 0), **sizes}))
+    where = "[data] source"
+    name, given = split_choice(DATASETS, shape.source, where, reading)
+    factory = find_factory(DATASETS, name, where, reading) if name is not None else None
+    if name is None or factory is None:
+        return None
+    options = read_options(factory, given, where, f"the dataset {name!r}", reading)
+    return None if options is None else DataConfig(name, options, shape.normalise, sizes, reading.base)
+
+
+def read_model(table: Table, reading: Reading) -> ModelConfig | None:
+    """``[model]``: the name, perhaps trained weights, and all else an option of that network."""
+    options = dict(table)
+    name, weights = options.pop("name", None), options.pop("weights", None)
+    if weights is not None and not (isinstance(weights, str) and weights and not has_control(weights)):
+        reading.note("[model] weights", f"takes the path of a .safetensors file, got {show(weights)}.")
+    if not isinstance(name, str):
+        got = "is missing" if name is None else f"takes text, got {show(name)}"
+        reading.note("[model] name", f"{got}. Allowed: {', '.join(MODELS.names())}.")
+        return None
+    factory = find_factory(MODELS, name, "[model] name", reading)
+    if factory is None:
+        return None
+    reserved = ("name", "weights", "input_shape", "num_classes")  # the shapes come from the data
+    read = read_options(factory, options, "[model]", f"the model {name!r}", reading, reserved)
+    return None if read is None else ModelConfig(name, read, weights, reading.base)
+
+
+def read_recipe(table: Table, where: str, reading: Reading, start: Recipe) -> Recipe:
+    """``[recipe]`` or ``[dense_recipe]``: ``start`` with what the table changes; ``start`` itself after a fault."""
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        read = read_options(Recipe, {key: value}, where, "the recipe", reading)
+        fields |= {} if read is None else {key: read[key]}
+    return reading.attempt(where, lambda: Recipe(**{**asdict(start), **convert(Recipe, fields)})) or start
+
+
+def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
+    """``[compress]`` and ``[search]``, which make one plan."""
+    what = read_table(CompressShape, compress, "[compress]", reading)
+    how = read_table(SearchShape, search, "[search]", reading)
+    if what is None or how is None:
+        return None
+    allocation = make_strategy(ALLOCATIONS, what.allocation, "[compress] allocation", reading)
+    selector = make_strategy(SELECTORS, how.selector, "[search] selector", reading)
+    schedule = make_strategy(SCHEDULES, how.schedule, "[search] schedule", reading)
+    branches = _read_branches(how.branches, reading)
+    attacks = None if how.attacks is None else _read_attacks(how.attacks, "[search] attacks", reading)
+    if allocation is None or selector is None or schedule is None:
+        return None
+    return reading.attempt(
+        "[search]",
+        lambda: Plan(
+            density=what.density,
+            rounds=how.rounds,
+            branches=branches,
+            selector=selector,
+            attacks=attacks,
+            refit=how.refit,
+            schedule=schedule,
+            allocation=allocation,
+            start=Start(what.start),
+            stop=how.stop,
+            recovery=how.recovery,
+            include=tuple(what.include),
+            exclude=tuple(what.exclude),
+        ),
+    )
+
+
+def read_safety(safety: Table | None, requires: Sequence[Table], reading: Reading) -> SafetySpec | None:
+    """``[safety]`` and all ``[[require]]``, which make one spec."""
+    faults_before = len(reading.faults)
+    shape = None if safety is None else read_table(SafetyShape, safety, "[safety]", reading)
+    choices = None if shape is None else shape.attacks
+    if safety is not None and "attacks" not in safety:
+        reading.note("[safety] attacks", f"is missing. List at least one of: {', '.join(ATTACKS.names())}.")
+    attacks = _read_attacks(choices or [], "[safety] attacks", reading)
+    all_known = len(attacks) == len(choices or []) > 0
+    read = [
+        _read_requirement(table, f"[[require]] {number}", attacks, all_known, reading)
+        for number, table in enumerate(requires, 1)
+    ]
+    if shape is None or len(reading.faults) > faults_before:
+        return None
+    requirements, alpha = [requirement for requirement in read if requirement is not None], shape.alpha
+    return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, alpha))
+
+
+def _read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tuple[Attack, ...]:
+    """The attacks that could be made; two of one name are a fault, since their figures would have one name."""
+    made = [make_strategy(ATTACKS, choice, f"{where} {n}", reading) for n, choice in enumerate(choices, 1)]
+    attacks = tuple(attack for attack in made if attack is not None)
+    for name in _repeated([attack.name for attack in attacks]):
+        reading.note(where, f"the attack {name!r} is listed twice. List it once.")
+    return attacks
+
+
+def _read_branches(texts: Sequence[str] | None, reading: Reading) -> tuple[Branch, ...]:
+    if texts is None:
+        return DEFAULT_BRANCHES
+    branches = [
+        reading.attempt(f"[search] branches {number}", partial(_parse_branch, text))
+        for number, text in enumerate(texts, 1)
+    ]
+    for name in _repeated(texts):
+        reading.note("[search] branches", f"{show(name)} is listed twice. List it once.")
+    return tuple(branch for branch in branches if branch is not None)
+
+
+def _parse_branch(text: str) -> Branch:
+    """The branch called ``text``. Raises UsageError, also for a rule that cannot be made from its name alone."""
+    try:
+        return Branch.parse(text)
+    except TypeError as error:
+        raise UsageError(f"A rule of the branch {text!r} needs options, and a branch gives none: {error}") from error
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _read_requirement(
+    table: Table, where: str, attacks: Sequence[Attack], all_known: bool, reading: Reading
+) -> Requirement | None:
+    """One ``[[require]]``. With ``all_known`` false some attack could not be read, and a metric of it passes."""
+    shape = read_table(RequireShape, table, where, reading)
+    bounds = {word: table[word] for word in ("at_most", "at_least", "within") if word in table}
+    if len(bounds) != 1:
+        got = " and ".join(bounds) or "none"
+        reading.note(where, f"takes exactly one of at_most, at_least and within, got {got}.")
+    if "of" in table and "within" not in table:
+        reading.note(where, "'of' goes with within: within = 0.01, of = \"dense\". Take it out, or say within.")
+    if shape is None:
+        return None
+    word = next(iter(bounds)) if len(bounds) == 1 else None
+    metric = shape.metric + (change_suffix(shape.metric) if word == "within" else "")
+    fault = _metric_fault(shape.metric, attacks, with_changes=word != "within", all_known=all_known)
+    bound = None if word is None else getattr(shape, word)
+    if fault or bound is None:
+        if fault:
+            reading.note(f"{where} metric", fault)
+        return None
+    fault = _bound_fault(metric, word, bound)
+    if fault:
+        reading.note(where, fault)
+    return Requirement(metric, bound, Direction.HIGHER if word == "at_least" else Direction.LOWER)
+
+
+def _metric_fault(metric: str, attacks: Sequence[Attack], *, with_changes: bool, all_known: bool) -> str | None:
+    """Why nothing measures ``metric``, or None; ``with_changes`` admits ``accuracy.drop`` and its kin."""
+    names = dict.fromkeys(attack.name for attack in attacks)
+    plain = [*TASK_METRICS, *(f"{name}.{figure}" for name in names for figure in METRICS)]
+    allowed = plain + [name + change_suffix(name) for name in plain] if with_changes else plain
+    attack, _, figure = metric.partition(".")
+    is_figure = any(figure in (known, known + change_suffix(known)) for known in METRICS)
+    if metric in allowed or (is_figure and not all_known):
+        return None
+    if is_figure and attack in ATTACKS.names() and attack not in names:
+        return f"{metric!r} comes from the attack {attack!r}, which [safety] attacks does not list. Add it there."
+    return f"nothing measures {show(metric)}. {suggest(metric, allowed)}"
+
+
+def _bound_fault(metric: str, word: str | None, bound: float) -> str | None:
+    """Why ``bound`` on ``metric`` can never decide anything, or None."""
+    if word == "at_least" and direction_of(metric) is Direction.LOWER:
+        return f"{metric} is better when lower, so it takes at_most, not at_least."
+    if word == "at_most" and direction_of(metric) is Direction.HIGHER:
+        return f"{metric} is better when higher, so it takes at_least, not at_most."
+    is_change = metric.endswith((".drop", ".rise"))
+    if not metric.startswith("artifact.") and not -1 * is_change <= bound <= 1:
+        return f"{metric} is a share, from {-1 * is_change} to 1, got {word} = {bound:g}. Write 85 % as 0.85."
+    if metric == "artifact.size_bytes" and bound < 1:
+        return f"{metric} counts bytes, so the bound is at least 1, got {bound:g}."
+    return None

@@ -1,0 +1,181 @@
+"""The shape of a spec: which tables and keys there are, and what each takes. Names of strategies are looked up later.
+
+A description is what a message about the key adds, so it says what the value means or what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from safecompress.config.reading import Reading
+from safecompress.config.words import describe, show
+from safecompress.errors import suggest
+
+LARGEST = 2**63 - 1  # a TOML integer has 64 bits
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Table = dict[str, Any]
+Choice = str | Table
+
+
+class Shape(BaseModel):
+    """A table that takes the keys it names and no others, and does not turn text into numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SpecShape(Shape):
+    """The whole file."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$",
+        description="It names the run's folder: up to 100 letters, digits, '.', '_' and '-', no '.' or '-' first.",
+    )
+    seed: Count = 0
+    data: Table = Field(description='Say which data to use: source = "digits".')
+    model: Table | None = Field(None, description='Say which network to train: name = "mlp".')
+    recipe: Table = {}
+    dense_recipe: Table = {}
+    compress: Table = {}
+    search: Table = {}
+    safety: Table = Field(description='Say which attacks to simulate: attacks = ["neural"].')
+    require: list[Table] = Field(
+        min_length=1,
+        description='Say what must hold, each in a table [[require]] of its own: metric = "neural.auc", at_most = 0.6.',
+    )
+
+
+class DataShape(Shape):
+    """``[data]``; the parts are those of ``SplitSizes``."""
+
+    source: Choice = Field(description='It is a name, such as "digits", or a table { name = "csv", path = ... }.')
+    normalise: Literal["none", "standard"] = "none"
+    train: Count | None = None
+    member_fit: Count | None = None
+    member_select: Count | None = None
+    member_verdict: Count | None = None
+    validation: Count | None = None
+    test: Count | None = None
+    nonmember_fit: Count | None = None
+    nonmember_select: Count | None = None
+    nonmember_verdict: Count | None = None
+    population: Count | None = None
+
+
+class CompressShape(Shape):
+    """``[compress]``."""
+
+    density: float = Field(0.1, gt=0, le=1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
+    allocation: Choice = "erk"
+    start: Literal["scratch", "dense"] = "scratch"
+    include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
+    exclude: list[str] = []
+
+
+class SearchShape(Shape):
+    """``[search]``; without ``attacks`` the candidates meet those of ``[safety]``."""
+
+    rounds: Count = 10
+    branches: list[str] | None = Field(None, min_length=1)
+    selector: Choice = "tm_score"
+    attacks: list[Choice] | None = Field(None, min_length=1)
+    refit: Literal["parent", "candidate"] = "parent"
+    schedule: Choice = "cosine"
+    stop: float = Field(0.75, gt=0, le=1, description="It is the share of training after which the pattern is final.")
+    recovery: float = Field(0.25, ge=0, lt=1, description="It is the share of a round that tunes each candidate.")
+
+
+class SafetyShape(Shape):
+    """``[safety]``."""
+
+    attacks: list[Choice] | None = Field(None, min_length=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="It is the error rate of the verdict: 0.05 gives 95 % limits.")
+
+
+class RequireShape(Shape):
+    """One ``[[require]]``."""
+
+    metric: str = Field(description='It names what is measured: "accuracy", "neural.auc".')
+    at_most: float | None = None
+    at_least: float | None = None
+    within: float | None = Field(None, ge=0, description="It is how much worse than the dense model is allowed.")
+    of: Literal["dense"] | None = None
+
+
+S = TypeVar("S", bound=Shape)
+
+
+def read_table(shape: type[S], table: Mapping[str, Any], where: str, reading: Reading) -> S | None:
+    """``table`` as a ``shape``, with the defaults in place of what is faulty; None when a required key is.
+
+    Every fault is noted in words of its own: no message of the validator reaches the user.
+    """
+    try:
+        return shape.model_validate(table)
+    except ValidationError as error:
+        places = {detail["loc"][:2]: detail for detail in error.errors(include_url=False)}
+    faulty = {str(loc[0]): None for loc in places}  # ordered, each key once
+    for loc, detail in {_item(loc): detail for loc, detail in places.items()}.items():
+        reading.note(*_fault(shape, table, where, loc, detail))
+    if any(key in shape.model_fields and shape.model_fields[key].is_required() for key in faulty):
+        return None
+    return shape.model_validate({key: value for key, value in table.items() if key not in faulty})
+
+
+def place(where: str, key: str) -> str:
+    """How messages name ``key``: ``[search] rounds``, or at the top ``name``, ``[search]``, ``[[require]]``."""
+    shown = key if key.isidentifier() and key.isascii() else show(key)
+    if where:
+        return f"{where} {shown}"
+    kind = describe(SpecShape.model_fields[key].annotation) if key in SpecShape.model_fields else ""
+    return {"a table": f"[{shown}]", "a list of tables": f"[[{shown}]]"}.get(kind, shown)
+
+
+def _item(loc: tuple[int | str, ...]) -> tuple[str, int | None]:
+    """The key and, in a list, the index: where in the file a fault lies, whichever member of a union complained."""
+    index = loc[1] if len(loc) > 1 else None
+    return str(loc[0]), index if isinstance(index, int) else None
+
+
+def _fault(
+    shape: type[Shape], table: Mapping[str, Any], where: str, item: tuple[str, int | None], detail: ErrorDetails
+) -> tuple[str, str]:
+    """The place and the sentence of one fault."""
+    key, index = item
+    spot = place(where, key) if index is None else f"{place(where, key)} {index + 1}"
+    if key not in shape.model_fields:
+        is_table = isinstance(table[key], dict) and not where
+        kind, spot = ("table", f"[{spot}]") if is_table else ("key", spot)
+        return spot, f"unknown {kind}. {suggest(key, shape.model_fields)}"
+    field = shape.model_fields[key]
+    hint = f" {field.description}" if field.description else ""
+    if detail["type"] == "missing":
+        return spot, f"is missing.{hint}"
+    if index is not None:
+        return spot, f"{show(table[key][index])} does not belong in {describe(field.annotation)}.{hint}"
+    return spot, f"{_refusal(field, detail)}, got {show(table[key])}.{hint}"
+
+
+def _refusal(field: FieldInfo, detail: ErrorDetails) -> str:
+    """What the key takes: its range when the value is out of it, else its type."""
+    limits = detail.get("ctx", {})
+    match detail["type"]:
+        case "greater_than":
+            return f"must be above {show(limits['gt'])}"
+        case "greater_than_equal":
+            return f"must be at least {show(limits['ge'])}"
+        case "less_than":
+            return f"must be below {show(limits['lt'])}"
+        case "less_than_equal":
+            return f"must be at most {show(limits['le'])}"
+        case "too_short":
+            return f"must list at least {limits['min_length']}"
+        case "finite_number":
+            return "must be finite"
+        case "string_pattern_mismatch":
+            return "cannot be used"
+    return f"takes {describe(field.annotation)}"

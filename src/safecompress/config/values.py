@@ -1,0 +1,133 @@
+"""Config: all that one spec says, as the product's own values, and written back as TOML or as a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from safecompress.config.options import convert, plain
+from safecompress.config.reading import Made
+from safecompress.config.write import plan_tables, safety_tables
+from safecompress.data import DATASETS, Dataset
+from safecompress.search.plan import Plan
+from safecompress.spec import SafetySpec
+from safecompress.training import Recipe
+
+HEADER = """\
+# Every value of this run, defaults included. Relative paths count from the folder of the spec that it was made from.
+"""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The dataset called ``source`` in DATASETS with its ``options`` as written, and what is done with its rows.
+
+    ``sizes`` are the parts whose size the spec gives; ``base`` is the folder that relative paths count from.
+    """
+
+    source: str
+    options: Mapping[str, Any] = field(hash=False)
+    normalise: Literal["none", "standard"]
+    sizes: Mapping[str, int] = field(hash=False)
+    base: Path = field(repr=False, compare=False)
+
+    def load(self) -> Dataset:
+        """The rows. Raises DataError when they cannot be read or are not usable."""
+        factory = DATASETS.factory(self.source)
+        return factory(**convert(factory, self.options, self.base))
+
+    def table(self) -> dict[str, Any]:
+        """``[data]``."""
+        source = {"name": self.source, **self.options} if self.options else self.source
+        return {"source": source, "normalise": self.normalise, **self.sizes}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network called ``name`` in MODELS with its ``options``, and the path of trained weights as written."""
+
+    name: str
+    options: Mapping[str, Any] = field(hash=False)
+    written_weights: str | None = None
+    base: Path = field(default=Path(), repr=False, compare=False)
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of trained dense weights to load instead of training, or None."""
+        return None if self.written_weights is None else self.base / self.written_weights
+
+    def table(self) -> dict[str, Any]:
+        """``[model]``."""
+        weights = {} if self.written_weights is None else {"weights": self.written_weights}
+        return {"name": self.name, **weights, **self.options}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one spec says. ``model`` is None when the model comes from the command line; ``path`` when no file was read.
+
+    A changed copy (``dataclasses.replace``) has a digest and a TOML text of its own.
+    """
+
+    name: str
+    seed: int
+    data: DataConfig
+    model: ModelConfig | None
+    recipe: Recipe
+    dense_recipe: Recipe
+    plan: Plan
+    spec: SafetySpec
+    path: Path | None = field(default=None, compare=False)
+    made: tuple[Made, ...] = field(default=(), repr=False, compare=False)
+
+    def load_dataset(self) -> Dataset:
+        """The rows that ``[data]`` names. Raises DataError when they cannot be read or are not usable."""
+        return self.data.load()
+
+    def tables(self) -> dict[str, Any]:
+        """The spec with every default written out, as TOML values.
+
+        Raises UsageError for a strategy that was put in by code and has no name a spec could give it.
+        """
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "data": self.data.table(),
+            **({} if self.model is None else {"model": self.model.table()}),
+            "recipe": _recipe_table(self.recipe),
+            "dense_recipe": _recipe_table(self.dense_recipe),
+            **plan_tables(self.plan, self.spec, self.made),
+            **safety_tables(self.spec, self.made),
+        }
+
+    def to_toml(self) -> str:
+        """The spec with every default written out; read from the same folder, it gives an equal digest."""
+        tables = self.tables()
+        requirements = tables.pop("require")
+        blocks = [f"[[require]]\n{tomli_w.dumps(requirement)}" for requirement in requirements]
+        return "\n".join([HEADER + tomli_w.dumps(tables), *blocks])
+
+    def digest(self) -> str:
+        """SHA-256 over every value that influences results: all but the run's name.
+
+        Paths enter as written, wherever the spec lies; what the files hold does not.
+        """
+        return _digest({key: value for key, value in self.tables().items() if key != "name"})
+
+    def data_digest(self) -> str:
+        """SHA-256 over the seed and ``[data]``: equal for specs that split the same rows in the same way."""
+        return _digest({"seed": self.seed, "data": self.data.table()})
+
+
+def _recipe_table(recipe: Recipe) -> dict[str, Any]:
+    return {key: plain(value) for key, value in asdict(recipe).items()}
+
+
+def _digest(tables: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tables, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -1,0 +1,92 @@
+"""Plans and safety specs as the tables of a spec, with every default written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from safecompress.attacks import ATTACKS
+from safecompress.config.options import plain
+from safecompress.config.reading import Made
+from safecompress.errors import UsageError
+from safecompress.measure import Direction
+from safecompress.registry import Registry
+from safecompress.search.branch import Branch
+from safecompress.search.plan import Plan
+from safecompress.search.select import SELECTORS
+from safecompress.sparsity import ALLOCATIONS, SCHEDULES
+from safecompress.spec import Requirement, SafetySpec
+
+
+def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
+    """``[compress]`` and ``[search]``; the search's attacks are the spec's own where the plan names none."""
+    attacks = spec.attacks if plan.attacks is None else plan.attacks
+    return {
+        "compress": {
+            "density": float(plan.density),
+            "allocation": strategy_table(ALLOCATIONS, plan.allocation, made),
+            "start": plan.start.value,
+            "include": list(plan.include),
+            "exclude": list(plan.exclude),
+        },
+        "search": {
+            "rounds": plan.rounds,
+            "branches": [_branch_name(branch) for branch in plan.branches],
+            "selector": strategy_table(SELECTORS, plan.selector, made),
+            "attacks": [strategy_table(ATTACKS, attack, made) for attack in attacks],
+            "refit": plan.refit,
+            "schedule": strategy_table(SCHEDULES, plan.schedule, made),
+            "stop": float(plan.stop),
+            "recovery": float(plan.recovery),
+        },
+    }
+
+
+def safety_tables(spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
+    """``[safety]`` and ``[[require]]``; a margin (within) is written as the bound on the change that it is."""
+    return {
+        "safety": {
+            "attacks": [strategy_table(ATTACKS, attack, made) for attack in spec.attacks],
+            "alpha": float(spec.alpha),
+        },
+        "require": [_requirement_table(requirement) for requirement in spec.requirements],
+    }
+
+
+def strategy_table(registry: Registry[Any], strategy: Any, made: Iterable[Made]) -> str | dict[str, Any]:
+    """The name of ``strategy``, or a table with its name and all options when it has any.
+
+    The table that made it is known for what came from a spec; else its class says the name and its fields the
+    options. Raises UsageError when neither does.
+    """
+    table = next((dict(one.table) for one in made if one.strategy is strategy), None) or _table_of(registry, strategy)
+    return table["name"] if len(table) == 1 else table
+
+
+def _table_of(registry: Registry[Any], strategy: Any) -> dict[str, Any]:
+    name = next((name for name in registry.names() if registry.factory(name) is type(strategy)), None)
+    if name is None or not is_dataclass(strategy):
+        raise UsageError(
+            f"The {registry.kind} {strategy!r} has no name that a spec could give it, so this run cannot be written "
+            f"down. Register its class, a dataclass, as an entry point of {registry.group}."
+        )
+    return {"name": name, **{one.name: plain(getattr(strategy, one.name)) for one in fields(strategy) if one.init}}
+
+
+def _branch_name(branch: Branch) -> str:
+    try:
+        is_named = Branch.parse(branch.name) == branch
+    except UsageError:
+        is_named = False
+    if not is_named:
+        raise UsageError(
+            f"The branch {branch.name!r} has rules or options that its name does not say, so this run cannot be "
+            "written down. Make it with Branch.parse, from the names of its rules."
+        )
+    return branch.name
+
+
+def _requirement_table(requirement: Requirement) -> dict[str, str | float]:
+    word = "at_most" if requirement.direction is Direction.LOWER else "at_least"
+    return {"metric": requirement.metric, word: float(requirement.bound)}

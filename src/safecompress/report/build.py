@@ -1,0 +1,92 @@
+"""Build the report of a verdict from what was certified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from safecompress import __version__
+from safecompress.certify import Certification, Prospect
+from safecompress.certify.verdict import tm_score
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact
+from safecompress.report.describe import describe_finding, describe_measurements
+from safecompress.report.model import Report
+
+
+def build_report(
+    name: str,
+    certification: Certification,
+    artifact: Artifact,
+    split: DataSplit,
+    *,
+    prospects: Sequence[Prospect] = (),
+    search: Mapping[str, Any] | None = None,
+    digests: Mapping[str, Any] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    seed: int,
+    notes: Sequence[str] = (),
+) -> Report:
+    """The report. ``digests`` are added to the artifact's and the verdict's own."""
+    findings = certification.findings
+    measurements = describe_measurements(certification.measurements)
+    dense = certification.dense
+    return Report(
+        name=name,
+        version=__version__,
+        verdict=str(findings.verdict),
+        exit_code=findings.exit_code,
+        claim=f"judged against the attacks named, and only these: {', '.join(certification.attacks)}",
+        findings=[describe_finding(finding) for finding in findings.findings],
+        measurements=measurements,
+        dense=describe_measurements(dense),
+        tm_score={
+            "artifact": certification.tm_score,
+            "dense": tm_score(dense) if dense and not certification.errors else None,
+        },
+        errors=dict(certification.errors),
+        ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
+        prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
+        artifact=_describe_artifact(artifact),
+        search=dict(search or {}),
+        split=split.summary(),
+        digests={"artifact": artifact.digest(), "verdict": digest_json(measurements), **(digests or {})},
+        environment={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "seed": seed,
+        },
+        seconds={phase: round(value, 3) for phase, value in (seconds or {}).items()},
+        notes=list(notes),
+    )
+
+
+def _describe_artifact(artifact: Artifact) -> dict[str, Any]:
+    count = artifact.byte_count()
+    return {
+        "size_bytes": count.file,
+        "payload_bytes": count.payload,
+        "header_bytes": count.header,
+        "reference_bytes": count.reference,
+        "floor_ratio": count.ratio,
+        "num_weights": artifact.num_weights,
+        "num_active": artifact.num_active,
+        "density": artifact.density,
+        "layer_densities": {name: float(mask.float().mean()) for name, mask in artifact.masks.items()},
+        "model": artifact.model_spec.to_json() if artifact.model_spec else None,
+        "class_names": list(artifact.task.class_names),
+    }
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 over ``value`` as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""The report as Markdown: the verdict first, then the figures behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from safecompress.report.model import Report
+
+MEANING = {
+    "PASS": "every requirement holds, with its whole interval inside the bound",
+    "FAIL": "a requirement is broken, and chance does not explain it",
+    "INCONCLUSIVE": "some interval holds its bound: these rows cannot decide, so it does not pass",
+    "ERROR": "something that was asked for could not be measured, so it does not pass",
+}
+"""What each verdict means, in words."""
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report."""
+    parts = [
+        f"# {_plain(report.name)}: {report.verdict}",
+        f"**{report.verdict}**: {MEANING[report.verdict]}. It was {_plain(report.claim)}.",
+        "## Requirements",
+        _table(["requirement", "measured", "interval", "verdict", "why"], requirement_rows(report)),
+        f"Opening {report.ledger['opening']} of these verdict rows: intervals hold at "
+        f"{1 - report.ledger['alpha']:.4g}, two-sided.",
+        *_errors(report),
+        "## Figures on the verdict rows",
+        _table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
+        "## The artifact",
+        _artifact_line(report),
+        *_rounds(report),
+        "## How the data was split",
+        _table(["part", "rows"], [[name, str(part["rows"])] for name, part in report.split["parts"].items()]),
+        "## Digests and versions",
+        _table(["what", "value"], _flat({**report.digests, **report.environment})),
+        *(
+            ["## Seconds", _table(["phase", "s"], [[k, f"{v:.2f}"] for k, v in report.seconds.items()])]
+            if report.seconds
+            else []
+        ),
+        *(["## Notes", *(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def requirement_rows(report: Report) -> list[list[str]]:
+    """A row per requirement: what was asked, what was measured, its interval, the verdict and the reason."""
+    return [
+        [f["requirement"], *_value_and_interval(f["measurement"]), f["verdict"], f["reason"]] for f in report.findings
+    ]
+
+
+def figure_rows(report: Report) -> list[list[str]]:
+    """A row per metric that artifact and dense model share, and per counted figure."""
+    return [
+        [metric, *_value_and_interval(figure), *_value_and_interval(report.dense.get(metric))]
+        for metric, figure in report.measurements.items()
+        if not metric.endswith((".rise", ".drop"))
+    ]
+
+
+def round_rows(report: Report) -> list[list[str]]:
+    """A row per round: the winner, its figures, and whether the choice beat noise."""
+    rows = []
+    for entry in report.rounds:
+        winner = next(candidate for candidate in entry["candidates"] if candidate["won"])
+        p_values = [versus["p_value"] for versus in entry["versus_keep"].values()]
+        beats = f"p = {min(p_values):.2g}" if p_values else "keep won"
+        rows.append(
+            [
+                str(entry["round"] + 1),
+                winner["branch"],
+                f"{winner['accuracy']:.3f}",
+                f"{winner['tm_score']:.4f}" if winner["tm_score"] is not None else "-",
+                beats,
+                winner["reason"],
+            ]
+        )
+    return rows
+
+
+def num_rounds_beyond_noise(report: Report, level: float = 0.05) -> tuple[int, int]:
+    """In how many rounds the winner differs from ``keep`` beyond noise (Bonferroni over attacks), and of how many."""
+    contested = [entry["versus_keep"] for entry in report.rounds if entry["versus_keep"]]
+    beyond = sum(min(v["p_value"] for v in versus.values()) * len(versus) < level for versus in contested)
+    return beyond, len(report.rounds)
+
+
+def _value_and_interval(figure: Mapping[str, Any] | None) -> tuple[str, str]:
+    if figure is None:
+        return "-", "-"
+    if figure["confidence"] == 1:
+        return f"{figure['value']:g}", "exact"
+    return f"{figure['value']:.3f}", f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _artifact_line(report: Report) -> str:
+    a = report.artifact
+    return (
+        f"{a['size_bytes']:,} bytes ({a['payload_bytes']:,} payload, {a['floor_ratio']:.3f} of the reference size "
+        f"{a['reference_bytes']:,.0f}); {a['num_active']:,} of {a['num_weights']:,} weights kept (density "
+        f"{a['density']:.4g}). TM-score {_score(report, 'artifact')}, dense model {_score(report, 'dense')}."
+    )
+
+
+def _score(report: Report, which: str) -> str:
+    value = report.tm_score[which]
+    return "not measured" if value is None else f"{value:.4f}"
+
+
+def _errors(report: Report) -> list[str]:
+    if not report.errors:
+        return []
+    return ["Attacks that gave no number: " + "; ".join(f"{k} ({_plain(v)})" for k, v in report.errors.items()) + "."]
+
+
+def _rounds(report: Report) -> list[str]:
+    if not report.rounds:
+        return []
+    beyond, total = num_rounds_beyond_noise(report)
+    header = ["round", "winner", "accuracy", "TM-score", "against keep", "why"]
+    note = (
+        f"In {beyond} of {total} rounds the winner's leak differed from `keep`'s beyond noise (paired DeLong, .05, "
+        "Bonferroni over attacks). Every candidate's numbers are in `candidates.jsonl`."
+    )
+    return ["## Rounds", _table(header, round_rows(report)), note]
+
+
+def _seconds(report: Report) -> list[str]:
+    if not report.seconds:
+        return []
+    return ["## Seconds", _table(["phase", "s"], [[k, f"{v:.2f}"] for k, v in report.seconds.items()])]
+
+
+def _flat(values: Mapping[str, Any]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows.extend([f"{key} {name}", str(item)] for name, item in value.items())
+        else:
+            rows.append([key, str(value)])
+    return rows
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """``text`` without what would break a table or a line."""
+    return "".join(c if c.isprintable() else "�" for c in text).replace("|", "\\|").replace("<", "&lt;")

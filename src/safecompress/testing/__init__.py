@@ -1,0 +1,5 @@
+"""For authors of plug-ins: suites that say whether a rule keeps its contract. Nothing in the product imports this room."""
+
+from safecompress.testing.rules import check_drop_rule, check_grow_rule
+
+__all__ = ["check_drop_rule", "check_grow_rule"]

@@ -1,0 +1,438 @@
+"""What a spec becomes: values, digests, the resolved text, and paths."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from safecompress.attacks import ATTACKS, Gap, Loss, Neural
+from safecompress.config import Config, load_config, parse_config
+from safecompress.data import PARTS
+from safecompress.errors import DataError, UsageError
+from safecompress.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.search.plan import Plan
+from safecompress.search.select import SELECTORS, ParetoKnee, RandomChoice, TmScore
+from safecompress.sparsity import (
+    AllocateUniform,
+    ConstantSchedule,
+    CosineSchedule,
+    DropThreshold,
+    GrowRandom,
+    Start,
+)
+from safecompress.spec import at_least, at_most, within
+from safecompress.training import Recipe
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
+SMALL = """
+name = "small"
+[data]
+source = "digits"
+[model]
+name = "mlp"
+[safety]
+attacks = ["gap"]
+[[require]]
+metric = "accuracy"
+at_least = 0.8
+"""
+FULL = """
+name = "Full_1.0-b"
+seed = 7
+[data]
+source = { name = "csv", path = "rows/people.csv", label = "y", group = "person", ignore = ["id"] }
+normalise = "standard"
+train = 300
+member_fit = 60
+population = 0
+[model]
+name = "mlp"
+hidden = [32, 16]
+dropout = 0.1
+weights = "dense.safetensors"
+[recipe]
+epochs = 12
+optimizer = "adamw"
+learning_rate = 0.01
+milestones = [0.25]
+[dense_recipe]
+epochs = 20
+[compress]
+density = 0.05
+allocation = "uniform"
+start = "dense"
+include = ["body.*"]
+exclude = ["head*"]
+[search]
+rounds = 3
+branches = ["set+random", "keep"]
+selector = { name = "tm_score", power = 2 }
+attacks = ["loss", { name = "neural", epochs = 5 }]
+refit = "candidate"
+schedule = { name = "constant", fraction = 0.2 }
+stop = 0.5
+recovery = 0.125
+[safety]
+alpha = 0.1
+attacks = ["gap", { name = "neural", epochs = 50 }]
+[[require]]
+metric = "neural.tpr@fpr=0.01"
+at_most = 0.1
+[[require]]
+metric = "accuracy"
+within = 0.02
+of = "dense"
+[[require]]
+metric = "artifact.size_bytes"
+at_most = 5000
+"""
+
+
+def parse(text: str, base: Path = Path("/specs"), **options: Any) -> Config:
+    return parse_config(text, base=base, source="spec.toml", **options)
+
+
+def test_the_example_loads() -> None:
+    config = load_config(EXAMPLE)
+    assert (config.name, config.seed, config.path) == ("digits", 0, EXAMPLE.absolute())
+    assert (config.data.source, config.data.normalise, config.data.sizes) == ("digits", "none", {})
+    assert config.model is not None and config.model.weights is None
+    assert (config.model.name, config.model.options["hidden"]) == ("mlp", [256, 128])
+    assert config.recipe == config.dense_recipe
+    assert config.recipe == Recipe(epochs=60, optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
+    assert config.plan == Plan(density=0.1, rounds=8)
+    assert [attack.name for attack in config.spec.attacks][-1] == "neural"
+    assert config.spec.requirements == (
+        at_most("neural.auc", 0.62),
+        at_least("accuracy", 0.85),
+        at_most("artifact.size_bytes", 40000),
+    )
+    assert config.load_dataset().num_rows == 1797
+
+
+def test_what_is_not_said_is_the_products_own_default() -> None:
+    config = parse(SMALL)
+    assert (config.seed, config.plan, config.recipe) == (0, Plan(), Recipe())
+    assert config.plan.branches == DEFAULT_BRANCHES
+    assert config.spec.alpha == 0.05
+    assert config.path is None
+
+
+def test_every_section_becomes_its_value() -> None:
+    config = parse(FULL)
+    assert config.data.sizes == {"train": 300, "member_fit": 60, "population": 0}
+    assert config.data.normalise == "standard"
+    assert config.model is not None
+    assert config.model.options == {"hidden": [32, 16], "dropout": 0.1}
+    assert config.recipe == Recipe(epochs=12, optimizer="adamw", learning_rate=0.01, milestones=(0.25,))
+    assert config.dense_recipe == replace(config.recipe, epochs=20)
+    assert config.plan == Plan(
+        density=0.05,
+        rounds=3,
+        branches=(Branch.parse("set+random"), Branch.parse("keep")),
+        selector=TmScore(power=2.0),
+        attacks=(Loss(), Neural(epochs=5)),
+        refit="candidate",
+        schedule=ConstantSchedule(0.2),
+        allocation=AllocateUniform(),
+        start=Start.DENSE,
+        stop=0.5,
+        recovery=0.125,
+        include=("body.*",),
+        exclude=("head*",),
+    )
+    assert config.spec.attacks == (Gap(), Neural(epochs=50))
+    assert config.spec.alpha == 0.1
+    assert config.spec.requirements == (
+        at_most("neural.tpr@fpr=0.01", 0.1),
+        within(0.02, metric="accuracy"),
+        at_most("artifact.size_bytes", 5000),
+    )
+
+
+def test_the_model_may_come_from_elsewhere() -> None:
+    config = parse(SMALL.replace('[model]\nname = "mlp"', ""), model_given=True)
+    assert config.model is None
+    assert parse(config.to_toml(), model_given=True).digest() == config.digest()
+
+
+@pytest.mark.parametrize("text", [SMALL, FULL, EXAMPLE.read_text(encoding="utf-8")], ids=["small", "full", "example"])
+def test_the_resolved_text_reads_back(text: str) -> None:
+    config = parse(text)
+    again = parse(config.to_toml(), Path("/elsewhere"))
+    assert again.to_toml() == config.to_toml()
+    assert (again.digest(), again.data_digest()) == (config.digest(), config.data_digest())
+    assert (again.recipe, again.dense_recipe, again.spec) == (config.recipe, config.dense_recipe, config.spec)
+    assert replace(again.plan, attacks=None) == replace(config.plan, attacks=None)
+
+
+def test_the_resolved_text_says_every_default() -> None:
+    text = parse(SMALL).to_toml()
+    tables = tomllib.loads(text)
+    assert text.startswith("# Every value of this run")
+    assert tables["recipe"].keys() == tables["dense_recipe"].keys() == {field.name for field in fields(Recipe)}
+    assert {*tables["compress"], *tables["search"]} == {field.name for field in fields(Plan)}
+    assert tables["search"]["selector"] == {"name": "tm_score", "power": 1.0}
+    assert tables["search"]["attacks"] == tables["safety"]["attacks"] == ["gap"]
+    assert tables["model"] == {"name": "mlp", "hidden": [256, 128], "dropout": 0.0}
+    assert tables["data"] == {"source": {"name": "digits", "image": False}, "normalise": "none"}
+    assert tables["require"] == [{"metric": "accuracy", "at_least": 0.8}]
+
+
+def test_every_part_of_a_split_can_be_given_a_size() -> None:
+    sizes = {part: 400 if part == "train" else 10 + number for number, part in enumerate(PARTS)}
+    written = "\n".join(f"{part} = {count}" for part, count in sizes.items())
+    assert parse(SMALL.replace('"digits"', '"digits"\n' + written)).data.sizes == sizes
+
+
+# --- digests ---------------------------------------------------------------------------------------------------------
+
+RECIPE_CHANGES = {
+    "epochs": 61,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "learning_rate": 0.02,
+    "momentum": 0.8,
+    "nesterov": False,
+    "weight_decay": 0.1,
+    "decay": "cosine",
+    "milestones": [0.3],
+    "decay_factor": 0.2,
+}
+CHANGES: dict[str, Any] = {
+    "seed": 8,
+    "data.source.name": "npz",
+    "data.source.path": "rows/others.csv",
+    "data.source.label": "z",
+    "data.source.group": "family",
+    "data.source.ignore": ["id", "name"],
+    "data.source.categorical": ["town"],
+    "data.normalise": "none",
+    "data.train": 301,
+    "data.member_fit": 61,
+    "data.population": 1,
+    "model.name": "cnn",
+    "model.weights": "other.safetensors",
+    "model.hidden": [16, 32],
+    "model.dropout": 0.2,
+    **{f"recipe.{key}": value for key, value in RECIPE_CHANGES.items()},
+    **{f"dense_recipe.{key}": value for key, value in RECIPE_CHANGES.items()},
+    "compress.density": 0.06,
+    "compress.allocation": "erk",
+    "compress.start": "scratch",
+    "compress.include": ["*"],
+    "compress.exclude": [],
+    "search.rounds": 4,
+    "search.branches": ["keep", "set+random"],
+    "search.selector.name": "random",
+    "search.selector.power": 1,
+    "search.attacks": ["loss"],
+    "search.refit": "parent",
+    "search.schedule.name": "cosine",
+    "search.schedule.fraction": 0.3,
+    "search.stop": 0.6,
+    "search.recovery": 0.25,
+    "safety.attacks": ["gap", {"name": "neural", "epochs": 51}],
+    "safety.alpha": 0.05,
+    "require": [{"metric": "accuracy", "at_least": 0.5}],
+}
+COMPANIONS: dict[str, Any] = {  # what has to change along, for the spec to stay one
+    "data.source.name": {"data.source": {"name": "npz", "path": "rows/people.csv", "label": "y", "group": "person"}},
+    "model.name": {"model": {"name": "cnn", "dropout": 0.1, "weights": "dense.safetensors"}},
+    "search.selector.name": {"search.selector": "random"},
+    "search.schedule.name": {"search.schedule": "cosine"},
+}
+
+
+def leaves(table: dict[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        yield from leaves(value, f"{above}{key}.") if isinstance(value, dict) else [above + key]
+
+
+def changed(tables: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    tables = copy.deepcopy(tables)
+    for path, value in changes.items():
+        *above, key = path.split(".")
+        table = tables
+        for name in above:
+            table = table[name]
+        assert table[key] != value
+        table[key] = value
+    return tables
+
+
+def test_every_value_of_a_spec_has_a_change_below() -> None:
+    assert {*leaves(parse(FULL).tables())} == {"name", *CHANGES}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_every_value_changes_the_digest(path: str) -> None:
+    config = parse(FULL)
+    other = parse(tomli_w.dumps(changed(config.tables(), COMPANIONS.get(path, {path: CHANGES[path]}))))
+    assert other.digest() != config.digest()
+    assert (other.data_digest() != config.data_digest()) == path.startswith(("seed", "data."))
+
+
+@pytest.mark.parametrize("bound", ['metric = "accuracy"\nat_most = 0.8', 'metric = "density"\nat_most = 0.81'])
+def test_metric_word_and_bound_of_a_requirement_change_the_digest(bound: str) -> None:
+    old = 'metric = "density"\nat_most = 0.8'
+    spec = SMALL.replace('metric = "accuracy"\nat_least = 0.8', old)
+    new = spec.replace(old, bound.replace('"accuracy"\nat_most', '"accuracy"\nat_least'))
+    assert parse(new).digest() != parse(spec).digest()
+
+
+def test_order_comments_place_and_name_do_not_change_the_digest() -> None:
+    config = parse(FULL)
+    tables = tomllib.loads(FULL)
+    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in tables.items()}
+    text = "# another comment\n" + tomli_w.dumps({**dict(reversed(turned.items())), "name": "other"})
+    other = parse(text, Path("/home/else"))
+    assert other.name == "other"
+    assert (other.digest(), other.data_digest()) == (config.digest(), config.data_digest())
+
+
+def test_equal_values_written_otherwise_have_an_equal_digest() -> None:
+    config = parse(FULL)
+    for old, new in [
+        ("power = 2", "power = 2.0"),
+        ('allocation = "uniform"', 'allocation = { name = "uniform" }'),
+        ('within = 0.02\nof = "dense"', "within = 0.02"),
+        ('metric = "accuracy"\nwithin', 'metric = "accuracy.drop"\nat_most'),
+        ("epochs = 5 }", "epochs = 5, patience = 10 }"),
+        ("alpha = 0.1", "alpha = 1e-1"),
+    ]:
+        text = FULL.replace(old, new).replace('at_most = 0.02\nof = "dense"', "at_most = 0.02")
+        assert text != FULL
+        assert parse(text).digest() == config.digest(), new
+
+
+def test_a_changed_copy_has_a_digest_of_its_own() -> None:
+    config = parse(FULL)
+    denser = replace(config, plan=replace(config.plan, density=0.5, selector=ParetoKnee()))
+    assert denser.digest() != config.digest()
+    assert parse(denser.to_toml()).plan == denser.plan
+    reseeded = replace(config, seed=99)
+    assert parse(reseeded.to_toml()).seed == 99
+
+
+def test_a_config_survives_a_process_border() -> None:
+    config = parse(FULL)
+    assert pickle.loads(pickle.dumps(config)).digest() == config.digest()
+
+
+# --- strategies from plug-ins and from code --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A selector that no registry names."""
+
+    def __call__(self, evaluations: Any, *, generator: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_a_factory_function_can_be_named_and_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def squared(power: float = 2.0, *, table: Any = None) -> TmScore:
+        return TmScore(power * 2)
+
+    monkeypatch.setitem(SELECTORS.builtins, "squared", squared)  # type: ignore[index]
+    config = parse(SMALL + '[search]\nselector = { name = "squared", power = 3 }\n')
+    assert config.plan.selector == TmScore(6.0)
+    assert config.tables()["search"]["selector"] == {"name": "squared", "power": 3.0}
+    assert parse(config.to_toml()).digest() == config.digest()
+
+
+def test_a_factory_that_takes_any_keyword_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def open_handed(**options: Any) -> RandomChoice:
+        seen.update(options)
+        return RandomChoice()
+
+    monkeypatch.setitem(SELECTORS.builtins, "open", open_handed)  # type: ignore[index]
+    config = parse(SMALL + '[search]\nselector = { name = "open", a = 1, b = ["x"] }\n')
+    assert seen == {"a": 1, "b": ["x"]}
+    assert config.tables()["search"]["selector"] == {"name": "open", "a": 1, "b": ["x"]}
+
+
+def test_what_a_spec_cannot_name_is_not_written_down() -> None:
+    config = parse(SMALL)
+    with pytest.raises(UsageError, match=r"Stranger.* has no name that a spec could give it"):
+        replace(config, plan=replace(config.plan, selector=Stranger())).to_toml()
+    own = Branch("threshold+random", DropThreshold(scale=2.0), GrowRandom())
+    with pytest.raises(UsageError, match=r"'threshold\+random' has rules or options that its name does not say"):
+        replace(config, plan=replace(config.plan, branches=(own,))).digest()
+    with pytest.raises(UsageError, match="'mine' has rules"):
+        replace(config, plan=replace(config.plan, branches=(replace(own, name="mine"),))).digest()
+
+
+def test_every_built_in_attack_is_written_as_what_it_is() -> None:
+    config = parse(SMALL)
+    for name in ATTACKS.names():
+        other = replace(config, spec=replace(config.spec, attacks=(ATTACKS.make(name),)))
+        assert parse(other.to_toml()).spec == other.spec
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+PEOPLE = "age,town,sick\n" + "".join(f"{20 + row},{'ab'[row % 2]},{row % 2}\n" for row in range(6))
+
+
+def test_data_lies_beside_the_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    spec = tmp_path / "spec.toml"
+    source = '{ name = "csv", path = "rows/people.csv", label = "sick" }'
+    spec.write_text(SMALL.replace('"digits"', source), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    config = load_config("spec.toml")
+    monkeypatch.chdir("/")
+    assert config.load_dataset().num_rows == 6
+    assert config.data.options["path"] == "rows/people.csv"
+    moved = parse(spec.read_text(encoding="utf-8"), Path("/nowhere"))
+    assert moved.digest() == config.digest()
+    with pytest.raises(DataError, match="/nowhere/rows/people.csv"):
+        moved.load_dataset()
+
+
+def test_absolute_paths_stay_and_root_is_a_path_too(tmp_path: Path) -> None:
+    for written, expected in ((str(tmp_path), str(tmp_path)), ("sub", "/specs/sub")):
+        config = parse(SMALL.replace('"digits"', f'{{ name = "location30", root = "{written}" }}'))
+        with pytest.raises(DataError, match=f"{expected}/location30.npz"):
+            config.load_dataset()
+
+
+def test_text_options_are_no_paths(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    source = '{ name = "csv", path = "people.csv", label = "sick", categorical = ["age"], class_names = ["0", "1"] }'
+    dataset = parse(SMALL.replace('"digits"', source), tmp_path).load_dataset()
+    assert dataset.input_shape == (6 + 2,)
+    assert dataset.class_names == ("0", "1")
+
+
+def test_weights_lie_beside_the_spec() -> None:
+    model = parse(FULL, Path("/specs")).model
+    assert model is not None
+    assert (model.weights, model.written_weights) == (Path("/specs/dense.safetensors"), "dense.safetensors")
+
+
+def test_a_relative_base_is_fixed_when_the_spec_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = parse(FULL, Path("sub")).model
+    monkeypatch.chdir("/")
+    assert model is not None
+    assert model.weights == tmp_path / "sub" / "dense.safetensors"
+
+
+def test_schedule_defaults_are_those_of_the_class() -> None:
+    assert parse(SMALL + '[search]\nschedule = { name = "cosine", end = 0.1 }\n').plan.schedule == CosineSchedule(
+        0.5, 0.1
+    )
