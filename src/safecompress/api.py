@@ -16,8 +16,9 @@ from safecompress.certify import Ledger, foresee
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError
+from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.pipeline import Job, certify_file, run
+from safecompress.pipeline import certify_file, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
 from safecompress.runfolder import open_run_folder
@@ -58,6 +59,7 @@ def compress(
     executor: Executor | None = None,
     progress: Progress | None = None,
     threads: int = 1,
+    device: str = "cpu",
 ) -> CompressionResult:
     """Compress a classifier to ``density`` while attacks choose among the candidates, and judge what came out.
 
@@ -68,7 +70,8 @@ def compress(
 
     ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
     that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
-    Numerics run on ``threads`` threads, here and in workers: equal jobs end in equal digests at equal thread counts.
+    Numerics run on ``threads`` threads (workers on one) and on ``device``; equal jobs end in equal digests on the CPU
+    of one machine type at equal thread counts.
 
     Raises UsageError (and its kinds) before any training for what cannot be done, TrainingError when training diverges,
     AttackError when no candidate could be tested, StorageError when the disk refuses.
@@ -89,6 +92,7 @@ def compress(
         plan=replace(plan, density=density) if density is not None else plan,
         seed=seed,
         dense=dense,
+        device=device,
     )
     if ledger is None and out is not None:
         ledger = Path(out).resolve().parent / "ledger.jsonl"
@@ -135,7 +139,7 @@ def audit(
     with fixed_threads(threads):
         loaded = Artifact.load(path)
         _check_task(loaded, split)
-        opening = book.next_number(split) if book else 1
+        opening = book.number_for(split, artifact=loaded.digest(), spec=spec.digest()) if book else 1
         prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
         certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
         notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]

@@ -8,37 +8,30 @@ digests.
 
 from __future__ import annotations
 
-import copy
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.attacks import Target
 from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact, Served, TaskInfo
-from safecompress.errors import ModelError
+from safecompress.deploy import Artifact, Served
+from safecompress.job import Job
 from safecompress.measure import Direction, Measurement
-from safecompress.models import ModelSpec
 from safecompress.progress import Progress, Silent
-from safecompress.report import Report, build_report, describe_round, digest_json
-from safecompress.runfolder import ARTIFACT, RunFolder
+from safecompress.report import Report, build_report, describe_round
+from safecompress.runfolder import ARTIFACT, Clock, RoundLog, RunFolder
 from safecompress.search import (
     Attackers,
     Candidate,
     Choice,
     Evaluation,
     Executor,
-    Plan,
     Proposal,
     RunStore,
     Search,
@@ -51,59 +44,11 @@ from safecompress.search import (
 from safecompress.seeding import derive
 from safecompress.sparsity import SparsityPattern, Start, find_maskable, initial_pattern, rescale_, view_layers
 from safecompress.spec import SafetySpec
-from safecompress.storage import read_json, write_bytes, write_json, write_tensors
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, digest_tensors, train
+from safecompress.storage import write_tensors
+from safecompress.training import Course, TrainingState, dense_gradient, train
 
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Everything that a run depends on; equal jobs end in equal digests.
-
-    ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
-    the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
-    (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
-    """
-
-    name: str
-    model: nn.Module = field(repr=False)
-    model_spec: ModelSpec | None
-    split: DataSplit
-    raw: DataSplit
-    task: TaskInfo
-    spec: SafetySpec
-    recipe: Recipe
-    dense_recipe: Recipe
-    plan: Plan
-    seed: int
-    dense: Mapping[str, Tensor] | None = field(default=None, repr=False)
-    data_digest: str = ""
-
-    @property
-    def sparse_course(self) -> Course:
-        """What the sparse model and every candidate are trained on."""
-        return Course(*self.split.part("train"), self.recipe, self.seed)
-
-    def scratch(self) -> nn.Module:
-        """A copy of the model to work on."""
-        return copy.deepcopy(self.model)
-
-    def dense_network(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """The dense model with ``weights``, reading raw samples."""
-        model = self.scratch()
-        model.load_state_dict(weights)
-        return Served(model, self.task)
-
-    def digest(self, key: bytes) -> str:
-        """What tells this job from any other; the rows enter as digests keyed with ``key``."""
-        parts = [self.recipe, self.dense_recipe, self.plan, self.spec, self.seed, self.task.class_names]
-        rows = self.raw.digest(key)
-        weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
-        return digest_json([__version__, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())])
-
-    @property
-    def dense_course(self) -> Course:
-        """What the dense model is trained on."""
-        return Course(*self.split.part("train"), self.dense_recipe, self.seed)
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +76,12 @@ def run(
     watcher = progress or Silent()
     total_steps = job.sparse_course.total_steps
     job.plan.check_steps(total_steps)
-    _check_fit(job)
-    opening = ledger.next_number(job.raw) if ledger else 1
-    prospects = foresee(job.spec, job.split, job.spec.levels(opening), density=job.plan.density)
+    job.check()
+    prospects = foresee(job.spec, job.raw, job.spec.levels(_opening(job, folder, ledger)), density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
-    store = RunStore(folder.path / "work")
-    clock = _Clock(folder.path / "seconds.json")
-    rounds = _RoundLog(folder.path)
+    store = RunStore(folder.work)
+    clock, rounds = Clock(folder), RoundLog(folder)
 
     dense = _dense_state(job, store, clock, watcher)
     start = store.load_candidate("parent") or _start(job, dense)
@@ -206,13 +149,14 @@ def certify_file(
     seed: int,
     ledger: Ledger | None,
     model: nn.Module | None = None,
+    device: str = "cpu",
 ) -> Certification:
     """The verdict on the file at ``path``, read back and served as it would be shipped.
 
     ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
     """
     shipped = Artifact.load(path)
-    network = shipped.build(None if shipped.model_spec else model)
+    network = shipped.build(None if shipped.model_spec else model).to(device)
     opening = ledger.open(raw, artifact=shipped.digest(), spec=spec.digest()).number if ledger else 1
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
@@ -221,7 +165,17 @@ def certify_file(
     return certify(Served(network, shipped.task), dense, raw, spec, seed=seed, opening=opening, counted=counted)
 
 
-def _dense_state(job: Job, store: RunStore, clock: _Clock, watcher: Progress) -> TrainingState:
+def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:
+    """The number that this run's opening of the verdict rows has, or will have."""
+    if ledger is None:
+        return 1
+    made = folder.path / ARTIFACT
+    return ledger.number_for(
+        job.raw, artifact=Artifact.load(made).digest() if made.exists() else None, spec=job.spec.digest()
+    )
+
+
+def _dense_state(job: Job, store: RunStore, clock: Clock, watcher: Progress) -> TrainingState:
     if job.dense is not None:
         return TrainingState(0, dict(job.dense))
     course = job.dense_course
@@ -244,7 +198,7 @@ def _start(job: Job, dense: TrainingState) -> Candidate:
     return Candidate("start", None, -1, "start", pattern, TrainingState.capture(0, model), dict(pattern.masks))
 
 
-def _search(job: Job, store: RunStore, executor: Executor, clock: _Clock, watcher: Progress) -> Search[Attackers]:
+def _search(job: Job, store: RunStore, executor: Executor, clock: Clock, watcher: Progress) -> Search[Attackers]:
     """The loop of search/loop.py with this job's functions in its places."""
     plan, course = job.plan, job.sparse_course
     model = job.scratch()
@@ -298,10 +252,11 @@ def _search(job: Job, store: RunStore, executor: Executor, clock: _Clock, watche
         assert candidate is not None  # its trial saved it a moment ago
         return candidate
 
-    return Search(plan.rounds, train_interval, propose_branches, simulate, trial, select, adopt, executor)
+    watched = _Watched(executor, watcher)
+    return Search(plan.rounds, train_interval, propose_branches, simulate, trial, select, adopt, watched)
 
 
-def _final_state(job: Job, store: RunStore, winner: Candidate, clock: _Clock, watcher: Progress) -> TrainingState:
+def _final_state(job: Job, store: RunStore, winner: Candidate, clock: Clock, watcher: Progress) -> TrainingState:
     course = job.sparse_course
     return _train_kept(
         "final", job.scratch(), winner.state, course, course.total_steps, store, clock, watcher, pattern=winner.pattern
@@ -315,7 +270,7 @@ def _train_kept(
     course: Course,
     until: int,
     store: RunStore,
-    clock: _Clock,
+    clock: Clock,
     watcher: Progress,
     **options: Any,
 ) -> TrainingState:
@@ -349,62 +304,19 @@ def _train_segment(
     return state
 
 
-def _check_fit(job: Job) -> None:
-    """Raise ModelError, before any training, when the model does not turn a batch of the data into class scores."""
-    features, _ = job.split.part("train")
-    num_classes = job.split.dataset.num_classes
-    model = job.scratch().eval()
-    try:
-        with torch.inference_mode():
-            shape = tuple(model(features[:2].to(next(model.parameters()).device)).shape)
-    except Exception as error:
-        raise ModelError(
-            f"The model cannot read the data: features of shape {tuple(features.shape[1:])} gave {error}. Choose a "
-            "model for this shape, or reshape the features."
-        ) from error
-    if shape != (2, num_classes):
-        raise ModelError(
-            f"The model gives outputs of shape {shape} for two rows; {(2, num_classes)} is needed: one score for each "
-            f"of the {num_classes} classes."
-        )
+@dataclass(frozen=True)
+class _Watched:
+    """An executor whose finished items move the watcher's bar."""
 
+    executor: Executor
+    watcher: Progress
 
-class _Clock:
-    """Seconds by phase, kept in the run folder so that a resumed run adds to them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
-
-    @contextmanager
-    def of(self, phase: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.add_all({phase: time.perf_counter() - began})
-
-    def add_all(self, seconds: Mapping[str, float]) -> None:
-        for phase, more in seconds.items():
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + more
-        write_json(self._path, self.seconds)
-
-
-class _RoundLog:
-    """Finished rounds as JSON, one candidate a line in candidates.jsonl."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "rounds.json"
-        self._lines = folder / "candidates.jsonl"
-        self.entries: list[dict[str, Any]] = read_json(self._path) if self._path.exists() else []
-
-    def keep(self, num_rounds: int) -> None:
-        """Forget rounds that were logged but not finished."""
-        self.entries = self.entries[:num_rounds]
-
-    def append(self, entry: dict[str, Any]) -> None:
-        self.entries.append(entry)
-        write_json(self._path, self.entries)
-        lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
-        write_bytes(self._lines, ("\n".join(lines) + "\n").encode())
+    def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
+        work = list(items)
+        self.watcher.begin("candidates", len(work))
+        for result in self.executor.map(fn, work):
+            self.watcher.advance()
+            yield result
 
 
 def _prospect_line(prospect: Prospect) -> str:

@@ -1,12 +1,15 @@
-"""The run folder: one job at a time, and never another job's."""
+"""The run folder: one job at a time, never another job's; and the logs that a run keeps there."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +27,11 @@ class RunFolder:
     path: Path
     identity: str
     key: bytes = field(repr=False)
+
+    @property
+    def work(self) -> Path:
+        """What a resumed run reads, and nobody else."""
+        return self.path / "work"
 
 
 @contextlib.contextmanager
@@ -71,3 +79,44 @@ def _claim(path: Path, name: str, identity: str) -> None:
             f"{path} holds a run of another job ({owner.get('name')!r}): its data, spec, seed or version differ from "
             "this one's, so it cannot be gone on with. Choose another folder with --out, or delete this one."
         )
+
+
+class Clock:
+    """Seconds by phase, kept in the run folder so that a resumed run adds to them."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.work / "seconds.json"
+        self.seconds: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+
+    @contextlib.contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        """Add what passes while the block runs."""
+        began = time.perf_counter()
+        yield
+        self.add_all({phase: time.perf_counter() - began})
+
+    def add_all(self, seconds: Mapping[str, float]) -> None:
+        """Add to several phases."""
+        for phase, more in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + more
+        write_json(self._path, self.seconds)
+
+
+class RoundLog:
+    """Finished rounds as JSON, one candidate a line in candidates.jsonl."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.work / "rounds.json"
+        self._lines = folder.path / "candidates.jsonl"
+        self.entries: list[dict[str, Any]] = read_json(self._path) if self._path.exists() else []
+
+    def keep(self, num_rounds: int) -> None:
+        """Forget rounds that were logged but not finished."""
+        self.entries = self.entries[:num_rounds]
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Log a round that has just ended."""
+        self.entries.append(entry)
+        write_json(self._path, self.entries)
+        lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
+        write_bytes(self._lines, ("\n".join(lines) + "\n").encode())

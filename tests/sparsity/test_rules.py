@@ -25,7 +25,7 @@ from safecompress.sparsity.choose import largest, smallest
 
 # Eight weights, the gradient at each, its moving average, and where a weight was ever active.
 #            index    0     1     2     3    4    5     6    7
-WEIGHT = np.array([+0.5, -0.1, +0.3, -0.4, 0.0, 0.0, +0.2, 0.0], dtype=np.float32)
+WEIGHT = np.array([+5.0, -1.0, +3.0, -4.0, 0.0, 0.0, +2.0, 0.0], dtype=np.float32)
 MASK = np.array([True, True, True, True, False, False, True, False])
 GRADIENT = np.array([+0.1, +9.0, -0.2, +0.1, -0.7, +0.6, -4.0, +0.8], dtype=np.float32)
 MOMENTUM = np.array([+9.0, +9.0, +9.0, +9.0, +0.2, -0.3, +9.0, 0.1], dtype=np.float32)
@@ -40,15 +40,15 @@ def ask(rule, layer, count, seed=0):
 @pytest.mark.parametrize(
     ("rule", "by_count"),
     [
-        # |weight| of the active 0 1 2 3 6: .5 .1 .3 .4 .2
+        # |weight| of the active 0 1 2 3 6: 5 1 3 4 2
         (DropMagnitude(), [[], [1], [1, 6], [1, 2, 6], [1, 2, 3, 6], [0, 1, 2, 3, 6]]),
-        # mean of these is .3, and only 1 and 6 lie strictly under it (2 is at it)
+        # their mean is 3, and only 1 and 6 lie strictly under it (2 is at it)
         (DropThreshold(), [[], None, [1, 6], [1, 6], [1, 6], [1, 6]]),
         (DropThreshold(0.5), [[], [1], [1], [1], [1], [1]]),
         (DropThreshold(10), [[], None, None, None, None, [0, 1, 2, 3, 6]]),
         # three positive (6 2 0 by size), two negative (1 3); of n: round(n * 3/5) positive
         (DropSet(), [[], [6], [1, 6], [1, 2, 6], [1, 2, 3, 6], [0, 1, 2, 3, 6]]),
-        # |weight x gradient|: .05 .9 .06 .04 .8
+        # |weight x gradient|: .5 9 .6 .4 8
         (DropTaylor(), [[], [3], [0, 3], [0, 2, 3], [0, 2, 3, 6], [0, 1, 2, 3, 6]]),
     ],
 )

@@ -10,7 +10,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,25 +41,28 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def next_number(self, split: DataSplit) -> int:
-        """The number that a new opening of the split's verdict rows would get."""
-        rows = self._row_digests(split)
-        return 1 + sum(1 for opening in self._read() if opening.rows & rows)
+    def number_for(self, split: DataSplit, *, artifact: str | None, spec: str) -> int:
+        """The number that opening the split's verdict rows for this artifact and spec has, or would get."""
+        return self._find(self._row_digests(split), artifact, spec).number
 
     def open(self, split: DataSplit, *, artifact: str, spec: str) -> Opening:
         """Write the opening down and return it. Raises StorageError when the ledger cannot be written."""
         with self._locked():
-            rows = self._row_digests(split)
-            number = 1
-            for earlier in self._read():
-                if (earlier.artifact, earlier.spec, earlier.rows) == (artifact, spec, rows):
-                    return earlier
-                number += bool(earlier.rows & rows)
-            opening = Opening(number, artifact, spec, rows)
-            entry = {"opening": number, "artifact": artifact, "spec": spec, "rows": sorted(rows)}
-            before = self.path.read_bytes() if self.path.exists() else b""
-            write_bytes(self.path, before + json.dumps(entry).encode() + b"\n", mode=0o600)
+            opening = self._find(self._row_digests(split), artifact, spec)
+            if opening not in self._read():
+                entry = {**asdict(opening), "rows": sorted(opening.rows)}
+                before = self.path.read_bytes() if self.path.exists() else b""
+                write_bytes(self.path, before + json.dumps(entry).encode() + b"\n", mode=0o600)
             return opening
+
+    def _find(self, rows: frozenset[str], artifact: str | None, spec: str) -> Opening:
+        """The old opening of the same things, or the next new one."""
+        number = 1
+        for earlier in self._read():
+            if (earlier.artifact, earlier.spec, earlier.rows) == (artifact, spec, rows):
+                return earlier
+            number += bool(earlier.rows & rows)
+        return Opening(number, artifact or "", spec, rows)
 
     def _row_digests(self, split: DataSplit) -> frozenset[str]:
         key = self._key()
@@ -75,7 +78,7 @@ class Ledger:
             try:
                 entry = json.loads(line)
                 rows = frozenset(map(str, entry["rows"]))
-                openings.append(Opening(int(entry["opening"]), str(entry["artifact"]), str(entry["spec"]), rows))
+                openings.append(Opening(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
             except (ValueError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"{self.path}, line {number}, is no ledger entry ({error!r}). A verdict needs a whole ledger: "

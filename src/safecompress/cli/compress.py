@@ -15,6 +15,7 @@ LEDGER = typer.Option(
     None, "--ledger", help="File that counts openings of verdict rows.  [default: ledger.jsonl beside the run folder]"
 )
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes that try candidates out, one thread each.")
+DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
 
 
@@ -26,6 +27,7 @@ def compress(
     ledger: Path | None = LEDGER,
     workers: int = WORKERS,
     threads: int = THREADS,
+    device: str = DEVICE,
 ) -> None:
     """Train small, attack every candidate, keep the best, certify the file that ships.
 
@@ -44,7 +46,7 @@ def compress(
     folder = out if out is not None else Path("runs") / config.name
     book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
     with fixed_threads(threads):
-        job = make_job(config, load_rows(config), model)
+        job = make_job(config, load_rows(config), model, device)
         with watching() as watcher:
             if workers == 1:
                 result = run_job(job, folder, ledger=book, executor=SerialExecutor(), progress=watcher)

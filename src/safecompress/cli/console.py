@@ -77,6 +77,8 @@ class PlainLines:
 def show_report(report: Report, folder: Path | None) -> None:
     """Print the figures, the requirements with their verdicts, and where the rest is."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # a log has no width of its own
     console.print(_figures(report))
     console.print(_requirements(report))
     if report.rounds:
@@ -112,18 +114,21 @@ def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
 
 def _figures(report: Report) -> Table:
     table = Table(title=f"{escape(report.name)}: figures on rows that chose nothing", title_justify="left")
-    for header in ("metric", "artifact", "interval", "dense", "interval"):
+    for header in ("metric", "artifact", "dense"):
         table.add_column(header)
-    for row in figure_rows(report):
-        if row[0] == "accuracy" or row[0].endswith(SHOWN):
-            table.add_row(*map(escape, row))
+    for metric, value, interval, dense, dense_interval in figure_rows(report):
+        if metric == "accuracy" or metric.endswith(SHOWN):
+            table.add_row(escape(metric), escape(f"{value} {interval}"), escape(f"{dense} {dense_interval}"))
+    scores = ["-" if score is None else f"{score:.3f}" for score in map(report.tm_score.get, ("artifact", "dense"))]
+    table.add_row("TM-score", *scores)
     return table
 
 
 def _requirements(report: Report) -> Table:
     table = Table(title="Requirements", title_justify="left")
-    for header in ("requirement", "measured", "interval", "verdict", "why"):
+    for header in ("requirement", "measured", "verdict", "why"):
         table.add_column(header)
     for requirement, value, interval, verdict, why in requirement_rows(report):
-        table.add_row(escape(requirement), value, escape(interval), f"[{COLOURS[verdict]}]{verdict}[/]", escape(why))
+        measured = escape(f"{value} {interval}")
+        table.add_row(escape(requirement), measured, f"[{COLOURS[verdict]}]{verdict}[/]", escape(why))
     return table

@@ -16,8 +16,8 @@ from safecompress.config import Config
 from safecompress.data import DataSplit, Scaler, SplitSizes, make_split, standardise
 from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError, ModelError
+from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.pipeline import Job
 from safecompress.storage import read_tensors
 
 
@@ -49,7 +49,7 @@ def load_rows(config: Config) -> Rows:
     return Rows(raw, split, task)
 
 
-def make_job(config: Config, rows: Rows, factory: str | None) -> Job:
+def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Job:
     """The job of a spec, with the model it names or the one that ``factory`` makes."""
     input_shape, num_classes = rows.task.input_shape, rows.task.num_classes
     model_spec = None
@@ -74,6 +74,7 @@ def make_job(config: Config, rows: Rows, factory: str | None) -> Job:
         seed=config.seed,
         dense=load_weights(weights, model) if weights else None,
         data_digest=config.data_digest(),
+        device=device,
     )
 
 

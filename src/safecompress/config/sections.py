@@ -128,7 +128,7 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: Readin
         _read_requirement(table, f"[[require]] {number}", attacks, all_known, reading)
         for number, table in enumerate(requires, 1)
     ]
-    if shape is None or len(reading.faults) > faults_before:
+    if shape is None or not requires or len(reading.faults) > faults_before:
         return None
     requirements, alpha = [requirement for requirement in read if requirement is not None], shape.alpha
     return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, alpha))

@@ -160,18 +160,23 @@ def _fault(
     return spot, f"{_refusal(field, detail)}, got {show(table[key])}.{hint}"
 
 
+def _limit(limit: float) -> str:
+    """A limit as one writes it: 0 and not 0.0, and all digits of a large integer."""
+    return str(int(limit)) if limit == int(limit) else str(limit)
+
+
 def _refusal(field: FieldInfo, detail: ErrorDetails) -> str:
     """What the key takes: its range when the value is out of it, else its type."""
     limits = detail.get("ctx", {})
     match detail["type"]:
         case "greater_than":
-            return f"must be above {show(limits['gt'])}"
+            return f"must be above {_limit(limits['gt'])}"
         case "greater_than_equal":
-            return f"must be at least {show(limits['ge'])}"
+            return f"must be at least {_limit(limits['ge'])}"
         case "less_than":
-            return f"must be below {show(limits['lt'])}"
+            return f"must be below {_limit(limits['lt'])}"
         case "less_than_equal":
-            return f"must be at most {show(limits['le'])}"
+            return f"must be at most {_limit(limits['le'])}"
         case "too_short":
             return f"must list at least {limits['min_length']}"
         case "finite_number":

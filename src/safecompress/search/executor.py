@@ -42,7 +42,7 @@ class ProcessExecutor:
 
     Two processes of two threads each on two cores run twenty times slower than with one thread each, so the workers'
     ``OMP_NUM_THREADS`` is set before they load PyTorch. When a worker is lost (killed, out of memory) the pool is made
-    anew and the work repeated once; trials depend on their inputs alone, so the results are the same.
+    anew and the unfinished work repeated, once; trials depend on their inputs alone, so the results are the same.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -58,17 +58,22 @@ class ProcessExecutor:
         self._close()
 
     def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
-        """Results in the items' order. Raises WorkerError when workers are lost twice."""
-        work = list(items)
-        for _ in range(2):
+        """Results in the items' order, as they come. Raises WorkerError when workers are lost twice."""
+        work, num_done, num_lost = list(items), 0, 0
+        while num_done < len(work):
             try:
-                return iter(list(self._open().map(fn, work)))
-            except BrokenProcessPool:
+                for result in self._open().map(fn, work[num_done:]):
+                    num_done += 1
+                    yield result
+            except BrokenProcessPool as error:
                 self._close()
-        raise WorkerError(
-            f"A worker process was lost twice ({self._num_workers} workers). It was killed from outside or ran out of "
-            "memory. Run the same command again to go on from the last finished round, with fewer --workers."
-        )
+                num_lost += 1
+                if num_lost == 2:
+                    raise WorkerError(
+                        f"A worker process was lost twice ({self._num_workers} workers). It was killed from outside or "
+                        "ran out of memory. Run the same command again to go on from the last finished round, with "
+                        "fewer --workers."
+                    ) from error
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -54,21 +55,17 @@ class Trial:
 
     def __call__(self, trained: Candidate, attackers: Attackers, proposal: Proposal, /) -> Evaluation:
         """The evaluation of the tuned candidate, which is kept in the store under its id."""
+        # A model sent to workers lies in memory that all of them share: each trial trains a copy of its own.
+        return replace(self, model=copy.deepcopy(self.model))._run(trained, attackers, proposal)
+
+    def _run(self, trained: Candidate, attackers: Attackers, proposal: Proposal) -> Evaluation:
         began = time.perf_counter()
         candidate = self.tune(trained, proposal)
         tuned = time.perf_counter()
         self.store.save_candidate(candidate_name(candidate.id), candidate)
         evaluation = self.evaluate(candidate, attackers)
         seconds = {"tune": tuned - began, **evaluation.seconds}
-        return Evaluation(
-            candidate.id,
-            candidate.branch,
-            evaluation.measurements,
-            evaluation.results,
-            evaluation.findings,
-            proposal.rewiring.num_moved,
-            seconds,
-        )
+        return replace(evaluation, num_moved=proposal.rewiring.num_moved, seconds=seconds)
 
     def tune(self, trained: Candidate, proposal: Proposal) -> Candidate:
         """The candidate at the end of its round. Every branch is tuned on the same batches: comparisons are paired."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
+from safecompress.errors import UsageError, suggest
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import Allocation, count_active
 from safecompress.sparsity.choose import largest
@@ -20,6 +21,10 @@ class Start(StrEnum):
 
     SCRATCH = "scratch"
     DENSE = "dense"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise UsageError(f"Unknown start {value!r}. {suggest(str(value), cls)}")
 
 
 def initial_pattern(

@@ -70,12 +70,12 @@ class SparseTraining:
         pattern = initial_pattern(
             weights, density, allocation=ALLOCATIONS.make(allocation), start=Start(start), seed=seed
         )
-        if start == Start.SCRATCH:
-            rescale_(model, pattern)
         reads = self._drop.reads | self._grow.reads
         decay = MOMENTUM_DECAY if "momentum" in reads else None
         self._weights = weights
         self._masker = _RewiringMasker(model, optimizer, pattern, momentum_decay=decay, owner=self)
+        if start == Start.SCRATCH:
+            rescale_(model, pattern)
         self._fired = {name: mask.clone() for name, mask in pattern.masks.items()}
         self.num_steps = 0
         self.num_rewires = 0

@@ -129,9 +129,7 @@ def _layers(reads: frozenset[str]) -> Iterator[LayerView]:
             mask[random.permutation(size)[: round(kept * size)]] = True
             fired = mask | (random.random(size) < 0.3)
             for ties, values in (("no ties", None), ("many ties", (-1, 0, 1)), ("all equal", (0.5,)), ("zeros", (0,))):
-                drawn = [
-                    random.normal(size=size) if values is None else random.choice(values, size) for _ in range(3)
-                ]
+                drawn = [random.normal(size=size) if values is None else random.choice(values, size) for _ in range(3)]
                 weight, gradient, momentum = (array.astype(np.float32) for array in drawn)
                 given = {"gradient": gradient, "momentum": momentum, "fired": fired}
                 yield LayerView(
