@@ -180,7 +180,8 @@ def _dense_state(job: Job, store: RunStore, clock: Clock, watcher: Progress) -> 
         return TrainingState(0, dict(job.dense))
     course = job.dense_course
     state = TrainingState.capture(0, job.model)
-    return _train_kept("dense", job.scratch(), state, course, course.total_steps, store, clock, watcher)
+    trained = _train_kept("dense", job.scratch(), state, course, course.total_steps, store, clock, watcher)
+    return TrainingState(trained.step, trained.model)  # its optimizer state serves nobody any more
 
 
 def _start(job: Job, dense: TrainingState) -> Candidate:

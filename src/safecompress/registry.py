@@ -61,10 +61,8 @@ class Registry(Generic[T]):
 
         Raises UsageError for an unknown name, an unknown option, or an option of a wrong value.
         """
-        if isinstance(choice, str):
-            return self.factory(choice)()
-        if isinstance(choice, Mapping):
-            options = dict(choice)
+        if isinstance(choice, str | Mapping):
+            options = {"name": choice} if isinstance(choice, str) else dict(choice)
             name = options.pop("name", None)
             if not isinstance(name, str):
                 raise UsageError(f"A {self.kind} given as a table needs a name. Allowed: {', '.join(self.names())}.")

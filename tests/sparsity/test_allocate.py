@@ -27,9 +27,7 @@ def of_shapes(*shapes, seed=0):
         return {f"layer{index}": torch.randn(shape) for index, shape in enumerate(shapes)}
 
 
-SHAPES = st.lists(
-    st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple), min_size=1, max_size=5
-)
+SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple), min_size=1, max_size=5)
 
 
 @pytest.mark.parametrize("name", ALLOCATIONS.names())

@@ -84,7 +84,9 @@ def test_a_constant_is_constant():
     assert {ConstantSchedule(0.2)(p) for p in (0, 0.5, 1)} == {0.2}
 
 
-@pytest.mark.parametrize("table", [{"name": "constant", "fraction": 1.1}, {"name": "cosine", "start": -0.1}, {"name": "cosine", "end": 2}])
+@pytest.mark.parametrize(
+    "table", [{"name": "constant", "fraction": 1.1}, {"name": "cosine", "start": -0.1}, {"name": "cosine", "end": 2}]
+)
 def test_a_fraction_outside_zero_to_one_is_refused(table):
     with pytest.raises(UsageError, match=r"must lie in \[0, 1\]"):
         SCHEDULES.make(table)

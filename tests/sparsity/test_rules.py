@@ -194,7 +194,9 @@ def test_exactly_k_whatever_the_scores(values, count):
     scores = np.array(values, dtype=float)
     order = sorted(range(len(values)), key=lambda i: (np.isnan(scores[i]), scores[i] if scores[i] == scores[i] else 0))
     assert smallest(scores, count).tolist() == sorted(order[: max(count, 0)])
-    reverse = sorted(range(len(values)), key=lambda i: (np.isnan(scores[i]), -scores[i] if scores[i] == scores[i] else 0))
+    reverse = sorted(
+        range(len(values)), key=lambda i: (np.isnan(scores[i]), -scores[i] if scores[i] == scores[i] else 0)
+    )
     assert largest(scores, count).tolist() == sorted(reverse[: max(count, 0)])
 
 

@@ -129,7 +129,9 @@ def by_hand(density=0.5, optimizer=None, **options):
         model, made, density=density, total_steps=100, every=1, schedule=ConstantSchedule(0.25), **options
     )
     mask = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    sparse.load_state_dict({"masks": {"weight": mask}, "fired": {"weight": mask}, "momentum": {}, "num_steps": 1, "num_rewires": 0})
+    sparse.load_state_dict(
+        {"masks": {"weight": mask}, "fired": {"weight": mask}, "momentum": {}, "num_steps": 1, "num_rewires": 0}
+    )
     model.weight.data.copy_(torch.tensor([[4.0, 3.0, -2.0, 5.0], [0.0, 0.0, 0.0, 0.0]]))
     return model, made, sparse
 

@@ -51,8 +51,11 @@ class Signals:
 
     @cached_property
     def log_probs_NC(self) -> Floats:
-        """log p."""
-        return np.asarray(self.logits_NC - logsumexp(self.logits_NC, axis=1, keepdims=True))
+        """log p; that of a nearly certain class is -(1 - p), not a rounded 0."""
+        shifted = self.logits_NC - self.logits_NC.max(axis=1, keepdims=True)
+        rest = np.exp(shifted)
+        rest[np.arange(len(rest)), shifted.argmax(axis=1)] = 0.0
+        return np.asarray(shifted - np.log1p(rest.sum(axis=1, keepdims=True)))
 
     @cached_property
     def top_margin_N(self) -> Floats:
@@ -77,14 +80,18 @@ class Signals:
 
 
 def modified_entropy(log_probs_NC: Floats, labels_N: NDArray[np.int64]) -> Floats:
-    """Mentr in nats, at least 0, low for a confident right answer (Song & Mittal 2021, eq. 6); 0 log 0 is 0."""
+    """Mentr in nats, at least 0, low for a confident right answer (Song & Mittal 2021, eq. 6); 0 log 0 is 0.
+
+    1 - p and its log are taken from log p: where p rounds to 1, confident rows would otherwise all tie at 0.
+    """
     rows = np.arange(len(labels_N))
-    probs = np.exp(log_probs_NC)
-    rest = np.clip(1.0 - probs, 0.0, 1.0)
-    # The weight of a certain answer is 0, whatever its logarithm: both logs are kept finite.
-    log_rest = np.log(np.maximum(rest, np.finfo(np.float64).tiny))
+    finite = np.maximum(log_probs_NC, np.finfo(np.float64).min)
+    probs, rest = np.exp(finite), -np.expm1(finite)
+    log_rest = np.where(
+        probs < 0.5, np.log1p(-np.minimum(probs, 0.5)), np.log(np.maximum(rest, np.finfo(np.float64).tiny))
+    )
     terms = -probs * log_rest
-    terms[rows, labels_N] = -rest[rows, labels_N] * np.maximum(log_probs_NC[rows, labels_N], -700.0)
+    terms[rows, labels_N] = -rest[rows, labels_N] * finite[rows, labels_N]
     return np.asarray(terms.sum(axis=1))
 
 

@@ -43,7 +43,8 @@ class Ledger:
 
     def number_for(self, split: DataSplit, *, artifact: str | None, spec: str) -> int:
         """The number that opening the split's verdict rows for this artifact and spec has, or would get."""
-        return self._find(self._row_digests(split), artifact, spec).number
+        with self._locked():
+            return self._find(self._row_digests(split), artifact, spec).number
 
     def open(self, split: DataSplit, *, artifact: str, spec: str) -> Opening:
         """Write the opening down and return it. Raises StorageError when the ledger cannot be written."""
@@ -74,9 +75,9 @@ class Ledger:
         if not self.path.exists():
             return []
         openings = []
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             try:
-                entry = json.loads(line)
+                entry = json.loads(line.decode())
                 rows = frozenset(map(str, entry["rows"]))
                 openings.append(Opening(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
             except (ValueError, KeyError, TypeError) as error:
@@ -89,6 +90,11 @@ class Ledger:
     def _key(self) -> bytes:
         path = self.path.with_suffix(".key")
         if not path.exists():
+            if self._read():
+                raise ArtifactError(
+                    f"{self.path} has openings, but the key to know their rows by, {path.name}, is gone. A verdict "
+                    "needs both: restore the key from a backup, or start another ledger for data never judged before."
+                )
             write_bytes(path, secrets.token_bytes(32), mode=0o600)
         return path.read_bytes()
 

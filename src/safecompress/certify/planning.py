@@ -8,7 +8,11 @@ from safecompress import stats
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.measure import Levels
-from safecompress.spec import Requirement, SafetySpec
+from safecompress.spec import TASK_METRICS, Requirement, SafetySpec
+from safecompress.spec.requirement import HIGHER_IS_BETTER, LOWER_SUFFIX
+
+UNCOMPARED = tuple(metric + LOWER_SUFFIX for metric in TASK_METRICS if metric not in HIGHER_IS_BETTER)
+"""Changes of counted figures: a spec can name them, but a verdict does not measure them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,9 @@ def _prospect(requirement: Requirement, split: DataSplit, levels: Levels, densit
         return Prospect(
             requirement, None, f"{split.size('test')} test rows; the more alike two models err, the tighter"
         )
+    if metric in UNCOMPARED:
+        fault = f"{requirement}: nothing measures it; set a bound on {metric.removesuffix(LOWER_SUFFIX)} itself"
+        return Prospect(requirement, None, "counted, and not compared with the dense model", fault)
     members, non_members = split.size("member_verdict"), split.size("nonmember_verdict")
     if metric.endswith(".rise"):
         return Prospect(

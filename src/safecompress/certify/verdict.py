@@ -36,7 +36,12 @@ class Certification:
     @property
     def tm_score(self) -> float | None:
         """Test accuracy over the worst attack's balanced accuracy; None when an attack broke."""
-        return None if self.errors else tm_score(self.measurements)
+        return tm_score(self.measurements, self.attacks)
+
+    @property
+    def dense_tm_score(self) -> float | None:
+        """The dense model's; None without one, and when an attack on it broke."""
+        return tm_score(self.dense, self.attacks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +87,14 @@ def certify(
     )
 
 
-def tm_score(measurements: Mapping[str, Measurement], power: float = 1.0) -> float:
-    """TaskAcc^power / max(0.5, worst MIAAcc) of measured figures (Zhu et al. 2022, guarded from below)."""
-    attacks = [m.value for name, m in measurements.items() if name.endswith(".balanced_accuracy")]
-    return float(measurements["accuracy"].value ** power / max(0.5, *attacks))
+def tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -> float | None:
+    """TaskAcc / max(0.5, worst MIAAcc) of measured figures (Zhu et al. 2022, guarded from below).
+
+    None when the accuracy or an attack's figure is missing: the worst of the rest would flatter.
+    """
+    figures = [measurements.get(name) for name in ("accuracy", *(f"{attack}.balanced_accuracy" for attack in attacks))]
+    values = [figure.value for figure in figures if figure is not None]
+    return values[0] / max(0.5, *values[1:]) if len(values) == len(figures) else None
 
 
 def _examine(model: nn.Module, split: DataSplit, spec: SafetySpec, levels: Levels, seed: int) -> _Examined:

@@ -53,6 +53,6 @@ def compress(
             else:
                 with ProcessExecutor(workers) as pool:
                     result = run_job(job, folder, ledger=book, executor=pool, progress=watcher)
-    write_bytes(folder / "spec.toml", config.to_toml().encode())
+    write_bytes(folder / "spec.toml", config.moved_to(folder.resolve()).to_toml().encode())
     show_report(result.report, folder)
     raise typer.Exit(result.exit_code)

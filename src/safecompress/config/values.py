@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from safecompress.spec import SafetySpec
 from safecompress.training import Recipe
 
 HEADER = """\
-# Every value of this run, defaults included. Relative paths count from the folder of the spec that it was made from.
+# Every value of this run, defaults included. Relative paths count from this file's folder.
 """
 
 
@@ -42,6 +43,22 @@ class DataConfig:
         factory = DATASETS.factory(self.source)
         return factory(**convert(factory, self.options, self.base))
 
+    def moved_to(self, folder: Path) -> DataConfig:
+        """The same data, with relative paths counted from ``folder``."""
+        factory = DATASETS.factory(self.source)
+        located = convert(factory, self.options, self.base)
+        options = {
+            key: os.path.relpath(located[key], folder) if isinstance(located[key], Path) else value
+            for key, value in self.options.items()
+        }
+        return replace(self, options=options, base=folder)
+
+    def digest_table(self) -> dict[str, Any]:
+        """What decides which rows are drawn: all but where the files lie."""
+        located = convert(DATASETS.factory(self.source), self.options, self.base)
+        options = {key: value for key, value in self.options.items() if not isinstance(located[key], Path)}
+        return {"source": self.source, "options": options, "normalise": self.normalise, **self.sizes}
+
     def table(self) -> dict[str, Any]:
         """``[data]``."""
         source = {"name": self.source, **self.options} if self.options else self.source
@@ -61,6 +78,11 @@ class ModelConfig:
     def weights(self) -> Path | None:
         """The file of trained dense weights to load instead of training, or None."""
         return None if self.written_weights is None else self.base / self.written_weights
+
+    def moved_to(self, folder: Path) -> ModelConfig:
+        """The same model, with a relative path of weights counted from ``folder``."""
+        weights = None if self.weights is None else os.path.relpath(self.weights, folder)
+        return replace(self, written_weights=weights, base=folder)
 
     def table(self) -> dict[str, Any]:
         """``[model]``."""
@@ -106,6 +128,11 @@ class Config:
             **safety_tables(self.spec, self.made),
         }
 
+    def moved_to(self, folder: Path) -> Config:
+        """The same spec as if it lay in ``folder``: relative paths are rewritten."""
+        model = None if self.model is None else self.model.moved_to(folder)
+        return replace(self, data=self.data.moved_to(folder), model=model)
+
     def to_toml(self) -> str:
         """The spec with every default written out; read from the same folder, it gives an equal digest."""
         tables = self.tables()
@@ -121,8 +148,8 @@ class Config:
         return _digest({key: value for key, value in self.tables().items() if key != "name"})
 
     def data_digest(self) -> str:
-        """SHA-256 over the seed and ``[data]``: equal for specs that split the same rows in the same way."""
-        return _digest({"seed": self.seed, "data": self.data.table()})
+        """SHA-256 over the seed and ``[data]`` without paths: equal for specs that split rows in the same way."""
+        return _digest({"seed": self.seed, "data": self.data.digest_table()})
 
 
 def _recipe_table(recipe: Recipe) -> dict[str, Any]:

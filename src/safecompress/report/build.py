@@ -13,7 +13,6 @@ import torch
 
 from safecompress import __version__
 from safecompress.certify import Certification, Prospect
-from safecompress.certify.verdict import tm_score
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact
 from safecompress.report.describe import describe_finding, describe_measurements
@@ -36,7 +35,6 @@ def build_report(
     """The report. ``digests`` are added to the artifact's and the verdict's own."""
     findings = certification.findings
     measurements = describe_measurements(certification.measurements)
-    dense = certification.dense
     return Report(
         name=name,
         version=__version__,
@@ -45,10 +43,10 @@ def build_report(
         claim=f"judged against the attacks named, and only these: {', '.join(certification.attacks)}",
         findings=[describe_finding(finding) for finding in findings.findings],
         measurements=measurements,
-        dense=describe_measurements(dense),
+        dense=describe_measurements(certification.dense),
         tm_score={
             "artifact": certification.tm_score,
-            "dense": tm_score(dense) if dense and not certification.errors else None,
+            "dense": certification.dense_tm_score,
         },
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from safecompress.report.model import Report
+from safecompress.search import KEEP
 
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
@@ -35,11 +36,7 @@ def to_markdown(report: Report) -> str:
         _table(["part", "rows"], [[name, str(part["rows"])] for name, part in report.split["parts"].items()]),
         "## Digests and versions",
         _table(["what", "value"], _flat({**report.digests, **report.environment})),
-        *(
-            ["## Seconds", _table(["phase", "s"], [[k, f"{v:.2f}"] for k, v in report.seconds.items()])]
-            if report.seconds
-            else []
-        ),
+        *_seconds(report),
         *(["## Notes", *(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(parts) + "\n"
@@ -67,7 +64,7 @@ def round_rows(report: Report) -> list[list[str]]:
     for entry in report.rounds:
         winner = next(candidate for candidate in entry["candidates"] if candidate["won"])
         p_values = [versus["p_value"] for versus in entry["versus_keep"].values()]
-        beats = f"p = {min(p_values):.2g}" if p_values else "keep won"
+        beats = f"p = {min(p_values):.2g}" if p_values else "keep won" if winner["branch"] == KEEP else "-"
         rows.append(
             [
                 str(entry["round"] + 1),
@@ -113,7 +110,8 @@ def _score(report: Report, which: str) -> str:
 def _errors(report: Report) -> list[str]:
     if not report.errors:
         return []
-    return ["Attacks that gave no number: " + "; ".join(f"{k} ({_plain(v)})" for k, v in report.errors.items()) + "."]
+    broken = "; ".join(f"{_plain(attack)} ({_plain(reason)})" for attack, reason in report.errors.items())
+    return [f"Attacks that gave no number: {broken}."]
 
 
 def _rounds(report: Report) -> list[str]:
@@ -150,5 +148,6 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """``text`` without what would break a table or a line."""
-    return "".join(c if c.isprintable() else "�" for c in text).replace("|", "\\|").replace("<", "&lt;")
+    """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
+    shown = "".join(c if c.isprintable() else "�" for c in text)
+    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")

@@ -90,12 +90,14 @@ class ParetoKnee:
 
     def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
         """The candidate at the knee."""
+        if all(evaluation.errors for evaluation in evaluations):
+            raise _all_broken(evaluations)
         points = np.array([(e.accuracy, -e.worst("auc")) if not e.errors else (-np.inf, -np.inf) for e in evaluations])
         on_front = [
             not any((other >= point).all() and (other > point).any() for other in points) and np.isfinite(point).all()
             for point in points
         ]
-        front = points[on_front] if any(on_front) else points
+        front = points[on_front]
         low, span = front.min(axis=0), np.ptp(front, axis=0)
         span = np.where(span > 0, span, 1.0)
         heights = [

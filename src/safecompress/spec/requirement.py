@@ -59,7 +59,8 @@ class Requirement:
             self,
             measurement,
             Verdict.INCONCLUSIVE,
-            f"the interval [{near.low:.4g}, {near.high:.4g}] holds the bound {self.bound:g}; more rows would decide",
+            f"the simultaneous interval [{far.low:.4g}, {far.high:.4g}] holds the bound {self.bound:g}; "
+            "more rows would decide",
         )
 
 

@@ -49,7 +49,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class SafetySpec:
-    """Attacks to simulate, requirements to meet, and the error rate ``alpha`` of the first verdict on a data set.
+    """Attacks to simulate, requirements to meet, and the error rate ``alpha`` of all verdicts on a data set together.
 
     Attacks are given as objects or names. An attack without a requirement is reported, and must still not break. Raises
     SpecError, with every fault at once, for no attack or requirement, unknown metrics, a direction against the metric's

@@ -44,17 +44,18 @@ class Neural:
     access: Access = field(default=Access.SCORES, init=False)
 
     def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and self.patience >= 1 and self.batch_size >= 2 and 0 < self.holdout < 1):
+        counts_fit = self.epochs >= 1 and self.patience >= 1 and self.batch_size >= 2
+        if not (counts_fit and 0 < self.learning_rate < np.inf and 0 < self.holdout < 1):
             raise UsageError(
-                "The neural attack needs epochs and patience of at least 1, batch_size of at least 2 and holdout in "
-                f"(0, 1); got epochs={self.epochs}, patience={self.patience}, batch_size={self.batch_size}, "
-                f"holdout={self.holdout}."
+                "The neural attack needs epochs and patience of at least 1, batch_size of at least 2, a finite "
+                f"learning_rate above 0 and holdout in (0, 1); got epochs={self.epochs}, patience={self.patience}, "
+                f"batch_size={self.batch_size}, learning_rate={self.learning_rate}, holdout={self.holdout}."
             )
         if self.inputs not in READINGS:
             raise UsageError(f"The neural attack's inputs: {suggest(self.inputs, READINGS)}")
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedNeural:
-        """The attacker net trained on the fitting rows. Raises AttackError with fewer than 8 of a side."""
+        """The attacker net trained on the fitting rows. Raises AttackError when a side is too small."""
         signals = target.signals(audit)
         reader = Reader.fit(self.inputs, signals)
         inputs = reader.read(signals)
@@ -172,6 +173,7 @@ def _split_holdout(is_member: np.ndarray, holdout: float, generator: np.random.G
     if min(len(part) for part in [*fit, *held]) < 2:
         raise AttackError(
             f"The fitting pool ({int(is_member.sum())} members, {int((~is_member).sum())} non-members) is too "
-            "small for the neural attack: it needs at least 8 of each. Give member_fit and nonmember_fit more rows."
+            f"small for the neural attack: of each, it needs at least 2 to fit and 2 to hold out (holdout {holdout:g}). "
+            "Give member_fit and nonmember_fit more rows."
         )
     return torch.from_numpy(np.concatenate(fit)), torch.from_numpy(np.concatenate(held))

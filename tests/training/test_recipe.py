@@ -1,0 +1,105 @@
+"""Recipes: what is refused, learning rates at milestones by hand, digests, optimizers."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from safecompress.errors import UsageError
+from safecompress.training import Recipe
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must lie in"),
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"batch_size": 0}, "batch_size must lie in"),
+        ({"batch_size": 32.0}, "batch_size must be a whole number"),
+        ({"learning_rate": 0}, "learning_rate must lie in"),
+        ({"learning_rate": math.nan}, "learning_rate must lie in"),
+        ({"learning_rate": math.inf}, "learning_rate must lie in"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 0.9999\], got 1.0"),
+        ({"momentum": -0.1}, "momentum must lie in"),
+        ({"weight_decay": -1e-4}, "weight_decay must lie in"),
+        ({"decay_factor": 1.5}, "decay_factor must lie in"),
+        ({"milestones": (0.5, 1.1)}, r"each of milestones must lie in \[0, 1\], got 1.1"),
+        ({"optimizer": "adamx"}, "optimizer 'adamx' is unknown .Did you mean 'adam'. Allowed: adam, adamw, sgd"),
+        ({"decay": "linear"}, "decay 'linear' is unknown .Allowed: constant, cosine, step"),
+    ],
+)
+def test_what_trains_nothing_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Recipe(**options)
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(UsageError) as caught:
+        Recipe(epochs=0, momentum=2, decay="never")
+    assert all(word in str(caught.value) for word in ("epochs", "momentum", "decay 'never'"))
+
+
+def test_the_extremes_of_what_is_allowed():
+    Recipe(epochs=1, batch_size=1, momentum=0, weight_decay=0, decay_factor=0, milestones=())
+    Recipe(momentum=0.9999, decay_factor=1, milestones=(0, 1))
+
+
+def test_steps_by_hand():
+    recipe = Recipe(epochs=7, batch_size=128)
+    assert [recipe.steps_per_epoch(n) for n in (1, 128, 129, 1500)] == [1, 1, 2, 12]
+    assert recipe.total_steps(1500) == 84
+
+
+def test_step_decay_at_its_milestones_by_hand():
+    """The papers' recipe: .1, divided by ten at one half and three quarters."""
+    rates = [Recipe().learning_rate_at(step, 8) for step in range(8)]
+    assert rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
+    odd = Recipe(learning_rate=1.0, milestones=(0.3, 0.6, 0.6), decay_factor=0.5)
+    assert [odd.learning_rate_at(step, 10) for step in (0, 2, 3, 5, 6, 9)] == [1, 1, 0.5, 0.5, 0.125, 0.125]
+
+
+def test_cosine_and_constant_by_hand():
+    cosine = Recipe(learning_rate=0.4, decay="cosine")
+    assert [round(cosine.learning_rate_at(s, 12), 12) for s in (0, 4, 6, 8, 12, 15)] == [0.4, 0.3, 0.2, 0.1, 0.0, 0.0]
+    assert {Recipe(decay="constant").learning_rate_at(step, 10) for step in range(10)} == {0.1}
+
+
+def test_every_field_changes_the_digest():
+    changed = {
+        "epochs": 61,
+        "batch_size": 127,
+        "optimizer": "adam",
+        "learning_rate": 0.2,
+        "momentum": 0.8,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "decay": "cosine",
+        "milestones": (0.5, 0.7),
+        "decay_factor": 0.2,
+    }
+    assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}
+    digests = {Recipe(**{name: value}).digest() for name, value in changed.items()}
+    assert len(digests | {Recipe().digest()}) == len(changed) + 1
+
+
+def test_equal_recipes_have_equal_digests():
+    assert Recipe(epochs=3, optimizer="adam").digest() == Recipe(optimizer="adam", epochs=3).digest()
+    assert dataclasses.replace(Recipe(), epochs=60).digest() == Recipe().digest()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "expected"),
+    [
+        (Recipe(), torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}),
+        (Recipe(momentum=0), torch.optim.SGD, {"momentum": 0, "nesterov": False}),
+        (Recipe(nesterov=False), torch.optim.SGD, {"momentum": 0.9, "nesterov": False}),
+        (Recipe(optimizer="adam", momentum=0.8), torch.optim.Adam, {"betas": (0.8, 0.999), "fused": True}),
+        (Recipe(optimizer="adamw", weight_decay=0.3), torch.optim.AdamW, {"weight_decay": 0.3, "fused": True}),
+    ],
+)
+def test_the_optimizer_is_the_one_that_was_named(recipe, kind, expected):
+    optimizer = recipe.make_optimizer(nn.Linear(2, 2).parameters())
+    assert type(optimizer) is kind
+    assert {name: optimizer.param_groups[0][name] for name in expected} == expected
