@@ -69,7 +69,7 @@ STAGES = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(stage, path, monkeypatch):
     STAGES[stage](monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(StorageError, match="No room left to write .*state.bin.* is intact"):
+    with pytest.raises(StorageError, match=r"No room left to write .*state\.bin.* is intact"):
         write_bytes(path, NEW)
     assert_untouched(path)
 
@@ -154,7 +154,7 @@ def test_json_without_numbers_for_what_is_none(tmp_path):
 def test_broken_json_is_an_artifact_error(content, tmp_path):
     if content is not None:
         (tmp_path / "value.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match="value.json is missing or not JSON"):
+    with pytest.raises(ArtifactError, match=r"value\.json is missing or not JSON"):
         read_json(tmp_path / "value.json")
 
 
@@ -210,7 +210,7 @@ def test_a_pickle_is_refused_unread(how, tmp_path):
         path.write_bytes(pickle.dumps(Bomb(target)))
     else:
         torch.save({"weight": Bomb(target)}, path)
-    with pytest.raises(ArtifactError, match="Pickled checkpoints .* are never opened"):
+    with pytest.raises(ArtifactError, match=r"Pickled checkpoints .* are never opened"):
         read_tensors(path)
     assert not target.exists()
     pickle.loads(pickle.dumps(Bomb(target)))
@@ -228,15 +228,21 @@ def with_header(header, body=b""):
         with_header(b'{"a": 1}'),
         with_header(b"\xff\xff"),
         with_header(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"\0" * 4),
-        with_header(b'{"a": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]}}', b"\0" * 2),
-        with_header(b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}', b"\0"),
         struct.pack("<Q", 2**62) + b"{}",
     ],
-    ids=["list", "number", "no-utf8", "short-data", "unknown-type", "half-byte-type", "huge-header"],
+    ids=["list", "number", "no-utf8", "short-data", "huge-header"],
 )
 def test_a_header_that_does_not_add_up_is_refused(content, tmp_path):
     (tmp_path / "t.safetensors").write_bytes(content)
-    with pytest.raises(ArtifactError, match="t.safetensors is not a whole safetensors file"):
+    with pytest.raises(ArtifactError, match=r"t\.safetensors is not a whole safetensors file"):
+        read_tensors(tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize(("dtype", "num_bytes"), [("F8_E8M0", 2), ("F4", 1)])
+def test_a_type_that_pytorch_lacks_is_named(dtype, num_bytes, tmp_path):
+    header = f'{{"a": {{"dtype": "{dtype}", "shape": [2], "data_offsets": [0, {num_bytes}]}}}}'
+    (tmp_path / "t.safetensors").write_bytes(with_header(header.encode(), b"\0" * num_bytes))
+    with pytest.raises(ArtifactError, match=f"holds tensors of type '{dtype}', which PyTorch lacks"):
         read_tensors(tmp_path / "t.safetensors")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from safecompress.certify import Ledger, foresee
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact, Served, TaskInfo
-from safecompress.errors import ModelError
+from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
 from safecompress.pipeline import certify_file, run
@@ -76,6 +77,9 @@ def compress(
     Raises UsageError (and its kinds) before any training for what cannot be done, TrainingError when training diverges,
     AttackError when no candidate could be tested, StorageError when the disk refuses.
     """
+    _expect("model", model, (nn.Module, ModelSpec), "Give an instance of the network, not its class.")
+    _expect("split", split, (DataSplit,), "Draw one from a Dataset: make_split(dataset, seed=0).")
+    _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
     task = TaskInfo(split.dataset.num_classes, split.dataset.class_names, split.dataset.input_shape)
     recipe = recipe or Recipe()
     plan = plan or Plan()
@@ -111,6 +115,7 @@ def run_job(
     progress: Progress | None = None,
 ) -> CompressionResult:
     """Carry ``job`` out in ``folder`` and leave ``report.json`` and ``report.md`` there."""
+    job.check()
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress)
         save_report(outcome.report, folder)
@@ -135,7 +140,12 @@ def audit(
     reading raw samples, for requirements within a margin of it. Raises ArtifactError for a broken file, SpecError when
     a requirement could never pass on these rows.
     """
+    _expect(
+        "split", split, (DataSplit,), "Draw the one that the artifact was trained on: make_split(dataset, seed=...)."
+    )
+    _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
     path, book = Path(artifact), _ledger(ledger)
+    model = copy.deepcopy(model)  # the artifact's weights go into it
     with fixed_threads(threads):
         loaded = Artifact.load(path)
         _check_task(loaded, split)
@@ -143,6 +153,8 @@ def audit(
         prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
         certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
         notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+        if dense is None and any(r.metric.endswith((".drop", ".rise")) for r in spec.requirements):
+            notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
         name = loaded.metadata.get("name", path.stem)
         return build_report(name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes)
 
@@ -157,7 +169,7 @@ def served(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module |
     """The dense model with ``weights`` behind the artifact's input transform."""
     if model is None and artifact.model_spec is None:
         raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
-    network = model if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
+    network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
     network.load_state_dict(dict(weights))
     return Served(network, artifact.task)
 
@@ -165,12 +177,21 @@ def served(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module |
 @contextlib.contextmanager
 def fixed_threads(threads: int) -> Iterator[None]:
     """PyTorch on ``threads`` threads, and as before afterwards."""
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}.")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> None:
+    """Raise UsageError unless ``value`` is one of ``kinds``: the slips that would else end in an AttributeError."""
+    if not isinstance(value, kinds):
+        got = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise UsageError(f"{what} must be a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}. {advice}")
 
 
 def _ledger(ledger: str | Path | Ledger | None) -> Ledger | None:

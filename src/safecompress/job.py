@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from safecompress import __version__
 from safecompress.data import DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
-from safecompress.deploy import Served, TaskInfo
-from safecompress.errors import DataError, ModelError
+from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.models import ModelSpec
 from safecompress.report import digest_json
 from safecompress.search import Plan
+from safecompress.sparsity import find_maskable
+from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
 from safecompress.training import Course, Recipe, digest_tensors
 
@@ -63,7 +65,9 @@ class Job:
 
     def digest(self, key: bytes) -> str:
         """What tells this job from any other; the rows enter as digests keyed with ``key``."""
-        parts = [self.recipe, self.dense_recipe, self.plan, self.spec, self.seed, self.task.class_names]
+        plan = replace(self.plan, attacks=self.plan.attacks or self.spec.attacks)
+        parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names]
+        parts += [self.model_spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
         return digest_json([__version__, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())])
@@ -72,7 +76,11 @@ class Job:
         """Raise, before any training, what the run would trip over: DataError, ModelError or UsageError."""
         self.plan.check_steps(self.sparse_course.total_steps)
         _check_parts(self)
+        _check_device(self)
         _check_fit(self)
+        _check_dense(self)
+        _check_sparse(self)
+        _check_storable(self)
 
     @property
     def dense_course(self) -> Course:
@@ -90,21 +98,68 @@ def _check_parts(job: Job) -> None:
         )
 
 
+def _check_device(job: Job) -> None:
+    """Raise UsageError when there is no such device here."""
+    try:
+        torch.empty(0, device=job.device)
+    except Exception as error:  # which one depends on how PyTorch was built
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise UsageError(
+            f"The device {job.device!r} cannot be used here: {reason}. Use 'cpu', or install a PyTorch built for it."
+        ) from error
+
+
 def _check_fit(job: Job) -> None:
-    """Raise ModelError, before any training, when the model does not turn a batch of the data into class scores."""
+    """Raise ModelError when the model does not turn a batch of the data into class scores."""
     features, _ = job.split.part("train")
-    num_classes = job.split.dataset.num_classes
-    model = job.scratch().eval()
+    num_classes, shape = job.split.dataset.num_classes, tuple(features.shape[1:])
+    if job.model_spec is not None and job.model_spec.input_shape != shape:
+        raise ModelError(
+            f"The model is made for features of shape {job.model_spec.input_shape}, and the data has {shape}. Make the "
+            "ModelSpec with the data's input_shape."
+        )
     try:
         with torch.inference_mode():
-            shape = tuple(model(features[:2].to(next(model.parameters()).device)).shape)
+            scores = job.scratch().eval()(features[:2].to(job.device))
     except Exception as error:
         raise ModelError(
-            f"The model cannot read the data: features of shape {tuple(features.shape[1:])} gave {error}. Choose a "
+            f"The model cannot read the data: features of shape {shape} gave {type(error).__name__}: {error}. Choose a "
             "model for this shape, or reshape the features."
         ) from error
-    if shape != (2, num_classes):
+    got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"the type {type(scores).__name__}"
+    if got != f"shape {(2, num_classes)}":
         raise ModelError(
-            f"The model gives outputs of shape {shape} for two rows; {(2, num_classes)} is needed: one score for each "
-            f"of the {num_classes} classes."
+            f"The model gives outputs of {got} for two rows; a tensor of shape {(2, num_classes)} is needed: one score "
+            f"for each of the {num_classes} classes."
         )
+
+
+def _check_dense(job: Job) -> None:
+    """Raise ModelError when the dense weights are those of another network."""
+    if job.dense is None:
+        return
+    given, own = ({name: tuple(t.shape) for name, t in w.items()} for w in (job.dense, job.model.state_dict()))
+    faults = [
+        f"{name!r} is {given.get(name, 'absent')} and should be {own.get(name, 'absent')}"
+        for name in sorted(given.keys() | own.keys())
+        if given.get(name) != own.get(name)
+    ]
+    if faults:
+        raise ModelError(
+            f"The dense weights do not fit the model, in {len(faults)} tensors: {'; '.join(faults[:3])}. Give the "
+            "state_dict() of a trained model of the same class and sizes."
+        )
+
+
+def _check_sparse(job: Job) -> None:
+    """Raise UsageError when nothing of the model can be sparse, or the density leaves a layer without a weight."""
+    weights = find_maskable(job.model, include=job.plan.include, exclude=job.plan.exclude)
+    count_active(weights, job.plan.density)
+
+
+def _check_storable(job: Job) -> None:
+    """Raise ModelError when no artifact can hold the model."""
+    try:
+        Artifact(job.model.state_dict(), {}, job.model_spec, job.task)
+    except ArtifactError as error:
+        raise ModelError(f"No artifact can hold this model. {error}") from error

@@ -8,6 +8,7 @@ digests.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from safecompress.attacks import Target
 from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact, Served
+from safecompress.errors import ArtifactError
 from safecompress.job import Job
 from safecompress.measure import Direction, Measurement
 from safecompress.progress import Progress, Silent
@@ -71,12 +73,10 @@ def run(
 ) -> Outcome:
     """Carry the job out in ``folder``, going on from whatever is finished there.
 
-    Raises SpecError before any training when a requirement could never pass on this data, and the errors of each room.
+    The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
+    data, and the errors of each room.
     """
     watcher = progress or Silent()
-    total_steps = job.sparse_course.total_steps
-    job.plan.check_steps(total_steps)
-    job.check()
     prospects = foresee(job.spec, job.raw, job.spec.levels(_opening(job, folder, ledger)), density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
@@ -92,6 +92,7 @@ def run(
         winner = result.winner
         rounds.append(describe_round(result))
         store.save_candidate("parent", winner)
+        store.forget(_checkpoint(_round_phase(job, result.number)))
         for evaluation in result.evaluations:
             store.forget(candidate_name(evaluation.candidate))
         watcher.say(_round_line(rounds.entries[-1]))
@@ -169,15 +170,15 @@ def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if ledger is None:
         return 1
-    made = folder.path / ARTIFACT
-    return ledger.number_for(
-        job.raw, artifact=Artifact.load(made).digest() if made.exists() else None, spec=job.spec.digest()
-    )
+    made = None
+    with contextlib.suppress(ArtifactError):  # none yet, or a broken one, which will be made anew
+        made = Artifact.load(folder.path / ARTIFACT).digest()
+    return ledger.number_for(job.raw, artifact=made, spec=job.spec.digest())
 
 
 def _dense_state(job: Job, store: RunStore, clock: Clock, watcher: Progress) -> TrainingState:
     if job.dense is not None:
-        return TrainingState(0, dict(job.dense))
+        return TrainingState(0, {name: tensor.detach().cpu().clone() for name, tensor in job.dense.items()})
     course = job.dense_course
     state = TrainingState.capture(0, job.model)
     trained = _train_kept("dense", job.scratch(), state, course, course.total_steps, store, clock, watcher)
@@ -211,10 +212,9 @@ def _search(job: Job, store: RunStore, executor: Executor, clock: Clock, watcher
 
     def train_interval(parent: Candidate, number: int) -> Candidate:
         until, _ = plan.round_steps(number, course.total_steps)
-        name = f"round {number + 1} of {plan.rounds}"
         with clock.of("train"):
             state = _train_segment(
-                name, model, parent.state, course, until, store, watcher,
+                _round_phase(job, number), model, parent.state, course, until, store, watcher,
                 pattern=parent.pattern, keep_momentum=keeps_momentum(plan),
             )  # fmt: skip
         return Candidate(f"r{number + 1}", parent.id, number, "trained", parent.pattern, state, parent.fired)
@@ -282,6 +282,7 @@ def _train_kept(
     with clock.of(name):
         state = _train_segment(name, model, state, course, until, store, watcher, **options)
     store.save_state(name, state)
+    store.forget(_checkpoint(name))
     return state
 
 
@@ -295,14 +296,22 @@ def _train_segment(
     watcher: Progress,
     **options: Any,
 ) -> TrainingState:
-    """Train to ``until`` with a checkpoint now and then, from which a killed run goes on."""
-    name = "checkpoint-" + phase.replace(" ", "-")
-    state = store.load_state(name) or state
+    """Train to ``until`` with a checkpoint now and then, from which a killed run goes on.
+
+    The checkpoint stays until the caller has saved what came of it: a full disk must not cost the work.
+    """
+    state = store.load_state(_checkpoint(phase)) or state
     watcher.begin(phase, until - state.step)
-    save: Callable[[TrainingState], None] = partial(store.save_state, name)
-    state = train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
-    store.forget(name)
-    return state
+    save: Callable[[TrainingState], None] = partial(store.save_state, _checkpoint(phase))
+    return train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
+
+
+def _checkpoint(phase: str) -> str:
+    return "checkpoint-" + phase.replace(" ", "-")
+
+
+def _round_phase(job: Job, number: int) -> str:
+    return f"round {number + 1} of {job.plan.rounds}"
 
 
 @dataclass(frozen=True)

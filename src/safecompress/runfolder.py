@@ -17,7 +17,8 @@ from safecompress.errors import RunFolderError, StorageError
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
 ARTIFACT = "artifact.safetensors"
-_IDENTITY, _KEY, _LOCK = "job.json", "split.key", ".lock"
+IDENTITY = "job.json"
+_KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,34 @@ class RunFolder:
     @property
     def work(self) -> Path:
         """What a resumed run reads, and nobody else."""
-        return self.path / "work"
+        return self.path / _WORK
 
 
 @contextlib.contextmanager
 def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> Iterator[RunFolder]:
     """Make or reopen the folder of the job whose keyed digest is ``digest(key)``; locked while open.
 
+    It belongs to the first job that finishes something there: one that was refused or diverged before leaves it free.
     Raises RunFolderError when it holds another job's run, is in use by another process, or cannot be written.
     """
     try:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / _LOCK)
-        try:
-            with writing(path / _LOCK):
+        with writing(path / _LOCK):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunFolderError(
-                f"Another process is working in {path}. Wait for it, or choose another folder with --out."
-            ) from error
+            except Timeout as error:  # an OSError, too
+                raise RunFolderError(
+                    f"Another process is working in {path}. Wait for it, or choose another folder with --out."
+                ) from error
     except StorageError as error:
         raise RunFolderError(str(error)) from error
     try:
         key = _key(path / _KEY)
         identity = digest(key)
         _claim(path, name, identity)
+        _sweep(path)
         yield RunFolder(path, identity, key)
     finally:
         lock.release()
@@ -70,15 +73,23 @@ def _key(path: Path) -> bytes:
 
 def _claim(path: Path, name: str, identity: str) -> None:
     """Write down whose folder this is, or check that it is ours."""
-    if not (path / _IDENTITY).exists():
-        write_json(path / _IDENTITY, {"name": name, "digest": identity})
+    owner = read_json(path / IDENTITY) if (path / IDENTITY).exists() else {}
+    if owner.get("digest") == identity:
         return
-    owner = read_json(path / _IDENTITY)
-    if owner.get("digest") != identity:
+    if (path / ARTIFACT).exists() or any(file.is_file() for file in (path / _WORK).rglob("*")):
         raise RunFolderError(
-            f"{path} holds a run of another job ({owner.get('name')!r}): its data, spec, seed or version differ from "
-            "this one's, so it cannot be gone on with. Choose another folder with --out, or delete this one."
+            f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or "
+            "version differ from this one's, so it cannot be gone on with. Choose another folder with --out, or delete "
+            "this one."
         )
+    write_json(path / IDENTITY, {"name": name, "digest": identity})
+
+
+def _sweep(path: Path) -> None:
+    """Delete the half-written files of a process that was killed."""
+    for folder, pattern in ((path, ".*.part"), (path / _WORK, "**/.*.part")):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 class Clock:

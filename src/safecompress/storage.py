@@ -99,7 +99,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         tensors = load_safetensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:  # KeyError: a type that PyTorch lacks
+    except KeyError as error:
+        raise ArtifactError(
+            f"{path} holds tensors of type {error}, which PyTorch lacks. Store them as float32, float16 or bfloat16."
+        ) from error
+    except (SafetensorError, ValueError, RuntimeError) as error:
         raise ArtifactError(
             f"{path} is not a whole safetensors file ({error}). It is truncated, altered or of another kind: "
             "make it anew. Pickled checkpoints (.pt, .pth) are never opened; convert them with safetensors first."

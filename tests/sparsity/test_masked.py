@@ -1,4 +1,4 @@
-"""Dead weights stay dead: to the sign bit, under every optimizer, over changes of pattern, and equal to slow oracles."""
+"""Dead weights stay dead: to the sign bit, under every optimizer, over changes of pattern, equal to slow oracles."""
 
 import copy
 

@@ -68,6 +68,7 @@ def test_reestimated_statistics_are_those_of_the_rows():
     for norm in (model[1], model[5]):
         norm.running_mean.fill_(99)
         norm.running_var.fill_(99)
+        norm.num_batches_tracked.fill_(50)
     reestimate_batch_norm_(model, ROWS, batch_size=128)
     with torch.no_grad():
         hidden = model[0](ROWS)

@@ -151,7 +151,7 @@ def test_one_step_by_hand():
 def test_dormant_weights_and_their_moments_stay_at_plus_zero(name):
     pattern = pattern_of(0.2)
     state = train(net(), start(), course(name), until=TOTAL, pattern=pattern)
-    masked = {key: tensor for key, tensor in [*state.model.items(), *state.optimizer.items()]}
+    masked = {**state.model, **state.optimizer}
     seen = 0
     for layer, mask in pattern.masks.items():
         for key, tensor in masked.items():
@@ -218,9 +218,10 @@ LONG = Course(FEATURES, LABELS, Recipe(epochs=40, batch_size=12, learning_rate=0
 def test_a_loss_that_is_no_number_stops_training_and_makes_no_checkpoint(bad_from, until, saved):
     made = []
     model = NotANumberFrom(bad_from)
-    with pytest.raises(TrainingError, match=r"The loss became nan .* Lower the learning rate \(it is 0.05\)"):
+    with pytest.raises(TrainingError, match=r"The loss or a weight became nan .* Lower the .* \(it is 0.05\)"):
         train(model, TrainingState.capture(0, model), LONG, until=until, checkpoint=made.append, checkpoint_every_s=-1)
     assert [state.step for state in made] == saved
+    assert model.calls == min(until, -(-(bad_from + 1) // 32) * 32)  # it is noticed within 32 steps
     assert all(torch.isfinite(tensor).all() for state in made for tensor in state.to_tensors().values())
 
 
@@ -251,6 +252,13 @@ def test_a_checkpoint_is_the_state_of_its_step_and_saving_changes_nothing():
         assert digest_tensors(alone.to_tensors()) == digest_tensors(state.to_tensors())
     quiet = train(net(), start(), LONG, until=100, **sparse)
     assert digest_tensors(quiet.to_tensors()) == digest_tensors(last.to_tensors())
+
+
+def test_divergence_is_noticed_soon_even_if_nobody_saves():
+    model = NotANumberFrom(40)
+    with pytest.raises(TrainingError):
+        train(model, TrainingState.capture(0, model), LONG, until=100)
+    assert model.calls == 64
 
 
 def test_no_checkpoint_before_its_time():

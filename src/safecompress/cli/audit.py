@@ -10,12 +10,12 @@ from safecompress.cli.main import app
 
 ARTIFACT = typer.Argument(..., help="The artifact (artifact.safetensors).")
 SPEC = typer.Option(..., "--spec", help="The spec whose rows and requirements judge it (TOML).")
-OUT = typer.Option(None, "--out", help="Folder for report.json and report.md.  [default: none are written]")
+OUT = typer.Option(None, "--out", help="Folder for report.json and report.md.  (default: none are written)")
 MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes the network, if it is of your own.")
 DENSE = typer.Option(
-    None, "--dense", help="Dense weights (safetensors) for `within`.  [default: dense.safetensors beside the artifact]"
+    None, "--dense", help="Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)"
 )
-LEDGER = typer.Option(None, "--ledger", help="Ledger file.  [default: ledger.jsonl beside the artifact's run folder]")
+LEDGER = typer.Option(None, "--ledger", help="Ledger file.  (default: ledger.jsonl beside the artifact's run folder)")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
 
 
@@ -35,9 +35,17 @@ def audit(
     from safecompress.cli.setup import call_factory, check_data_digest, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
+    from safecompress.errors import UsageError
     from safecompress.report import save_report
+    from safecompress.runfolder import IDENTITY
 
+    if out is not None and (out / IDENTITY).exists():
+        raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
     loaded = Artifact.load(artifact)
+    if loaded.model_spec is None and model is None:
+        raise UsageError(
+            f"{artifact} holds a network of its author's own class. Say what makes it: --model pkg.module:f."
+        )
     config = load_config(spec, model_given=True)
     check_data_digest(loaded.metadata.get("data_spec", ""), config, artifact)
     rows = load_rows(config)

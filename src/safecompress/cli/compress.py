@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -9,10 +10,10 @@ import typer
 from safecompress.cli.main import app
 
 SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).")
-OUT = typer.Option(None, "--out", help="Run folder.  [default: runs/<name>]", show_default=False)
+OUT = typer.Option(None, "--out", help="Run folder.  (default: runs/<name>)", show_default=False)
 MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Your own model instead of the spec's.")
 LEDGER = typer.Option(
-    None, "--ledger", help="File that counts openings of verdict rows.  [default: ledger.jsonl beside the run folder]"
+    None, "--ledger", help="File that counts openings of verdict rows.  (default: ledger.jsonl beside the run folder)"
 )
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes that try candidates out, one thread each.")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
@@ -53,6 +54,13 @@ def compress(
             else:
                 with ProcessExecutor(workers) as pool:
                     result = run_job(job, folder, ledger=book, executor=pool, progress=watcher)
-    write_bytes(folder / "spec.toml", config.moved_to(folder.resolve()).to_toml().encode())
+    written = config.moved_to(folder.resolve())
+    text = written.to_toml() if model is None else _with_option(model, replace(written, model=None).to_toml())
+    write_bytes(folder / "spec.toml", text.encode())
     show_report(result.report, folder)
     raise typer.Exit(result.exit_code)
+
+
+def _with_option(model: str, text: str) -> str:
+    """The spec with a first line that says where its model came from: a spec cannot name code itself."""
+    return f"# The model was made by --model {model}: give that option with this spec.\n{text}"

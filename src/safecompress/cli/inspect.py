@@ -15,8 +15,11 @@ RUN = typer.Argument(..., help="A run folder, or a report.json.")
 def report(run: Path = RUN) -> None:
     """Show a run's report again and write report.md anew. Exit code: the verdict's."""
     from safecompress.cli.console import show_report
+    from safecompress.errors import UsageError
     from safecompress.report import load_report, save_report
 
+    if not (run.is_file() or (run / "report.json").is_file()):
+        raise UsageError(f"There is no report in {run}. Give the folder of a finished run, or a report.json.")
     loaded = load_report(run)
     folder = run if run.is_dir() else None
     if folder is not None:

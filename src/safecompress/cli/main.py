@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
@@ -12,6 +13,9 @@ from safecompress import __version__
 from safecompress.errors import SafeCompressError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
+
+STOPPED, PIPE_CLOSED = 130, 141
+"""As a shell reports SIGINT, into which Typer turns Ctrl-C, and SIGPIPE, when nobody reads on (``| head``)."""
 
 app = typer.Typer(
     name="safecompress",
@@ -40,13 +44,16 @@ def main() -> None:
     from safecompress.cli import audit, compress, inspect  # noqa: F401  (they register their verbs)
 
     try:
-        app()
+        app(prog_name="safecompress")
     except SafeCompressError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. What was finished is kept: run the same command again to go on.", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # exit code 1 would read as FAIL
+            sys.exit(PIPE_CLOSED)
+        if end.code == STOPPED:
+            typer.echo("Stopped. What was finished is kept: run the same command again to go on.", err=True)
+        raise
     except MemoryError:
         typer.echo(
             "Out of memory. Use a smaller batch or model, or fewer --workers; then run again to go on.", err=True
@@ -58,5 +65,5 @@ def main() -> None:
         sys.exit(3)
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # python -m: the verbs join the app of the imported module, not of this copy
+    importlib.import_module("safecompress.cli.main").main()

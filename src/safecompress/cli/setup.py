@@ -18,6 +18,7 @@ from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError, ModelError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
+from safecompress.seeding import seeded
 from safecompress.storage import read_tensors
 
 
@@ -54,7 +55,8 @@ def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Jo
     input_shape, num_classes = rows.task.input_shape, rows.task.num_classes
     model_spec = None
     if factory is not None:
-        model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
+        with seeded(config.seed, "model"):  # the same fresh weights when the run goes on
+            model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
     else:
         assert config.model is not None  # load_config refused a spec without one
         model_spec = ModelSpec(config.model.name, config.model.options, input_shape, num_classes)
@@ -98,15 +100,24 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     Only the command line may name code: a spec never does.
     """
     module_name, colon, name = path.partition(":")
-    if not colon:
+    if not (module_name and colon and name):
         raise ModelError(f"--model takes package.module:factory, got {path!r}.")
     try:
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ModelError(f"--model {path}: {error}. Is the package installed, or its folder on PYTHONPATH?") from error
-    takes = inspect.signature(factory).parameters
-    any_keyword = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
-    model = factory(**{key: value for key, value in shapes.items() if any_keyword or key in takes})
+    except Exception as error:  # the user's module runs as it is imported
+        raise ModelError(f"--model {path}: importing it raised {type(error).__name__}: {error}.") from error
+    try:
+        takes = inspect.signature(factory).parameters
+        any_keyword = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        model = factory(**{key: value for key, value in shapes.items() if any_keyword or key in takes})
+    except Exception as error:  # so does the factory
+        offered = ", ".join(f"{key}={value!r}" for key, value in shapes.items())
+        raise ModelError(
+            f"--model {path} raised {type(error).__name__}: {error}. It is called with what it takes of {offered}, and "
+            "with nothing else."
+        ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"--model {path} gave a {type(model).__name__}; it must give a torch.nn.Module.")
     return model

@@ -31,7 +31,7 @@ class Candidate:
         return {
             **{f"state/{name}": tensor for name, tensor in self.state.to_tensors().items()},
             **{f"mask/{name}": tensor for name, tensor in self.pattern.masks.items()},
-            **{f"fired/{name}": tensor for name, tensor in self.fired.items()},
+            **{f"fired/{name}": tensor.clone() for name, tensor in self.fired.items()},  # at the start it is the mask
         }
 
     def facts(self) -> dict[str, str]:

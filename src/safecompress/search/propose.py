@@ -22,9 +22,8 @@ def propose(
     layers: Sequence[LayerView], branches: Sequence[Branch], fraction: float, *, stream: Stream
 ) -> list[Proposal]:
     """One proposal per branch. A layer is scored once per rule: branches that share a drop rule share its result."""
-    dropped = {
-        branch.drop: choose_dropped(layers, branch.drop, fraction, stream=stream) for branch in branches if branch.drop
-    }
+    rules = dict.fromkeys(branch.drop for branch in branches if branch.drop is not None)
+    dropped = {drop: choose_dropped(layers, drop, fraction, stream=stream) for drop in rules}
     proposals = []
     for branch in branches:
         moves = {}

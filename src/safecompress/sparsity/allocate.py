@@ -49,14 +49,15 @@ class AllocateErk:
 
 @dataclass(frozen=True)
 class AllocateGlobalMagnitude:
-    """As many as each layer has among the largest |weights| of the whole model: for a start from trained weights."""
+    """As many as each layer has among the largest |weights| of the whole model, at least one: for trained weights."""
 
     def __call__(self, weights: Mapping[str, Tensor], num_active: int) -> dict[str, int]:
         """Counts by parameter name."""
         names = list(weights)
         magnitude = np.concatenate([flat_array(weights[n].abs()) for n in names])
         owner = np.repeat(np.arange(len(names)), [weights[n].numel() for n in names])
-        counts = np.bincount(owner[largest(magnitude, num_active)], minlength=len(names))
+        counts = np.maximum(1, np.bincount(owner[largest(magnitude, num_active)], minlength=len(names)))
+        counts[counts.argmax()] -= counts.sum() - num_active
         return dict(zip(names, counts.tolist(), strict=True))
 
 

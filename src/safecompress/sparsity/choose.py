@@ -20,10 +20,12 @@ def smallest(scores: np.ndarray, count: int) -> Indices:
     if count >= scores.size:
         return np.arange(scores.size)
     edge = np.partition(scores, count - 1)[count - 1]
-    is_number = ~np.isnan(scores)
-    below = np.flatnonzero(scores < edge if edge == edge else is_number)
-    at_edge = np.flatnonzero(scores == edge if edge == edge else ~is_number)[: count - below.size]
-    return np.sort(np.concatenate([below, at_edge]))
+    if np.isnan(edge):
+        chosen, at_edge = ~np.isnan(scores), np.isnan(scores)
+    else:
+        chosen, at_edge = scores < edge, scores == edge
+    chosen[np.flatnonzero(at_edge)[: count - np.count_nonzero(chosen)]] = True
+    return np.flatnonzero(chosen)
 
 
 def largest(scores: np.ndarray, count: int) -> Indices:

@@ -78,7 +78,6 @@ class DropSet:
         weight = layer.weight[layer.active]
         positive, negative = np.flatnonzero(weight >= 0), np.flatnonzero(weight < 0)
         num_positive = round(count * positive.size / weight.size) if weight.size else 0
-        num_positive = min(max(num_positive, count - negative.size), positive.size)
         chosen = [
             positive[smallest(weight[positive], num_positive)],
             negative[largest(weight[negative], count - num_positive)],

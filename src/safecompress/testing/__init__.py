@@ -1,4 +1,4 @@
-"""For authors of plug-ins: suites that say whether a rule keeps its contract. Nothing in the product imports this room."""
+"""For authors of plug-ins: does a rule keep its contract? Nothing in the product imports this room."""
 
 from safecompress.testing.rules import check_drop_rule, check_grow_rule
 

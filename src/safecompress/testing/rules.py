@@ -55,8 +55,8 @@ def _check_value(rule: DropRule | GrowRule) -> None:
     )
     assert not _takes_attributes(rule), f"{rule!r} can be changed after it was made. {advice}"
     assert " at 0x" not in repr(rule), (
-        f"{rule!r} prints its address. The printed form names the rule's random stream and goes into reports, so it must "
-        f"be the same in every process. {advice}"
+        f"{rule!r} prints its address. The printed form names the rule's random stream and goes into reports, so it "
+        f"must be the same in every process. {advice}"
     )
     try:
         hash(rule)
@@ -98,8 +98,8 @@ def _check_call(rule: DropRule | GrowRule, layer: LayerView, count: int, *, pool
     )
     assert np.unique(chosen).size == chosen.size, f"{asked} chose an index more than once. Draw without replacement."
     assert at_least <= chosen.size <= count, (
-        f"{asked} returned {chosen.size} indices; allowed: {_range(at_least, count)}. Choose by rank (np.argpartition), "
-        "not by comparing with a threshold: weights that tie make such a count drift."
+        f"{asked} returned {chosen.size} indices; allowed: {_range(at_least, count)}. Choose by rank "
+        "(np.argpartition), not by comparing with a threshold: weights that tie make such a count drift."
     )
     assert np.array_equal(chosen, again), (
         f"{asked} answered differently the second time. All chance must come from the `generator` argument, and the "

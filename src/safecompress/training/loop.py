@@ -148,7 +148,7 @@ def _probe(model: nn.Module) -> Tensor:
 def _check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
     if not torch.isfinite(loss):
         raise TrainingError(
-            f"The loss became {loss.item()} within the {_CHECK_EVERY} steps up to step {step + 1}. Training diverged; "
-            f"the last checkpoint is intact. Lower the learning rate (it is {recipe.learning_rate:g}), or check the "
-            "features' scale (normalise them)."
+            f"The loss or a weight became {loss.item()} within the {_CHECK_EVERY} steps up to step {step + 1}. "
+            "Training diverged; the last checkpoint is intact. "
+            f"Lower the learning rate (it is {recipe.learning_rate:g}), or check the features' scale (normalise them)."
         )

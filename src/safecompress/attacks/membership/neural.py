@@ -157,8 +157,9 @@ class Reader:
 
 
 def _deviation(values: Floats) -> Floats:
+    """Standard deviations by column; 1 where a column differs by no more than the rounding of its mean."""
     deviation = values.std(axis=0)
-    return np.where(deviation > 0, deviation, 1.0)
+    return np.where(deviation > 1e-12 * np.abs(values).max(axis=0), deviation, 1.0)
 
 
 def _split_holdout(is_member: np.ndarray, holdout: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -173,7 +174,7 @@ def _split_holdout(is_member: np.ndarray, holdout: float, generator: np.random.G
     if min(len(part) for part in [*fit, *held]) < 2:
         raise AttackError(
             f"The fitting pool ({int(is_member.sum())} members, {int((~is_member).sum())} non-members) is too "
-            f"small for the neural attack: of each, it needs at least 2 to fit and 2 to hold out (holdout {holdout:g}). "
+            f"small for the neural attack: it needs at least 2 of each to fit and 2 to hold out (holdout {holdout:g}). "
             "Give member_fit and nonmember_fit more rows."
         )
     return torch.from_numpy(np.concatenate(fit)), torch.from_numpy(np.concatenate(held))

@@ -1,0 +1,220 @@
+"""``report``, ``list``, ``--version``, ``--help``: what looks at things and trains nothing; and slips of the keyboard."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from whole_runs import contents, report_of, run_cli, start_cli, write_spec
+
+import safecompress
+from safecompress.attacks import ATTACKS
+from safecompress.data import DATASETS
+from safecompress.models import MODELS
+from safecompress.search import SELECTORS
+from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+
+VERBS = ("compress", "audit", "report", "list")
+
+
+# --- report ---
+
+
+def test_report_shows_the_verdict_again_and_writes_report_md_anew(finished, finished_once):
+    markdown = (finished / "run" / "report.md").read_bytes()
+    (finished / "run" / "report.md").unlink()
+    before = (finished / "run" / "report.json").read_bytes()
+    ended = run_cli("report", finished / "run")
+    assert ended.code == 0
+    assert (finished / "run" / "report.md").read_bytes() == markdown
+    assert (finished / "run" / "report.json").read_bytes() == before
+    first = finished_once[1].out.splitlines()
+    assert ended.out.splitlines()[:-1] == first[:-1]  # the last line names the folder
+    assert ended.out.splitlines()[-1] == f"Report: {finished / 'run' / 'report.md'}"
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("PASS", 0), ("FAIL", 1), ("INCONCLUSIVE", 3), ("ERROR", 3)])
+def test_report_ends_with_the_verdicts_exit_code(verdict, code, finished):
+    file = finished / "run" / "report.json"
+    file.write_text(json.dumps({**report_of(finished / "run"), "verdict": verdict, "exit_code": code}))
+    ended = run_cli("report", finished / "run")
+    assert ended.code == code
+    assert f"{verdict}: " in ended.out
+    assert (finished / "run" / "report.md").read_text().startswith(f"# tiny: {verdict}\n")
+
+
+def test_report_takes_the_file_too_and_then_writes_nothing(finished):
+    before = contents(finished)
+    ended = run_cli("report", finished / "run" / "report.json")
+    assert ended.code == 0
+    assert "Report:" not in ended.out
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize("name", ["nothing", "folder"])
+def test_report_of_what_has_none(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    ended = run_cli("report", tmp_path / name)
+    assert ended.code == 2
+    assert ended.err == (
+        f"UsageError: There is no report in {tmp_path / name}. Give the folder of a finished run, or a report.json.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda text: text[: len(text) // 2], "is missing or not JSON"),
+        (lambda text: "[]", "is no report of schema"),
+        (lambda text: "{}", "is no report of schema"),
+        (lambda text: text.replace('"schema_version": ', '"schema_version": 9'), "is no report of schema"),
+        (lambda text: text.replace('"tm_score"', '"tm"', 1), "is not a whole report"),
+    ],
+    ids=["half", "list", "empty", "newer", "renamed"],
+)
+def test_a_broken_report_is_refused_in_words(harm, words, finished):
+    file = finished / "run" / "report.json"
+    harmed = harm(file.read_text())
+    file.write_text(harmed)
+    ended = run_cli("report", finished / "run")
+    assert ended.code == 3
+    assert words in ended.err
+    assert ended.err.startswith("ArtifactError: ")
+    assert "Traceback" not in ended.err
+    assert file.read_text() == harmed
+
+
+def test_a_name_in_a_report_cannot_colour_the_terminal(finished):
+    """Text from files is shown as it is: neither as markup nor as control sequences in the Markdown."""
+    file = finished / "run" / "report.json"
+    file.write_text(json.dumps({**report_of(finished / "run"), "name": "[red]tiny[/]\x1b[31m|<b>"}))
+    ended = run_cli("report", finished / "run")
+    assert ended.code == 0
+    assert "[red]tiny[/]" in ended.out
+    assert "\x1b" not in (finished / "run" / "report.md").read_text()
+    assert "<b>" not in (finished / "run" / "report.md").read_text()
+
+
+# --- list, version, help ---
+
+
+def test_list_names_everything_that_a_spec_can_name_with_its_origin():
+    ended = run_cli("list")
+    assert ended.code == 0
+    registries = (DATASETS, MODELS, ATTACKS, DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    for registry in registries:
+        begin = ended.out.index(f"{registry.kind} ".rstrip() + " ")
+        for name in registry.names():
+            assert re.search(rf"^{re.escape(name)} +built in +\S", ended.out[begin:], re.M), name
+    assert {registry.kind for registry in registries} <= set(map(str.strip, ended.out.splitlines()))
+
+
+def test_version():
+    ended = run_cli("--version")
+    assert (ended.code, ended.out) == (0, f"safecompress {safecompress.__version__}\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_every_verb(verb, option):
+    ended = run_cli(verb, option)
+    assert ended.code == 0
+    assert f"safecompress {verb}" in ended.out
+    assert "┃" not in ended.out
+
+
+def test_help_says_the_defaults():
+    """Square brackets in a help text would be taken for markup, and vanish."""
+    compress, audit = (" ".join(run_cli(verb, "--help").out.replace("│", " ").split()) for verb in ("compress", "audit"))
+    assert "(default: runs/<name>)" in compress
+    assert "(default: ledger.jsonl beside the run folder)" in compress
+    assert "(default: dense.safetensors beside the artifact)" in audit
+    assert "A killed run goes on with the same command." in compress
+
+
+def test_help_lists_the_verbs_and_the_exit_codes():
+    ended = run_cli("--help")
+    assert ended.code == 0
+    for verb in VERBS:
+        assert re.search(rf"│ {verb} ", ended.out)
+
+
+def test_no_arguments_is_help_and_no_success():
+    ended = run_cli()
+    assert ended.code == 2
+    assert "Usage: safecompress" in ended.out + ended.err
+    assert "compress" in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["comprss"], "Did you mean 'compress'?"),
+        (["compress"], "Missing argument"),
+        (["compress", "spec.toml", "--worker", "2"], "--workers"),
+        (["compress", "spec.toml", "--workers", "0"], "x>=1"),
+        (["compress", "spec.toml", "--workers", "many"], "many"),
+        (["audit", "artifact.safetensors"], "--spec"),
+    ],
+    ids=str,
+)
+def test_slips_of_the_keyboard_are_usage_errors(arguments, words):
+    ended = run_cli(*arguments)
+    assert ended.code == 2
+    assert words in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["compress", "{}"], ["audit", "artifact.safetensors", "--spec", "{}"]], ids=str)
+def test_a_spec_that_is_not_there(arguments, finished):
+    path = finished / "nowhere.toml"
+    artifact = finished / "run" / "artifact.safetensors"
+    ended = run_cli(*[a.format(path).replace("artifact.safetensors", str(artifact)) for a in arguments])
+    assert ended.code == 2
+    assert f"{path}: 1 fault" in ended.err
+    assert "cannot be read (No such file or directory). Check the path." in ended.err
+
+
+# --- the process ---
+
+
+def test_the_command_runs_as_a_module_too():
+    command = [sys.executable, "-m", "safecompress.cli.main", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"safecompress {safecompress.__version__}\n"
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_verdict():
+    """``safecompress list | head`` must not end in 1, which means FAIL."""
+    process = start_cli("list", PYTHONUNBUFFERED="1")
+    process.stdout.close()
+    process.wait()
+    process.stderr.close()
+    assert process.returncode == 141
+
+
+def test_a_fault_of_the_program_is_no_verdict(tmp_path, monkeypatch):
+    """An error that nobody foresaw ends in 3, never in 1; it asks for a report."""
+    from safecompress.cli import setup
+
+    def broken(config):
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(setup, "load_rows", broken)
+    ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
+    assert ended.code == 3
+    assert "ZeroDivisionError: unforeseen" in ended.err
+    assert "This is a fault of safecompress, not a verdict." in ended.err
+
+
+def test_no_memory_is_said_in_words(tmp_path, monkeypatch):
+    from safecompress.cli import setup
+
+    def exhausted(config):
+        raise MemoryError
+
+    monkeypatch.setattr(setup, "load_rows", exhausted)
+    ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
+    assert (ended.code, "fewer --workers" in ended.err) == (3, True)
+    assert "Traceback" not in ended.err

@@ -1,0 +1,21 @@
+"""Fixtures of the tests that look at whole runs."""
+
+import shutil
+
+import pytest
+from whole_runs import run_cli, write_spec
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """A finished run of TINY that nobody may change: the folder ``run``, ``spec.toml`` beside it, how it ended."""
+    home = tmp_path_factory.mktemp("finished")
+    spec = write_spec(home / "spec.toml")
+    return home, run_cli("compress", spec, "--out", home / "run")
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of it to work on: a folder with ``run``, ``spec.toml`` and the ledger."""
+    shutil.copytree(finished_once[0], tmp_path / "finished")
+    return tmp_path / "finished"

@@ -1,0 +1,44 @@
+"""The README's code runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safecompress.config import parse_config
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.S | re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(2))
+def test_every_python_block_runs_in_an_empty_folder(number, tmp_path):
+    assert len(blocks("python")) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", blocks("python")[number]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_spec_is_read_without_a_fault(tmp_path):
+    (spec,) = blocks("toml")
+    config = parse_config(spec, base=tmp_path, source="README.md")
+    assert [str(requirement) for requirement in config.spec.requirements] == ["neural.auc ≤ 0.6", "accuracy.drop ≤ 0.02"]
+
+
+def test_every_verb_shown_exists():
+    from typer.testing import CliRunner
+
+    from safecompress.cli import audit, compress, inspect  # noqa: F401
+    from safecompress.cli.main import app
+
+    shown = {verb for block in blocks("sh") for verb in re.findall(r"^safecompress (\w+)", block, flags=re.M)}
+    assert shown == {"compress", "audit", "report", "list"}
+    for verb in shown:
+        assert CliRunner().invoke(app, [verb, "--help"]).exit_code == 0

@@ -1,0 +1,211 @@
+"""A run that is killed, crashes or finds the disk full goes on with the same command and ends in the same digests."""
+
+import errno
+import functools
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from whole_runs import digests_of, report_of, run_cli, start_cli, write_spec
+
+from safecompress import pipeline
+from safecompress.search import RunStore
+from safecompress.storage import read_tensors
+from safecompress.training import train
+
+pytestmark = pytest.mark.slow
+
+SHORT = {"recipe": {"epochs": 4}, "search": {"branches": ["magnitude+random", "keep"]}}
+LONG = {
+    "recipe": {"epochs": 24},
+    "search": {"rounds": 3, "attacks": ["loss"]},
+    "safety": {"attacks": ["loss", {"name": "neural", "patience": 100}]},
+}
+"""Some seconds, one of them in certification."""
+
+
+class Crash(BaseException):
+    """The process dies: nothing catches this."""
+
+
+class Hook:
+    """Calls ``strike`` instead of the ``number``-th event; counts all events that it is told of."""
+
+    def __init__(self, number, strike):
+        self.number, self.strike, self.count = number, strike, 0
+
+    def around(self, function):
+        @functools.wraps(function)
+        def hooked(*args, **kwargs):
+            self.count += 1
+            if self.count == self.number:
+                self.strike()
+            return function(*args, **kwargs)
+
+        return hooked
+
+
+def crash():
+    raise Crash
+
+
+def fill_disk():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def assert_whole(folder):
+    """Every file under a final name is whole."""
+    for file in folder.rglob("*.safetensors"):
+        assert read_tensors(file)[0]
+    for file in folder.rglob("*.json"):
+        json.loads(file.read_text())
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """An undisturbed run of SHORT: its spec and its digests."""
+    home = tmp_path_factory.mktemp("short")
+    spec = write_spec(home / "spec.toml", **SHORT)
+    run_cli("compress", spec, "--out", home / "run")
+    return spec, digests_of(home / "run")
+
+
+def test_a_crash_at_any_write_changes_no_digest_and_no_opening(short, tmp_path, monkeypatch):
+    """Dies before the first write or deletion, the second, and so on to the last; each time the same command goes on."""
+    spec, digests = short
+    number, survived, died_tidily = 0, False, True
+    while not survived:
+        number += 1
+        home = tmp_path / str(number)
+        hook = Hook(number, crash)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", hook.around(Path.replace))
+            patched.setattr(RunStore, "forget", hook.around(RunStore.forget))
+            patched.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # SIGKILL tidies nothing up
+            try:
+                run_cli("compress", spec, "--out", home / "run")
+                survived = True
+            except Crash:
+                assert_whole(home)
+                died_tidily = died_tidily and not any(home.rglob(".*.part"))
+        run_cli("compress", spec, "--out", home / "run")
+        assert digests_of(home / "run") == digests, number
+        assert report_of(home / "run")["ledger"]["opening"] == 1, number
+        assert not list((home / "run").rglob(".*.part")), number
+    assert number > 35  # as many moments were tried
+    assert not died_tidily  # half-written files were there to be swept up
+
+
+def test_a_full_disk_is_said_in_words_and_the_run_goes_on_when_there_is_room(short, tmp_path, monkeypatch):
+    spec, digests = short
+    for number in random.Random(0).sample(range(1, 34), 8):
+        home = tmp_path / str(number)
+        hook = Hook(number, fill_disk)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", hook.around(os.fsync))
+            ended = run_cli("compress", spec, "--out", home / "run")
+        assert hook.count == number, "it went on writing after a write had failed"
+        assert ended.code == 3
+        assert ended.err.splitlines()[-1].startswith("StorageError: No room left to write /"), ended.err
+        assert "run the same command again" in ended.err
+        assert "Traceback" not in ended.err
+        assert not list(home.rglob(".*.part"))
+        assert_whole(home)
+        again = run_cli("compress", spec, "--out", home / "run")
+        assert again.code == report_of(home / "run")["exit_code"]
+        assert digests_of(home / "run") == digests
+
+
+def test_a_full_disk_after_long_training_costs_none_of_it(tmp_path, monkeypatch):
+    """The last checkpoint is deleted only after what it led to was saved."""
+    spec, run = write_spec(tmp_path / "spec.toml", **SHORT), tmp_path / "run"
+    save = RunStore.save_state
+
+    def refuse(store, name, state):
+        if name == "dense":
+            fill_disk()
+        save(store, name, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "train", functools.partial(train, checkpoint_every_s=0.0))
+        patched.setattr(RunStore, "save_state", refuse)
+        assert run_cli("compress", spec, "--out", run).code == 3
+    assert (run / "work" / "checkpoint-dense.safetensors").exists()
+    ended = run_cli("compress", spec, "--out", run)
+    assert "dense: 28 steps" in ended.err  # of 60: a checkpoint is made every 32
+    assert not list((run / "work").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("phase", ["dense", "round 2 of 2", "final"])
+def test_a_phase_goes_on_from_its_checkpoint(phase, tmp_path, monkeypatch):
+    """Steps and digests: the checkpoint is read, and it leads to where the undisturbed run got."""
+    spec = write_spec(tmp_path / "spec.toml", recipe={"epochs": 24}, search={"branches": ["magnitude+random", "keep"]})
+    run_cli("compress", spec, "--out", tmp_path / "undisturbed")
+    monkeypatch.setattr(pipeline, "train", functools.partial(train, checkpoint_every_s=0.0))
+    name, save = "checkpoint-" + phase.replace(" ", "-"), RunStore.save_state
+
+    def save_and_die(store, saved, state):
+        save(store, saved, state)
+        if saved == name:
+            raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunStore, "save_state", save_and_die)
+        with pytest.raises(Crash):
+            run_cli("compress", spec, "--out", tmp_path / "run")
+    ended = run_cli("compress", spec, "--out", tmp_path / "run")
+    announced = {line.split("s  ", 1)[1] for line in ended.err.splitlines()}
+    whole = {"dense": 360, "round 2 of 2": 101, "final": 90}[phase]
+    (resumed,) = [line for line in announced if line.startswith(f"{phase}: ")]
+    steps = int(resumed.split()[-2])
+    assert 0 < steps < whole
+    assert steps > whole - 65
+    assert digests_of(tmp_path / "run") == digests_of(tmp_path / "undisturbed")
+    assert not list((tmp_path / "run" / "work").glob("checkpoint-*"))
+
+
+def test_a_run_killed_again_and_again_ends_in_the_same_digests(tmp_path):
+    """SIGKILL soon after the start of each phase; the last strikes between the opening of the ledger and the report."""
+    spec, run = write_spec(tmp_path / "spec.toml", **LONG), tmp_path / "run"
+    delays = random.Random(7)
+    for marker in ("dense:", "round 1 of", "candidates:", "round 2 of", "final:", "certify:"):
+        process = start_cli("compress", spec, "--out", run)
+        for line in process.stderr:
+            if marker in line:
+                break
+        time.sleep(delays.uniform(0.0, 0.15))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"{marker} was not hit: the run ended"
+        assert_whole(tmp_path)
+        assert not (run / "report.json").exists()
+    last = start_cli("compress", spec, "--out", run)
+    _, err = last.communicate()
+    assert last.returncode == report_of(run)["exit_code"], err
+    assert "round" not in err
+    assert "dense:" not in err
+    assert not list(run.rglob(".*.part"))
+    run_cli("compress", spec, "--out", tmp_path / "undisturbed", "--ledger", tmp_path / "other.jsonl")
+    assert digests_of(run) == digests_of(tmp_path / "undisturbed")
+    reports = [report_of(folder) for folder in (run, tmp_path / "undisturbed")]
+    assert [report["ledger"]["opening"] for report in reports] == [1, 1]
+    assert len((tmp_path / "ledger.jsonl").read_text().splitlines()) == 1
+    assert [len(report["search"]["rounds"]) for report in reports] == [3, 3]
+
+
+def test_ctrl_c_exits_130_and_says_that_the_run_can_go_on(tmp_path):
+    spec, run = write_spec(tmp_path / "spec.toml", recipe={"epochs": 40}, search={"rounds": 6}), tmp_path / "run"
+    process = start_cli("compress", spec, "--out", run)
+    for line in process.stderr:
+        if "round 1:" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "Stopped. What was finished is kept: run the same command again to go on." in err
+    assert "Traceback" not in err
+    assert "round 1 of 6" not in run_cli("compress", spec, "--out", run).err

@@ -1,0 +1,65 @@
+"""Branches from words: every drop and grow rule there is, and what is said of others."""
+
+import pytest
+
+from safecompress.errors import UsageError
+from safecompress.search import DEFAULT_BRANCHES, KEEP, Branch, parse_branches
+from safecompress.sparsity import DROP_RULES, GROW_RULES, DropThreshold, GrowGradient
+
+
+@pytest.mark.parametrize("drop", DROP_RULES.names())
+@pytest.mark.parametrize("grow", GROW_RULES.names())
+def test_every_pair_of_rules_is_a_branch(drop, grow):
+    branch = Branch.parse(f"{drop}+{grow}")
+    assert branch == Branch(f"{drop}+{grow}", DROP_RULES.make(drop), GROW_RULES.make(grow))
+    assert branch.reads == branch.drop.reads | branch.grow.reads
+
+
+def test_keep_has_no_rules_and_reads_nothing():
+    branch = Branch.parse(KEEP)
+    assert (branch.name, branch.drop, branch.grow, branch.reads) == ("keep", None, None, frozenset())
+
+
+def test_what_a_branch_reads():
+    reads = {text: Branch.parse(text).reads for text in ("magnitude+random", "taylor+momentum", "set+random-unfired")}
+    assert reads["magnitude+random"] == frozenset()
+    assert reads["taylor+momentum"] == {"gradient", "momentum"}
+    assert reads["set+random-unfired"] == {"fired"}
+
+
+def test_the_default_is_the_papers_four_and_the_control():
+    names = [branch.name for branch in DEFAULT_BRANCHES]
+    assert names == ["magnitude+random", "magnitude+gradient", "threshold+random", "threshold+gradient", "keep"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("magnitude", "joined by '\\+'.*got 'magnitude'.*Drop rules: .*Grow rules: "),
+        ("kep", "A branch is 'keep' or"),
+        ("", "got ''"),
+        ("magnitud+random", "Unknown drop rule 'magnitud' in the branch 'magnitud\\+random'. Did you mean 'magnitude'"),
+        ("magnitude+gradent", "Unknown grow rule 'gradent'.*Did you mean 'gradient'"),
+        ("magnitude + random", "Unknown drop rule 'magnitude '"),
+        ("magnitude+random+gradient", "Unknown grow rule 'random\\+gradient'"),
+        ("keep+random", "Unknown drop rule 'keep'"),
+    ],
+)
+def test_what_is_no_branch_is_explained(text, message):
+    with pytest.raises(UsageError, match=message):
+        Branch.parse(text)
+
+
+def test_names_and_objects_mix():
+    mine = Branch("mine", DropThreshold(0.5), GrowGradient())
+    assert parse_branches(["keep", mine]) == (Branch("keep"), mine)
+
+
+@pytest.mark.parametrize("texts", [[], ["keep", "keep"], ["keep", Branch("keep")]])
+def test_branches_are_some_and_different(texts):
+    with pytest.raises(UsageError, match="at least one and all different"):
+        parse_branches(texts)
+
+
+def test_a_branch_prints_its_name_only():
+    assert repr(Branch.parse("magnitude+random")) == "Branch(name='magnitude+random')"

@@ -1,0 +1,139 @@
+"""Serial and process executors give the same bits; a lost worker's work is repeated once, and only once."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_search import attackers, facts, mlp, proposals, tensors_equal, trained, trial, with_batch_norm
+
+from safecompress.errors import UsageError
+from safecompress.search import ProcessExecutor, SerialExecutor, candidate_name, use_one_thread
+from safecompress.search.executor import WorkerError
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One pool for all tests that do not lose it: a worker takes seconds to load PyTorch."""
+    with ProcessExecutor(2) as executor:
+        yield executor
+
+
+def square(number):
+    return number * number
+
+
+def slow_at_first(number):
+    time.sleep(0.2 if number == 0 else 0.0)
+    return number
+
+
+def fail_at_two(number):
+    if number == 2:
+        raise ValueError("two")
+    return number
+
+
+def environment(_):
+    return os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+
+
+def die_unless_marked(folder, number):
+    """The first to come to number 2 leaves a mark, and is gone without a word."""
+    Path(folder, f"begun-{number}-{os.getpid()}").touch()
+    mark = Path(folder, "died")
+    if number == 2 and not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return number, os.getpid()
+
+
+def die_at_two(number):
+    if number == 2:
+        time.sleep(0.2)
+        os._exit(1)
+    return number
+
+
+@pytest.mark.parametrize("executor", [SerialExecutor(), None], ids=["serial", "processes"])
+def test_results_come_in_the_items_order(executor, pool):
+    executor = executor or pool
+    assert list(executor.map(square, range(7))) == [0, 1, 4, 9, 16, 25, 36]
+    assert list(executor.map(slow_at_first, range(4))) == [0, 1, 2, 3]
+    assert list(executor.map(square, [])) == []
+
+
+def test_an_error_of_the_work_is_not_a_lost_worker(pool):
+    results = pool.map(fail_at_two, range(4))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+    assert list(pool.map(square, [3])) == [9]
+
+
+def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(pool, monkeypatch):
+    assert set(pool.map(environment, range(8))) == {("1", 1)}
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with ProcessExecutor(1) as other:
+        assert list(other.map(environment, [0])) == [("1", 1)]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_one_thread_means_one_thread():
+    before = torch.get_num_threads()
+    try:
+        use_one_thread()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_pool_has_workers(workers):
+    with pytest.raises(UsageError, match=f"at least 1, got {workers}"):
+        ProcessExecutor(workers)
+
+
+# --- the same bits
+
+
+@pytest.mark.parametrize("make", [mlp, with_batch_norm])
+def test_serial_and_two_processes_end_in_the_same_bits(make, tmp_path, pool):
+    """Five trials on two workers, so that a worker does more than one: a model sent to workers lies in memory that all
+    of them share, and one that trained it in place would train it for all."""
+    job = trial(tmp_path / "parent", make())
+    parent = trained(job)
+    tested_by, work = attackers(job, parent), proposals(job, parent)
+    assert len(work) >= 4
+    found = {}
+    for name, executor in (("serial", SerialExecutor()), ("pool", pool), ("again", pool)):
+        here = trial(tmp_path / name, job.model)
+        evaluations = list(executor.map(partial(here, parent, tested_by), work))
+        candidates = [here.store.load_candidate(candidate_name(e.candidate)).to_tensors() for e in evaluations]
+        found[name] = [facts(e) for e in evaluations], candidates
+    for name in ("pool", "again"):
+        assert found[name][0] == found["serial"][0]
+        assert all(map(tensors_equal, found[name][1], found["serial"][1]))
+    assert len({tensors["state/model/" + w].numpy().tobytes() for tensors in found["pool"][1]
+                for w in [next(n for n in job.model.state_dict() if n.endswith("weight"))]}) == len(work)  # fmt: skip
+
+
+# --- lost workers
+
+
+def test_the_work_of_a_lost_worker_is_done_again(tmp_path):
+    with ProcessExecutor(2) as executor:
+        results = list(executor.map(partial(die_unless_marked, str(tmp_path)), range(5)))
+        assert [number for number, _ in results] == [0, 1, 2, 3, 4]
+        attempts = [path for path in tmp_path.iterdir() if path.name.startswith("begun-2-")]
+        assert len(attempts) == 2
+        assert list(executor.map(square, [4])) == [16]
+
+
+def test_a_worker_lost_again_and_again_is_an_error():
+    with ProcessExecutor(2) as executor:
+        with pytest.raises(WorkerError, match=r"lost twice \(2 workers\).*fewer --workers") as caught:
+            list(executor.map(die_at_two, range(5)))
+        assert caught.value.exit_code == 3

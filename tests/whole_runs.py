@@ -1,0 +1,106 @@
+"""Whole runs in small: a spec that takes half a second, the command line in this process or another, what a run left."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+SIZES = {
+    "train": 450, "member_fit": 150, "member_select": 150, "member_verdict": 150, "validation": 100, "test": 200,
+    "nonmember_fit": 150, "nonmember_select": 150, "nonmember_verdict": 150, "population": 0,
+}  # fmt: skip
+
+TINY = {
+    "name": "tiny",
+    "data": {"source": "digits", **SIZES},
+    "model": {"name": "mlp", "hidden": [32]},
+    "recipe": {"epochs": 12, "optimizer": "adam", "batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0},
+    "compress": {"density": 0.2},
+    "search": {"rounds": 2, "branches": ["magnitude+random", "magnitude+gradient", "keep"]},
+    "safety": {"attacks": ["gap", "loss"]},
+    "require": [
+        {"metric": "loss.auc", "at_most": 0.75},
+        {"metric": "accuracy", "at_least": 0.6},
+        {"metric": "artifact.size_bytes", "at_most": 40000},
+    ],
+}
+"""A run that ends in PASS, on digits."""
+
+DIGESTS = ("artifact", "pattern", "weights", "dense", "verdict")
+"""What equal jobs must agree on; the digests of the job and of the rows are keyed by folder."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_cli(*args) -> Ended:
+    """``safecompress ARGS`` in this process."""
+    from safecompress.cli.main import main
+
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["safecompress", *map(str, args)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = before
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def tiny(**changes) -> dict:
+    """TINY with the tables in ``changes`` merged into its own; anything else replaces what is there."""
+    spec = copy.deepcopy(TINY)
+    for key, value in changes.items():
+        spec[key] = {**spec.get(key, {}), **value} if isinstance(value, dict) else value
+    return spec
+
+
+def write_spec(path: Path, **changes) -> Path:
+    """A spec file with `tiny` in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(tiny(**changes)))
+    return path
+
+
+def report_of(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def digests_of(folder: Path) -> dict:
+    digests = report_of(folder)["digests"]
+    return {name: digests[name] for name in DIGESTS}
+
+
+def contents(folder: Path) -> dict:
+    """Every file under ``folder`` with its bytes and its time of change, but for the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def start_cli(*args, **environment) -> subprocess.Popen:
+    """``safecompress ARGS`` in another process, which leads a process group of its own."""
+    command = [Path(sys.executable).with_name("safecompress"), *args]
+    return subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        start_new_session=True,
+    )
