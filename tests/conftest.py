@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from whole_runs import run_cli, write_spec
 
 

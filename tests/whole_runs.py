@@ -1,4 +1,4 @@
-"""Whole runs in small: a spec that takes half a second, the command line in this process or another, what a run left."""
+"""Whole runs in small: a spec that takes half a second, the command line, and what a run left."""
 
 import contextlib
 import copy

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from safecompress import __version__
 from safecompress.data import DataSplit
@@ -118,6 +119,8 @@ def _check_fit(job: Job) -> None:
             f"The model is made for features of shape {job.model_spec.input_shape}, and the data has {shape}. Make the "
             "ModelSpec with the data's input_shape."
         )
+    if any(map(is_lazy, (*job.model.parameters(), *job.model.buffers()))):
+        raise ModelError("The model has lazy layers without weights yet. Run one batch of the data through it first.")
     try:
         with torch.inference_mode():
             scores = job.scratch().eval()(features[:2].to(job.device))

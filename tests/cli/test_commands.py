@@ -1,4 +1,4 @@
-"""``report``, ``list``, ``--version``, ``--help``: what looks at things and trains nothing; and slips of the keyboard."""
+"""``report``, ``list``, ``--version``, ``--help``: what trains nothing; and slips of the keyboard."""
 
 import json
 import re
@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
 import safecompress
 from safecompress.attacks import ATTACKS
@@ -14,6 +13,7 @@ from safecompress.data import DATASETS
 from safecompress.models import MODELS
 from safecompress.search import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
 VERBS = ("compress", "audit", "report", "list")
 
@@ -126,7 +126,9 @@ def test_help_of_every_verb(verb, option):
 
 def test_help_says_the_defaults():
     """Square brackets in a help text would be taken for markup, and vanish."""
-    compress, audit = (" ".join(run_cli(verb, "--help").out.replace("│", " ").split()) for verb in ("compress", "audit"))
+    compress, audit = (
+        " ".join(run_cli(verb, "--help").out.replace("│", " ").split()) for verb in ("compress", "audit")
+    )
     assert "(default: runs/<name>)" in compress
     assert "(default: ledger.jsonl beside the run folder)" in compress
     assert "(default: dense.safetensors beside the artifact)" in audit

@@ -29,14 +29,15 @@ def test_every_python_block_runs_in_an_empty_folder(number, tmp_path):
 def test_the_spec_is_read_without_a_fault(tmp_path):
     (spec,) = blocks("toml")
     config = parse_config(spec, base=tmp_path, source="README.md")
-    assert [str(requirement) for requirement in config.spec.requirements] == ["neural.auc ≤ 0.6", "accuracy.drop ≤ 0.02"]
+    required = [str(requirement) for requirement in config.spec.requirements]
+    assert required == ["neural.auc ≤ 0.6", "accuracy.drop ≤ 0.02"]
 
 
 def test_every_verb_shown_exists():
     from typer.testing import CliRunner
 
     from safecompress.cli import audit, compress, inspect  # noqa: F401
-    from safecompress.cli.main import app
+    from safecompress.cli.app import app
 
     shown = {verb for block in blocks("sh") for verb in re.findall(r"^safecompress (\w+)", block, flags=re.M)}
     assert shown == {"compress", "audit", "report", "list"}

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from whole_runs import contents, report_of, run_cli, tiny, write_spec
 
 from safecompress import Artifact
+from whole_runs import contents, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,9 @@ def test_a_pickle_of_dense_weights_is_refused_unread(finished, tmp_path):
     assert "Pickled checkpoints (.pt, .pth) are never opened" in ended.err
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"data": {"train": 460}}, {"data": {"normalise": "standard"}}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"data": {"train": 460}}, {"data": {"normalise": "standard"}}], ids=str
+)
 def test_rows_that_the_artifact_was_not_trained_on_are_refused(change, finished, tmp_path):
     spec = write_spec(finished / "other.toml", **change)
     ended = audit(finished, spec, tmp_path / "audit")

@@ -6,10 +6,10 @@ import tomllib
 import pytest
 from filelock import FileLock
 from safetensors import safe_open
-from whole_runs import contents, digests_of, report_of, run_cli, tiny, write_spec
 
 from safecompress import Artifact
 from safecompress.config import load_config
+from whole_runs import contents, digests_of, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +107,7 @@ def test_the_run_folder_holds_what_was_promised(finished_once):
     run = finished_once[0] / "run"
     names = {"report.json", "report.md", "artifact.safetensors", "dense.safetensors", "spec.toml", "candidates.jsonl"}
     assert names <= {path.name for path in run.iterdir()}
-    assert not [path for path in finished_once[0].rglob("*.part")]
+    assert not list(finished_once[0].rglob("*.part"))
     assert list((run / "work" / "candidates").iterdir()) == []  # what was not chosen takes no room
     for file in run.rglob("*.safetensors"):
         with safe_open(file, "pt") as opened:

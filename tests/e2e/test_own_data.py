@@ -1,16 +1,16 @@
-"""Files of the user's own, with another scale and with groups: what ships reads raw rows, and predicts as in training."""
+"""Files of the user's own, on another scale and with groups: what ships reads raw rows, and predicts as trained."""
 
 import csv
 
 import numpy as np
 import pytest
 import torch
-from whole_runs import report_of, run_cli, write_spec
 
 from safecompress import Artifact, Dataset
 from safecompress.cli.setup import load_rows
 from safecompress.config import load_config
 from safecompress.training import predict_logits
+from whole_runs import report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_runs import contents, digests_of, report_of, run_cli, write_spec
 
 from safecompress.data import digits
+from whole_runs import contents, digests_of, report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow
+
 
 def write_digits(path, change=lambda features, labels: None):
     data = digits()
@@ -28,7 +29,7 @@ def one_paragraph(ended, kind):
     assert "Traceback" not in ended.err
     assert "fault of safecompress" not in ended.err
     assert ended.out == ""
-    before, found, text = ended.err.partition(f"{kind}: ")
+    _, found, text = ended.err.partition(f"{kind}: ")
     assert found, ended.err
     assert len(text) > 40
     assert text.count("\n") <= 1 + text.count("\n  - ")

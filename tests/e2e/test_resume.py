@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from whole_runs import digests_of, report_of, run_cli, start_cli, write_spec
 
 from safecompress import pipeline
 from safecompress.search import RunStore
 from safecompress.storage import read_tensors
 from safecompress.training import train
+from whole_runs import digests_of, report_of, run_cli, start_cli, write_spec
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def short(tmp_path_factory):
 
 
 def test_a_crash_at_any_write_changes_no_digest_and_no_opening(short, tmp_path, monkeypatch):
-    """Dies before the first write or deletion, the second, and so on to the last; each time the same command goes on."""
+    """Dies before the first write or deletion, the second, and so on; each time the same command goes on."""
     spec, digests = short
     number, survived, died_tidily = 0, False, True
     while not survived:

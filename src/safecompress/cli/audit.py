@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from safecompress.cli.main import app
+from safecompress.cli.app import app
 
 ARTIFACT = typer.Argument(..., help="The artifact (artifact.safetensors).")
 SPEC = typer.Option(..., "--spec", help="The spec whose rows and requirements judge it (TOML).")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from safecompress.cli.main import app
+from safecompress.cli.app import app
 
 SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).")
 OUT = typer.Option(None, "--out", help="Run folder.  (default: runs/<name>)", show_default=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from safecompress.cli.main import app
+from safecompress.cli.app import app
 
 RUN = typer.Argument(..., help="A run folder, or a report.json.")
 

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
 
 import typer
 
-from safecompress import __version__
+from safecompress.cli.app import app
 from safecompress.errors import SafeCompressError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
 
 STOPPED, PIPE_CLOSED = 130, 141
 """As a shell reports SIGINT, into which Typer turns Ctrl-C, and SIGPIPE, when nobody reads on (``| head``)."""
-
-app = typer.Typer(
-    name="safecompress",
-    help="Compress a classifier while simulated attacks choose what survives, and judge the file that ships.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"safecompress {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
-) -> None:
-    """Exit codes: 0 every requirement PASS, 1 any FAIL, 2 usage or spec error, 3 any ERROR or INCONCLUSIVE."""
 
 
 def main() -> None:
@@ -65,5 +43,5 @@ def main() -> None:
         sys.exit(3)
 
 
-if __name__ == "__main__":  # python -m: the verbs join the app of the imported module, not of this copy
-    importlib.import_module("safecompress.cli.main").main()
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ def build_report(
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
         prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
         artifact=_describe_artifact(artifact),
-        search=dict(search or {}),
+        search=_as_json(dict(search or {})),
         split=split.summary(),
         digests={"artifact": artifact.digest(), "verdict": digest_json(measurements), **(digests or {})},
         environment={
@@ -80,9 +80,14 @@ def _describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "num_active": artifact.num_active,
         "density": artifact.density,
         "layer_densities": {name: float(mask.float().mean()) for name, mask in artifact.masks.items()},
-        "model": artifact.model_spec.to_json() if artifact.model_spec else None,
+        "model": _as_json(artifact.model_spec.to_json()) if artifact.model_spec else None,
         "class_names": list(artifact.task.class_names),
     }
+
+
+def _as_json(value: Any) -> Any:
+    """``value`` as it comes back from a file: tuples as lists."""
+    return json.loads(json.dumps(value))
 
 
 def digest_json(value: Any) -> str:

@@ -1,0 +1,150 @@
+"""What the verdict rows can certify, said before training: golden numbers, and requirements that cannot pass."""
+
+import pytest
+
+from safecompress import stats
+from safecompress.attacks import METRICS
+from safecompress.certify import foresee
+from safecompress.data import DataSplit
+from safecompress.errors import SpecError
+from safecompress.measure import Levels
+from safecompress.spec import SafetySpec, at_least, at_most, within
+from safecompress.testing.fakes import noise_split
+
+SPLIT = noise_split(300, other=200, num_features=2)
+LEVELS = Levels(0.05)
+
+
+def spec(*requirements):
+    return SafetySpec(["loss", "gap"], requirements)
+
+
+def one(requirement, split=SPLIT, levels=LEVELS, **options):
+    (prospect,) = foresee(spec(requirement), split, levels, **options)
+    return prospect
+
+
+def fault(requirement, split=SPLIT, levels=LEVELS, **options):
+    with pytest.raises(SpecError) as caught:
+        foresee(spec(requirement), split, levels, **options)
+    return str(caught.value)
+
+
+def test_golden_auc():
+    assert round(one(at_most("loss.auc", 0.6)).tightest, 4) == 0.5462
+
+
+def test_a_bound_on_the_auc_that_is_too_tight_says_how_many_rows_it_takes():
+    message = fault(at_most("loss.auc", 0.52))
+    rows = stats.min_rows_for_auc(0.02, 0.05)
+    assert "loss.auc ≤ 0.52: a model that leaks nothing would be certified 0.5462" in message
+    assert f"it takes {rows} of each" in message
+    assert 0.5 + stats.auc_half_width(rows, rows, 0.05) <= 0.52 < 0.5 + stats.auc_half_width(rows - 1, rows - 1, 0.05)
+
+
+@pytest.mark.parametrize("bound", [0.5, 0.4])
+def test_no_number_of_rows_certifies_an_auc_of_one_half(bound):
+    assert "the bound must lie above 0.5" in fault(at_most("loss.auc", bound))
+
+
+@pytest.mark.parametrize(("alpha", "needed"), [(0.05, 3688), (0.025, 4380)])
+def test_tpr_at_a_low_fpr_needs_thousands_of_non_members(alpha, needed):
+    message = fault(at_most("loss.tpr@fpr=0.001", 0.05), levels=Levels(alpha))
+    assert f"from {needed} non-members on, and nonmember_verdict has 300" in message
+    assert "reported, but cannot be required" in message
+
+
+def test_tpr_at_one_percent_is_certified_from_368_on():
+    needed = stats.min_non_members(0.01, 0.05)
+    assert needed == 368
+    few, enough = (noise_split(rows, other=8, num_features=2) for rows in (367, 368))
+    assert "from 368 non-members on" in fault(at_most("loss.tpr@fpr=0.01", 0.5), few)
+    assert one(at_most("loss.tpr@fpr=0.01", 0.5), enough).tightest == pytest.approx(1 - 0.0125 ** (1 / 368))
+
+
+def test_a_tpr_bound_under_what_catching_nobody_gives():
+    split = noise_split(400, other=8, num_features=2)
+    assert "even an attack that catches nobody" in fault(at_most("loss.tpr@fpr=0.01", 0.01), split)
+
+
+def test_accuracy_that_no_outcome_reaches():
+    tightest = stats.best_lower_limit(200, 0.05)
+    assert one(at_least("accuracy", 0.9)).tightest == tightest
+    rows = stats.min_trials_for_lower_bound(0.99, 0.05)
+    message = fault(at_least("accuracy", 0.99))
+    assert f"200 test rows, all right, certify only {tightest:.4g}; give it at least {rows} rows" in message
+    assert "no number of rows certifies 1" in fault(at_least("accuracy", 1.0))
+
+
+def test_density_under_what_the_plan_keeps():
+    assert one(at_most("density", 0.1), density=0.1).tightest == 0.1
+    assert one(at_most("density", 0.1)).tightest is None
+    assert "the plan keeps density 0.2; lower it" in fault(at_most("density", 0.1), density=0.2)
+
+
+@pytest.mark.parametrize("metric", ["loss.balanced_accuracy", "gap.advantage"])
+def test_guessing_bounds_accuracy_and_advantage(metric):
+    confusion = stats.Confusion(150, 300, 150, 300)
+    interval = stats.balanced_accuracy_interval if "accuracy" in metric else stats.advantage_interval
+    assert one(at_most(metric, 0.9)).tightest == interval(confusion, 0.05).high
+    assert "guessing would be certified" in fault(at_most(metric, 0.51 if "accuracy" in metric else 0.02))
+
+
+def test_paired_changes_have_no_foreseeable_limit():
+    for metric, what in (("accuracy", "200 test rows"), ("loss.auc", "300 members and 300 non-members")):
+        prospect = one(within(0.0, metric=metric))
+        assert (prospect.tightest, prospect.fault) == (None, None)
+        assert what in prospect.note
+
+
+@pytest.mark.parametrize("metric", ["density", "artifact.size_bytes"])
+def test_changes_that_no_verdict_measures_are_refused(metric):
+    assert f"nothing measures it; set a bound on {metric} itself" in fault(within(0.1, metric=metric))
+
+
+def test_bytes_are_counted():
+    assert one(at_most("artifact.size_bytes", 1)).note == "counted, not estimated"
+
+
+def test_a_later_opening_certifies_less():
+    tightest = [one(at_most("loss.auc", 0.9), levels=Levels(0.05 / 2**opening)).tightest for opening in (1, 2, 5)]
+    assert tightest == sorted(tightest)
+    assert tightest[0] > 0.5462
+
+
+def test_all_faults_are_said_at_once():
+    with pytest.raises(SpecError) as caught:
+        foresee(
+            spec(
+                at_most("loss.auc", 0.52), at_least("accuracy", 0.9), at_least("accuracy", 0.999),
+                at_most("gap.tpr@fpr=0.001", 0.1), at_most("density", 0.01),
+            ),
+            SPLIT, LEVELS, density=0.1,
+        )  # fmt: skip
+    assert "never certify: 4 faults" in str(caught.value)
+    assert caught.value.exit_code == 2
+    for named in ("loss.auc ≤ 0.52", "accuracy ≥ 0.999", "gap.tpr@fpr=0.001 ≤ 0.1", "density ≤ 0.01"):
+        assert f"  - {named}" in str(caught.value)
+
+
+def test_every_metric_of_a_spec_has_a_prospect():
+    """In the spec's order, with a loose bound each."""
+    large = noise_split(4500, other=100, num_features=2)
+    uncompared = ("density.rise", "artifact.size_bytes.rise")
+    metrics = [metric for metric in spec(at_most("loss.auc", 1)).metrics if metric not in uncompared]
+    requirements = [(at_least(m, 0.1) if m == "accuracy" else at_most(m, 0.99)) for m in metrics]
+    prospects = foresee(spec(*requirements), large, LEVELS)
+    assert [p.requirement for p in prospects] == requirements
+    assert all(p.note for p in prospects)
+    assert {p.requirement.metric for p in prospects if p.tightest is not None} == {
+        "accuracy", *(f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS),
+    }  # fmt: skip
+
+
+def test_unequal_pools_count_each_for_itself():
+    indices = dict(SPLIT.indices)
+    indices["nonmember_verdict"] = indices["nonmember_verdict"][:100]
+    split = DataSplit.from_indices(SPLIT.dataset, indices)
+    prospect = one(at_most("loss.auc", 0.9), split)
+    assert prospect.tightest == 0.5 + stats.auc_half_width(300, 100, 0.05)
+    assert prospect.note == "300 members and 100 non-members in the verdict pools"

@@ -1,0 +1,397 @@
+"""The report: whole after a round trip, harmless in a table, and nothing in it is about one person."""
+
+import functools
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from safecompress.attacks import AttackResult, Neural
+from safecompress.certify import Prospect, certify, foresee
+from safecompress.deploy import Artifact, TaskInfo
+from safecompress.errors import ArtifactError
+from safecompress.measure import Direction, Measurement
+from safecompress.models import ModelSpec
+from safecompress.report import (
+    Report,
+    build_report,
+    describe_measurements,
+    describe_round,
+    load_report,
+    save_report,
+    to_markdown,
+)
+from safecompress.report.text import figure_rows, num_rounds_beyond_noise, requirement_rows, round_rows
+from safecompress.search import Candidate, Choice, Evaluation, RoundResult
+from safecompress.seeding import seeded
+from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
+from safecompress.spec import Findings, SafetySpec, at_least, at_most, within
+from safecompress.testing.fakes import FailingAttack, MemorisingModel, noise_split
+from safecompress.training import TrainingState
+
+POOL, CLASSES = 60, 4
+SPLIT = noise_split(POOL, other=50, num_features=6, num_classes=CLASSES)
+SPEC = SafetySpec(
+    ["loss", "gap", Neural(epochs=2)],
+    [at_most("loss.auc", 0.75), at_least("accuracy", 0.1), within(0.2, metric="accuracy"), at_most("density", 0.5)],
+)
+MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), CLASSES)
+
+
+def artifact():
+    with seeded(0, "net"):
+        model = MODEL.build()
+    pattern = initial_pattern(find_maskable(model), 0.5, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
+    pattern.apply_(model)
+    return Artifact(model.state_dict(), pattern.masks, MODEL, TaskInfo(CLASSES, SPLIT.dataset.class_names, (6,)))
+
+
+ARTIFACT = artifact()
+COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
+
+
+@functools.cache
+def certification(spec=SPEC, shipped=None, dense=None):
+    dense = MemorisingModel(*SPLIT.part("train"), CLASSES) if dense is None else dense
+    return certify(shipped or ARTIFACT.build(), dense, SPLIT, spec, seed=0, opening=1, counted=COUNTED)
+
+
+def candidate(branch):
+    weights = {name: tensor.clone() for name, tensor in ARTIFACT.state.items()}
+    pattern = initial_pattern(
+        {name: weights[name] for name in ARTIFACT.masks}, 0.5, allocation=AllocateErk(), start=Start.SCRATCH, seed=0
+    )
+    state = TrainingState(9, weights)
+    return Candidate(f"r1/{branch}", "r1", 0, branch, pattern, state, dict(pattern.masks))
+
+
+def round_result(winner="magnitude+random", branches=("magnitude+random", "keep")):
+    """A round whose evaluations are the verdict's own figures, scores and all."""
+    judged = certification()
+    evaluations = []
+    for place, branch in enumerate(branches):
+        scores = torch.linspace(0, 1, 2 * POOL).double().numpy() ** (place + 1)
+        results = tuple(
+            AttackResult(a.name, a.access, scores=scores[:: 1 - 2 * place], is_member=SPLIT.audit("select").is_member)
+            for a in SPEC.attacks
+        )
+        figures = dict(judged.measurements)
+        evaluations.append(Evaluation(f"r1/{branch}", branch, figures, results, judged.findings, 5, {"tune": 0.5}))
+    choice = Choice(branches.index(winner), tuple(f"because of {branch}" for branch in branches))
+    return RoundResult(0, tuple(evaluations), choice, candidate(winner))
+
+
+def report(judged=None, *, rounds=None, **options):
+    described = [describe_round(result) for result in (rounds if rounds is not None else [round_result()])]
+    search = {"plan": {"rounds": "1"}, "recipe": {"milestones": (0.5, 0.75)}, "coverage": 0.6, "rounds": described}
+    given = {
+        "prospects": foresee(SPEC, SPLIT, SPEC.levels()),
+        "search": search,
+        "digests": {"pattern": "abc", "split": SPLIT.digest(b"key")},
+        "seconds": {"train": 1.2156},
+        "seed": 0,
+        "notes": ["No ledger was kept."],
+    }
+    return build_report("digits", judged or certification(), ARTIFACT, SPLIT, **{**given, **options})
+
+
+# --- round trips
+
+
+def test_json_comes_back():
+    built = report()
+    text = json.dumps(built.to_json(), allow_nan=False)
+    assert Report.from_json(json.loads(text)) == built
+    assert json.loads(text) == built.to_json()
+
+
+def test_files_come_back(tmp_path):
+    built = report()
+    save_report(built, tmp_path / "run")
+    assert load_report(tmp_path / "run") == built
+    assert load_report(tmp_path / "run" / "report.json") == built
+    assert (tmp_path / "run" / "report.md").read_text() == to_markdown(built)
+
+
+def test_all_fields_are_in_the_json():
+    assert set(report().to_json()) == {field.name for field in fields(Report)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_refused_before_the_file_is_touched(tmp_path, value):
+    save_report(report(), tmp_path)
+    before = (tmp_path / "report.json").read_text()
+    with pytest.raises(ValueError, match="JSON"):
+        save_report(replace(report(), seconds={"train": value}), tmp_path)
+    assert (tmp_path / "report.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 2},
+        {"schema_version": None},
+        {"unheard_of": 1},
+    ],
+)
+def test_a_report_of_another_kind_is_refused(tmp_path, change):
+    (tmp_path / "report.json").write_text(json.dumps({**report().to_json(), **change}))
+    with pytest.raises(ArtifactError, match=r"report\.json is (no|not a whole) report"):
+        load_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"schema_version": 1}'])
+def test_a_file_that_is_no_report_is_refused(tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(ArtifactError):
+        load_report(tmp_path)
+    with pytest.raises(ArtifactError):
+        load_report(tmp_path / "nowhere")
+
+
+# --- what it says
+
+
+def test_figures_are_those_of_the_certification():
+    judged = certification()
+    built = report(judged)
+    assert (built.verdict, built.exit_code) == (str(judged.findings.verdict), judged.findings.exit_code)
+    assert built.measurements == describe_measurements(judged.measurements)
+    assert built.dense == describe_measurements(judged.dense)
+    assert built.tm_score == {"artifact": judged.tm_score, "dense": judged.dense_tm_score}
+    assert built.ledger == {"opening": 1, "alpha": 0.025}
+    assert built.digests["artifact"] == ARTIFACT.digest()
+    auc = built.measurements["loss.auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert (auc["confidence"], auc["num_samples"], auc["direction"]) == (0.975, 2 * POOL, "lower is better")
+    assert [f["requirement"] for f in built.findings] == [str(requirement) for requirement in SPEC.requirements]
+    assert built.artifact["num_active"] == ARTIFACT.num_active
+    assert built.artifact["layer_densities"].keys() == ARTIFACT.masks.keys()
+
+
+def test_seconds_lie_outside_the_digests():
+    fast, slow = (report(seconds={"train": seconds}) for seconds in (1.0, 2.0))
+    assert fast.digests == slow.digests
+    assert fast != slow
+
+
+def test_the_verdicts_digest_is_of_the_figures():
+    figures = certification()
+    other = replace(
+        figures, measurements={**figures.measurements, "density": Measurement.exact("density", 0.4, Direction.LOWER)}
+    )
+    assert report(figures).digests["verdict"] == report(certification()).digests["verdict"]
+    assert report(figures).digests["verdict"] != report(other).digests["verdict"]
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE", "ERROR"])
+def test_the_verdict_comes_first_in_words(verdict):
+    lines = to_markdown(replace(report(), verdict=verdict)).splitlines()
+    assert lines[0] == f"# digits: {verdict}"
+    assert lines[2].startswith(f"**{verdict}**: ")
+    assert "judged against the attacks named, and only these: loss, gap, neural" in lines[2]
+    assert ("does not pass" in lines[2]) == (verdict in ("INCONCLUSIVE", "ERROR"))
+
+
+def test_the_markdown_has_every_requirement_and_every_figure():
+    built = report()
+    text = to_markdown(built)
+    for finding in built.findings:
+        assert f"| {finding['requirement']} |" in text
+        assert f"| {finding['verdict']} | {finding['reason']} |" in text
+    for metric, figure in built.measurements.items():
+        if not metric.endswith((".rise", ".drop")):
+            assert f"| {metric} | " in text
+            assert f"{figure['value']:.3f}" in text or figure["confidence"] == 1
+    for part, counts in SPLIT.summary()["parts"].items():
+        assert f"| {part} | {counts['rows']} |" in text
+    for said in (
+        "Opening 1 of these verdict rows: intervals hold at 0.975",
+        "| train | 1.22 |",
+        "- No ledger was kept.",
+    ):
+        assert said in text
+
+
+def test_an_exact_figure_has_no_interval_and_a_missing_one_a_dash():
+    rows = {row[0]: row[1:] for row in figure_rows(report())}
+    assert rows["density"] == ["0.5", "exact", "-", "-"]
+    loss = report().measurements["loss.auc"]
+    assert rows["loss.auc"][:2] == [f"{loss['value']:.3f}", f"[{loss['low']:.3f}, {loss['high']:.3f}]"]
+    broken = certification(SafetySpec([FailingAttack()], [at_most("failing.auc", 0.7)]))
+    assert requirement_rows(report(broken))[0][1:4] == ["-", "-", "ERROR"]
+
+
+def test_broken_attacks_are_named():
+    text = to_markdown(report(certification(SafetySpec(["loss", FailingAttack()], [at_most("loss.auc", 0.9)]))))
+    assert "Attacks that gave no number: failing (RuntimeError: this attack always fails to fit)." in text
+    assert "TM-score not measured, dense model not measured" in text
+
+
+# --- rounds
+
+
+def test_a_round_names_every_candidate_and_why():
+    described = describe_round(round_result())
+    assert [c["won"] for c in described["candidates"]] == [True, False]
+    assert [c["reason"] for c in described["candidates"]] == ["because of magnitude+random", "because of keep"]
+    assert (described["winner"], described["step"]) == ("r1/magnitude+random", 9)
+    assert described["candidates"][0]["tm_score"] == round_result().evaluations[0].tm_score()
+    versus = described["versus_keep"]["loss"]
+    assert versus["low"] <= versus["auc_difference"] <= versus["high"]
+    assert 0 <= versus["p_value"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("winner", "branches", "against"),
+    [
+        ("magnitude+random", ("magnitude+random", "keep"), "p = "),
+        ("keep", ("magnitude+random", "keep"), "keep won"),
+        ("magnitude+random", ("magnitude+random", "set+random"), "-"),
+    ],
+)
+def test_the_winner_is_held_against_keep(winner, branches, against):
+    (row,) = round_rows(report(rounds=[round_result(winner, branches)]))
+    assert row[0:2] == ["1", winner]
+    assert row[4].startswith(against)
+    assert row[5] == f"because of {winner}"
+
+
+def test_rounds_beyond_noise_are_counted_with_bonferroni():
+    def with_p(*p_values):
+        return {"versus_keep": {str(n): {"p_value": p} for n, p in enumerate(p_values)}}
+
+    rounds = [with_p(0.01, 0.9), with_p(0.03, 0.9), with_p(0.03), with_p(), with_p(0.9)]
+    assert num_rounds_beyond_noise(replace(report(), search={"rounds": rounds})) == (2, 5)
+
+
+def test_a_report_without_a_search_has_no_rounds():
+    audited = report(search=None)
+    assert list(audited.rounds) == []
+    assert "## Rounds" not in to_markdown(audited)
+
+
+def test_a_candidate_with_a_broken_attack_has_no_tm_score():
+    result = round_result()
+    broken = replace(result.evaluations[1], results=(AttackResult("loss", SPEC.attacks[0].access, error="no"),))
+    kept = replace(result.evaluations[0], results=result.evaluations[0].results[:1])
+    described = describe_round(replace(result, evaluations=(kept, broken)))
+    assert described["candidates"][1]["tm_score"] is None
+    assert described["candidates"][1]["errors"] == {"loss": "no"}
+    assert described["versus_keep"] == {}
+
+
+# --- hostile words
+
+HOSTILE = "a|b\nc\r# d\x1b[31m <script>alert(1)</script> \\| ![x](http://x) \u202e\u2028"
+
+
+def hostile_report():
+    spec = SafetySpec([FailingAttack()], [at_most("failing.auc", 0.7)])
+    judged = replace(certification(spec), errors={HOSTILE: HOSTILE}, attacks=(HOSTILE,))
+    rounds = [describe_round(round_result())]
+    for entry in rounds:
+        for described in entry["candidates"]:
+            described.update(branch=HOSTILE, reason=HOSTILE)
+    built = build_report(
+        HOSTILE, judged, ARTIFACT, SPLIT,
+        prospects=[Prospect(SPEC.requirements[0], None, HOSTILE)],
+        search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
+        seconds={HOSTILE: 1.0}, seed=0, notes=[HOSTILE],
+    )  # fmt: skip
+    findings = [{**f, "requirement": HOSTILE, "reason": HOSTILE} for f in built.findings]
+    figures = {HOSTILE: built.measurements["accuracy"]}
+    return replace(built, findings=findings, measurements=figures, split={"parts": {HOSTILE: {"rows": 3}}})
+
+
+def test_hostile_words_neither_break_a_line_nor_open_a_tag():
+    text = to_markdown(hostile_report())
+    assert text.count("script") >= 10
+    assert "<" not in text
+    assert "](" not in text
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert not any(line.startswith(("# d", "c")) for line in text.splitlines())
+
+
+def cells(line):
+    """The cells of a table's line: a pipe after an odd number of backslashes is text."""
+    found, is_escaped = [""], False
+    for c in line:
+        if c == "|" and not is_escaped:
+            found.append("")
+        else:
+            found[-1] += c
+        is_escaped = c == "\\" and not is_escaped
+    return found
+
+
+def test_hostile_words_stay_in_their_cells():
+    widths = []
+    for block in to_markdown(hostile_report()).split("\n\n"):
+        if block.startswith("|"):
+            counts = {len(cells(line)) for line in block.splitlines()}
+            assert len(counts) == 1
+            widths.append(counts.pop() - 2)
+    assert widths == [5, 5, 6, 2, 2, 2]
+
+
+def test_hostile_words_survive_in_the_json():
+    built = hostile_report()
+    assert Report.from_json(json.loads(json.dumps(built.to_json()))).name == HOSTILE
+
+
+# --- nobody's own figure
+
+
+def arrays_in(value, path=""):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from arrays_in(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        yield path, value
+        for place, item in enumerate(value):
+            yield from arrays_in(item, f"{path}[{place}]")
+
+
+def test_nothing_in_the_report_has_a_row_for_every_person():
+    """Neither an array, nor a table, nor a text is as long as a pool: the largest are classes, parts and figures."""
+    data = json.loads(json.dumps(report().to_json()))
+    longest = max(len(SPEC.requirements), CLASSES, 2)
+    assert all(len(array) <= longest for _, array in arrays_in(data))
+    numbers = [path for path, array in arrays_in(data) if array and all(isinstance(item, float) for item in array)]
+    assert numbers == [".search.recipe.milestones"]
+    assert max(len(table) for table in tables_in(data)) < POOL
+    assert max(len(text) for text in texts_in(data)) < 400
+
+
+def tables_in(value):
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from tables_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from tables_in(item)
+
+
+def texts_in(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)
+
+
+def test_no_score_of_a_row_is_in_the_report():
+    result = round_result()
+    text = json.dumps(report(rounds=[result]).to_json())
+    scores = result.evaluations[0].results[0].scores
+    inner = [repr(float(score)) for score in scores if 0 < score < 1]
+    assert len(inner) > 100
+    assert not any(score in text for score in inner)
+
+
+def test_an_empty_findings_list_still_prints():
+    judged = replace(certification(), findings=Findings(()))
+    assert "## Requirements" in to_markdown(report(judged))
