@@ -23,6 +23,7 @@ FLOORS = [
     {"search", "certify"},
     {"report"},
     {"job", "runfolder"},
+    {"stages"},
     {"pipeline", "config"},
     {"api"},
     {"cli"},

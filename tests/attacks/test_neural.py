@@ -121,6 +121,7 @@ def test_scores_are_read_in_descending_order():
     """``full`` may not depend on which class a score belongs to; that is what the label branch is for."""
     audit = written(40)
     reader = fitted(Neural(epochs=1), audit).reader
+    assert (np.diff(reader.shift[0]) < 0).all()
     turned = replace(audit, features=audit.features.roll(1, dims=1), labels=(audit.labels + 1) % 4)
     assert torch.allclose(reader.read(TARGET.signals(audit))[0], reader.read(TARGET.signals(turned))[0], atol=1e-5)
 

@@ -1,0 +1,176 @@
+"""The stages of a run: each either loads what a former run finished, or does the work and keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import nn
+
+from safecompress.attacks import Target
+from safecompress.job import Job
+from safecompress.progress import Progress
+from safecompress.runfolder import Clock
+from safecompress.search import (
+    Attackers,
+    Candidate,
+    Choice,
+    Evaluation,
+    Executor,
+    Proposal,
+    RoundResult,
+    RunStore,
+    Search,
+    Trial,
+    candidate_name,
+    keeps_momentum,
+    propose,
+)
+from safecompress.seeding import derive
+from safecompress.sparsity import Start, find_maskable, initial_pattern, rescale_, view_layers
+from safecompress.training import Course, TrainingState, dense_gradient, train
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_PARENT = "parent"
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The stages of ``job``; what they finish is kept in ``store``, how long they took in ``clock``."""
+
+    job: Job
+    store: RunStore = field(repr=False)
+    clock: Clock = field(repr=False)
+    watcher: Progress = field(repr=False)
+
+    def dense(self) -> TrainingState:
+        """The trained dense model, or the one that was given."""
+        job = self.job
+        if job.dense is not None:
+            return TrainingState(0, {name: tensor.detach().cpu().clone() for name, tensor in job.dense.items()})
+        trained = self._train_kept("dense", TrainingState.capture(0, job.model), job.dense_course)
+        return TrainingState(trained.step, trained.model)  # its optimizer state serves nobody any more
+
+    def start(self, dense: TrainingState) -> Candidate:
+        """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
+        plan, model = self.job.plan, self.job.scratch()
+        if plan.start is Start.DENSE:
+            model.load_state_dict(dense.model)
+        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
+        pattern = initial_pattern(
+            weights, plan.density, allocation=plan.allocation, start=plan.start, seed=self.job.seed
+        )
+        if plan.start is Start.SCRATCH:
+            rescale_(model, pattern)
+        pattern.apply_(model)
+        return Candidate("start", None, -1, "start", pattern, TrainingState.capture(0, model), dict(pattern.masks))
+
+    def parent(self) -> Candidate | None:
+        """The winner of the last finished round, or None before the first."""
+        return self.store.load_candidate(_PARENT)
+
+    def keep(self, result: RoundResult) -> None:
+        """Keep the round's winner as the next parent, and forget the rest of the round."""
+        self.store.save_candidate(_PARENT, result.winner)
+        self.store.forget(_checkpoint(self._round(result.number)))
+        for evaluation in result.evaluations:
+            self.store.forget(candidate_name(evaluation.candidate))
+
+    def search(self, executor: Executor) -> Search[Attackers]:
+        """The loop of search/loop.py with this job's functions in its places."""
+        job, plan, course, clock = self.job, self.job.plan, self.job.sparse_course, self.clock
+        model, store = job.scratch(), self.store
+        attacks = plan.attacks or job.spec.attacks
+        pools = job.split.audit("fit"), job.split.audit("select")
+        trial = Trial(model, course, job.split.part("validation"), *pools, attacks, job.spec, plan, store)
+
+        def train_interval(parent: Candidate, number: int) -> Candidate:
+            until, _ = plan.round_steps(number, course.total_steps)
+            options = {"pattern": parent.pattern, "keep_momentum": keeps_momentum(plan)}
+            with clock.of("train"):
+                state = self._train(self._round(number), model, parent.state, course, until, **options)
+            return Candidate(f"r{number + 1}", parent.id, number, "trained", parent.pattern, state, parent.fired)
+
+        def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
+            masks, state = trained.pattern.masks, trained.state
+            reads = frozenset().union(*(branch.reads for branch in plan.branches))
+            with clock.of("propose"):
+                gradient = dense_gradient(model, state, course, masks) if "gradient" in reads else None
+                momentum = state.momentum or None
+                layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
+                fraction = plan.schedule(state.step / course.total_steps)
+                return propose(layers, plan.branches, fraction, stream=partial(derive, job.seed, "rewire", number))
+
+        def simulate(trained: Candidate, number: int) -> Attackers:
+            if plan.refit == "candidate":
+                return ()
+            with clock.of("simulate"):
+                trained.state.restore_(model)
+                target = Target(model)
+                return tuple(trial.simulate(attack, target, trained.id) for attack in attacks)
+
+        def select(evaluations: Sequence[Evaluation], number: int) -> Choice:
+            for evaluation in evaluations:
+                clock.add_all(evaluation.seconds)
+            return plan.selector(evaluations, generator=derive(job.seed, "select", number))
+
+        def adopt(evaluation: Evaluation) -> Candidate:
+            candidate = store.load_candidate(candidate_name(evaluation.candidate))
+            assert candidate is not None  # its trial saved it a moment ago
+            return candidate
+
+        watched = _Watched(executor, self.watcher)
+        return Search(plan.rounds, train_interval, propose_branches, simulate, trial, select, adopt, watched)
+
+    def finish(self, winner: Candidate) -> TrainingState:
+        """The winner trained to the end of its schedule, its pattern fixed."""
+        return self._train_kept("final", winner.state, self.job.sparse_course, pattern=winner.pattern)
+
+    def _train_kept(self, name: str, state: TrainingState, course: Course, **options: Any) -> TrainingState:
+        """Train to the end of the course unless a former run did; the result is kept under ``name``."""
+        kept = self.store.load_state(name)
+        if kept is not None:
+            return kept
+        with self.clock.of(name):
+            state = self._train(name, self.job.scratch(), state, course, course.total_steps, **options)
+        self.store.save_state(name, state)
+        self.store.forget(_checkpoint(name))
+        return state
+
+    def _train(
+        self, phase: str, model: nn.Module, state: TrainingState, course: Course, until: int, **options: Any
+    ) -> TrainingState:
+        """Train to ``until`` with a checkpoint now and then, from which a killed run goes on.
+
+        The checkpoint stays until the caller has saved what came of it: a full disk must not cost the work.
+        """
+        state = self.store.load_state(_checkpoint(phase)) or state
+        self.watcher.begin(phase, until - state.step)
+        save: Callable[[TrainingState], None] = partial(self.store.save_state, _checkpoint(phase))
+        return train(model, state, course, until=until, progress=self.watcher, checkpoint=save, **options)
+
+    def _round(self, number: int) -> str:
+        return f"round {number + 1} of {self.job.plan.rounds}"
+
+
+def _checkpoint(phase: str) -> str:
+    return "checkpoint-" + phase.replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """An executor whose finished items move the watcher's bar."""
+
+    executor: Executor
+    watcher: Progress
+
+    def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
+        work = list(items)
+        self.watcher.begin("candidates", len(work))
+        for result in self.executor.map(fn, work):
+            self.watcher.advance()
+            yield result
