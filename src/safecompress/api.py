@@ -19,7 +19,7 @@ from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.pipeline import certify_file, run
+from safecompress.pipeline import certify_file, question, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
 from safecompress.runfolder import open_run_folder
@@ -149,7 +149,9 @@ def audit(
     with fixed_threads(threads):
         loaded = Artifact.load(path)
         _check_task(loaded, split)
-        opening = book.number_for(split, artifact=loaded.digest(), spec=spec.digest()) if book else 1
+        opening = 1
+        if book is not None:
+            opening = book.number_for(split, artifact=loaded.digest(), spec=question(spec, seed, dense))
         prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
         certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
         notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]

@@ -24,8 +24,8 @@ from safecompress.errors import ArtifactError
 from safecompress.job import Job
 from safecompress.measure import Direction, Measurement
 from safecompress.progress import Progress, Silent
-from safecompress.report import Report, build_report, describe_round
-from safecompress.runfolder import ARTIFACT, Clock, RoundLog, RunFolder
+from safecompress.report import Report, build_report, describe_round, digest_json
+from safecompress.runfolder import ARTIFACT, DENSE, Clock, RoundLog, RunFolder
 from safecompress.search import (
     Candidate,
     Executor,
@@ -35,7 +35,8 @@ from safecompress.search import (
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
 from safecompress.stages import Stages
-from safecompress.storage import write_tensors
+from safecompress.storage import read_tensors, write_tensors
+from safecompress.training import digest_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def run(
         {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest},
     )
     path = folder.path / ARTIFACT
-    write_tensors(folder.path / "dense.safetensors", dense.model)
+    write_tensors(folder.path / DENSE, dense.model)
     artifact.save(path)
     watcher.begin("certify", 1)
     with stages.clock.of("certify"):
@@ -140,7 +141,9 @@ def certify_file(
     """
     shipped = Artifact.load(path)
     network = shipped.build(None if shipped.model_spec else model).to(device)
-    opening = ledger.open(raw, artifact=shipped.digest(), spec=spec.digest()).number if ledger else 1
+    opening = 1
+    if ledger is not None:
+        opening = ledger.open(raw, artifact=shipped.digest(), spec=question(spec, seed, dense)).number
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
@@ -148,14 +151,20 @@ def certify_file(
     return certify(Served(network, shipped.task), dense, raw, spec, seed=seed, opening=opening, counted=counted)
 
 
+def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
+    """What a verdict is asked, as the ledger knows it: another seed or dense model asks anew, and so opens anew."""
+    return digest_json([spec.digest(), seed, None if dense is None else digest_tensors(dense.state_dict())])
+
+
 def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if ledger is None:
         return 1
-    made = None
-    with contextlib.suppress(ArtifactError):  # none yet, or a broken one, which will be made anew
+    made, asked = None, job.spec.digest()
+    with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = Artifact.load(folder.path / ARTIFACT).digest()
-    return ledger.number_for(job.raw, artifact=made, spec=job.spec.digest())
+        asked = question(job.spec, job.seed, job.dense_network(read_tensors(folder.path / DENSE)[0]))
+    return ledger.number_for(job.raw, artifact=made, spec=asked)
 
 
 def _prospect_line(prospect: Prospect) -> str:

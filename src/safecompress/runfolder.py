@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 from safecompress.errors import RunFolderError, StorageError
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
-ARTIFACT = "artifact.safetensors"
+ARTIFACT, DENSE = "artifact.safetensors", "dense.safetensors"
 IDENTITY = "job.json"
-_KEY, _LOCK, _WORK = "split.key", ".lock", "work"
+KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> It
     except StorageError as error:
         raise RunFolderError(str(error)) from error
     try:
-        key = _key(path / _KEY)
+        key = _key(path / KEY)
         identity = digest(key)
         _claim(path, name, identity)
         _sweep(path)

@@ -75,10 +75,10 @@ def read_json(path: Path) -> Any:
     """The JSON in ``path``. Raises ArtifactError when it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is missing or not JSON ({error}). Delete it, and run again to make it anew."
-        ) from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not JSON ({error}). Delete it, and run again to make it anew.") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+import safecompress as sc
 from safecompress import Artifact
 from whole_runs import contents, report_of, run_cli, tiny, write_spec
 
@@ -55,6 +56,20 @@ def test_other_limits_are_another_opening_and_the_same_ones_are_not(finished, tm
     assert len((finished / "ledger.jsonl").read_text().splitlines()) == 2
     alone = audit(finished, stricter, tmp_path / "alone", "--ledger", tmp_path / "own.jsonl")
     assert (alone.code, report_of(tmp_path / "alone")["ledger"]["opening"]) == (1, 1)
+
+
+def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path):
+    """Or an audit could be repeated until chance lets it pass."""
+    from safecompress.cli.setup import load_rows
+    from safecompress.config import load_config
+
+    config = load_config(finished / "spec.toml")
+    artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw
+    openings = [
+        sc.audit(artifact, rows, spec=config.spec, seed=seed, ledger=tmp_path / "book.jsonl").ledger["opening"]
+        for seed in (0, 1, 0, 2)
+    ]
+    assert openings == [1, 2, 1, 3]
 
 
 def test_an_audit_may_use_attacks_that_the_search_never_saw(finished, tmp_path):

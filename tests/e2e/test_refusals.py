@@ -309,7 +309,7 @@ def test_training_that_diverges_is_said_and_keeps_what_was_finished(tmp_path):
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 3
     text = one_paragraph(ended, "TrainingError")
-    assert "Training diverged; the last checkpoint is intact" in text
+    assert "Training diverged; whatever was kept before is intact" in text
     assert "Lower the learning rate (it is 1e+09)" in text
     kept = contents(tmp_path / "run" / "work")
     assert "dense.safetensors" in kept

@@ -4,6 +4,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -137,3 +138,34 @@ def test_a_worker_lost_again_and_again_is_an_error():
         with pytest.raises(WorkerError, match=r"lost twice \(2 workers\).*fewer --workers") as caught:
             list(executor.map(die_at_two, range(5)))
         assert caught.value.exit_code == 3
+
+
+def _sleep_with_a_pool(pids: Any) -> None:
+    with ProcessExecutor(2) as pool:
+        pids.put(list(pool.map(_pid, range(2))))
+        time.sleep(60)
+
+
+def _pid(_: int) -> int:
+    time.sleep(0.3)
+    return os.getpid()
+
+
+def _is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_workers_do_not_outlive_a_killed_parent() -> None:
+    context = torch.multiprocessing.get_context("spawn")
+    pids: Any = context.Queue()
+    parent = context.Process(target=_sleep_with_a_pool, args=(pids,))
+    parent.start()
+    workers = pids.get(timeout=60)
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 20
+    while any(map(_is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if _is_alive(pid)]

@@ -16,13 +16,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from safecompress.data import DataSplit
-from safecompress.errors import ArtifactError
+from safecompress.errors import ArtifactError, UsageError
 from safecompress.storage import write_bytes, writing
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One look at verdict rows: which artifact and spec were judged, and the how-manieth look at these rows it was."""
+    """One look at verdict rows: which artifact was asked what, and the how-manieth look at these rows it was.
+
+    ``spec`` is the digest of all that a verdict depends on beside artifact and rows: spec, seed, dense model.
+    """
 
     number: int
     artifact: str
@@ -72,6 +75,10 @@ class Ledger:
         )
 
     def _read(self) -> Sequence[Opening]:
+        if self.path.is_dir():
+            raise UsageError(
+                f"{self.path} is a folder; a ledger is a file. Name one, such as {self.path}/ledger.jsonl."
+            )
         if not self.path.exists():
             return []
         openings = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safecompress import stats
+from safecompress.attacks import Access
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.measure import Levels
@@ -20,7 +21,8 @@ class Prospect:
     """For one requirement the tightest bound that these rows could certify, and what more rows would need to be.
 
     ``tightest`` is the limit that a model which leaks nothing (or makes no mistake) would be given; None for figures
-    that are counted, or whose interval depends on how alike two models are. ``fault`` says why no outcome could pass.
+    that are counted, or whose interval depends on the outcome. ``fault`` says why no outcome could pass but by luck: a
+    model that leaks nothing would have to be measured to leak less than nothing.
     """
 
     requirement: Requirement
@@ -32,11 +34,17 @@ class Prospect:
 def foresee(
     spec: SafetySpec, split: DataSplit, levels: Levels, *, density: float | None = None
 ) -> tuple[Prospect, ...]:
-    """A prospect for every requirement. Raises SpecError, with all of them, when a requirement could never pass."""
-    prospects = tuple(_prospect(requirement, split, levels, density) for requirement in spec.requirements)
+    """A prospect for every requirement. Raises SpecError, with all faults, when one could not pass but by luck."""
+    binary = {f"{attack.name}.auc" for attack in spec.attacks if attack.access is Access.LABELS}
+    prospects = tuple(
+        Prospect(requirement, None, "the more answers are alike, the tighter")
+        if requirement.metric in binary
+        else _prospect(requirement, split, levels, density)
+        for requirement in spec.requirements
+    )
     faults = [prospect.fault for prospect in prospects if prospect.fault]
     if faults:
-        raise SpecError.from_faults("The spec asks for what this data could never certify", faults)
+        raise SpecError.from_faults("The spec asks for what this data could not certify, except by luck", faults)
     return prospects
 
 
@@ -92,7 +100,8 @@ def _of_auc(requirement: Requirement, members: int, non_members: int, alpha: flo
             remedy = f"it takes {stats.min_rows_for_auc(requirement.bound - 0.5, alpha)} of each"
         fault = (
             f"{requirement}: a model that leaks nothing would be certified {tightest:.4g} "
-            f"({_pools(members, non_members)}, alpha {alpha:g}); {remedy}"
+            f"({_pools(members, non_members)}, alpha {alpha:g}, halved at each further opening); "
+            f"{remedy}"
         )
     return Prospect(requirement, tightest, _pools(members, non_members), fault)
 
@@ -101,12 +110,12 @@ def _of_guessing(requirement: Requirement, members: int, non_members: int, alpha
     interval = stats.balanced_accuracy_interval
     if requirement.metric.endswith(".advantage"):
         interval = stats.advantage_interval
-    tightest = interval(stats.Confusion(members // 2, members, non_members // 2, non_members), alpha).high
+    tightest = interval(stats.Confusion(0, members, 0, non_members), alpha).high
     fault = None
     if requirement.bound < tightest:
         fault = (
-            f"{requirement}: guessing would be certified {tightest:.4g} ({_pools(members, non_members)}); use more "
-            "verdict rows, or another bound"
+            f"{requirement}: even an attack that calls nobody a member would be certified {tightest:.4g} "
+            f"({_pools(members, non_members)}); use more verdict rows, or another bound"
         )
     return Prospect(requirement, tightest, _pools(members, non_members), fault)
 

@@ -29,6 +29,7 @@ class Certification:
     measurements: Mapping[str, Measurement] = field(repr=False)
     dense: Mapping[str, Measurement] = field(repr=False)
     errors: Mapping[str, str]
+    dense_errors: Mapping[str, str]
     attacks: tuple[str, ...]
     opening: int
     levels: Levels
@@ -54,6 +55,11 @@ class _Examined:
     results: tuple[AttackResult, ...]
     is_right: NDArray[np.bool_]
 
+    @property
+    def errors(self) -> dict[str, str]:
+        """Attacks that gave no numbers, with the reason."""
+        return {result.attack: result.error for result in self.results if result.error is not None}
+
 
 def certify(
     shipped: nn.Module,
@@ -75,12 +81,12 @@ def certify(
     before = _examine(dense, split, spec, levels, seed) if dense is not None else None
     if before is not None:
         measurements.update(_changes(now, before, levels))
-    errors = {result.attack: result.error for result in now.results if result.error is not None}
     return Certification(
-        spec.judge(measurements, errors),
+        spec.judge(measurements, now.errors),
         measurements,
         before.measurements if before else {},
-        errors,
+        now.errors,
+        before.errors if before else {},
         tuple(attack.name for attack in spec.attacks),
         opening,
         levels,

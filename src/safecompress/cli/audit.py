@@ -32,7 +32,7 @@ def audit(
     """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
     from safecompress import api
     from safecompress.cli.console import show_report
-    from safecompress.cli.setup import call_factory, check_data_digest, load_rows, load_weights
+    from safecompress.cli.setup import call_factory, check_data_digest, check_rows, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
@@ -49,6 +49,7 @@ def audit(
     config = load_config(spec, model_given=True)
     check_data_digest(loaded.metadata.get("data_spec", ""), config, artifact)
     rows = load_rows(config)
+    check_rows(artifact, rows.raw)
     shapes = {"input_shape": loaded.task.input_shape, "num_classes": loaded.task.num_classes}
     network = call_factory(model, shapes) if model else None
     beside = artifact.parent / "dense.safetensors"

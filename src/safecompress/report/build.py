@@ -64,7 +64,7 @@ def build_report(
             "seed": seed,
         },
         seconds={phase: round(value, 3) for phase, value in (seconds or {}).items()},
-        notes=list(notes),
+        notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -81,7 +84,7 @@ class ProcessExecutor:
             before = os.environ.get("OMP_NUM_THREADS")
             os.environ["OMP_NUM_THREADS"] = "1"
             try:
-                self._pool = ProcessPoolExecutor(self._num_workers, mp_context=context, initializer=use_one_thread)
+                self._pool = ProcessPoolExecutor(self._num_workers, mp_context=context, initializer=_settle)
                 list(self._pool.map(_ready, range(self._num_workers)))  # workers inherit the environment as they start
             finally:
                 if before is None:
@@ -99,6 +102,20 @@ class ProcessExecutor:
 def use_one_thread() -> None:
     """Fix PyTorch to one thread: results differ in their last bits between thread counts."""
     torch.set_num_threads(1)
+
+
+def _settle() -> None:
+    """Make a fresh worker ours: one thread, no Ctrl-C of its own, and no life after its parent's."""
+    use_one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _ready(item: Any) -> Any:

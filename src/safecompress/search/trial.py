@@ -107,7 +107,7 @@ class Trial:
             results.append(result)
             measurements.update({measurement.name: measurement for measurement in result.measurements})
         errors = {result.attack: result.error for result in results if result.error is not None}
-        findings = self.spec.judge(measurements, errors)
+        findings = self.spec.judge(measurements, errors, partly=True)
         return Evaluation(candidate.id, candidate.branch, measurements, tuple(results), findings, 0, seconds)
 
     def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | BrokenAttacker:

@@ -29,13 +29,17 @@ def find_maskable(
 ) -> dict[str, nn.Parameter]:
     """Parameters that can be sparse, by name: matrices and kernels (two dimensions or more) of no embedding or norm.
 
+    Frozen parameters (no gradient) are left as they are.
+
     ``include`` and ``exclude`` are globs over parameter names (``classifier.*``). An embedding (and a weight tied to
     it, whichever of the two names it goes by) is taken when a glob other than ``*`` names it. Raises UsageError when
     a glob matches nothing or nothing is left to be sparse.
     """
     dense = {id(p) for m in model.modules() if isinstance(m, _DENSE_MODULES) for p in m.parameters(recurse=False)}
     explicit = [glob for glob in include if glob != "*"]
-    matrices = {name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.is_floating_point()}
+    matrices = {
+        name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.is_floating_point() and p.requires_grad
+    }
     for glob in [*explicit, *exclude]:
         if not any(fnmatchcase(name, glob) for name in matrices):
             raise UsageError(f"The glob {glob!r} matches no weight. The model's weights: {', '.join(matrices)}.")

@@ -19,6 +19,9 @@ from safecompress.spec.requirement import (
     change_suffix,
 )
 
+CHANGES = (HIGHER_SUFFIX, LOWER_SUFFIX)
+"""How the metrics end that are changes from the dense model."""
+
 TASK_METRICS = ("accuracy", "density", "artifact.size_bytes")
 """Metrics that need no attack."""
 
@@ -87,16 +90,29 @@ class SafetySpec:
         """Error rates of the ``opening``-th verdict on the same rows: alpha / 2^opening, shared out for FAIL."""
         return Levels(self.alpha / 2**opening, len(self.requirements))
 
-    def judge(self, measurements: Mapping[str, Measurement], errors: Mapping[str, str] | None = None) -> Findings:
-        """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason."""
+    def judge(
+        self,
+        measurements: Mapping[str, Measurement],
+        errors: Mapping[str, str] | None = None,
+        *,
+        partly: bool = False,
+    ) -> Findings:
+        """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason.
+
+        With ``partly``, as on candidates of a search, requirements on what was not measured are left out.
+        """
         broken = dict(errors or {})
 
         def why_missing(requirement: Requirement) -> str | None:
-            return broken.get(requirement.metric.partition(".")[0])
+            reason = broken.get(requirement.metric.partition(".")[0])
+            if reason is None and requirement.metric not in measurements and requirement.metric.endswith(CHANGES):
+                return f"{requirement.metric} was not measured: it takes the dense model, which was not given or broke"
+            return reason
 
         findings = tuple(
             requirement.judge(measurements.get(requirement.metric), error=why_missing(requirement))
             for requirement in self.requirements
+            if not partly or requirement.metric in measurements
         )
         return Findings(findings, tuple(f"{name}: {reason}" for name, reason in broken.items()))
 
@@ -119,5 +135,5 @@ class SafetySpec:
 
 def direction_of(metric: str) -> Direction:
     """Which way ``metric`` is better; a change from the dense model (``.drop``, ``.rise``) is better when lower."""
-    is_change = metric.endswith((HIGHER_SUFFIX, LOWER_SUFFIX))
+    is_change = metric.endswith(CHANGES)
     return Direction.HIGHER if metric in HIGHER_IS_BETTER and not is_change else Direction.LOWER

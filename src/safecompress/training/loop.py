@@ -149,6 +149,6 @@ def _check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
     if not torch.isfinite(loss):
         raise TrainingError(
             f"The loss or a weight became {loss.item()} within the {_CHECK_EVERY} steps up to step {step + 1}. "
-            "Training diverged; the last checkpoint is intact. "
+            "Training diverged; whatever was kept before is intact. "
             f"Lower the learning rate (it is {recipe.learning_rate:g}), or check the features' scale (normalise them)."
         )
