@@ -1,6 +1,9 @@
 """Fixtures of the tests that look at whole runs."""
 
+import os
 import shutil
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and equal bits need equal counts
 
 import pytest
 

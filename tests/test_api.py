@@ -427,7 +427,7 @@ def test_a_split_without_the_pools_is_refused(split):
 
 def test_a_requirement_that_could_never_pass_is_refused_before_training(split, tmp_path):
     spec = sc.SafetySpec(["loss"], [sc.at_most("loss.auc", 0.51)])
-    with pytest.raises(SpecError, match="could never certify"):
+    with pytest.raises(SpecError, match="could not certify, except by luck"):
         compress(split, spec=spec, out=tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
 

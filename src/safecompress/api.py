@@ -155,7 +155,7 @@ def audit(
         prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
         certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
         notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
-        if dense is None and any(r.metric.endswith((".drop", ".rise")) for r in spec.requirements):
+        if dense is None and any(requirement.is_change() for requirement in spec.requirements):
             notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
         name = loaded.metadata.get("name", path.stem)
         return build_report(name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes)

@@ -152,8 +152,15 @@ def certify_file(
 
 
 def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
-    """What a verdict is asked, as the ledger knows it: another seed or dense model asks anew, and so opens anew."""
-    return digest_json([spec.digest(), seed, None if dense is None else digest_tensors(dense.state_dict())])
+    """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
+
+    So does another dense model, where a requirement compares with it.
+    """
+    compared = None
+    if dense is not None and any(requirement.is_change() for requirement in spec.requirements):
+        weights = dense.network if isinstance(dense, Served) else dense
+        compared = digest_tensors(weights.state_dict())
+    return digest_json([spec.digest(), seed, compared])
 
 
 def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:

@@ -84,10 +84,10 @@ def test_density_under_what_the_plan_keeps():
 
 @pytest.mark.parametrize("metric", ["loss.balanced_accuracy", "gap.advantage"])
 def test_guessing_bounds_accuracy_and_advantage(metric):
-    confusion = stats.Confusion(150, 300, 150, 300)
+    confusion = stats.Confusion(0, 300, 0, 300)  # the best that can happen: the attack calls nobody a member
     interval = stats.balanced_accuracy_interval if "accuracy" in metric else stats.advantage_interval
     assert one(at_most(metric, 0.9)).tightest == interval(confusion, 0.05).high
-    assert "guessing would be certified" in fault(at_most(metric, 0.51 if "accuracy" in metric else 0.02))
+    assert "an attack that calls nobody a member" in fault(at_most(metric, 0.505 if "accuracy" in metric else 0.01))
 
 
 def test_paired_changes_have_no_foreseeable_limit():
@@ -121,7 +121,7 @@ def test_all_faults_are_said_at_once():
             ),
             SPLIT, LEVELS, density=0.1,
         )  # fmt: skip
-    assert "never certify: 4 faults" in str(caught.value)
+    assert "could not certify, except by luck: 4 faults" in str(caught.value)
     assert caught.value.exit_code == 2
     for named in ("loss.auc ≤ 0.52", "accuracy ≥ 0.999", "gap.tpr@fpr=0.001 ≤ 0.1", "density ≤ 0.01"):
         assert f"  - {named}" in str(caught.value)
@@ -138,7 +138,7 @@ def test_every_metric_of_a_spec_has_a_prospect():
     assert all(p.note for p in prospects)
     assert {p.requirement.metric for p in prospects if p.tightest is not None} == {
         "accuracy", *(f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS),
-    }  # fmt: skip
+    } - {"gap.auc"}  # how wide its interval is depends on how many answers are alike  # fmt: skip
 
 
 def test_unequal_pools_count_each_for_itself():

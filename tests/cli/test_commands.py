@@ -65,7 +65,7 @@ def test_report_of_what_has_none(name, tmp_path):
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (lambda text: text[: len(text) // 2], "is missing or not JSON"),
+        (lambda text: text[: len(text) // 2], "is not JSON"),
         (lambda text: "[]", "is no report of schema"),
         (lambda text: "{}", "is no report of schema"),
         (lambda text: text.replace('"schema_version": ', '"schema_version": 9'), "is no report of schema"),

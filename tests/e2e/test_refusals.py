@@ -273,7 +273,7 @@ def test_requirements_that_could_never_pass_are_refused_together_before_training
     assert ended.code == 2
     text = one_paragraph(ended, "SpecError")
     assert "4 faults" in text
-    assert "(150 members and 150 non-members in the verdict pools, alpha 0.025)" in text
+    assert "(150 members and 150 non-members in the verdict pools, alpha 0.025, halved at each further opening)" in text
     assert "200 test rows, all right, certify only 0.9783; give it at least" in text
     assert "the plan keeps density 0.2" in text
     assert "nonmember_verdict has 150" in text

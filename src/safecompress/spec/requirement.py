@@ -34,6 +34,10 @@ class Requirement:
     def __str__(self) -> str:
         return f"{self.metric} {'≤' if self.direction is Direction.LOWER else '≥'} {self.bound:g}"
 
+    def is_change(self) -> bool:
+        """Whether it bounds a change from the dense model."""
+        return self.metric.endswith((HIGHER_SUFFIX, LOWER_SUFFIX))
+
     def judge(self, measurement: Measurement | None, *, error: str | None = None) -> Finding:
         """PASS if the whole interval keeps the bound, FAIL if the whole simultaneous interval breaks it.
 

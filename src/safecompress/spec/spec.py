@@ -105,7 +105,7 @@ class SafetySpec:
 
         def why_missing(requirement: Requirement) -> str | None:
             reason = broken.get(requirement.metric.partition(".")[0])
-            if reason is None and requirement.metric not in measurements and requirement.metric.endswith(CHANGES):
+            if reason is None and requirement.metric not in measurements and requirement.is_change():
                 return f"{requirement.metric} was not measured: it takes the dense model, which was not given or broke"
             return reason
 
