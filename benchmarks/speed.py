@@ -198,7 +198,7 @@ def memory() -> None:
         rows.append([str(num_branches), f"{np.median(peaks):.0f}", f"{np.median(peaks) - base:+.0f}"])
     size = results[0]["candidate_mb"]
     page = (
-        "# Peak memory by number of branches\n\nMLP 784-1536-768-100 (2.46 million weights), 1,200 rows, two rounds, "
+        "# Peak memory by number of branches\n\nMLP 784-1536-768-10 (2.39 million weights), 4,000 rows, two rounds, "
         f"SGD with momentum; medians of three processes. One candidate with its optimizer state takes {size:.0f} MB: "
         "if candidates were kept in memory, sixteen would add about fifteen times that.\n\n"
         + table(["branches", "peak MB", "against one branch, MB"], rows)
