@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.certify import Ledger, foresee
-from safecompress.data import DataSplit
+from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
@@ -22,11 +22,16 @@ from safecompress.models import ModelSpec
 from safecompress.pipeline import certify_file, question, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
-from safecompress.runfolder import open_run_folder
+from safecompress.runfolder import check_members, open_run_folder
 from safecompress.search import Executor, Plan
 from safecompress.seeding import seeded
 from safecompress.spec import SafetySpec
-from safecompress.training import Recipe
+from safecompress.training import Recipe, digest_tensors
+
+UNVERIFIED = (
+    "Nothing proves that these rows' members are the artifact's own: it does not lie in its run folder, and carries no "
+    "digest of them. If they are not, this audit says nothing."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +76,9 @@ def compress(
 
     ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
     that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
-    Numerics run on ``threads`` threads (workers on one) and on ``device``; equal jobs end in equal digests on the CPU
-    of one machine type at equal thread counts.
+    Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
+    jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
+    outside train.
 
     Raises UsageError (and its kinds) before any training for what cannot be done, TrainingError when training diverges,
     AttackError when no candidate could be tested, StorageError when the disk refuses.
@@ -148,17 +154,24 @@ def audit(
     model = copy.deepcopy(model)  # the artifact's weights go into it
     with fixed_threads(threads):
         loaded = Artifact.load(path)
+        split.check()
         _check_task(loaded, split)
+        is_verified = check_members(path, split)
+        evidence = one_row_per_unit(split)
         opening = 1
         if book is not None:
-            opening = book.number_for(split, artifact=loaded.digest(), spec=question(spec, seed, dense))
-        prospects = foresee(spec, split, spec.levels(opening), density=loaded.density)
-        certification = certify_file(path, split, spec, dense=dense, seed=seed, ledger=book, model=model)
-        notes = [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+            opening = book.number_for(evidence, artifact=loaded.digest(), spec=question(spec, seed, dense))
+        prospects = foresee(spec, evidence, spec.levels(opening), density=loaded.density)
+        certification = certify_file(path, evidence, spec, dense=dense, seed=seed, ledger=book, model=model)
+        notes = [] if is_verified else [UNVERIFIED]
+        notes += [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
         if dense is None and any(requirement.is_change() for requirement in spec.requirements):
             notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
         name = loaded.metadata.get("name", path.stem)
-        return build_report(name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes)
+        digests = {} if dense is None else {"dense": digest_tensors(dense.state_dict())}
+        return build_report(
+            name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes, digests=digests
+        )
 
 
 def build(spec: ModelSpec, seed: int) -> nn.Module:

@@ -23,6 +23,9 @@ from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
 from safecompress.training import Course, Recipe, digest_tensors
 
+MIN_FIT = 20
+"""Fewest members, and non-members, on which attackers may find their sign."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -71,7 +74,10 @@ class Job:
         parts += [self.model_spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
-        return digest_json([__version__, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())])
+        numerics = [torch.__version__, torch.get_num_threads(), self.device]
+        return digest_json(
+            [__version__, *numerics, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())]
+        )
 
     def check(self) -> None:
         """Raise, before any training, what the run would trip over: DataError, ModelError or UsageError."""
@@ -93,6 +99,12 @@ def _check_parts(job: Job) -> None:
     """Raise DataError when a part that the run reads has no rows."""
     needed = ["train", "validation", "test", *MEMBER_POOLS, *NONMEMBER_POOLS]
     empty = [part for part in needed if not job.split.size(part)]
+    small = [part for part in ("member_fit", "nonmember_fit") if 0 < job.split.size(part) < MIN_FIT]
+    if small:
+        raise DataError(
+            f"Attackers find their sign and threshold on member_fit and nonmember_fit; {' and '.join(small)} must have "
+            f"at least {MIN_FIT} rows, or an attack could point the wrong way by chance."
+        )
     if empty:
         raise DataError(
             f"These parts of the split have no rows, and a run needs them: {', '.join(empty)}. Give each a size."

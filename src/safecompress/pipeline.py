@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
-from safecompress.data import DataSplit
+from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Served
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
@@ -63,7 +64,9 @@ def run(
     data, and the errors of each room.
     """
     watcher = progress or Silent()
-    prospects = foresee(job.spec, job.raw, job.spec.levels(_opening(job, folder, ledger)), density=job.plan.density)
+    evidence = one_row_per_unit(job.raw)
+    levels = job.spec.levels(_opening(job, evidence, folder, ledger))
+    prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     stages = Stages(job, RunStore(folder.work), Clock(folder), watcher)
@@ -94,7 +97,7 @@ def run(
     with stages.clock.of("certify"):
         certification = certify_file(
             path,
-            job.raw,
+            evidence,
             job.spec,
             dense=job.dense_network(dense.model),
             seed=job.seed,
@@ -126,7 +129,7 @@ def run(
 
 def certify_file(
     path: Path,
-    raw: DataSplit,
+    evidence: DataSplit,
     spec: SafetySpec,
     *,
     dense: nn.Module | None,
@@ -138,17 +141,18 @@ def certify_file(
     """The verdict on the file at ``path``, read back and served as it would be shipped.
 
     ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
+    ``evidence`` are raw rows, one of each unit.
     """
     shipped = Artifact.load(path)
     network = shipped.build(None if shipped.model_spec else model).to(device)
     opening = 1
     if ledger is not None:
-        opening = ledger.open(raw, artifact=shipped.digest(), spec=question(spec, seed, dense)).number
+        opening = ledger.open(evidence, artifact=shipped.digest(), spec=question(spec, seed, dense)).number
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
     )
-    return certify(Served(network, shipped.task), dense, raw, spec, seed=seed, opening=opening, counted=counted)
+    return certify(Served(network, shipped.task), dense, evidence, spec, seed=seed, opening=opening, counted=counted)
 
 
 def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
@@ -160,10 +164,10 @@ def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
     if dense is not None and any(requirement.is_change() for requirement in spec.requirements):
         weights = dense.network if isinstance(dense, Served) else dense
         compared = digest_tensors(weights.state_dict())
-    return digest_json([spec.digest(), seed, compared])
+    return digest_json([spec.digest(), seed, compared, __version__, torch.get_num_threads()])
 
 
-def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:
+def _opening(job: Job, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if ledger is None:
         return 1
@@ -171,7 +175,7 @@ def _opening(job: Job, folder: RunFolder, ledger: Ledger | None) -> int:
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = Artifact.load(folder.path / ARTIFACT).digest()
         asked = question(job.spec, job.seed, job.dense_network(read_tensors(folder.path / DENSE)[0]))
-    return ledger.number_for(job.raw, artifact=made, spec=asked)
+    return ledger.number_for(evidence, artifact=made, spec=asked)
 
 
 def _prospect_line(prospect: Prospect) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from safecompress.errors import RunFolderError, StorageError
+from safecompress.data import DataSplit
+from safecompress.errors import ArtifactError, RunFolderError, StorageError
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
-ARTIFACT, DENSE = "artifact.safetensors", "dense.safetensors"
+ARTIFACT, DENSE, REPORT = "artifact.safetensors", "dense.safetensors", "report.json"
 IDENTITY = "job.json"
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
@@ -90,6 +91,26 @@ def _sweep(path: Path) -> None:
     for folder, pattern in ((path, ".*.part"), (path / _WORK, "**/.*.part")):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
+
+
+def check_members(artifact: Path, split: DataSplit) -> bool:
+    """Whether the run folder around ``artifact`` proves that ``split`` names the rows it was trained on.
+
+    False when the artifact lies elsewhere: it carries no digest of its members, by design. Raises ArtifactError when
+    the folder proves the contrary.
+    """
+    key, report = artifact.parent / KEY, artifact.parent / REPORT
+    if not (key.exists() and report.exists()):
+        return False
+    recorded = read_json(report).get("digests", {}).get("split", {})
+    changed = [part for part, digest in split.digest(key.read_bytes()).items() if recorded.get(part) != digest]
+    if changed:
+        raise ArtifactError(
+            f"{artifact} was made with other rows than the ones given; these parts differ: {', '.join(changed)}. The "
+            "data or its split has changed, so who its members are is not known and the audit would say nothing. Give the "
+            "data file, [data] table and seed of the run."
+        )
+    return True
 
 
 class Clock:

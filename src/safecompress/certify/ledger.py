@@ -7,6 +7,7 @@ openings together spend at most alpha. Rows are known by keyed digests; the key 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
@@ -47,12 +48,12 @@ class Ledger:
     def number_for(self, split: DataSplit, *, artifact: str | None, spec: str) -> int:
         """The number that opening the split's verdict rows for this artifact and spec has, or would get."""
         with self._locked():
-            return self._find(self._row_digests(split), artifact, spec).number
+            return self._find(self._row_digests(split), artifact, self._asked(split, spec)).number
 
     def open(self, split: DataSplit, *, artifact: str, spec: str) -> Opening:
         """Write the opening down and return it. Raises StorageError when the ledger cannot be written."""
         with self._locked():
-            opening = self._find(self._row_digests(split), artifact, spec)
+            opening = self._find(self._row_digests(split), artifact, self._asked(split, spec))
             if opening not in self._read():
                 entry = {**asdict(opening), "rows": sorted(opening.rows)}
                 before = self.path.read_bytes() if self.path.exists() else b""
@@ -67,6 +68,11 @@ class Ledger:
                 return earlier
             number += bool(earlier.rows & rows)
         return Opening(number, artifact or "", spec, rows)
+
+    def _asked(self, split: DataSplit, spec: str) -> str:
+        """``spec`` bound to all rows that a verdict depends on: other fitting or test rows ask anew."""
+        parts = sorted(split.digest(self._key()).items())
+        return hashlib.sha256(json.dumps([spec, parts]).encode()).hexdigest()
 
     def _row_digests(self, split: DataSplit) -> frozenset[str]:
         key = self._key()
@@ -102,7 +108,13 @@ class Ledger:
                     f"{self.path} has openings, but the key to know their rows by, {path.name}, is gone. A verdict "
                     "needs both: restore the key from a backup, or start another ledger for data never judged before."
                 )
+            write_bytes(self.path, b"", mode=0o600)
             write_bytes(path, secrets.token_bytes(32), mode=0o600)
+        if not self.path.exists():
+            raise ArtifactError(
+                f"The ledger {self.path} is gone, but its key {path.name} is there: openings were counted in it. "
+                "Restore it from a backup; for data that was never judged before, delete the key too."
+            )
         return path.read_bytes()
 
     @contextlib.contextmanager

@@ -97,7 +97,10 @@ def _of_auc(requirement: Requirement, members: int, non_members: int, alpha: flo
     if requirement.bound < tightest:
         remedy = "the bound must lie above 0.5"
         if requirement.bound > 0.5:
-            remedy = f"it takes {stats.min_rows_for_auc(requirement.bound - 0.5, alpha)} of each"
+            needed = stats.min_rows_for_auc(requirement.bound - 0.5, alpha)
+            remedy = (
+                f"it takes {needed} of each: set member_verdict and nonmember_verdict in [data], or loosen the bound"
+            )
         fault = (
             f"{requirement}: a model that leaks nothing would be certified {tightest:.4g} "
             f"({_pools(members, non_members)}, alpha {alpha:g}, halved at each further opening); "

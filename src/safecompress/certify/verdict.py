@@ -1,4 +1,4 @@
-"""The verdict: attackers simulated anew against the model as shipped, scored on rows that nothing has seen."""
+"""The verdict: attackers simulated anew against the model as shipped, scored on rows that chose nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Certification:
     dense: Mapping[str, Measurement] = field(repr=False)
     errors: Mapping[str, str]
     dense_errors: Mapping[str, str]
-    attacks: tuple[str, ...]
+    attacks: Mapping[str, str]
+    """The attacks by name, with all their options."""
     opening: int
     levels: Levels
 
@@ -87,7 +88,7 @@ def certify(
         before.measurements if before else {},
         now.errors,
         before.errors if before else {},
-        tuple(attack.name for attack in spec.attacks),
+        {attack.name: repr(attack) for attack in spec.attacks},
         opening,
         levels,
     )

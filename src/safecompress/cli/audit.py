@@ -15,7 +15,9 @@ MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes 
 DENSE = typer.Option(
     None, "--dense", help="Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)"
 )
-LEDGER = typer.Option(None, "--ledger", help="Ledger file.  (default: ledger.jsonl beside the artifact's run folder)")
+LEDGER = typer.Option(
+    None, "--ledger", help="Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)"
+)
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
 
 
@@ -32,15 +34,18 @@ def audit(
     """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
     from safecompress import api
     from safecompress.cli.console import show_report
-    from safecompress.cli.setup import call_factory, check_data_digest, check_rows, load_rows, load_weights
+    from safecompress.cli.setup import call_factory, check_data_digest, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
     from safecompress.report import save_report
+    from safecompress.runfolder import ARTIFACT as ARTIFACT_NAME
     from safecompress.runfolder import IDENTITY
 
     if out is not None and (out / IDENTITY).exists():
         raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
+    if not artifact.is_file():
+        raise UsageError(f"{artifact} is no file. Name the artifact: RUN/{ARTIFACT_NAME}.")
     loaded = Artifact.load(artifact)
     if loaded.model_spec is None and model is None:
         raise UsageError(
@@ -49,7 +54,6 @@ def audit(
     config = load_config(spec, model_given=True)
     check_data_digest(loaded.metadata.get("data_spec", ""), config, artifact)
     rows = load_rows(config)
-    check_rows(artifact, rows.raw)
     shapes = {"input_shape": loaded.task.input_shape, "num_classes": loaded.task.num_classes}
     network = call_factory(model, shapes) if model else None
     beside = artifact.parent / "dense.safetensors"
@@ -59,6 +63,8 @@ def audit(
         template = network if network is not None else loaded.build()
         dense_model = api.served(loaded, load_weights(weights, template), network)
     folder = artifact.resolve().parent
+    if (folder / IDENTITY).exists():
+        folder = folder.parent  # a run's ledger lies beside its folder
     report = api.audit(
         artifact,
         rows.raw,
@@ -66,7 +72,7 @@ def audit(
         model=network,
         dense=dense_model,
         seed=config.seed,
-        ledger=ledger if ledger is not None else folder.parent / "ledger.jsonl",
+        ledger=ledger if ledger is not None else folder / "ledger.jsonl",
         threads=threads,
     )
     if out is not None:

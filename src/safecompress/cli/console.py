@@ -83,9 +83,9 @@ def show_report(report: Report, folder: Path | None) -> None:
     console.print(_requirements(report))
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
-        console.print(
-            f"In {beyond} of {total} rounds the winner's leak differed from keeping the pattern beyond noise."
-        )
+        if total:
+            words = "the winner's leak differed from keeping the pattern beyond noise"
+            console.print(f"In {beyond} of {total} rounds {words}.")
     size = report.artifact
     console.print(
         f"Artifact: {size['size_bytes']:,} bytes, {size['num_active']:,} of {size['num_weights']:,} weights, "

@@ -18,10 +18,8 @@ from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError, ModelError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.report.files import JSON as REPORT
-from safecompress.runfolder import KEY
 from safecompress.seeding import seeded
-from safecompress.storage import read_json, read_tensors
+from safecompress.storage import read_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,22 +121,6 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"--model {path} gave a {type(model).__name__}; it must give a torch.nn.Module.")
     return model
-
-
-def check_rows(artifact: Path, raw: DataSplit) -> None:
-    """Raise ArtifactError when the artifact lies in its run folder and the data has changed since that run."""
-    key, report = artifact.parent / KEY, artifact.parent / REPORT
-    if key.exists() and report.exists():
-        recorded = read_json(report).get("digests", {}).get("split", {})
-        changed = [
-            part for part, digest in raw.digest(key.read_bytes()).items() if recorded.get(part, digest) != digest
-        ]
-        if changed:
-            raise ArtifactError(
-                f"The data has changed since {artifact} was made: these parts hold other rows now: "
-                f"{', '.join(changed)}. Who its members are is not known any more, so the audit would say nothing. "
-                "Restore the data file."
-            )
 
 
 def check_data_digest(recorded: str, config: Config, artifact: Path) -> None:

@@ -61,8 +61,29 @@ def _check_room(sizes: SplitSizes, num_rows: int) -> None:
         left -= wanted
 
 
+def one_row_per_unit(split: DataSplit) -> DataSplit:
+    """``split`` with one row of each unit in the parts that a verdict is measured on: verdict pools and test.
+
+    Intervals count independent draws; twenty rows of one patient are one draw. The row kept is the first in the
+    part's random order. A data set without groups or equal rows comes back as it is.
+    """
+    units = _unit_ids(split.dataset)
+    indices = dict(split.indices)
+    for part in ("member_verdict", "nonmember_verdict", "test"):
+        _, first = np.unique(units[indices[part]], return_index=True)
+        indices[part] = indices[part][np.sort(first)]
+    return split if all(len(indices[name]) == split.size(name) for name in PARTS) else DataSplit(split.dataset, indices)
+
+
 def _units(dataset: Dataset) -> list[Int64Array]:
-    """The rows, joined where features or group are equal: components of a graph of rows, contents and groups."""
+    """The rows, joined where features or group are equal."""
+    unit = _unit_ids(dataset)
+    order = np.argsort(unit, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
+
+
+def _unit_ids(dataset: Dataset) -> Int64Array:
+    """(N,) the unit of each row: components of a graph of rows, contents and groups."""
     kinds = [content_ids(dataset)]
     if dataset.groups is not None:
         kinds.append(np.unique(dataset.groups, return_inverse=True)[1])
@@ -72,9 +93,7 @@ def _units(dataset: Dataset) -> list[Int64Array]:
         num_nodes += int(ids.max()) + 1
     starts = np.tile(rows, len(kinds))
     graph = coo_matrix((np.ones(len(starts)), (starts, np.concatenate(ends))), shape=(num_nodes, num_nodes))
-    component = connected_components(graph, directed=False)[1][: dataset.num_rows]
-    order = np.argsort(component, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+    return np.asarray(connected_components(graph, directed=False)[1][: dataset.num_rows], dtype=np.int64)
 
 
 def _leaves(sizes: SplitSizes) -> dict[str, int]:

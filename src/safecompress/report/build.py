@@ -40,7 +40,8 @@ def build_report(
         version=__version__,
         verdict=str(findings.verdict),
         exit_code=findings.exit_code,
-        claim=f"judged against the attacks named, and only these: {', '.join(certification.attacks)}",
+        claim=_claim(certification),
+        attacks=dict(certification.attacks),
         findings=[describe_finding(finding) for finding in findings.findings],
         measurements=measurements,
         dense=describe_measurements(certification.dense),
@@ -66,6 +67,16 @@ def build_report(
         seconds={phase: round(value, 3) for phase, value in (seconds or {}).items()},
         notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
+
+
+def _claim(certification: Certification) -> str:
+    metrics = [finding.requirement.metric for finding in certification.findings.findings]
+    required = [name for name in certification.attacks if any(metric.startswith(f"{name}.") for metric in metrics)]
+    if not required:
+        return "no requirement bounds an attack, so nothing is said about privacy"
+    reported = [name for name in certification.attacks if name not in required]
+    also = f" (reported, not required: {', '.join(reported)})" if reported else ""
+    return f"judged against the attacks that it requires, and only these: {', '.join(required)}{also}"
 
 
 def _describe_artifact(artifact: Artifact) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class Report:
 
     ``measurements`` and ``dense`` are the verdict figures of the artifact and of the dense model, by metric. Seconds
     (``seconds``) lie outside all ``digests``. ``search`` says how the artifact came about (plan, recipe, rounds); it is
-    empty for an artifact that was only audited.
+    empty for an artifact that was only audited. ``attacks`` are the verdict's attacks with all their options.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Report:
     environment: Mapping[str, Any]
     seconds: Mapping[str, float]
     notes: Sequence[str] = field(default_factory=list)
+    attacks: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -11,7 +11,7 @@ from safecompress.search import KEEP
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
     "FAIL": "a requirement is broken, and chance does not explain it",
-    "INCONCLUSIVE": "some interval holds its bound: these rows cannot decide, so it does not pass",
+    "INCONCLUSIVE": "some bound lies inside its interval: these rows cannot decide, so it does not pass",
     "ERROR": "something that was asked for could not be measured, so it does not pass",
 }
 """What each verdict means, in words."""
@@ -21,7 +21,7 @@ def to_markdown(report: Report) -> str:
     """The whole report."""
     parts = [
         f"# {_plain(report.name)}: {report.verdict}",
-        f"**{report.verdict}**: {MEANING[report.verdict]}. It was {_plain(report.claim)}.",
+        f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {_plain(report.claim)}.",
         "## Requirements",
         _table(["requirement", "measured", "interval", "verdict", "why"], requirement_rows(report)),
         f"Opening {report.ledger['opening']} of these verdict rows: intervals hold at "
@@ -79,10 +79,18 @@ def round_rows(report: Report) -> list[list[str]]:
 
 
 def num_rounds_beyond_noise(report: Report, level: float = 0.05) -> tuple[int, int]:
-    """In how many rounds the winner differs from ``keep`` beyond noise (Bonferroni over attacks), and of how many."""
-    contested = [entry["versus_keep"] for entry in report.rounds if entry["versus_keep"]]
-    beyond = sum(min(v["p_value"] for v in versus.values()) * len(versus) < level for versus in contested)
-    return beyond, len(report.rounds)
+    """In how many rounds the winner differs from ``keep`` beyond noise, of how many in which ``keep`` was tried.
+
+    Paired DeLong, Bonferroni over the attacks and over the candidates that could have won instead.
+    """
+    beyond = total = 0
+    for entry in report.rounds:
+        if any(candidate["branch"] == KEEP for candidate in entry["candidates"]):
+            versus, num_rivals = entry["versus_keep"], len(entry["candidates"]) - 1
+            p_values = [difference["p_value"] for difference in versus.values()]
+            beyond += bool(p_values) and min(p_values) * len(p_values) * num_rivals < level
+            total += 1
+    return beyond, total
 
 
 def _value_and_interval(figure: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -121,7 +129,7 @@ def _rounds(report: Report) -> list[str]:
     header = ["round", "winner", "accuracy", "TM-score", "against keep", "why"]
     note = (
         f"In {beyond} of {total} rounds the winner's leak differed from `keep`'s beyond noise (paired DeLong, .05, "
-        "Bonferroni over attacks). Every candidate's numbers are in `candidates.jsonl`."
+        "Bonferroni over attacks and candidates). Every candidate's numbers are in `candidates.jsonl`."
     )
     return ["## Rounds", _table(header, round_rows(report)), note]
 

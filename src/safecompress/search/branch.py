@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from string import ascii_letters, digits
 
 from safecompress.errors import UsageError, suggest
 from safecompress.sparsity import DROP_RULES, GROW_RULES, DropRule, GrowRule
@@ -16,8 +17,12 @@ class Branch:
     """A drop x grow pair, named ``magnitude+random``; without rules it is ``keep``: train on, rewire nothing."""
 
     name: str
-    drop: DropRule | None = field(default=None, repr=False)
-    grow: GrowRule | None = field(default=None, repr=False)
+    drop: DropRule | None = None
+    grow: GrowRule | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not set(self.name) <= set(ascii_letters + digits + "+-_. "):
+            raise UsageError(f"A branch's name takes letters, digits, spaces and + - _ . only, got {self.name!r}.")
 
     @classmethod
     def parse(cls, text: str) -> Branch:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from safecompress.attacks import Attack
 from safecompress.errors import UsageError
-from safecompress.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.search.select import Selector, TmScore
 from safecompress.sparsity import AllocateErk, Allocation, CosineSchedule, Schedule, Start
 
@@ -39,6 +39,7 @@ class Plan:
     exclude: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "branches", parse_branches(self.branches))
         if not 0 < self.density <= 1:
             raise UsageError(
                 f"density must lie in (0, 1], got {self.density}. It is the share of weights kept: 0.05 keeps one in "

@@ -54,10 +54,11 @@ class AllocateGlobalMagnitude:
     def __call__(self, weights: Mapping[str, Tensor], num_active: int) -> dict[str, int]:
         """Counts by parameter name."""
         names = list(weights)
-        magnitude = np.concatenate([flat_array(weights[n].abs()) for n in names])
-        owner = np.repeat(np.arange(len(names)), [weights[n].numel() for n in names])
-        counts = np.maximum(1, np.bincount(owner[largest(magnitude, num_active)], minlength=len(names)))
-        counts[counts.argmax()] -= counts.sum() - num_active
+        flats = [flat_array(weights[name].abs()).copy() for name in names]
+        for flat in flats:
+            flat[flat.argmax()] = np.inf  # each layer's largest is kept, whatever the others are
+        owner = np.repeat(np.arange(len(names)), [flat.size for flat in flats])
+        counts = np.bincount(owner[largest(np.concatenate(flats), num_active)], minlength=len(names))
         return dict(zip(names, counts.tolist(), strict=True))
 
 
