@@ -19,14 +19,14 @@ from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.pipeline import certify_file, question, run
+from safecompress.pipeline import certify_file, digest_weights, question, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
 from safecompress.runfolder import check_members, open_run_folder
 from safecompress.search import Executor, Plan
 from safecompress.seeding import seeded
 from safecompress.spec import SafetySpec
-from safecompress.training import Recipe, digest_tensors
+from safecompress.training import Recipe
 
 UNVERIFIED = (
     "Nothing proves that these rows' members are the artifact's own: it does not lie in its run folder, and carries no "
@@ -168,7 +168,7 @@ def audit(
         if dense is None and any(requirement.is_change() for requirement in spec.requirements):
             notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
         name = loaded.metadata.get("name", path.stem)
-        digests = {} if dense is None else {"dense": digest_tensors(dense.state_dict())}
+        digests = {} if dense is None else {"dense": digest_weights(dense)}
         return build_report(
             name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes, digests=digests
         )

@@ -155,6 +155,11 @@ def certify_file(
     return certify(Served(network, shipped.task), dense, evidence, spec, seed=seed, opening=opening, counted=counted)
 
 
+def digest_weights(network: nn.Module) -> str:
+    """The digest of a network's weights, whether it stands alone or is served."""
+    return digest_tensors((network.network if isinstance(network, Served) else network).state_dict())
+
+
 def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
     """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
 
@@ -162,8 +167,7 @@ def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
     """
     compared = None
     if dense is not None and any(requirement.is_change() for requirement in spec.requirements):
-        weights = dense.network if isinstance(dense, Served) else dense
-        compared = digest_tensors(weights.state_dict())
+        compared = digest_weights(dense)
     return digest_json([spec.digest(), seed, compared, __version__, torch.get_num_threads()])
 
 

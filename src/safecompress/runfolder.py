@@ -107,8 +107,8 @@ def check_members(artifact: Path, split: DataSplit) -> bool:
     if changed:
         raise ArtifactError(
             f"{artifact} was made with other rows than the ones given; these parts differ: {', '.join(changed)}. The "
-            "data or its split has changed, so who its members are is not known and the audit would say nothing. Give the "
-            "data file, [data] table and seed of the run."
+            "data or its split has changed, so who its members are is not known and the audit would say nothing. Give "
+            "the data file, [data] table and seed of the run."
         )
     return True
 

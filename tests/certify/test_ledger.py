@@ -127,7 +127,8 @@ def test_no_row_can_be_recognised_without_the_key(ledger, tmp_path):
 
 
 def test_an_opening_prints_no_rows(ledger):
-    assert repr(ledger.open(SPLIT, artifact="a", spec="s")) == "Opening(number=1, artifact='a', spec='s')"
+    opening = ledger.open(SPLIT, artifact="a", spec="s")
+    assert repr(opening) == f"Opening(number=1, artifact='a', spec={opening.spec!r})"
 
 
 # --- broken files
@@ -222,3 +223,19 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
     is_done.set()
     first.join()
     assert opened(ledger, "b") == 2
+
+
+def test_a_ledger_that_is_gone_while_its_key_is_there_is_no_fresh_start(ledger):
+    ledger.open(SPLIT, artifact="a", spec="s")
+    ledger.path.unlink()
+    with pytest.raises(ArtifactError, match="is gone, but its key"):
+        ledger.open(SPLIT, artifact="b", spec="s")
+
+
+def test_other_fitting_rows_ask_anew(ledger):
+    """Or an attacker could be drawn again and again until it is a weak one."""
+    first = ledger.open(SPLIT, artifact="a", spec="s").number
+    indices = dict(SPLIT.indices)
+    indices["member_fit"] = indices["member_fit"][1:]
+    assert ledger.open(DataSplit(SPLIT.dataset, indices), artifact="a", spec="s").number == first + 1
+    assert ledger.open(SPLIT, artifact="a", spec="s").number == first

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safecompress.data import PARTS, AuditData, Dataset, DataSplit, SplitSizes, digits, make_split
+from safecompress.data import PARTS, AuditData, Dataset, DataSplit, SplitSizes, digits, make_split, one_row_per_unit
 from safecompress.errors import DataError
 
 POOLS = ("member_fit", "member_select", "member_verdict")
@@ -354,3 +354,24 @@ def test_a_digest_without_a_key_is_refused() -> None:
         split.digest(b"")
     with pytest.raises(DataError, match="secret key"):
         split.row_digests("train", b"")
+
+
+def test_a_verdict_is_measured_on_one_row_of_each_unit():
+    groups = np.repeat(np.arange(300), 4)
+    features = np.arange(1200, dtype=np.float32)[:, None]
+    dataset = Dataset.from_arrays(features, np.arange(1200) % 3, groups=groups)
+    split = make_split(dataset, SplitSizes.default(1000), seed=3)
+    thinned = one_row_per_unit(split)
+    for part in ("member_verdict", "nonmember_verdict", "test"):
+        kept, before = groups[thinned.indices[part]], groups[split.indices[part]]
+        assert len(kept) == len(set(kept)) < len(before)
+        assert set(kept) == set(before)
+    for part in ("train", "member_fit", "nonmember_select", "validation"):
+        assert np.array_equal(thinned.indices[part], split.indices[part])
+    thinned.check()
+
+
+def test_rows_that_are_all_units_of_their_own_stay():
+    dataset = Dataset.from_arrays(np.arange(300, dtype=np.float32)[:, None], np.arange(300) % 3)
+    split = make_split(dataset, seed=0)
+    assert one_row_per_unit(split) is split

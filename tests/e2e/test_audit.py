@@ -8,6 +8,7 @@ import torch
 
 import safecompress as sc
 from safecompress import Artifact
+from safecompress.errors import ArtifactError
 from whole_runs import contents, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,20 @@ def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path):
     assert openings == [1, 2, 1, 3]
 
 
+def test_an_audit_of_other_members_is_refused_where_the_run_proves_it_and_marked_where_nothing_does(finished, tmp_path):
+    from safecompress.cli.setup import load_rows
+    from safecompress.config import load_config
+
+    config = load_config(finished / "spec.toml")
+    artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw
+    other = sc.make_split(rows.dataset, sc.SplitSizes(**{part: rows.size(part) for part in rows.indices}), seed=99)
+    with pytest.raises(ArtifactError, match="was made with other rows"):
+        sc.audit(artifact, other, spec=config.spec)
+    alone = shutil.copy(artifact, tmp_path / "alone.safetensors")
+    assert any("Nothing proves" in note for note in sc.audit(alone, rows, spec=config.spec).notes)
+    assert not any("Nothing proves" in note for note in sc.audit(artifact, rows, spec=config.spec).notes)
+
+
 def test_an_audit_may_use_attacks_that_the_search_never_saw(finished, tmp_path):
     spec = write_spec(finished / "more.toml", safety={"attacks": ["loss", "entropy", "modified_entropy"]})
     assert audit(finished, spec, tmp_path / "audit").code == 0
@@ -129,8 +144,9 @@ def test_a_file_that_is_no_whole_artifact_is_refused(harm, finished, tmp_path):
     path = finished / "run" / "artifact.safetensors"
     harm(path)
     ended = audit(finished, finished / "spec.toml", tmp_path / "audit")
-    assert ended.code == 3
-    assert ended.err.startswith("ArtifactError: ")
+    is_file = path.is_file()
+    assert ended.code == (3 if is_file else 2)
+    assert ended.err.startswith("ArtifactError: " if is_file else "UsageError: ")
     assert str(path) in ended.err
     assert "Traceback" not in ended.err
     assert ended.out == ""

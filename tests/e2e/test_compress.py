@@ -27,7 +27,7 @@ def test_a_run_that_passes_exits_0_and_says_so(finished_once):
     for requirement in ("loss.auc ≤ 0.75", "accuracy ≥ 0.6", "artifact.size_bytes ≤ 40000"):
         assert any(requirement in line for line in table), ended.out
     assert f"Report: {home / 'run' / 'report.md'}" in ended.out
-    assert "only these: gap, loss." in " ".join(ended.out.split())  # never "safe" as such
+    assert "only these: loss (reported, not required: gap)." in " ".join(ended.out.split())  # never "safe" as such
     assert "Traceback" not in ended.err
 
 
@@ -59,12 +59,12 @@ def test_other_verdicts_have_other_exit_codes_and_the_same_artifact(limit, code,
     assert report["digests"]["artifact"] == report_of(once)["digests"]["artifact"]
 
 
+BROKEN_NEURAL = {"name": "neural", "holdout": 0.001}
+
+
 def test_an_attack_that_breaks_at_the_end_is_an_error_and_exits_3(tmp_path):
-    """Five rows a side are too few for the neural attack; the search itself uses another."""
-    pools = {f"{side}_fit": 5 for side in ("member", "nonmember")}
-    spec = write_spec(
-        tmp_path / "spec.toml", data=pools, search={"attacks": ["gap"]}, safety={"attacks": ["loss", "neural"]}
-    )
+    """A holdout of no rows breaks the neural attack; the search itself uses another."""
+    spec = write_spec(tmp_path / "spec.toml", search={"attacks": ["gap"]}, safety={"attacks": ["loss", BROKEN_NEURAL]})
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     report = report_of(tmp_path / "run")
     assert (ended.code, report["verdict"]) == (3, "ERROR")
@@ -76,8 +76,7 @@ def test_an_attack_that_breaks_at_the_end_is_an_error_and_exits_3(tmp_path):
 
 
 def test_a_search_whose_attacks_all_break_exits_3_in_words(tmp_path):
-    pools = {f"{side}_fit": 5 for side in ("member", "nonmember")}
-    spec = write_spec(tmp_path / "spec.toml", data=pools, safety={"attacks": ["loss", "neural"]})
+    spec = write_spec(tmp_path / "spec.toml", safety={"attacks": ["loss", BROKEN_NEURAL]})
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 3
     assert "AttackError: No candidate of this round could be tested" in ended.err

@@ -190,7 +190,10 @@ def test_the_verdict_comes_first_in_words(verdict):
     lines = to_markdown(replace(report(), verdict=verdict)).splitlines()
     assert lines[0] == f"# digits: {verdict}"
     assert lines[2].startswith(f"**{verdict}**: ")
-    assert "judged against the attacks named, and only these: loss, gap, neural" in lines[2]
+    assert (
+        "judged against the attacks that it requires, and only these: loss (reported, not required: gap, neural)"
+        in lines[2]
+    )
     assert ("does not pass" in lines[2]) == (verdict in ("INCONCLUSIVE", "ERROR"))
 
 
@@ -260,9 +263,11 @@ def test_the_winner_is_held_against_keep(winner, branches, against):
 
 def test_rounds_beyond_noise_are_counted_with_bonferroni():
     def with_p(*p_values):
-        return {"versus_keep": {str(n): {"p_value": p} for n, p in enumerate(p_values)}}
+        candidates = [{"branch": "keep"}, {"branch": "magnitude+random"}, {"branch": "set+random"}]
+        return {"versus_keep": {str(n): {"p_value": p} for n, p in enumerate(p_values)}, "candidates": candidates}
 
-    rounds = [with_p(0.01, 0.9), with_p(0.03, 0.9), with_p(0.03), with_p(), with_p(0.9)]
+    without_keep = {"versus_keep": {}, "candidates": [{"branch": "set+random"}]}
+    rounds = [with_p(0.012, 0.9), with_p(0.013, 0.9), with_p(0.024), with_p(0.026), with_p(), without_keep]
     assert num_rounds_beyond_noise(replace(report(), search={"rounds": rounds})) == (2, 5)
 
 
@@ -289,7 +294,7 @@ HOSTILE = "a|b\nc\r# d\x1b[31m <script>alert(1)</script> \\| ![x](http://x) \u20
 
 def hostile_report():
     spec = SafetySpec([FailingAttack()], [at_most("failing.auc", 0.7)])
-    judged = replace(certification(spec), errors={HOSTILE: HOSTILE}, attacks=(HOSTILE,))
+    judged = replace(certification(spec), errors={HOSTILE: HOSTILE}, attacks={HOSTILE: HOSTILE})
     rounds = [describe_round(round_result())]
     for entry in rounds:
         for described in entry["candidates"]:

@@ -3,8 +3,8 @@
 import pytest
 
 from safecompress.errors import UsageError
-from safecompress.search import DEFAULT_BRANCHES, KEEP, Branch, parse_branches
-from safecompress.sparsity import DROP_RULES, GROW_RULES, DropThreshold, GrowGradient
+from safecompress.search import DEFAULT_BRANCHES, KEEP, Branch, Plan, parse_branches
+from safecompress.sparsity import DROP_RULES, GROW_RULES, DropThreshold, GrowGradient, GrowRandom
 
 
 @pytest.mark.parametrize("drop", DROP_RULES.names())
@@ -61,5 +61,18 @@ def test_branches_are_some_and_different(texts):
         parse_branches(texts)
 
 
-def test_a_branch_prints_its_name_only():
-    assert repr(Branch.parse("magnitude+random")) == "Branch(name='magnitude+random')"
+def test_a_branch_prints_its_rules_because_they_are_part_of_a_jobs_identity():
+    assert repr(Branch("mine", DropThreshold(0.5), GrowRandom())) != repr(
+        Branch("mine", DropThreshold(2), GrowRandom())
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a\n"])
+def test_a_branchs_name_is_fit_for_a_file(name):
+    with pytest.raises(UsageError, match="A branch's name takes letters"):
+        Branch(name)
+
+
+def test_a_plan_refuses_branches_of_one_name():
+    with pytest.raises(UsageError, match="all different"):
+        Plan(branches=(Branch("mine"), Branch("mine")))

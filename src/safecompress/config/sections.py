@@ -152,7 +152,8 @@ def _read_branches(texts: Sequence[str] | None, reading: Reading) -> tuple[Branc
     ]
     for name in _repeated(texts):
         reading.note("[search] branches", f"{show(name)} is listed twice. List it once.")
-    return tuple(branch for branch in branches if branch is not None)
+    made = {branch.name: branch for branch in branches if branch is not None}
+    return tuple(made.values()) or DEFAULT_BRANCHES  # any, beside the fault that was noted
 
 
 def _parse_branch(text: str) -> Branch:
