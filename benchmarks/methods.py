@@ -106,7 +106,7 @@ def summary(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
                     spread([r["compressed"]["neural.tpr@fpr=0.01"][0] for r in group]),
                     spread([r["tm_score"]["artifact"] for r in group]),
                     f"{np.mean([r['bytes'] for r in group]):,.0f}", f"{np.median([r['seconds'] for r in group]):.1f}",
-                    f"{beyond}/{total}",
+                    f"{beyond}/{total}" if total else "-",
                 ])  # fmt: skip
     header = [
         "density",
@@ -119,7 +119,8 @@ def summary(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
         "s",
         "rounds beyond noise",
     ]
-    return table(header, lines)
+    width = None if "static" in methods else -1  # the ablation says nothing of single rounds
+    return table(header[:width], [line[:width] for line in lines])
 
 
 def every_attack(rows: list[dict[str, Any]]) -> str:
