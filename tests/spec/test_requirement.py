@@ -56,7 +56,7 @@ def test_the_reason_quotes_the_limit_that_decided(near, far, verdict):
 
 def test_an_inconclusive_reason_names_an_interval_that_holds_the_bound():
     reason = at_most("loss.auc", 0.5).judge(measured((0.55, 0.60), (0.45, 0.70))).reason
-    assert "[0.45, 0.7] holds the bound 0.5" in reason
+    assert "[0.45, 0.7] has the bound 0.5 inside it" in reason
 
 
 NAN, INF = float("nan"), float("inf")

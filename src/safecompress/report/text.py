@@ -17,6 +17,12 @@ MEANING = {
 """What each verdict means, in words."""
 
 
+GLOSSARY = (
+    "Higher AUC, balanced accuracy, advantage and TPR mean that more leaks; an AUC of 0.5 is guessing. The TM-score is "
+    "accuracy over the worst attack's balanced accuracy (at least 0.5)."
+)
+
+
 def to_markdown(report: Report) -> str:
     """The whole report."""
     parts = [
@@ -24,11 +30,13 @@ def to_markdown(report: Report) -> str:
         f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {_plain(report.claim)}.",
         "## Requirements",
         _table(["requirement", "measured", "interval", "verdict", "why"], requirement_rows(report)),
-        f"Opening {report.ledger['opening']} of these verdict rows: intervals hold at "
-        f"{1 - report.ledger['alpha']:.4g}, two-sided.",
+        _levels(report),
         *_errors(report),
         "## Figures on the verdict rows",
         _table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
+        "## Attacks",
+        GLOSSARY,
+        _table(["attack", "with these options"], [[name, options] for name, options in report.attacks.items()]),
         "## The artifact",
         _artifact_line(report),
         *_rounds(report),
@@ -40,6 +48,15 @@ def to_markdown(report: Report) -> str:
         *(["## Notes", *(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _levels(report: Report) -> str:
+    number, alpha = report.ledger["opening"], report.ledger["alpha"]
+    return (
+        f"Opening {number} of these verdict rows. The spec's alpha is shared out over openings, half of what is left "
+        f"to each; this one has {alpha:g}, so intervals hold at {1 - alpha:.4g}, two-sided. PASS needs the whole "
+        "interval inside the bound; FAIL is said when a wider one, for all requirements at once, lies outside it."
+    )
 
 
 def requirement_rows(report: Report) -> list[list[str]]:

@@ -53,19 +53,24 @@ class Requirement:
         else:
             keeps, breaks, limit = near.low >= self.bound, far.high < self.bound, near.low
         if keeps:
-            return Finding(self, measurement, Verdict.PASS, f"its limit {limit:.4g} keeps the bound {self.bound:g}")
+            return Finding(self, measurement, Verdict.PASS, f"its limit {_short(limit)} keeps the bound {self.bound:g}")
         if breaks:
             edge = far.low if self.direction is Direction.LOWER else far.high
             return Finding(
-                self, measurement, Verdict.FAIL, f"even its far limit {edge:.4g} breaks the bound {self.bound:g}"
+                self, measurement, Verdict.FAIL, f"even its far limit {_short(edge)} breaks the bound {self.bound:g}"
             )
         return Finding(
             self,
             measurement,
             Verdict.INCONCLUSIVE,
-            f"the simultaneous interval [{far.low:.4g}, {far.high:.4g}] holds the bound {self.bound:g}; "
-            "more rows would decide",
+            f"the simultaneous interval [{_short(far.low)}, {_short(far.high)}] has the bound {self.bound:g} "
+            "inside it; more rows would decide",
         )
+
+
+def _short(figure: float) -> str:
+    """Four digits; counts of thousands in full."""
+    return f"{figure:.4g}" if abs(figure) < 1e4 else f"{figure:.0f}"
 
 
 @dataclass(frozen=True, slots=True)
