@@ -19,7 +19,7 @@ from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.pipeline import certify_file, digest_weights, question, run
+from safecompress.pipeline import UNCOUNTED, certify_file, digest_weights, question, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
 from safecompress.runfolder import check_members, open_run_folder
@@ -164,7 +164,7 @@ def audit(
         prospects = foresee(spec, evidence, spec.levels(opening), density=loaded.density)
         certification = certify_file(path, evidence, spec, dense=dense, seed=seed, ledger=book, model=model)
         notes = [] if is_verified else [UNVERIFIED]
-        notes += [] if book else ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+        notes += [] if book else [UNCOUNTED]
         if dense is None and any(requirement.is_change() for requirement in spec.requirements):
             notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
         name = loaded.metadata.get("name", path.stem)

@@ -39,6 +39,9 @@ from safecompress.stages import Stages
 from safecompress.storage import read_tensors, write_tensors
 from safecompress.training import digest_tensors
 
+UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are opened."
+"""The note of a report without a ledger."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -122,7 +125,7 @@ def run(
         },
         seconds=stages.clock.seconds,
         seed=job.seed,
-        notes=[] if ledger else ["No ledger was kept: nobody counts how often these verdict rows are opened."],
+        notes=[] if ledger else [UNCOUNTED],
     )
     return Outcome(artifact, report, certification, dense.model)
 

@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, RunFolderError, StorageError
+from safecompress.report.files import JSON as REPORT
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
-ARTIFACT, DENSE, REPORT = "artifact.safetensors", "dense.safetensors", "report.json"
+ARTIFACT, DENSE = "artifact.safetensors", "dense.safetensors"
 IDENTITY = "job.json"
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
