@@ -22,11 +22,13 @@ Floats = NDArray[np.float64]
 class Signals:
     """Logits (N, C) and labels (N,) of the rows under attack, with the quantities that attacks derive from them.
 
-    Raises AttackError when a logit is not a finite number.
+    ``hidden_NH`` is what the last linear layer reads (for attacks with access to the weights); None when the model has
+    no such layer. Raises AttackError when a logit is not a finite number.
     """
 
     logits_NC: Floats = field(repr=False)
     labels_N: NDArray[np.int64] = field(repr=False)
+    hidden_NH: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         broken = int((~np.isfinite(self.logits_NC)).any(axis=1).sum())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 def predict_logits(model: nn.Module, features: Tensor, *, batch_size: int = 1024) -> Tensor:
     """Logits (N, C) on the CPU for ``features`` (N, ...); every row goes through the same one forward pass."""
     device = next(model.parameters()).device
-    with _evaluating(model):
+    with evaluating(model):
         return torch.cat([model(batch.to(device)).cpu() for batch in torch.split(features, batch_size)])
 
 
@@ -29,7 +29,7 @@ def reestimate_batch_norm_(model: nn.Module, features: Tensor, *, batch_size: in
         return
     momenta = [norm.momentum for norm in norms]
     device = next(model.parameters()).device
-    with _evaluating(model):
+    with evaluating(model):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
@@ -42,7 +42,7 @@ def reestimate_batch_norm_(model: nn.Module, features: Tensor, *, batch_size: in
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; then every module is back in its own mode (a frozen batch norm stays frozen)."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()
