@@ -24,6 +24,8 @@ FLOORS = [
     {"report"},
     {"job", "runfolder"},
     {"stages"},
+    {"shadowing"},
+    {"ranking"},
     {"pipeline", "config"},
     {"api"},
     {"cli"},

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from safecompress.certify import Ledger, foresee
+from safecompress.attacks.private import PrivateFolder
+from safecompress.certify import Ledger, Released, foresee
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
@@ -25,6 +26,8 @@ from safecompress.report import Report, build_report, save_report
 from safecompress.runfolder import check_members, open_run_folder
 from safecompress.search import Executor, Plan
 from safecompress.seeding import seeded
+from safecompress.shadowing import Lineage
+from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.training import Recipe
 
@@ -64,6 +67,8 @@ def compress(
     ledger: str | Path | Ledger | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    cache: str | Path | None = None,
+    released: str | Path | None = None,
     threads: int = 1,
     device: str = "cpu",
 ) -> CompressionResult:
@@ -76,6 +81,8 @@ def compress(
 
     ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
     that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
+    ``cache`` is a private folder that keeps shadow models for other runs too (default: inside ``out``).
+    ``released`` is the list of versions that are already out (`Released`), for attacks that join what all of them say.
     Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
     jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
     outside train.
@@ -109,7 +116,9 @@ def compress(
     with contextlib.ExitStack() as stack:
         stack.enter_context(fixed_threads(threads))
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return run_job(job, folder, ledger=_ledger(ledger), executor=executor, progress=progress)
+        return run_job(
+            job, folder, ledger=_ledger(ledger), executor=executor, progress=progress, cache=cache, released=released
+        )
 
 
 def run_job(
@@ -119,11 +128,14 @@ def run_job(
     ledger: Ledger | None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    cache: str | Path | None = None,
+    released: str | Path | None = None,
 ) -> CompressionResult:
     """Carry ``job`` out in ``folder`` and leave ``report.json`` and ``report.md`` there."""
     job.check()
     with open_run_folder(folder, job.name, job.digest) as opened:
-        outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress)
+        kept, out = None if cache is None else Path(cache), _released(released)
+        outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress, cache=kept, released=out)
         save_report(outcome.report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
     return CompressionResult(outcome.artifact, outcome.report, network)
@@ -137,14 +149,24 @@ def audit(
     model: nn.Module | None = None,
     dense: nn.Module | None = None,
     seed: int = 0,
+    recipe: Recipe | None = None,
+    dense_recipe: Recipe | None = None,
+    start: Start = Start.SCRATCH,
+    cache: str | Path | None = None,
+    released: str | Path | None = None,
     ledger: str | Path | Ledger | None = None,
+    executor: Executor | None = None,
     threads: int = 1,
 ) -> Report:
     """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
 
     ``model`` is an instance of the network when the artifact's class is the user's own, ``dense`` the dense model,
-    reading raw samples, for requirements within a margin of it. Raises ArtifactError for a broken file, SpecError when
-    a requirement could never pass on these rows.
+    reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and ``start``) says
+    how the artifact was trained: attacks by shadow models need it, and train theirs in ``executor``. ``cache`` is a
+    private folder that keeps them for the next audit; without it they are forgotten.
+    ``released`` is the list of versions already out (`Released`), for attacks that join what all of them say.
+
+    Raises ArtifactError for a broken file, SpecError when a requirement could never pass on these rows.
     """
     _expect(
         "split", split, (DataSplit,), "Draw the one that the artifact was trained on: make_split(dataset, seed=...)."
@@ -158,11 +180,28 @@ def audit(
         _check_task(loaded, split)
         is_verified = check_members(path, split)
         evidence = one_row_per_unit(split)
+        lineage = None
+        if recipe is not None:
+            template = model if model is not None else loaded.build()
+            lineage = Lineage(template, loaded.model_spec, loaded.task, recipe, dense_recipe or recipe, start)
         opening = 1
         if book is not None:
-            opening = book.number_for(evidence, artifact=loaded.digest(), spec=question(spec, seed, dense))
+            asked = question(spec, seed, dense, lineage, _released(released))
+            opening = book.number_for(evidence, artifact=loaded.digest(), spec=asked)
         prospects = foresee(spec, evidence, spec.levels(opening), density=loaded.density)
-        certification = certify_file(path, evidence, spec, dense=dense, seed=seed, ledger=book, model=model)
+        certification = certify_file(
+            path,
+            evidence,
+            spec,
+            dense=dense,
+            seed=seed,
+            ledger=book,
+            model=model,
+            lineage=lineage,
+            released=_released(released),
+            store=PrivateFolder(Path(cache)) if cache is not None else None,
+            run=executor.map if executor is not None else map,
+        )
         notes = [] if is_verified else [UNVERIFIED]
         notes += [] if book else [UNCOUNTED]
         if dense is None and any(requirement.is_change() for requirement in spec.requirements):
@@ -211,6 +250,10 @@ def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> N
 
 def _ledger(ledger: str | Path | Ledger | None) -> Ledger | None:
     return Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
+
+
+def _released(path: str | Path | None) -> Released | None:
+    return None if path is None else Released(Path(path))
 
 
 def _check_task(artifact: Artifact, split: DataSplit) -> None:

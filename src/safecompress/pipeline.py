@@ -9,8 +9,9 @@ digests.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,21 @@ import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
-from safecompress.certify import Certification, Ledger, Prospect, certify, foresee
+from safecompress.attacks import SignalCache, Target
+from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.shadows import Map, ShadowModels, ShadowTrainer
+from safecompress.certify import Certification, Ledger, Prospect, Released, certify, foresee
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Served
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
 from safecompress.measure import Direction, Measurement
 from safecompress.progress import Progress, Silent
+from safecompress.ranking import rank_candidates
 from safecompress.report import Report, build_report, describe_round, digest_json
 from safecompress.runfolder import ARTIFACT, DENSE, Clock, RoundLog, RunFolder
-from safecompress.search import (
-    Candidate,
-    Executor,
-    RunStore,
-    SerialExecutor,
-)
+from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor
+from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
 from safecompress.stages import Stages
@@ -60,28 +61,31 @@ def run(
     ledger: Ledger | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    cache: Path | None = None,
+    released: Released | None = None,
 ) -> Outcome:
     """Carry the job out in ``folder``, going on from whatever is finished there.
 
-    The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
-    data, and the errors of each room.
+    ``cache`` is a private folder that keeps shadow models for other runs too (default: inside ``folder``). The job has
+    passed its ``check``. Raises SpecError before any training when a requirement could never pass on this data, and the
+    errors of each room.
     """
-    watcher = progress or Silent()
+    watcher, worker = progress or Silent(), executor or SerialExecutor()
     evidence = one_row_per_unit(job.raw)
-    levels = job.spec.levels(_opening(job, evidence, folder, ledger))
+    levels = job.spec.levels(_opening(job, evidence, folder, ledger, released))
     prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     stages = Stages(job, RunStore(folder.work), Clock(folder), watcher)
-    rounds = RoundLog(folder)
+    rounds, store = RoundLog(folder), PrivateFolder(cache if cache is not None else folder.work / "cache")
 
     dense = stages.dense()
     winner = stages.parent() or stages.start(dense)
     rounds.keep(winner.round + 1)
-    search = stages.search(executor or SerialExecutor())
+    search = stages.search(worker)
     for result in search.rounds(winner, first=winner.round + 1):
         winner = result.winner
-        rounds.append(describe_round(result))
+        rounds.append(describe_round(result) | _ranked(job, result, stages, store, worker))
         stages.keep(result)
         watcher.say(_round_line(rounds.entries[-1]))
     final = stages.finish(winner)
@@ -107,6 +111,10 @@ def run(
             ledger=ledger,
             model=job.scratch(),
             device=job.device,
+            lineage=Lineage.of_job(job),
+            released=released,
+            store=store,
+            run=worker.map,
         )
     watcher.advance()
     report = build_report(
@@ -140,22 +148,53 @@ def certify_file(
     ledger: Ledger | None,
     model: nn.Module | None = None,
     device: str = "cpu",
+    lineage: Lineage | None = None,
+    released: Released | None = None,
+    store: PrivateFolder | None = None,
+    run: Map = map,
 ) -> Certification:
     """The verdict on the file at ``path``, read back and served as it would be shipped.
 
     ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
-    ``evidence`` are raw rows, one of each unit.
+    ``evidence`` are raw rows, one of each unit. ``lineage`` says how the model was trained; attacks by shadow models
+    need it. Attacks that join versions read the dense model and those in ``released``. Shadows are kept in ``store``
+    and trained by ``run``.
     """
     shipped = Artifact.load(path)
     network = shipped.build(None if shipped.model_spec else model).to(device)
     opening = 1
     if ledger is not None:
-        opening = ledger.open(evidence, artifact=shipped.digest(), spec=question(spec, seed, dense)).number
+        asked = question(spec, seed, dense, lineage, released)
+        opening = ledger.open(evidence, artifact=shipped.digest(), spec=asked).number
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
     )
-    return certify(Served(network, shipped.task), dense, evidence, spec, seed=seed, opening=opening, counted=counted)
+    rows = shadow_rows(evidence, "verdict", seed) if lineage else None
+
+    def under_attack(network: nn.Module, trainer: ShadowTrainer | None, versions: Mapping[str, Target]) -> Target:
+        shadows = ShadowModels(rows, trainer, store=store, run=run) if rows and trainer else None
+        return Target(
+            network, access=spec.access, cache=signals, shadows=shadows, versions=versions, transform=transform
+        )
+
+    signals, transform = SignalCache(), digest_tensors(shipped.task.tensors())
+
+    def into(made: Lineage | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
+        if made is None:
+            return None
+        return made.trainer(SparsityPattern(masks), spec.shadows) if masks else made.dense_trainer()
+
+    versions = {}
+    if dense is not None:
+        versions["dense"] = under_attack(dense, lineage.dense_trainer() if lineage else None, {})
+    for name, version in (released.versions() if released else {}).items():
+        other = version.build(None if version.model_spec else copy.deepcopy(model))
+        made = lineage and replace(lineage, template=other, model_spec=version.model_spec, task=version.task)
+        versions[name] = under_attack(Served(other, version.task), into(made, version.masks), {})
+    target = under_attack(Served(network, shipped.task), into(lineage, shipped.masks), versions)
+    before = versions.get("dense")
+    return certify(target, before, evidence, spec, seed=seed, opening=opening, counted=counted, run=run)
 
 
 def digest_weights(network: nn.Module) -> str:
@@ -163,25 +202,32 @@ def digest_weights(network: nn.Module) -> str:
     return digest_tensors((network.network if isinstance(network, Served) else network).state_dict())
 
 
-def question(spec: SafetySpec, seed: int, dense: nn.Module | None) -> str:
+def question(
+    spec: SafetySpec, seed: int, dense: nn.Module | None, lineage: Lineage | None, released: Released | None
+) -> str:
     """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
 
-    So does another dense model, where a requirement compares with it.
+    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows.
     """
-    compared = None
-    if dense is not None and any(requirement.is_change() for requirement in spec.requirements):
+    compared, trained = None, None
+    is_joint = any(getattr(attack, "joins_versions", False) for attack in spec.attacks)
+    if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
         compared = digest_weights(dense)
-    return digest_json([spec.digest(), seed, compared, __version__, torch.get_num_threads()])
+    if lineage is not None and any(hasattr(attack, "num_shadows") for attack in spec.attacks):
+        trained = lineage.digest()
+    others = sorted(artifact.digest() for artifact in released.versions().values()) if released and is_joint else []
+    return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])
 
 
-def _opening(job: Job, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None) -> int:
+def _opening(job: Job, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None, released: Released | None) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if ledger is None:
         return 1
     made, asked = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = Artifact.load(folder.path / ARTIFACT).digest()
-        asked = question(job.spec, job.seed, job.dense_network(read_tensors(folder.path / DENSE)[0]))
+        dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
+        asked = question(job.spec, job.seed, dense, Lineage.of_job(job), released)
     return ledger.number_for(evidence, artifact=made, spec=asked)
 
 
@@ -193,6 +239,15 @@ def _prospect_line(prospect: Prospect) -> str:
 def _round_line(entry: Mapping[str, Any]) -> str:
     winner = next(c for c in entry["candidates"] if c["won"])
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} (accuracy {winner['accuracy']:.3f})"
+
+
+def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder, executor: Executor) -> dict[str, Any]:
+    """After the last round, how well its cheap tests ranked the candidates."""
+    if result.number + 1 < job.plan.rounds or not job.plan.rank:
+        return {}
+    with stages.clock.of("rank"):
+        ranking = rank_candidates(job, result, stages.tried(result), store=store, run=executor.map)
+    return {} if ranking is None else {"ranking": asdict(ranking)}
 
 
 def _describe_search(job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from safecompress.search import (
     Search,
     Trial,
     candidate_name,
+    choose_among,
+    finalists,
     keeps_momentum,
     propose,
 )
@@ -80,13 +82,19 @@ class Stages:
         for evaluation in result.evaluations:
             self.store.forget(candidate_name(evaluation.candidate))
 
+    def tried(self, result: RoundResult) -> list[Candidate]:
+        """All candidates of a round that has not been kept yet, in the order of its evaluations."""
+        loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
+        return [candidate for candidate in loaded if candidate is not None]
+
     def search(self, executor: Executor) -> Search[Attackers]:
         """The loop of search/loop.py with this job's functions in its places."""
         job, plan, course, clock = self.job, self.job.plan, self.job.sparse_course, self.clock
         model, store = job.scratch(), self.store
-        attacks = plan.attacks or job.spec.attacks
+        attacks, costly = plan.tests(job.spec.attacks)
         pools = job.split.audit("fit"), job.split.audit("select")
-        trial = Trial(model, course, job.split.part("validation"), *pools, attacks, job.spec, plan, store)
+        trial = Trial(model, course, job.split.part("validation"), *pools, attacks, costly, job.spec, plan, store)
+        watched = _Watched(executor, self.watcher)
 
         def train_interval(parent: Candidate, number: int) -> Candidate:
             until, _ = plan.round_steps(number, course.total_steps)
@@ -110,21 +118,36 @@ class Stages:
                 return ()
             with clock.of("simulate"):
                 trained.state.restore_(model)
-                target = Target(model)
-                return tuple(trial.simulate(attack, target, trained.id) for attack in attacks)
+                target = Target(model, access=job.spec.access)
+                return tuple(trial.simulate(attack, target, trained.id) for attack in (*attacks, *costly))
+
+        def leading(evaluations: Sequence[Evaluation], number: int) -> Sequence[int]:
+            if not costly:
+                return range(len(evaluations))
+            generator = derive(job.seed, "finalists", number)
+            return finalists(evaluations, plan.selector, plan.finalists, generator=generator)
+
+        def deepen(attackers: Attackers, evaluations: Sequence[Evaluation], number: int) -> Sequence[Evaluation]:
+            if not costly:
+                return evaluations
+            indices = leading(evaluations, number)
+            deep = watched.map(partial(trial.deepen, attackers), [evaluations[index] for index in indices])
+            by_index = dict(zip(indices, deep, strict=True))
+            return [by_index.get(index, evaluation) for index, evaluation in enumerate(evaluations)]
 
         def select(evaluations: Sequence[Evaluation], number: int) -> Choice:
             for evaluation in evaluations:
                 clock.add_all(evaluation.seconds)
-            return plan.selector(evaluations, generator=derive(job.seed, "select", number))
+            tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
+            indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
+            return choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
 
         def adopt(evaluation: Evaluation) -> Candidate:
             candidate = store.load_candidate(candidate_name(evaluation.candidate))
             assert candidate is not None  # its trial saved it a moment ago
             return candidate
 
-        watched = _Watched(executor, self.watcher)
-        return Search(plan.rounds, train_interval, propose_branches, simulate, trial, select, adopt, watched)
+        return Search(plan.rounds, train_interval, propose_branches, simulate, trial, deepen, select, adopt, watched)
 
     def finish(self, winner: Candidate) -> TrainingState:
         """The winner trained to the end of its schedule, its pattern fixed."""

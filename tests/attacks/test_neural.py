@@ -9,7 +9,8 @@ from torch import nn
 
 from safecompress import stats
 from safecompress.attacks import Loss, Neural, Target, simulate_attacker
-from safecompress.attacks.membership.neural import AttackNet, _split_holdout
+from safecompress.attacks.membership.attacknet import Columns, split_holdout, train_net
+from safecompress.attacks.membership.neural import NeuralNet
 from safecompress.data import AuditData, Dataset, SplitSizes, digits, make_split
 from safecompress.errors import AttackError, UsageError
 from safecompress.measure import Levels
@@ -106,7 +107,7 @@ def test_both_readings_find_a_plain_leak(inputs):
 def test_what_each_reading_gives_to_the_net():
     audit = written(40)
     for inputs, width in (("paper", 4), ("full", 5)):
-        scores, label = fitted(Neural(inputs=inputs, epochs=1), audit).reader.read(TARGET.signals(audit))
+        scores, label = fitted(Neural(inputs=inputs, epochs=1), audit).reader.read(TARGET, audit)
         assert (scores.shape, label.shape) == ((80, 4), (80, width))
         assert torch.equal(label[:, :4], nn.functional.one_hot(audit.labels, 4).float())
         if inputs == "paper":
@@ -121,22 +122,22 @@ def test_scores_are_read_in_descending_order():
     """``full`` may not depend on which class a score belongs to; that is what the label branch is for."""
     audit = written(40)
     reader = fitted(Neural(epochs=1), audit).reader
-    assert (np.diff(reader.shift[0]) < 0).all()
+    assert (np.diff(reader.scores.shift) < 0).all()
     turned = replace(audit, features=audit.features.roll(1, dims=1), labels=(audit.labels + 1) % 4)
-    assert torch.allclose(reader.read(TARGET.signals(audit))[0], reader.read(TARGET.signals(turned))[0], atol=1e-5)
+    assert torch.allclose(reader.read(TARGET, audit)[0], reader.read(TARGET, turned)[0], atol=1e-5)
 
 
 def test_columns_that_do_not_vary_are_read_as_zero():
     """Two classes with fixed logits: every column is constant, and must not become NaN."""
     features = torch.tensor([[1.0, -1.0]]).repeat(40, 1)
     audit = AuditData(features, torch.zeros(40, dtype=torch.int64), np.arange(40) < 20)
-    scores, label = fitted(Neural(epochs=1), audit).reader.read(TARGET.signals(audit))
+    scores, label = fitted(Neural(epochs=1), audit).reader.read(TARGET, audit)
     assert scores.abs().max() < 1e-9
     assert torch.equal(label, torch.tensor([[1.0, 0.0, 0.0]]).repeat(40, 1))
 
 
 def test_the_net_has_the_papers_layers():
-    net = AttackNet(10, 10)
+    net = NeuralNet(10, 10)
     sizes = {name: [(m.in_features, m.out_features) for m in branch if hasattr(m, "in_features")]
              for name, branch in net.named_children()}  # fmt: skip
     assert sizes == {
@@ -172,7 +173,7 @@ def test_global_generators_neither_matter_nor_move():
 
 
 def held_rows(audit, seed=0, holdout=0.25):
-    fit, held = _split_holdout(audit.is_member, holdout, np.random.default_rng(seed))
+    fit, held = split_holdout(audit.is_member, Neural(holdout=holdout), np.random.default_rng(seed))
     return fit.numpy(), held.numpy()
 
 
@@ -241,6 +242,43 @@ def test_scored_rows_cannot_influence_the_fit():
         before.score(TARGET, written(30, 10.0, seed=seed))
     assert digest_tensors(before.net.state_dict()) == weights
     assert digest_tensors(fitted(attack, audit).net.state_dict()) == weights
+
+
+# --- what all attacker nets share
+
+
+def test_columns_are_made_comparable_by_hand():
+    values = np.array([[1.0, 5.0], [3.0, 5.0]])
+    assert torch.equal(Columns.fit(values).read(values), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    assert torch.equal(Columns.fit(values).read(np.array([[4.0, 6.0]])), torch.tensor([[2.0, 1.0]]))
+    assert torch.equal(Columns.unchanged(values).read(values), torch.from_numpy(values).float())
+
+
+class Watched(nn.Module):
+    """Notes whether dropout would be at work, for steps and for held-out rows."""
+
+    def __init__(self, noted):
+        super().__init__()
+        self.line, self.noted = nn.Linear(4, 1), noted
+
+    def forward(self, rows):
+        self.noted.append((torch.is_grad_enabled(), self.training, len(rows)))
+        return self.line(rows).squeeze(1)
+
+
+def test_a_net_learns_in_training_mode_and_is_judged_at_rest():
+    audit, noted = written(40), []
+    options = Neural(epochs=3, batch_size=20)
+    net = train_net(lambda: Watched(noted), (audit.features,), audit.is_member, options,
+                    generator=np.random.default_rng(0))  # fmt: skip
+    assert noted == [*[(True, True, 20)] * 3, (False, False, 20)] * 3
+    assert not net.training
+
+
+def test_an_attacker_says_when_a_model_has_another_shape():
+    attacker = fitted(Neural(epochs=1), written(40))
+    with pytest.raises(AttackError, match=r"4 columns where this one has 6.*same shape"):
+        attacker.score(TARGET, written(40, num_classes=6))
 
 
 # --- limits

@@ -1,18 +1,24 @@
-"""Signals by hand, against slow oracles in many digits, and at the ends where floating point saturates."""
+"""Signals by hand, against slow oracles in many digits, and at the ends where floating point saturates; on disk."""
 
 from decimal import Decimal, getcontext
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from safecompress.attacks import Signals
+from safecompress.attacks import SignalCache, Signals, Target
+from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.signals import modified_entropy
-from safecompress.errors import AttackError
+from safecompress.errors import ArtifactError, AttackError
+from safecompress.models import Mlp
+from safecompress.search import ProcessExecutor
+from safecompress.seeding import seeded
+from safecompress.testing.fakes import ConstantModel, noise_audit
 
 
 def signals(logits, labels):
@@ -121,3 +127,112 @@ def test_logits_that_are_no_numbers_are_an_error(broken):
 
 def test_signals_print_neither_logits_nor_labels():
     assert repr(signals([[0.123, 4.567]], [1])) == "Signals()"
+
+
+# --- kept on disk
+
+
+KEY = ("target", "rows")
+
+
+def on_disk(folder, capacity=64, max_bytes=None):
+    return SignalCache(capacity, folder=PrivateFolder(folder, max_bytes=max_bytes))
+
+
+def content(entry):
+    parts = (entry.logits_NC, entry.labels_N, entry.hidden_NH)
+    return [None if part is None else (str(part.dtype), part.shape, part.tobytes()) for part in parts]
+
+
+def some_signals(seed=0, hidden=True):
+    random = np.random.default_rng(seed)
+    read = random.normal(size=(5, 7)).astype(np.float32) if hidden else None
+    return Signals(random.normal(size=(5, 3)), random.integers(0, 3, 5), read)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_another_cache_on_the_folder_finds_the_same_bits(tmp_path, hidden):
+    entry = some_signals(hidden=hidden)
+    assert on_disk(tmp_path).put(KEY, entry) is entry
+    found = on_disk(tmp_path).get(KEY)
+    assert content(found) == content(entry)
+    assert np.array_equal(found.scaled_logit_N, entry.scaled_logit_N)
+
+
+def test_only_the_same_target_and_rows_are_found(tmp_path):
+    on_disk(tmp_path).put(KEY, some_signals())
+    for other in (("rows", "target"), ("target", "row"), ("target rows", "")):
+        assert on_disk(tmp_path).get(other) is None
+
+
+def test_a_file_is_read_once(tmp_path):
+    on_disk(tmp_path).put(KEY, some_signals())
+    cache = on_disk(tmp_path)
+    first = cache.get(KEY)
+    for file in tmp_path.glob("*.safetensors"):
+        file.write_bytes(b"")
+    assert cache.get(KEY) is first
+
+
+def test_what_memory_forgets_is_read_back(tmp_path):
+    cache = on_disk(tmp_path, capacity=1)
+    entries = {name: some_signals(seed) for seed, name in enumerate("abc")}
+    for name, entry in entries.items():
+        cache.put((name, ""), entry)
+    assert [content(cache.get((name, ""))) for name in "abc"] == [content(entry) for entry in entries.values()]
+    assert len(cache._entries) == 1
+
+
+def test_the_folder_is_bounded(tmp_path):
+    cache = on_disk(tmp_path, capacity=1, max_bytes=1)
+    for seed, name in enumerate("abc"):
+        cache.put((name, ""), some_signals(seed))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert [cache.get((name, "")) is None for name in "abc"] == [True, True, False]
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    SignalCache().put(KEY, some_signals())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_that_are_no_numbers_are_not_kept(tmp_path):
+    target = Target(ConstantModel([0.0, float("nan")]), cache=on_disk(tmp_path))
+    with pytest.raises(AttackError, match="not finite"):
+        target.signals(noise_audit(3, 3))
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_logits_on_disk_that_are_no_numbers_are_an_error(tmp_path):
+    folder = PrivateFolder(tmp_path)
+    on_disk(tmp_path).put(KEY, some_signals())
+    (file,) = tmp_path.glob("*.safetensors")
+    folder.save("x", {"logits": torch.full((2, 3), torch.nan).double(), "labels": torch.zeros(2, dtype=torch.int64)})
+    next(path for path in tmp_path.glob("*.safetensors") if path != file).replace(file)
+    with pytest.raises(AttackError, match="not finite numbers for 2 of 2 rows"):
+        on_disk(tmp_path).get(KEY)
+
+
+def test_a_broken_file_is_an_error_and_not_a_fresh_start(tmp_path):
+    on_disk(tmp_path).put(KEY, some_signals())
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=f"{file.name} is not a whole safetensors file"):
+        on_disk(tmp_path).get(KEY)
+
+
+def ask(folder):
+    with seeded(0, "net"):
+        target = Target(Mlp((8,), 4, hidden=(6,)), cache=on_disk(folder))
+    audit = noise_audit(4, 4)
+    return (target.digest, audit.digest), content(target.signals(audit))
+
+
+def test_another_process_finds_the_signals_under_the_same_key(tmp_path):
+    with ProcessExecutor(1) as pool:
+        ((key, there),) = pool.map(ask, [tmp_path])
+    assert content(on_disk(tmp_path).get(key)) == there
+    before = [(file.name, file.stat().st_mtime_ns) for file in tmp_path.iterdir()]
+    assert ask(tmp_path) == (key, there)
+    assert [(file.name, file.stat().st_mtime_ns) for file in tmp_path.iterdir()] == before

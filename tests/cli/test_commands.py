@@ -1,4 +1,4 @@
-"""``report``, ``list``, ``--version``, ``--help``: what trains nothing; and slips of the keyboard."""
+"""``report``, ``release``, ``list``, ``--version``, ``--help``: what trains nothing; and slips of the keyboard."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from safecompress.search import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
 from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
-VERBS = ("compress", "audit", "report", "list")
+VERBS = ("compress", "audit", "report", "release", "list")
 
 
 # --- report ---
@@ -26,7 +26,7 @@ def test_report_shows_the_verdict_again_and_writes_report_md_anew(finished, fini
     (finished / "run" / "report.md").unlink()
     before = (finished / "run" / "report.json").read_bytes()
     ended = run_cli("report", finished / "run")
-    assert ended.code == 0
+    assert ended.code == finished_once[1].code == report_of(finished / "run")["exit_code"]
     assert (finished / "run" / "report.md").read_bytes() == markdown
     assert (finished / "run" / "report.json").read_bytes() == before
     first = finished_once[1].out.splitlines()
@@ -47,7 +47,7 @@ def test_report_ends_with_the_verdicts_exit_code(verdict, code, finished):
 def test_report_takes_the_file_too_and_then_writes_nothing(finished):
     before = contents(finished)
     ended = run_cli("report", finished / "run" / "report.json")
-    assert ended.code == 0
+    assert ended.code == report_of(finished / "run")["exit_code"]
     assert "Report:" not in ended.out
     assert contents(finished) == before
 
@@ -90,10 +90,122 @@ def test_a_name_in_a_report_cannot_colour_the_terminal(finished):
     file = finished / "run" / "report.json"
     file.write_text(json.dumps({**report_of(finished / "run"), "name": "[red]tiny[/]\x1b[31m|<b>"}))
     ended = run_cli("report", finished / "run")
-    assert ended.code == 0
+    assert ended.code == report_of(finished / "run")["exit_code"]
     assert "[red]tiny[/]" in ended.out
     assert "\x1b" not in (finished / "run" / "report.md").read_text()
     assert "<b>" not in (finished / "run" / "report.md").read_text()
+
+
+def test_report_shows_health_doubts_and_what_the_dense_model_would_get(finished):
+    """Beside the figures: how many checks hold, and every reason why the verdict cannot be PASS."""
+    file, report = finished / "run" / "report.json", report_of(finished / "run")
+    health = [
+        {"check": "sign", "subject": "loss", "outcome": "PASS", "value": 0.5, "detail": "fine"},
+        {"check": "ties", "subject": "gap", "outcome": "INCONCLUSIVE", "value": 0.9, "detail": "all alike"},
+    ]
+    requirement = report["findings"][0]["requirement"]
+    changes = {
+        "health": health,
+        "doubts": ["INCONCLUSIVE: [b]ties[/b] of gap"],
+        "dense_verdicts": {requirement: "FAIL"},
+    }
+    file.write_text(json.dumps({**report, **changes}))
+    shown = " ".join(run_cli("report", finished / "run").out.split())
+    assert "1 of 2 health checks hold; not: ties of gap." in shown
+    assert "Doubt INCONCLUSIVE: [b]ties[/b] of gap" in shown
+    (row,) = [line for line in shown.split("│ ") if line.startswith("FAIL")]
+    assert row.strip() == "FAIL"
+    file.write_text(json.dumps({**report, "health": [], "doubts": [], "dense_verdicts": {}}))
+    shown = " ".join(run_cli("report", finished / "run").out.split())
+    assert "health checks" not in shown
+    assert "Doubt" not in shown
+
+
+# --- release ---
+
+
+def test_release_lists_an_artifact_and_says_what_to_do_with_the_list(finished):
+    artifact, listed = finished / "run" / "artifact.safetensors", finished / "out" / "released.jsonl"
+    for _ in range(2):  # once is enough, and twice is no harm
+        ended = run_cli("release", artifact, "--to", listed)
+        assert (ended.code, ended.err) == (0, "")
+        assert f"Give --released {listed} to compress and audit" in ended.out
+        (line,) = listed.read_text().splitlines()
+        assert json.loads(line) == {
+            "artifact": "../run/artifact.safetensors", "digest": report_of(finished / "run")["digests"]["artifact"],
+        }  # fmt: skip
+
+
+def test_release_writes_beside_the_caller_unless_told(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    assert run_cli("release", "run/artifact.safetensors").code == 0
+    assert json.loads((finished / "released.jsonl").read_text())["artifact"] == "run/artifact.safetensors"
+
+
+def test_release_leaves_the_run_as_it_is(finished):
+    before = contents(finished / "run")
+    run_cli("release", finished / "run" / "artifact.safetensors", "--to", finished / "released.jsonl")
+    assert contents(finished / "run") == before
+
+
+POOL, REST = 40, 60
+SMALL = {
+    "data": {
+        "train": 3 * POOL, "validation": REST, "test": REST, "population": REST,
+        **{f"{side}_{pool}": POOL for side in ("member", "nonmember") for pool in ("fit", "select", "verdict")},
+    },
+    "recipe": {"epochs": 4},
+    "search": {"rounds": 0},
+}  # fmt: skip
+JOINT = {
+    "compress": {"density": 0.4},
+    "safety": {"attacks": ["loss", {"name": "joint_lira", "num_shadows": 8}]},
+    "require": [{"metric": "joint_lira.auc", "at_most": 0.99}],
+}
+
+
+@pytest.mark.slow
+def test_what_was_released_attacks_the_next_version(tmp_path, monkeypatch):
+    """Without its health, which this is not about: the figure is another, and so is the question to the ledger."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
+    monkeypatch.setattr("safecompress.certify.verdict.examine_health", lambda *_, **__: ())
+    run_cli("compress", write_spec(tmp_path / "first.toml", **SMALL), "--out", tmp_path / "first")
+    listed = tmp_path / "released.jsonl"
+    run_cli("release", tmp_path / "first" / "artifact.safetensors", "--to", listed)
+    spec = write_spec(tmp_path / "second.toml", **SMALL, **JOINT)
+    reports = {}
+    for name, options in (("alone", []), ("joined", ["--released", listed]), ("again", ["--released", listed])):
+        run_cli("compress", spec, "--out", tmp_path / name, *options)
+        reports[name] = report_of(tmp_path / name)
+    artifacts = {report["digests"]["artifact"] for report in reports.values()}
+    assert len(artifacts) == 1
+    figures = {name: report["measurements"]["joint_lira.auc"]["value"] for name, report in reports.items()}
+    assert figures["alone"] != figures["joined"] == figures["again"]
+    assert [report["ledger"]["opening"] for report in reports.values()] == [2, 3, 3]
+    assert reports["joined"]["shadows"] == "final pattern only"
+    (tmp_path / "first" / "artifact.safetensors").unlink()
+    ended = run_cli("compress", spec, "--out", tmp_path / "gone", "--released", listed)
+    assert (ended.code, "It was released, so attackers may hold it" in ended.err) == (3, True)
+
+
+@pytest.mark.parametrize("name", ["nothing.safetensors", "report.json"])
+def test_what_is_no_artifact_is_not_released(name, finished):
+    ended = run_cli("release", finished / "run" / name, "--to", finished / "released.jsonl")
+    assert ended.code in (2, 3)
+    assert name in ended.err
+    assert "Traceback" not in ended.err
+    assert not (finished / "released.jsonl").exists()
+
+
+@pytest.mark.parametrize("verb", ["compress", "audit"])
+def test_without_its_list_of_released_versions_there_is_no_verdict(verb, finished):
+    """A misspelt --released must not read as "nothing is out"."""
+    arguments = [finished / "spec.toml"] if verb == "compress" else [finished / "run" / "artifact.safetensors"]
+    options = ["--spec", finished / "spec.toml"] if verb == "audit" else []
+    ended = run_cli(verb, *arguments, *options, "--out", finished / "other", "--released", finished / "nowhere.jsonl")
+    assert ended.code == 3
+    assert "nowhere.jsonl cannot be read" in ended.err
+    assert "Traceback" not in ended.err
 
 
 # --- list, version, help ---
@@ -132,6 +244,11 @@ def test_help_says_the_defaults():
     assert "(default: runs/<name>)" in compress
     assert "(default: ledger.jsonl beside the run folder)" in compress
     assert "(default: dense.safetensors beside the artifact)" in audit
+    assert "(default: in the run folder)" in compress
+    assert "(default: the run's own)" in audit
+    for words in ("--released", "--cache", "--workers"):
+        assert words in compress
+        assert words in audit
     assert "A killed run goes on with the same command." in compress
 
 
@@ -158,6 +275,9 @@ def test_no_arguments_is_help_and_no_success():
         (["compress", "spec.toml", "--workers", "0"], "Invalid value for '--workers'"),
         (["compress", "spec.toml", "--workers", "many"], "Invalid value for '--workers'"),
         (["audit", "artifact.safetensors"], "--spec"),
+        (["audit", "artifact.safetensors", "--spec", "spec.toml", "--workers", "0"], "Invalid value for '--workers'"),
+        (["release"], "Missing argument"),
+        (["release", "artifact.safetensors", "--too", "list.jsonl"], "--to"),
     ],
     ids=str,
 )

@@ -179,9 +179,15 @@ CASES = [
     ("[search]", 'attacks = ["los"]', ["[search] attacks 1: Unknown attack 'los'. Did you mean 'loss'?"]),
     ("[search]", 'attacks = ["loss", 3]', ["[search] attacks 2: 3 does not belong in a list of texts or tables."]),
     ("[search]", "attacks = []", ["[search] attacks: must list at least 1, got []."]),
+    (
+        "[search]",
+        "finalists = 0",
+        ["[search] finalists: must be at least 1, got 0.", "how many candidates of a round meet the attacks"],
+    ),
+    ("[search]", "finalists = 1.5", ["[search] finalists: takes a whole number, got 1.5."]),
     # safety
     ("[safety]", None, ["[safety]: is missing. Say which attacks to simulate"]),
-    ("[safety]", "", ["[safety] attacks: is missing. List at least one of: confidence, entropy, gap"]),
+    ("[safety]", "", ["[safety] attacks: is missing. List at least one of: ", "confidence, entropy, gap"]),
     ("[safety]", "attacks = []", ["[safety] attacks: must list at least 1, got []."]),
     ("[safety]", 'attacks = ["gap"]\nalpha = 0.5', ["[safety] alpha: must be below 0.5, got 0.5."]),
     ("[safety]", 'attacks = ["gap"]\nalpha = 0', ["[safety] alpha: must be above 0, got 0."]),
@@ -194,6 +200,25 @@ CASES = [
     ),
     ("[safety]", 'attacks = [{ name = "neural", holdout = 1 }]', ["[safety] attacks 1: ", "holdout in (0, 1)"]),
     ("[safety]", 'attacks = [{ name = "gap", access = 1 }]', ["[safety] attacks 1 access: ", "It takes none."]),
+    (
+        "[safety]",
+        'attacks = ["gap"]\naccess = "file"',
+        [
+            "[safety] access: takes one of 'labels', 'scores', 'weights', got 'file'.",
+            "a file on a device gives weights",
+        ],
+    ),
+    ("[safety]", 'attacks = ["gap"]\naccess = 3', ["[safety] access: takes one of 'labels', ", "got 3."]),
+    (
+        "[safety]",
+        'attacks = ["gap"]\nshadows = "full"',
+        ["[safety] shadows: takes one of 'final pattern', 'full pipeline', got 'full'."],
+    ),
+    (
+        "[safety]",
+        'attacks = ["gap", "loss"]\naccess = "labels"',
+        ["[safety]: ", "'loss' needs scores, and the spec's access is labels: leave it out, or raise access"],
+    ),
     # requirements
     ("[[require]]", None, ["[[require]]: is missing. Say what must hold"]),
     ("[[require]]", "at_most = 1", ["[[require]] 1 metric: is missing."]),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from safecompress.attacks import ATTACKS, Gap, Loss, Neural
+from safecompress.attacks import ATTACKS, Access, Gap, Loss, Neural
 from safecompress.config import Config, load_config, parse_config
 from safecompress.data import PARTS
 from safecompress.errors import DataError, UsageError
@@ -76,12 +76,15 @@ rounds = 3
 branches = ["set+random", "keep"]
 selector = { name = "tm_score", power = 2 }
 attacks = ["loss", { name = "neural", epochs = 5 }]
+finalists = 4
 refit = "candidate"
 schedule = { name = "constant", fraction = 0.2 }
 stop = 0.5
 recovery = 0.125
 [safety]
 alpha = 0.1
+access = "scores"
+shadows = "full pipeline"
 attacks = ["gap", { name = "neural", epochs = 50 }]
 [[require]]
 metric = "neural.tpr@fpr=0.01"
@@ -107,7 +110,8 @@ def test_the_example_loads() -> None:
     assert config.plan.density == written["compress"]["density"]
     assert config.plan.rounds == written["search"]["rounds"]
     assert [branch.name for branch in config.plan.branches] == written["search"]["branches"]
-    assert [attack.name for attack in config.spec.attacks] == written["safety"]["attacks"]
+    listed = [attack if isinstance(attack, str) else attack["name"] for attack in written["safety"]["attacks"]]
+    assert [attack.name for attack in config.spec.attacks] == listed
     assert [requirement.metric for requirement in config.spec.requirements] == [r["metric"] for r in written["require"]]
     assert config.model is not None
     assert (config.model.name, config.model.options["hidden"]) == (written["model"]["name"], written["model"]["hidden"])
@@ -119,6 +123,8 @@ def test_what_is_not_said_is_the_products_own_default() -> None:
     assert (config.seed, config.plan, config.recipe) == (0, Plan(), Recipe())
     assert config.plan.branches == DEFAULT_BRANCHES
     assert config.spec.alpha == 0.05
+    assert (config.spec.access, config.spec.shadows) == (Access.WEIGHTS, "final pattern")
+    assert config.plan.finalists == 2
     assert config.path is None
 
 
@@ -136,6 +142,7 @@ def test_every_section_becomes_its_value() -> None:
         branches=(Branch.parse("set+random"), Branch.parse("keep")),
         selector=TmScore(power=2.0),
         attacks=(Loss(), Neural(epochs=5)),
+        finalists=4,
         refit="candidate",
         schedule=ConstantSchedule(0.2),
         allocation=AllocateUniform(),
@@ -147,6 +154,7 @@ def test_every_section_becomes_its_value() -> None:
     )
     assert config.spec.attacks == (Gap(), Neural(epochs=50))
     assert config.spec.alpha == 0.1
+    assert (config.spec.access, config.spec.shadows) == (Access.SCORES, "full pipeline")
     assert config.spec.requirements == (
         at_most("neural.tpr@fpr=0.01", 0.1),
         within(0.02, metric="accuracy"),
@@ -185,6 +193,13 @@ def test_the_resolved_text_says_every_default() -> None:
     assert tables["search"]["selector"] == {"name": "tm_score", "power": 1.0}
     assert tables["search"]["attacks"] == tables["safety"]["attacks"] == ["gap"]
     assert tables["model"] == {"name": "mlp", "hidden": [256, 128], "dropout": 0.0}
+    assert tables["search"]["finalists"] == 2
+    assert tables["safety"] == {
+        "attacks": ["gap"],
+        "alpha": 0.05,
+        "access": "weights",
+        "shadows": "final pattern",
+    }
     assert tables["data"] == {"source": {"name": "digits", "image": False}, "normalise": "none"}
     assert tables["require"] == [{"metric": "accuracy", "at_least": 0.8}]
 
@@ -237,6 +252,7 @@ CHANGES: dict[str, Any] = {
     "search.selector.name": "random",
     "search.selector.power": 1,
     "search.attacks": ["loss"],
+    "search.finalists": 3,
     "search.refit": "parent",
     "search.schedule.name": "cosine",
     "search.schedule.fraction": 0.3,
@@ -244,6 +260,8 @@ CHANGES: dict[str, Any] = {
     "search.recovery": 0.25,
     "safety.attacks": ["gap", {"name": "neural", "epochs": 51}],
     "safety.alpha": 0.05,
+    "safety.access": "weights",
+    "safety.shadows": "final pattern",
     "require": [{"metric": "accuracy", "at_least": 0.5}],
 }
 COMPANIONS: dict[str, Any] = {  # what has to change along, for the spec to stay one

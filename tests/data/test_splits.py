@@ -362,7 +362,7 @@ def test_a_verdict_is_measured_on_one_row_of_each_unit():
     dataset = Dataset.from_arrays(features, np.arange(1200) % 3, groups=groups)
     split = make_split(dataset, SplitSizes.default(1000), seed=3)
     thinned = one_row_per_unit(split)
-    for part in ("member_verdict", "nonmember_verdict", "test"):
+    for part in ("member_verdict", "nonmember_verdict", "test", "population"):
         kept, before = groups[thinned.indices[part]], groups[split.indices[part]]
         assert len(kept) == len(set(kept)) < len(before)
         assert set(kept) == set(before)

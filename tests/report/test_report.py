@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from safecompress.attacks import AttackResult, Neural
+from safecompress.attacks import AttackResult, Neural, Target
 from safecompress.certify import Prospect, certify, foresee
 from safecompress.deploy import Artifact, TaskInfo
 from safecompress.errors import ArtifactError
@@ -22,7 +22,18 @@ from safecompress.report import (
     save_report,
     to_markdown,
 )
-from safecompress.report.text import figure_rows, num_rounds_beyond_noise, requirement_rows, round_rows
+from safecompress.report.text import (
+    HEALTH,
+    MEANING,
+    attack_rows,
+    figure_rows,
+    health_line,
+    num_rounds_beyond_noise,
+    ranking_line,
+    requirement_rows,
+    round_rows,
+    strongest_line,
+)
 from safecompress.search import Candidate, Choice, Evaluation, RoundResult
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
@@ -30,13 +41,13 @@ from safecompress.spec import Findings, SafetySpec, at_least, at_most, within
 from safecompress.testing.fakes import FailingAttack, MemorisingModel, noise_split
 from safecompress.training import TrainingState
 
-POOL, CLASSES = 60, 4
-SPLIT = noise_split(POOL, other=50, num_features=6, num_classes=CLASSES)
+POOL, CLASSES, FEATURES = 60, 4, 16
+SPLIT = noise_split(POOL, other=50, num_features=FEATURES, num_classes=CLASSES)
 SPEC = SafetySpec(
     ["loss", "gap", Neural(epochs=2)],
     [at_most("loss.auc", 0.75), at_least("accuracy", 0.1), within(0.2, metric="accuracy"), at_most("density", 0.5)],
 )
-MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), CLASSES)
+MODEL = ModelSpec("mlp", {"hidden": (128,)}, (FEATURES,), CLASSES)
 
 
 def artifact():
@@ -44,7 +55,7 @@ def artifact():
         model = MODEL.build()
     pattern = initial_pattern(find_maskable(model), 0.5, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
     pattern.apply_(model)
-    return Artifact(model.state_dict(), pattern.masks, MODEL, TaskInfo(CLASSES, SPLIT.dataset.class_names, (6,)))
+    return Artifact(model.state_dict(), pattern.masks, MODEL, TaskInfo(CLASSES, SPLIT.dataset.class_names, (FEATURES,)))
 
 
 ARTIFACT = artifact()
@@ -52,9 +63,11 @@ COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
 
 
 @functools.cache
-def certification(spec=SPEC, shipped=None, dense=None):
-    dense = MemorisingModel(*SPLIT.part("train"), CLASSES) if dense is None else dense
-    return certify(shipped or ARTIFACT.build(), dense, SPLIT, spec, seed=0, opening=1, counted=COUNTED)
+def certification(spec=SPEC):
+    """The verdict on an untrained artifact, beside a dense model that knows its members."""
+    shipped, dense = ARTIFACT.build(), MemorisingModel(*SPLIT.part("train"), CLASSES)
+    targets = [Target(model, access=spec.access) for model in (shipped, dense)]
+    return certify(*targets, SPLIT, spec, seed=0, opening=1, counted=COUNTED)
 
 
 def candidate(branch):
@@ -130,7 +143,7 @@ def test_nan_is_refused_before_the_file_is_touched(tmp_path, value):
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 1},
         {"schema_version": None},
         {"unheard_of": 1},
     ],
@@ -190,11 +203,11 @@ def test_the_verdict_comes_first_in_words(verdict):
     lines = to_markdown(replace(report(), verdict=verdict)).splitlines()
     assert lines[0] == f"# digits: {verdict}"
     assert lines[2].startswith(f"**{verdict}**: ")
-    assert (
-        "judged against the attacks that it requires, and only these: loss (reported, not required: gap, neural)"
-        in lines[2]
+    assert lines[2].endswith(
+        "Scope: judged for an attacker who is given weights, against the attacks that the spec bounds: loss "
+        "(reported, not required: gap, neural)."
     )
-    assert ("does not pass" in lines[2]) == (verdict in ("INCONCLUSIVE", "ERROR"))
+    assert MEANING[verdict] in lines[2]
 
 
 def test_the_markdown_has_every_requirement_and_every_figure():
@@ -202,7 +215,8 @@ def test_the_markdown_has_every_requirement_and_every_figure():
     text = to_markdown(built)
     for finding in built.findings:
         assert f"| {finding['requirement']} |" in text
-        assert f"| {finding['verdict']} | {finding['reason']} |" in text
+        dense = built.dense_verdicts.get(finding["requirement"], "-")
+        assert f"| {finding['verdict']} | {dense} | {finding['reason']} |" in text
     for metric, figure in built.measurements.items():
         if not metric.endswith((".rise", ".drop")):
             assert f"| {metric} | " in text
@@ -231,6 +245,130 @@ def test_broken_attacks_are_named():
     text = to_markdown(report(certification(SafetySpec(["loss", FailingAttack()], [at_most("loss.auc", 0.9)]))))
     assert "Attacks that gave no number: failing (RuntimeError: this attack always fails to fit)." in text
     assert "TM-score not measured, dense model not measured" in text
+
+
+# --- what keeps a verdict from PASS
+
+
+def test_what_was_judged_and_how_is_in_the_report():
+    judged = certification()
+    built = report(judged)
+    assert (built.access, built.shadows, built.schema_version) == ("WEIGHTS", None, 2)
+    assert built.health == [
+        {
+            "check": check.name,
+            "subject": check.subject,
+            "outcome": str(check.outcome),
+            "value": check.value,
+            "detail": check.detail,
+        }
+        for check in judged.health
+    ]
+    assert len(built.health) > 10
+    assert built.doubts == [f"{doubt.verdict}: {doubt.reason}" for doubt in judged.findings.doubts]
+    assert "INCONCLUSIVE: the attacks that are bounded do not make up the reference set" in built.doubts[-1]
+    assert built.attacks == {attack.name: repr(attack) for attack in SPEC.attacks}
+
+
+def test_doubts_stand_below_the_requirements_and_only_where_there_are_some():
+    built = report()
+    text = to_markdown(replace(built, doubts=["INCONCLUSIVE: too few", "ERROR: too many"]))
+    heading = "Beside the requirements, these keep the verdict from PASS:"
+    assert f"{heading}\n\n- INCONCLUSIVE: too few\n\n- ERROR: too many\n\n## Figures" in text
+    assert heading not in to_markdown(replace(built, doubts=[]))
+
+
+def test_every_health_check_has_a_line():
+    built = report()
+    text = to_markdown(built)
+    assert HEALTH in text
+    for check in built.health:
+        assert f"| {check['check']} | {check['subject']} | {check['outcome']} | {check['detail']} |" in text
+    assert "## Health" not in to_markdown(replace(built, health=[]))
+
+
+def test_health_in_one_line_names_what_does_not_hold():
+    def with_outcomes(*outcomes):
+        health = [{"check": f"c{n}", "subject": "loss", "outcome": outcome} for n, outcome in enumerate(outcomes)]
+        return health_line(replace(report(), health=health))
+
+    assert with_outcomes("PASS", "PASS") == "2 of 2 health checks hold"
+    assert with_outcomes("PASS", "INCONCLUSIVE", "ERROR") == "1 of 3 health checks hold; not: c1 of loss, c2 of loss"
+
+
+def test_the_dense_model_has_a_column_of_its_own():
+    """It knows its members. What it breaks, what it keeps, and a dash for a requirement on the artifact alone."""
+    assert report().dense_verdicts == {"loss.auc ≤ 0.75": "FAIL", "accuracy ≥ 0.1": "PASS"}
+    rows = {row[0]: row[4] for row in requirement_rows(report())}
+    assert rows == {
+        "loss.auc ≤ 0.75": "FAIL", "accuracy ≥ 0.1": "PASS", "accuracy.drop ≤ 0.2": "-", "density ≤ 0.5": "-",
+    }  # fmt: skip
+    judged = {row[0]: row[3] for row in requirement_rows(report())}
+    assert (judged["loss.auc ≤ 0.75"], judged["density ≤ 0.5"]) == ("PASS", "PASS")
+
+
+def test_an_attack_has_its_epsilon_and_its_options():
+    assert report().epsilon == certification().epsilon
+    assert report().epsilon.keys() == {"loss", "gap", "neural"}
+    built = replace(report(), epsilon={"loss": 1.2345})
+    rows = {row[0]: row[1:] for row in attack_rows(built)}
+    assert rows == {attack.name: ["1.23" if attack.name == "loss" else "-", repr(attack)] for attack in SPEC.attacks}
+    assert "| loss | 1.23 | Loss(" in to_markdown(built)
+
+
+def figures(**aucs):
+    """Figures by attack, and others that are larger and are no AUC."""
+    named = {f"{name}.auc": {"value": value} for name, value in aucs.items()}
+    return {**named, "accuracy": {"value": 0.99}, "loss.auc.rise": {"value": 0.98}, "loss.advantage": {"value": 0.97}}
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "line"),
+    [
+        ({"loss": 0.6, "gap": 0.7}, {"loss": 0.9, "gap": 0.8}, "artifact 0.700 by gap; dense model 0.900 by loss"),
+        ({"loss": 0.6, "confidence": 0.55}, {}, "artifact 0.600 by loss, confidence alone 0.550"),
+        ({"confidence": 0.6}, {"gap": 0.7}, "artifact 0.600 by confidence, confidence alone 0.600; dense model 0.700"),
+    ],
+)
+def test_the_strongest_attack_on_each_model_in_one_line(now, before, line):
+    said = strongest_line(replace(report(), measurements=figures(**now), dense=figures(**before)))
+    assert said.startswith(f"Largest AUC: {line}")
+
+
+def test_without_an_attack_nothing_is_strongest():
+    assert strongest_line(replace(report(), measurements=figures(), dense={})) is None
+    auc = report().measurements["loss.auc"]["value"]
+    assert f"Largest AUC: artifact {auc:.3f} by loss" in to_markdown(replace(report(), measurements=figures_of_loss()))
+
+
+def figures_of_loss():
+    return {name: figure for name, figure in report().measurements.items() if name in ("loss.auc", "accuracy")}
+
+
+def test_an_attack_that_broke_on_the_dense_model_is_a_note():
+    judged = replace(certification(), dense_errors={"loss": "ValueError: no"})
+    assert report(judged, notes=["first"]).notes == ["first", "On the dense model loss broke: ValueError: no"]
+
+
+@pytest.mark.parametrize(
+    ("bounded", "shadows", "claim"),
+    [
+        (
+            {"loss", "gap", "neural"},
+            None,
+            "judged for an attacker who is given weights, against the attacks that the spec bounds: loss, gap, neural",
+        ),
+        (
+            {"gap"},
+            "final pattern only",
+            "judged for an attacker who is given weights, against the attacks that the spec bounds: gap "
+            "(reported, not required: loss, neural); shadow models: final pattern only",
+        ),
+        (set(), "full pipeline", "no requirement bounds an attack, so nothing is said about privacy"),
+    ],
+)
+def test_the_claim_goes_no_further_than_what_was_bounded(bounded, shadows, claim):
+    assert report(replace(certification(), bounded=frozenset(bounded), shadows=shadows)).claim == claim
 
 
 # --- rounds
@@ -288,6 +426,52 @@ def test_a_candidate_with_a_broken_attack_has_no_tm_score():
     assert described["versus_keep"] == {}
 
 
+# --- how the cheap tests ranked
+
+RANKING = {
+    "round": 1,
+    "cheap": {"magnitude+random": 0.61, "keep": 0.55, "set+random": 0.7},
+    "verdict": {
+        "lira": {"magnitude+random": 0.65, "keep": 0.66, "set+random": 0.8},
+        "neural": {"magnitude+random": 0.6, "keep": 0.6, "set+random": 0.6},
+    },
+    "tau": {"lira": 1 / 3, "neural": None},
+    "regret": {"lira": 0.01, "neural": 0.0},
+}
+
+
+def with_ranking(*rankings):
+    entries = [describe_round(round_result()) | ({"ranking": r} if r else {}) for r in rankings]
+    return replace(report(), search={"rounds": entries})
+
+
+def test_the_ranking_of_the_last_round_in_one_line():
+    assert ranking_line(with_ranking(None, RANKING)) == (
+        "Cheap tests against the verdict's attacks, Kendall's tau over 3 candidates of the last round: "
+        "lira +0.33 (the safest by it would have had 0.010 less AUC); "
+        "neural undecided (one side does not vary) (the safest by it would have had 0.000 less AUC)"
+    )
+
+
+def test_the_rankings_table_has_a_row_for_every_candidate():
+    text = to_markdown(with_ranking(None, RANKING))
+    assert "All AUCs are of the selection rows; no verdict row was opened." in text
+    for row in (
+        "| candidate | worst cheap test | lira | neural |",
+        "| magnitude+random | 0.610 | 0.650 | 0.600 |",
+        "| keep | 0.550 | 0.660 | 0.600 |",
+        "| set+random | 0.700 | 0.800 | 0.600 |",
+    ):
+        assert row in text
+
+
+@pytest.mark.parametrize("rankings", [(), (None,), (RANKING, None)])
+def test_without_a_ranking_of_the_last_round_nothing_is_said(rankings):
+    built = with_ranking(*rankings)
+    assert ranking_line(built) is None
+    assert "worst cheap test" not in to_markdown(built)
+
+
 # --- hostile words
 
 HOSTILE = "a|b\nc\r# d\x1b[31m <script>alert(1)</script> \\| ![x](http://x) \u202e\u2028"
@@ -295,8 +479,13 @@ HOSTILE = "a|b\nc\r# d\x1b[31m <script>alert(1)</script> \\| ![x](http://x) \u20
 
 def hostile_report():
     spec = SafetySpec([FailingAttack()], [at_most("failing.auc", 0.7)])
-    judged = replace(certification(spec), errors={HOSTILE: HOSTILE}, attacks={HOSTILE: HOSTILE})
-    rounds = [describe_round(round_result())]
+    judged = replace(
+        certification(spec), errors={HOSTILE: HOSTILE}, attacks={HOSTILE: HOSTILE}, dense_errors={HOSTILE: HOSTILE}
+    )
+    ranking = {
+        "cheap": {HOSTILE: 0.5}, "verdict": {HOSTILE: {HOSTILE: 0.5}}, "tau": {"lira": 0.5}, "regret": {"lira": 0.0},
+    }  # fmt: skip
+    rounds = [describe_round(round_result()) | {"ranking": ranking}]
     for entry in rounds:
         for described in entry["candidates"]:
             described.update(branch=HOSTILE, reason=HOSTILE)
@@ -308,7 +497,11 @@ def hostile_report():
     )  # fmt: skip
     findings = [{**f, "requirement": HOSTILE, "reason": HOSTILE} for f in built.findings]
     figures = {HOSTILE: built.measurements["accuracy"]}
-    return replace(built, findings=findings, measurements=figures, split={"parts": {HOSTILE: {"rows": 3}}})
+    check = {"check": HOSTILE, "subject": HOSTILE, "outcome": "ERROR", "value": None, "detail": HOSTILE}
+    return replace(
+        built, findings=findings, measurements=figures, split={"parts": {HOSTILE: {"rows": 3}}},
+        dense_verdicts={HOSTILE: HOSTILE}, health=[check], doubts=[HOSTILE],
+    )  # fmt: skip
 
 
 def test_hostile_words_neither_break_a_line_nor_open_a_tag():
@@ -339,7 +532,7 @@ def test_hostile_words_stay_in_their_cells():
             counts = {len(cells(line)) for line in block.splitlines()}
             assert len(counts) == 1
             widths.append(counts.pop() - 2)
-    assert widths == [5, 5, 2, 6, 2, 2, 2]
+    assert widths == [6, 5, 3, 4, 6, 3, 2, 2, 2]
 
 
 def test_hostile_words_survive_in_the_json():
@@ -364,7 +557,8 @@ def test_nothing_in_the_report_has_a_row_for_every_person():
     """Neither an array, nor a table, nor a text is as long as a pool: the largest are classes, parts and figures."""
     data = json.loads(json.dumps(report().to_json()))
     longest = max(len(SPEC.requirements), CLASSES, 2)
-    assert all(len(array) <= longest for _, array in arrays_in(data))
+    assert all(len(array) <= longest for path, array in arrays_in(data) if path not in (".health", ".doubts"))
+    assert len(data["doubts"]) < len(data["health"]) < POOL // 2
     numbers = [path for path, array in arrays_in(data) if array and all(isinstance(item, float) for item in array)]
     assert numbers == [".search.recipe.milestones"]
     assert max(len(table) for table in tables_in(data)) < POOL

@@ -31,6 +31,10 @@ class Diary:
         self.write("try", trained, attackers, proposal)
         return f"{trained}>{proposal}"
 
+    def deepen(self, attackers, evaluations, number):
+        self.write("deepen", attackers, evaluations, number)
+        return [f"{evaluation}!" for evaluation in evaluations]
+
     def select(self, evaluations, number):
         self.write("select", evaluations, number)
         return Choice(self.winners[number], ("", ""))
@@ -40,7 +44,7 @@ class Diary:
         return evaluation
 
     def search(self, executor=None):
-        parts = self.train, self.propose, self.simulate, self.try_out, self.select, self.adopt
+        parts = self.train, self.propose, self.simulate, self.try_out, self.deepen, self.select, self.adopt
         return Search(len(self.winners), *parts, executor or SerialExecutor())
 
 
@@ -53,18 +57,20 @@ def test_the_order_of_calls_and_who_goes_on():
         ("simulate", "s>t0", 0),
         ("try", "s>t0", "attackers of s>t0", "a"),
         ("try", "s>t0", "attackers of s>t0", "b"),
-        ("select", ("s>t0>a", "s>t0>b"), 0),
-        ("adopt", "s>t0>b"),
-        ("train", "s>t0>b", 1),
-        ("propose", "s>t0>b>t1", 1),
-        ("simulate", "s>t0>b>t1", 1),
-        ("try", "s>t0>b>t1", "attackers of s>t0>b>t1", "a"),
-        ("try", "s>t0>b>t1", "attackers of s>t0>b>t1", "b"),
-        ("select", ("s>t0>b>t1>a", "s>t0>b>t1>b"), 1),
-        ("adopt", "s>t0>b>t1>a"),
+        ("deepen", "attackers of s>t0", ("s>t0>a", "s>t0>b"), 0),
+        ("select", ("s>t0>a!", "s>t0>b!"), 0),
+        ("adopt", "s>t0>b!"),
+        ("train", "s>t0>b!", 1),
+        ("propose", "s>t0>b!>t1", 1),
+        ("simulate", "s>t0>b!>t1", 1),
+        ("try", "s>t0>b!>t1", "attackers of s>t0>b!>t1", "a"),
+        ("try", "s>t0>b!>t1", "attackers of s>t0>b!>t1", "b"),
+        ("deepen", "attackers of s>t0>b!>t1", ("s>t0>b!>t1>a", "s>t0>b!>t1>b"), 1),
+        ("select", ("s>t0>b!>t1>a!", "s>t0>b!>t1>b!"), 1),
+        ("adopt", "s>t0>b!>t1>a!"),
     ]
-    assert [(r.number, r.choice.index, r.winner) for r in results] == [(0, 1, "s>t0>b"), (1, 0, "s>t0>b>t1>a")]
-    assert results[1].evaluations == ("s>t0>b>t1>a", "s>t0>b>t1>b")
+    assert [(r.number, r.choice.index, r.winner) for r in results] == [(0, 1, "s>t0>b!"), (1, 0, "s>t0>b!>t1>a!")]
+    assert results[1].evaluations == ("s>t0>b!>t1>a!", "s>t0>b!>t1>b!")
 
 
 def test_a_resumed_search_goes_on_with_the_same_round():
@@ -72,7 +78,7 @@ def test_a_resumed_search_goes_on_with_the_same_round():
     results = list(whole.search().rounds("s"))
     again = list(resumed.search().rounds(results[0].winner, first=1))
     assert [r.winner for r in again] == [r.winner for r in results[1:]]
-    assert resumed.lines == whole.lines[7:]
+    assert resumed.lines == whole.lines[8:]
 
 
 @pytest.mark.parametrize(("num_rounds", "first"), [(0, 0), (2, 2)])
@@ -98,7 +104,7 @@ def test_trials_run_in_the_executor():
     diary = Diary([0])
     (result,) = diary.search(Backwards()).rounds("s")
     assert [line[3] for line in diary.lines if line[0] == "try"] == ["b", "a"]
-    assert result.evaluations == ("s>t0>a", "s>t0>b")
+    assert result.evaluations == ("s>t0>a!", "s>t0>b!")
 
 
 def test_an_error_of_the_selector_ends_the_search():

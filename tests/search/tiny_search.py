@@ -31,10 +31,11 @@ def with_batch_norm():
         return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
 
 
-def trial(folder, model=None, plan=PLAN, attacks=ATTACKS):
+def trial(folder, model=None, plan=PLAN, attacks=ATTACKS, costly=(), spec=SPEC):
+    """``attacks`` test every candidate, whatever they cost; ``costly`` ones those that are deepened."""
     model = mlp() if model is None else model
     parts = SPLIT.part("validation"), SPLIT.audit("fit"), SPLIT.audit("select")
-    return Trial(model, COURSE, *parts, attacks, SPEC, plan, RunStore(folder))
+    return Trial(model, COURSE, *parts, attacks, costly, spec, plan, RunStore(folder))
 
 
 def trained(job, number=0):
@@ -58,7 +59,7 @@ def proposals(job, parent, fraction=0.4):
 def attackers(job, parent):
     parent.state.restore_(job.model)
     target = Target(job.model)
-    return tuple(job.simulate(attack, target, parent.id) for attack in job.attacks)
+    return tuple(job.simulate(attack, target, parent.id) for attack in (*job.attacks, *job.costly))
 
 
 def facts(evaluation):

@@ -8,9 +8,17 @@ from safecompress.attacks.base import (
     BrokenAttacker,
     FittedAttack,
     simulate_attacker,
+    tier_of,
 )
+from safecompress.attacks.membership.joint import JointLira
+from safecompress.attacks.membership.label_only import LabelOnly
+from safecompress.attacks.membership.lira import Lira
 from safecompress.attacks.membership.neural import Neural
+from safecompress.attacks.membership.quantile import Quantile
+from safecompress.attacks.membership.rmia import Base, Rmia
+from safecompress.attacks.membership.samia import Samia
 from safecompress.attacks.membership.threshold import Confidence, Entropy, Gap, Loss, ModifiedEntropy
+from safecompress.attacks.membership.whitebox import WhiteBox
 from safecompress.attacks.signals import SignalCache, Signals
 from safecompress.attacks.target import Access, Target
 from safecompress.registry import Registry
@@ -25,6 +33,14 @@ ATTACKS: Registry[Attack] = Registry(
         "entropy": Entropy,
         "modified_entropy": ModifiedEntropy,
         "neural": Neural,
+        "whitebox": WhiteBox,
+        "samia": Samia,
+        "quantile": Quantile,
+        "label_only": LabelOnly,
+        "lira": Lira,
+        "rmia": Rmia,
+        "base": Base,
+        "joint_lira": JointLira,
     },
 )
 
@@ -35,16 +51,25 @@ __all__ = [
     "Attack",
     "AttackResult",
     "Attacker",
+    "Base",
     "BrokenAttacker",
     "Confidence",
     "Entropy",
     "FittedAttack",
     "Gap",
+    "JointLira",
+    "LabelOnly",
+    "Lira",
     "Loss",
     "ModifiedEntropy",
     "Neural",
+    "Quantile",
+    "Rmia",
+    "Samia",
     "SignalCache",
     "Signals",
     "Target",
+    "WhiteBox",
     "simulate_attacker",
+    "tier_of",
 ]

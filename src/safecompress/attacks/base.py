@@ -56,11 +56,18 @@ class Attack(Protocol):
         ...
 
 
+def tier_of(attack: Attack) -> int:
+    """What an attack costs, by its ``tier``: 0 milliseconds, 1 seconds, 2 shadow models; 0 where it does not say."""
+    return int(getattr(attack, "tier", 0))
+
+
 @dataclass(frozen=True, eq=False)
 class AttackResult:
     """What one attack found on one model: aggregates, or the reason why there are none.
 
-    ``scores`` (N,) and ``is_member`` (N,) stay in the process: they are never printed, logged or written.
+    ``epsilon`` is a lower limit on ln(TPR / FPR) or ln(TNR / FNR) at the attack's threshold (`epsilon_per_sample`): how
+    sure the best of its calls are. It describes, and no requirement bounds it. ``scores`` (N,) and ``is_member`` (N,)
+    stay in the process: they are never printed, logged or written.
     """
 
     attack: str
@@ -69,6 +76,7 @@ class AttackResult:
     error: str | None = None
     scores: NDArray[np.float64] | None = field(default=None, repr=False)
     is_member: NDArray[np.bool_] | None = field(default=None, repr=False)
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +93,7 @@ class Attacker:
         name, access = self.attack.name, self.attack.access
         try:
             scores = self.sign * _checked_scores(self.attack, self.fitted, target, audit)
+            confusion = stats.confusion_at(scores, audit.is_member, self.threshold)
             return AttackResult(
                 name,
                 access,
@@ -92,6 +101,7 @@ class Attacker:
                 None,
                 scores,
                 audit.is_member,
+                stats.epsilon_per_sample(confusion, levels.alpha),
             )
         except Exception as error:  # an attack that crashes is a finding, whoever wrote it
             return AttackResult(name, access, error=f"{type(error).__name__}: {error}")

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.queries import varied
-from safecompress.attacks.shadowstore import ShadowStore
 from safecompress.attacks.signals import Floats, Signals
 from safecompress.data import AuditData
 from safecompress.data.dataset import row_bytes
@@ -123,11 +123,11 @@ class ShadowModels:
     """
 
     def __init__(
-        self, rows: ShadowRows, trainer: ShadowTrainer, *, store: ShadowStore | None = None, run: Map = map
+        self, rows: ShadowRows, trainer: ShadowTrainer, *, store: PrivateFolder | None = None, run: Map = map
     ) -> None:
         self.rows = rows
         self.trainer = trainer
-        self.num_trained = 0
+        self.num_trained, self.num_used = 0, 0
         self._run = run
         self._store = store
         self._key = hashlib.sha256(f"{rows.digest()}|{trainer.digest()}|{trainer.group_size}".encode()).hexdigest()
@@ -142,6 +142,7 @@ class ShadowModels:
     def outputs(self, audit: AuditData, *, count: int, queries: int = 1) -> ShadowOutputs:
         """What the first ``count`` shadows say of the audit's rows; rows outside the pool are out of all of them."""
         self._train(count)
+        self.num_used = max(self.num_used, count)
         place_N = np.array([self.rows.numbers.get(key, -1) for key in _keys(audit.features, audit.labels)])
         is_in_KN = self.rows.draws(count)[:, place_N] & (place_N >= 0)
         logits_KQN = np.empty((count, queries, len(place_N)))
@@ -179,19 +180,23 @@ class ShadowModels:
             self.num_trained += len(trained)
 
     def _has(self, number: int) -> bool:
-        return number in self._weights or (self._store is not None and self._store.has(self._key, number))
+        return number in self._weights or (self._store is not None and self._store.has(self._name(number)))
 
     def _load(self, number: int) -> Mapping[str, Tensor]:
         if number in self._weights:
             return self._weights[number]
-        assert self._store is not None  # _train kept it
-        return self._store.load(self._key, number)
+        weights = self._store.load(self._name(number)) if self._store is not None else None
+        assert weights is not None  # _train kept it
+        return weights
+
+    def _name(self, number: int) -> str:
+        return f"shadow {number} of {self._key}"
 
     def _keep(self, number: int, weights: Mapping[str, Tensor]) -> None:
         if self._store is None:
             self._weights[number] = weights
         else:
-            self._store.save(self._key, number, weights)
+            self._store.save(self._name(number), weights)
 
 
 def balanced_draws(units: NDArray[np.int64], size: int, count: int, generator: np.random.Generator) -> Bools:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from safecompress.attacks.private import PrivateFolder
 from safecompress.errors import AttackError
 
 Floats = NDArray[np.float64]
@@ -98,21 +100,41 @@ def modified_entropy(log_probs_NC: Floats, labels_N: NDArray[np.int64]) -> Float
 
 
 class SignalCache:
-    """Signals by (weights digest, rows digest), the most recent ones; in memory only."""
+    """Signals by (target digest, rows digest), the most recent ones in memory.
 
-    def __init__(self, capacity: int = 8) -> None:
+    With a ``folder`` they are kept there too, for other processes and later runs.
+    """
+
+    def __init__(self, capacity: int = 64, *, folder: PrivateFolder | None = None) -> None:
         self._capacity = capacity
+        self._folder = folder
         self._entries: OrderedDict[tuple[str, str], Signals] = OrderedDict()
 
     def get(self, key: tuple[str, str]) -> Signals | None:
         """The entry, or None."""
+        if key not in self._entries and self._folder is not None:
+            tensors = self._folder.load(_name(key))
+            if tensors is not None:
+                hidden = tensors["hidden"].numpy() if "hidden" in tensors else None
+                self._remember(key, Signals(tensors["logits"].numpy(), tensors["labels"].numpy(), hidden))
         if key in self._entries:
             self._entries.move_to_end(key)
         return self._entries.get(key)
 
     def put(self, key: tuple[str, str], signals: Signals) -> Signals:
         """Keep ``signals`` under ``key`` and return them; the oldest entry goes when there is no room."""
+        if self._folder is not None:
+            arrays = {"logits": signals.logits_NC, "labels": signals.labels_N, "hidden": signals.hidden_NH}
+            kept = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
+            self._folder.save(_name(key), kept)
+        return self._remember(key, signals)
+
+    def _remember(self, key: tuple[str, str], signals: Signals) -> Signals:
         self._entries[key] = signals
         while len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
         return signals
+
+
+def _name(key: tuple[str, str]) -> str:
+    return f"signals of {key[0]} on {key[1]}"

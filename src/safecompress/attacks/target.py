@@ -14,7 +14,7 @@ from safecompress.attacks.queries import varied
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.attacks.signals import SignalCache, Signals
 from safecompress.data import AuditData
-from safecompress.errors import AttackError
+from safecompress.errors import AttackError, UsageError, suggest
 from safecompress.training import digest_tensors
 
 
@@ -24,6 +24,18 @@ class Access(IntEnum):
     LABELS = 1
     SCORES = 2
     WEIGHTS = 3
+
+    @classmethod
+    def parse(cls, value: Access | str) -> Access:
+        """The access called ``labels``, ``scores`` or ``weights``. Raises UsageError for another word."""
+        if isinstance(value, Access):
+            return value
+        names = [access.name.lower() for access in cls]
+        if value not in names:
+            raise UsageError(
+                f"Unknown access {value!r}: it says what an attacker is given. {suggest(str(value), names)}"
+            )
+        return cls[value.upper()]
 
 
 class Target:

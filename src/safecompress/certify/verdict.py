@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from safecompress import stats
-from safecompress.attacks import AttackResult, SignalCache, Target, simulate_attacker
-from safecompress.data import DataSplit
+from safecompress.attacks import Access, Attack, Attacker, AttackResult, BrokenAttacker, Target, simulate_attacker
+from safecompress.attacks.controls import train_control
+from safecompress.attacks.shadows import Map
+from safecompress.certify.health import HealthCheck, examine_health
+from safecompress.data import AuditData, DataSplit
+from safecompress.errors import AttackError
 from safecompress.measure import Direction, Interval, Levels, Measurement
-from safecompress.seeding import derive
-from safecompress.spec import Findings, SafetySpec
+from safecompress.seeding import derive, derive_seed
+from safecompress.spec import Doubt, Findings, SafetySpec, Verdict
 from safecompress.training import classified_right, measure_accuracy
 
 
@@ -34,6 +38,18 @@ class Certification:
     """The attacks by name, with all their options."""
     opening: int
     levels: Levels
+    access: Access
+    """What the attacker is given."""
+    bounded: frozenset[str]
+    """The attacks that a requirement bounds."""
+    epsilon: Mapping[str, float]
+    """For each attack a lower limit on its epsilon per sample."""
+    dense_findings: Findings
+    """What the spec's requirements say of the dense model, where they were measured on it."""
+    health: tuple[HealthCheck, ...]
+    """What was checked of the attacks and of the data."""
+    shadows: str | None
+    """How the shipped model's shadows were trained; None when no attack asked for any."""
 
     @property
     def tm_score(self) -> float | None:
@@ -43,7 +59,8 @@ class Certification:
     @property
     def dense_tm_score(self) -> float | None:
         """The dense model's; None without one, and when an attack on it broke."""
-        return tm_score(self.dense, self.attacks)
+        measured = {name.partition(".")[0] for name in self.dense} | self.dense_errors.keys()
+        return tm_score(self.dense, [name for name in self.attacks if name in measured])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,7 @@ class _Examined:
     """The attacks' figures at half of alpha: two such intervals hold together at alpha."""
     results: tuple[AttackResult, ...]
     is_right: NDArray[np.bool_]
+    attackers: tuple[Attacker | BrokenAttacker, ...]
 
     @property
     def errors(self) -> dict[str, str]:
@@ -63,27 +81,39 @@ class _Examined:
 
 
 def certify(
-    shipped: nn.Module,
-    dense: nn.Module | None,
+    shipped: Target,
+    dense: Target | None,
     split: DataSplit,
     spec: SafetySpec,
     *,
     seed: int,
     opening: int,
     counted: Iterable[Measurement] = (),
+    run: Map = map,
 ) -> Certification:
     """Judge ``shipped`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
 
     ``counted`` are exact figures (density, bytes). Without ``dense`` a `within` requirement is an ERROR that says so.
+    ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
+    every health check holds, and the spec bounds the reference set of attacks of its access.
     """
     levels = spec.levels(opening)
-    now = _examine(shipped, split, spec, levels, seed)
+    now = _examine(shipped, split, spec.attacks, levels, seed)
     measurements = {**now.measurements, **{figure.name: figure for figure in counted}}
-    before = _examine(dense, split, spec, levels, seed) if dense is not None else None
+    alone = [attack for attack in spec.attacks if not getattr(attack, "joins_versions", False)]
+    before = _examine(dense, split, alone, levels, seed) if dense is not None else None
     if before is not None:
         measurements.update(_changes(now, before, levels))
+    health = _examine_health(shipped, now, split, levels, seed, run)
+    doubts = [
+        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
+        for check in health
+        if check.outcome is not Verdict.PASS
+    ]
+    if missing := spec.shortfalls():
+        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
     return Certification(
-        spec.judge(measurements, now.errors),
+        spec.judge(measurements, now.errors, doubts=doubts),
         measurements,
         before.measurements if before else {},
         now.errors,
@@ -91,7 +121,20 @@ def certify(
         {attack.name: repr(attack) for attack in spec.attacks},
         opening,
         levels,
+        spec.access,
+        spec.bounded,
+        {result.attack: result.epsilon for result in now.results if result.epsilon is not None},
+        spec.judge(before.measurements, before.errors, partly=True) if before else Findings(()),
+        health,
+        shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
     )
+
+
+BELOW = (
+    "the attacks that are bounded do not make up the reference set for an attacker who is given {access}: {missing}. "
+    "Until they do, no verdict is PASS"
+)
+"""Why a spec below its access level cannot pass anything."""
 
 
 def tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -> float | None:
@@ -104,23 +147,48 @@ def tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) ->
     return values[0] / max(0.5, *values[1:]) if len(values) == len(figures) else None
 
 
-def _examine(model: nn.Module, split: DataSplit, spec: SafetySpec, levels: Levels, seed: int) -> _Examined:
-    target = Target(model, cache=SignalCache())
+def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels, seed: int) -> _Examined:
     fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
     attackers = [
         simulate_attacker(attack, target, fit_pool, generator=derive(seed, "verdict", attack.name))
-        for attack in spec.attacks
+        for attack in attacks
     ]
     results = tuple(attacker.test(target, verdict_pool, levels) for attacker in attackers)
     half = Levels(levels.alpha / 2, levels.num_figures)
     halved = [attacker.test(target, verdict_pool, half) for attacker in attackers]
-    is_right = classified_right(model, *split.part("test"))
+    is_right = classified_right(target.model, *split.part("test"))
     figures = [measure_accuracy(is_right, levels), *(m for result in results for m in result.measurements)]
     return _Examined(
         {figure.name: figure for figure in figures},
         {figure.name: figure for result in halved for figure in result.measurements},
         results,
         is_right,
+        tuple(attackers),
+    )
+
+
+def _examine_health(
+    shipped: Target, now: _Examined, split: DataSplit, levels: Levels, seed: int, run: Map
+) -> tuple[HealthCheck, ...]:
+    fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
+    unseen = None
+    if split.size("population"):
+        features, labels = split.part("population")
+        unseen = AuditData(features, labels, np.zeros(len(labels), dtype=bool))
+    control = None
+    with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
+        control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
+    return examine_health(
+        shipped,
+        fit_pool,
+        verdict_pool,
+        unseen,
+        now.attackers,
+        now.results,
+        control=control,
+        levels=levels,
+        seed=derive_seed(seed, "verdict", "health"),
+        run=run,
     )
 
 
@@ -131,7 +199,7 @@ def _changes(now: _Examined, before: _Examined, levels: Levels) -> dict[str, Mea
     changes = [_change("accuracy.drop", drops[0].value, [d.interval for d in drops], len(now.is_right))]
     scores = {result.attack: result.scores for result in before.results}
     for result in now.results:
-        other = scores[result.attack]
+        other = scores.get(result.attack)
         if result.scores is None or other is None or result.is_member is None:
             continue
         num_samples = len(result.scores)

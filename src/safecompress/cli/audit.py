@@ -18,6 +18,9 @@ DENSE = typer.Option(
 LEDGER = typer.Option(
     None, "--ledger", help="Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)"
 )
+CACHE = typer.Option(None, "--cache", help="Private folder that keeps shadow models.  (default: the run's own)")
+RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
+WORKERS = typer.Option(1, "--workers", min=1, help="Processes that train shadow models, one thread each.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
 
 
@@ -29,12 +32,15 @@ def audit(
     model: str | None = MODEL,
     dense: Path | None = DENSE,
     ledger: Path | None = LEDGER,
+    cache: Path | None = CACHE,
+    released: Path | None = RELEASED,
+    workers: int = WORKERS,
     threads: int = THREADS,
 ) -> None:
     """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
     from safecompress import api
     from safecompress.cli.console import show_report
-    from safecompress.cli.setup import call_factory, check_data_digest, load_rows, load_weights
+    from safecompress.cli.setup import call_factory, check_data_digest, executor_of, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
@@ -65,16 +71,24 @@ def audit(
     folder = artifact.resolve().parent
     if (folder / IDENTITY).exists():
         folder = folder.parent  # a run's ledger lies beside its folder
-    report = api.audit(
-        artifact,
-        rows.raw,
-        spec=config.spec,
-        model=network,
-        dense=dense_model,
-        seed=config.seed,
-        ledger=ledger if ledger is not None else folder / "ledger.jsonl",
-        threads=threads,
-    )
+    kept = artifact.parent / "work" / "cache"  # a run's own, which this audit would train again
+    with executor_of(workers) as executor:
+        report = api.audit(
+            artifact,
+            rows.raw,
+            spec=config.spec,
+            model=network,
+            dense=dense_model,
+            seed=config.seed,
+            recipe=config.recipe,
+            dense_recipe=config.dense_recipe,
+            start=config.plan.start,
+            cache=cache if cache is not None else kept if kept.exists() else None,
+            released=released,
+            ledger=ledger if ledger is not None else folder / "ledger.jsonl",
+            executor=executor,
+            threads=threads,
+        )
     if out is not None:
         save_report(report, out)
     show_report(report, out)

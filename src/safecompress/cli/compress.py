@@ -15,7 +15,11 @@ MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Your o
 LEDGER = typer.Option(
     None, "--ledger", help="File that counts openings of verdict rows.  (default: ledger.jsonl beside the run folder)"
 )
-WORKERS = typer.Option(1, "--workers", min=1, help="Processes that try candidates out, one thread each.")
+CACHE = typer.Option(
+    None, "--cache", help="Private folder that keeps shadow models for other runs too.  (default: in the run folder)"
+)
+RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
+WORKERS = typer.Option(1, "--workers", min=1, help="Processes for candidates and shadows, one thread each.")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
 
@@ -26,6 +30,8 @@ def compress(
     out: Path | None = OUT,
     model: str | None = MODEL,
     ledger: Path | None = LEDGER,
+    cache: Path | None = CACHE,
+    released: Path | None = RELEASED,
     workers: int = WORKERS,
     threads: int = THREADS,
     device: str = DEVICE,
@@ -38,9 +44,8 @@ def compress(
     from safecompress.api import fixed_threads, run_job
     from safecompress.certify import Ledger
     from safecompress.cli.console import show_report, watching
-    from safecompress.cli.setup import load_rows, make_job
+    from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.config import load_config
-    from safecompress.search import ProcessExecutor, SerialExecutor
     from safecompress.storage import write_bytes
 
     config = load_config(spec, model_given=model is not None)
@@ -48,12 +53,10 @@ def compress(
     book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
-        with watching() as watcher:
-            if workers == 1:
-                result = run_job(job, folder, ledger=book, executor=SerialExecutor(), progress=watcher)
-            else:
-                with ProcessExecutor(workers) as pool:
-                    result = run_job(job, folder, ledger=book, executor=pool, progress=watcher)
+        with watching() as watcher, executor_of(workers) as executor:
+            result = run_job(
+                job, folder, ledger=book, executor=executor, progress=watcher, cache=cache, released=released
+            )
     written = config.moved_to(folder.resolve())
     text = written.to_toml() if model is None else _with_option(model, replace(written, model=None).to_toml())
     write_bytes(folder / "spec.toml", text.encode())

@@ -14,7 +14,15 @@ from rich.table import Table
 
 from safecompress.progress import Progress as Watcher
 from safecompress.report import Report
-from safecompress.report.text import MEANING, figure_rows, num_rounds_beyond_noise, requirement_rows
+from safecompress.report.text import (
+    MEANING,
+    figure_rows,
+    health_line,
+    num_rounds_beyond_noise,
+    ranking_line,
+    requirement_rows,
+    strongest_line,
+)
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
 SHOWN = (".auc", ".balanced_accuracy", ".tpr@fpr=0.01")
@@ -81,11 +89,17 @@ def show_report(report: Report, folder: Path | None) -> None:
         console = Console(width=110)  # a log has no width of its own
     console.print(_figures(report))
     console.print(_requirements(report))
+    strongest = strongest_line(report)
+    if strongest is not None:
+        console.print(f"{strongest}.", highlight=False)
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
         if total:
             words = "the winner's leak differed from keeping the pattern beyond noise"
             console.print(f"In {beyond} of {total} rounds {words}.")
+    ranked = ranking_line(report)
+    if ranked is not None:
+        console.print(f"{ranked}.", highlight=False)
     size = report.artifact
     console.print(
         f"Artifact: {size['size_bytes']:,} bytes, {size['num_active']:,} of {size['num_weights']:,} weights, "
@@ -94,6 +108,10 @@ def show_report(report: Report, folder: Path | None) -> None:
     )
     for name, reason in report.errors.items():
         console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
+    if report.health:
+        console.print(f"{health_line(report)}.", highlight=False)
+    for doubt in report.doubts:
+        console.print(f"[yellow]Doubt[/] {escape(doubt)}", highlight=False)
     for note in report.notes:
         console.print(escape(note))
     colour = COLOURS[report.verdict]
@@ -124,11 +142,15 @@ def _figures(report: Report) -> Table:
     return table
 
 
+def _coloured(verdict: str) -> str:
+    return f"[{COLOURS[verdict]}]{verdict}[/]" if verdict in COLOURS else verdict
+
+
 def _requirements(report: Report) -> Table:
     table = Table(title="Requirements", title_justify="left")
-    for header in ("requirement", "measured", "verdict", "why"):
+    for header in ("requirement", "measured", "verdict", "dense", "why"):
         table.add_column(header)
-    for requirement, value, interval, verdict, why in requirement_rows(report):
-        measured = escape(f"{value} {interval}")
-        table.add_row(escape(requirement), measured, f"[{COLOURS[verdict]}]{verdict}[/]", escape(why))
+    for requirement, value, interval, verdict, dense, why in requirement_rows(report):
+        measured, verdicts = escape(f"{value} {interval}"), [_coloured(verdict), _coloured(dense)]
+        table.add_row(escape(requirement), measured, *verdicts, escape(why))
     return table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError, ModelError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
+from safecompress.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.seeding import seeded
 from safecompress.storage import read_tensors
 
@@ -78,6 +80,16 @@ def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Jo
         data_digest=config.data_digest(),
         device=device,
     )
+
+
+@contextlib.contextmanager
+def executor_of(workers: int) -> Iterator[Executor]:
+    """This process, or a pool of ``workers`` processes."""
+    if workers == 1:
+        yield SerialExecutor()
+    else:
+        with ProcessExecutor(workers) as pool:
+            yield pool
 
 
 def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:

@@ -103,6 +103,8 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
             branches=branches,
             selector=selector,
             attacks=attacks,
+            finalists=how.finalists,
+            rank=how.rank,
             refit=how.refit,
             schedule=schedule,
             allocation=allocation,
@@ -130,8 +132,9 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: Readin
     ]
     if shape is None or not requires or len(reading.faults) > faults_before:
         return None
-    requirements, alpha = [requirement for requirement in read if requirement is not None], shape.alpha
-    return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, alpha))
+    requirements = [requirement for requirement in read if requirement is not None]
+    options: dict[str, Any] = {"alpha": shape.alpha, "access": shape.access, "shadows": shape.shadows}
+    return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, **options))
 
 
 def _read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tuple[Attack, ...]:

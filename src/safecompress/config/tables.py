@@ -83,6 +83,10 @@ class SearchShape(Shape):
     branches: list[str] | None = Field(None, min_length=1)
     selector: Choice = "tm_score"
     attacks: list[Choice] | None = Field(None, min_length=1)
+    finalists: int = Field(
+        2, ge=1, le=LARGEST, description="It is how many candidates of a round meet the attacks that take seconds."
+    )
+    rank: bool = True
     refit: Literal["parent", "candidate"] = "parent"
     schedule: Choice = "cosine"
     stop: float = Field(0.75, gt=0, le=1, description="It is the share of training after which the pattern is final.")
@@ -94,6 +98,12 @@ class SafetyShape(Shape):
 
     attacks: list[Choice] | None = Field(None, min_length=1)
     alpha: float = Field(0.05, gt=0, lt=0.5, description="It is the error rate of the verdict: 0.05 gives 95 % limits.")
+    access: Literal["labels", "scores", "weights"] = Field(
+        "weights", description="It is what an attacker is given; a file on a device gives weights."
+    )
+    shadows: Literal["final pattern", "full pipeline"] = Field(
+        "final pattern", description="It says how shadow models are trained."
+    )
 
 
 class RequireShape(Shape):

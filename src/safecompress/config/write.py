@@ -35,6 +35,8 @@ def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str,
             "branches": [_branch_name(branch) for branch in plan.branches],
             "selector": strategy_table(SELECTORS, plan.selector, made),
             "attacks": [strategy_table(ATTACKS, attack, made) for attack in attacks],
+            "finalists": plan.finalists,
+            "rank": plan.rank,
             "refit": plan.refit,
             "schedule": strategy_table(SCHEDULES, plan.schedule, made),
             "stop": float(plan.stop),
@@ -49,6 +51,8 @@ def safety_tables(spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
         "safety": {
             "attacks": [strategy_table(ATTACKS, attack, made) for attack in spec.attacks],
             "alpha": float(spec.alpha),
+            "access": spec.access.name.lower(),
+            "shadows": spec.shadows,
         },
         "require": [_requirement_table(requirement) for requirement in spec.requirements],
     }

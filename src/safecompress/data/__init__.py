@@ -2,7 +2,7 @@
 
 from safecompress.data.builtin import digits, location30
 from safecompress.data.dataset import Dataset, row_keys
-from safecompress.data.draw import make_split, one_row_per_unit
+from safecompress.data.draw import make_split, one_row_per_unit, unit_ids
 from safecompress.data.files import read_csv, read_npz
 from safecompress.data.scale import Scaler, standardise
 from safecompress.data.sizes import PARTS, SplitSizes
@@ -31,4 +31,5 @@ __all__ = [
     "read_npz",
     "row_keys",
     "standardise",
+    "unit_ids",
 ]

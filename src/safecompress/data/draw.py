@@ -62,14 +62,14 @@ def _check_room(sizes: SplitSizes, num_rows: int) -> None:
 
 
 def one_row_per_unit(split: DataSplit) -> DataSplit:
-    """``split`` with one row of each unit in the parts that a verdict is measured on: verdict pools and test.
+    """``split`` with one row of each unit in the parts that a verdict is measured on: verdict pools, test, population.
 
     Intervals count independent draws; twenty rows of one patient are one draw. The row kept is the first in the
     part's random order. A data set without groups or equal rows comes back as it is.
     """
-    units = _unit_ids(split.dataset)
+    units = unit_ids(split.dataset)
     indices = dict(split.indices)
-    for part in ("member_verdict", "nonmember_verdict", "test"):
+    for part in ("member_verdict", "nonmember_verdict", "test", "population"):
         _, first = np.unique(units[indices[part]], return_index=True)
         indices[part] = indices[part][np.sort(first)]
     return split if all(len(indices[name]) == split.size(name) for name in PARTS) else DataSplit(split.dataset, indices)
@@ -77,12 +77,12 @@ def one_row_per_unit(split: DataSplit) -> DataSplit:
 
 def _units(dataset: Dataset) -> list[Int64Array]:
     """The rows, joined where features or group are equal."""
-    unit = _unit_ids(dataset)
+    unit = unit_ids(dataset)
     order = np.argsort(unit, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
 
 
-def _unit_ids(dataset: Dataset) -> Int64Array:
+def unit_ids(dataset: Dataset) -> Int64Array:
     """(N,) the unit of each row: components of a graph of rows, contents and groups."""
     kinds = [content_ids(dataset)]
     if dataset.groups is not None:

@@ -15,7 +15,7 @@ from safecompress import __version__
 from safecompress.certify import Certification, Prospect
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact
-from safecompress.report.describe import describe_finding, describe_measurements
+from safecompress.report.describe import describe_check, describe_finding, describe_measurements
 from safecompress.report.model import Report
 
 
@@ -65,18 +65,28 @@ def build_report(
             "seed": seed,
         },
         seconds={phase: round(value, 3) for phase, value in (seconds or {}).items()},
+        access=certification.access.name,
+        shadows=certification.shadows,
+        health=[describe_check(check) for check in certification.health],
+        dense_verdicts={str(f.requirement): str(f.verdict) for f in certification.dense_findings.findings},
+        epsilon=dict(certification.epsilon),
+        doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
 
 
 def _claim(certification: Certification) -> str:
-    metrics = [finding.requirement.metric for finding in certification.findings.findings]
-    required = [name for name in certification.attacks if any(metric.startswith(f"{name}.") for metric in metrics)]
+    required = [name for name in certification.attacks if name in certification.bounded]
     if not required:
         return "no requirement bounds an attack, so nothing is said about privacy"
     reported = [name for name in certification.attacks if name not in required]
     also = f" (reported, not required: {', '.join(reported)})" if reported else ""
-    return f"judged against the attacks that it requires, and only these: {', '.join(required)}{also}"
+    shadows = f"; shadow models: {certification.shadows}" if certification.shadows else ""
+    given = certification.access.name.lower()
+    return (
+        f"judged for an attacker who is given {given}, against the attacks that the spec bounds: "
+        f"{', '.join(required)}{also}{shadows}"
+    )
 
 
 def _describe_artifact(artifact: Artifact) -> dict[str, Any]:

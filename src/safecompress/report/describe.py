@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from safecompress.certify import HealthCheck
 from safecompress.measure import Measurement
 from safecompress.search import RoundResult, compare_to_keep
 from safecompress.spec import Finding
@@ -36,6 +37,17 @@ def describe_finding(finding: Finding) -> dict[str, Any]:
         "verdict": str(finding.verdict),
         "reason": finding.reason,
         "measurement": describe_measurement(finding.measurement) if finding.measurement else None,
+    }
+
+
+def describe_check(check: HealthCheck) -> dict[str, Any]:
+    """What was checked, of whom, and what came out."""
+    return {
+        "check": check.name,
+        "subject": check.subject,
+        "outcome": str(check.outcome),
+        "value": check.value,
+        "detail": check.detail,
     }
 
 

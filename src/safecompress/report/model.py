@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,11 @@ class Report:
 
     ``measurements`` and ``dense`` are the verdict figures of the artifact and of the dense model, by metric. Seconds
     (``seconds``) lie outside all ``digests``. ``search`` says how the artifact came about (plan, recipe, rounds); it is
-    empty for an artifact that was only audited. ``attacks`` are the verdict's attacks with all their options.
+    empty for an artifact that was only audited. ``attacks`` are the verdict's attacks with all their options,
+    ``access`` what the attacker is given, ``shadows`` how shadow models were trained. ``health`` are the checks of the
+    attacks and of the data; ``doubts`` say, beside the findings, why the verdict cannot be PASS.
+    ``dense_verdicts`` are what the same requirements say of the dense model; ``epsilon`` are lower limits on each
+    attack's epsilon per sample.
     """
 
     name: str
@@ -38,6 +42,12 @@ class Report:
     seconds: Mapping[str, float]
     notes: Sequence[str] = field(default_factory=list)
     attacks: Mapping[str, str] = field(default_factory=dict)
+    access: str = "WEIGHTS"
+    shadows: str | None = None
+    health: Sequence[Mapping[str, Any]] = ()
+    doubts: Sequence[str] = ()
+    dense_verdicts: Mapping[str, str] = field(default_factory=dict)
+    epsilon: Mapping[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property

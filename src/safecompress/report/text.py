@@ -11,7 +11,7 @@ from safecompress.search import KEEP
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
     "FAIL": "a requirement is broken, and chance does not explain it",
-    "INCONCLUSIVE": "some bound lies inside its interval: these rows cannot decide, so it does not pass",
+    "INCONCLUSIVE": "the evidence does not decide: a bound lies inside its interval, or a doubt stands beside it",
     "ERROR": "something that was asked for could not be measured, so it does not pass",
 }
 """What each verdict means, in words."""
@@ -19,7 +19,16 @@ MEANING = {
 
 GLOSSARY = (
     "Higher AUC, balanced accuracy, advantage and TPR mean that more leaks; an AUC of 0.5 is guessing. The TM-score is "
-    "accuracy over the worst attack's balanced accuracy (at least 0.5)."
+    "accuracy over the worst attack's balanced accuracy (at least 0.5). Epsilon per sample is a lower limit on "
+    "ln(TPR / FPR), or ln(TNR / FNR), at the attack's one threshold: it describes the attack and is no bound on the "
+    "model's privacy loss."
+)
+
+
+HEALTH = (
+    "An attack that finds nothing proves something only if it could have found something. The positive control is a "
+    "model that knows its members by heart and must be caught; the negative control sets rows that the model never saw "
+    "against each other, where nothing may be found; the blind baseline sees rows and labels but no model."
 )
 
 
@@ -29,14 +38,17 @@ def to_markdown(report: Report) -> str:
         f"# {_plain(report.name)}: {report.verdict}",
         f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {_plain(report.claim)}.",
         "## Requirements",
-        _table(["requirement", "measured", "interval", "verdict", "why"], requirement_rows(report)),
+        _table(["requirement", "measured", "interval", "verdict", "dense model", "why"], requirement_rows(report)),
         _levels(report),
         *_errors(report),
+        *_doubts(report),
         "## Figures on the verdict rows",
+        *([f"{_plain(line)}."] if (line := strongest_line(report)) else []),
         _table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
         "## Attacks",
         GLOSSARY,
-        _table(["attack", "with these options"], [[name, options] for name, options in report.attacks.items()]),
+        _table(["attack", "epsilon per sample", "with these options"], attack_rows(report)),
+        *_health(report),
         "## The artifact",
         _artifact_line(report),
         *_rounds(report),
@@ -60,10 +72,45 @@ def _levels(report: Report) -> str:
 
 
 def requirement_rows(report: Report) -> list[list[str]]:
-    """A row per requirement: what was asked, what was measured, its interval, the verdict and the reason."""
+    """A row per requirement: what was asked, measured, its interval, the verdict, the dense model's, the reason."""
     return [
-        [f["requirement"], *_value_and_interval(f["measurement"]), f["verdict"], f["reason"]] for f in report.findings
+        [
+            f["requirement"],
+            *_value_and_interval(f["measurement"]),
+            f["verdict"],
+            report.dense_verdicts.get(f["requirement"], "-"),
+            f["reason"],
+        ]
+        for f in report.findings
     ]
+
+
+def attack_rows(report: Report) -> list[list[str]]:
+    """A row per attack: its name, the lower limit on its epsilon per sample, its options."""
+    epsilons = {name: f"{value:.2f}" for name, value in report.epsilon.items()}
+    return [[name, epsilons.get(name, "-"), options] for name, options in report.attacks.items()]
+
+
+def strongest_line(report: Report) -> str | None:
+    """Which attack finds most in the artifact and in the dense model, and what the confidence attack alone would say.
+
+    None without any attack's figures.
+    """
+    parts = []
+    for which, figures in (("artifact", report.measurements), ("dense model", report.dense)):
+        aucs = {name.removesuffix(".auc"): f["value"] for name, f in figures.items() if name.endswith(".auc")}
+        if aucs:
+            strongest = max(aucs, key=aucs.__getitem__)
+            alone = f", confidence alone {aucs['confidence']:.3f}" if "confidence" in aucs else ""
+            parts.append(f"{which} {aucs[strongest]:.3f} by {strongest}{alone}")
+    return f"Largest AUC: {'; '.join(parts)}" if parts else None
+
+
+def health_line(report: Report) -> str:
+    """How many checks hold, and which do not."""
+    failed = [f"{check['check']} of {check['subject']}" for check in report.health if check["outcome"] != "PASS"]
+    held = f"{len(report.health) - len(failed)} of {len(report.health)} health checks hold"
+    return held + (f"; not: {', '.join(failed)}" if failed else "")
 
 
 def figure_rows(report: Report) -> list[list[str]]:
@@ -139,6 +186,19 @@ def _errors(report: Report) -> list[str]:
     return [f"Attacks that gave no number: {broken}."]
 
 
+def _doubts(report: Report) -> list[str]:
+    if not report.doubts:
+        return []
+    return ["Beside the requirements, these keep the verdict from PASS:", *(f"- {_plain(d)}" for d in report.doubts)]
+
+
+def _health(report: Report) -> list[str]:
+    if not report.health:
+        return []
+    rows = [[check["check"], check["subject"], check["outcome"], check["detail"]] for check in report.health]
+    return ["## Health of the attacks", HEALTH, _table(["check", "of", "outcome", "what was seen"], rows)]
+
+
 def _rounds(report: Report) -> list[str]:
     if not report.rounds:
         return []
@@ -148,7 +208,39 @@ def _rounds(report: Report) -> list[str]:
         f"In {beyond} of {total} rounds the winner's leak differed from `keep`'s beyond noise (paired DeLong, .05, "
         "Bonferroni over attacks and candidates). Every candidate's numbers are in `candidates.jsonl`."
     )
-    return ["## Rounds", _table(header, round_rows(report)), note]
+    return ["## Rounds", _table(header, round_rows(report)), note, *_ranking(report)]
+
+
+def ranking_line(report: Report) -> str | None:
+    """How well the cheap tests ranked the last round's candidates against each verdict attack."""
+    ranking = report.rounds[-1].get("ranking") if report.rounds else None
+    if ranking is None:
+        return None
+    parts = [
+        f"{name} {'undecided (one side does not vary)' if tau is None else f'{tau:+.2f}'}"
+        f" (the safest by it would have had {ranking['regret'][name]:.3f} less AUC)"
+        for name, tau in ranking["tau"].items()
+    ]
+    return (
+        f"Cheap tests against the verdict's attacks, Kendall's tau over {len(ranking['cheap'])} candidates of the "
+        + (f"last round: {'; '.join(parts)}")
+    )
+
+
+def _ranking(report: Report) -> list[str]:
+    line = ranking_line(report)
+    if line is None:
+        return []
+    ranking = report.rounds[-1]["ranking"]
+    names = list(ranking["verdict"])
+    rows = [
+        [branch, f"{auc:.3f}", *(f"{ranking['verdict'][name][branch]:.3f}" for name in names)]
+        for branch, auc in ranking["cheap"].items()
+    ]
+    return [
+        f"{line}. All AUCs are of the selection rows; no verdict row was opened.",
+        _table(["candidate", "worst cheap test", *names], rows),
+    ]
 
 
 def _seconds(report: Report) -> list[str]:

@@ -14,7 +14,9 @@ from safecompress.search.select import (
     SafestAbove,
     Selector,
     TmScore,
+    choose_among,
     compare_to_keep,
+    finalists,
 )
 from safecompress.search.store import RunStore
 from safecompress.search.trial import Attackers, Trial, candidate_name, keeps_momentum
@@ -43,7 +45,9 @@ __all__ = [
     "TmScore",
     "Trial",
     "candidate_name",
+    "choose_among",
     "compare_to_keep",
+    "finalists",
     "keeps_momentum",
     "parse_branches",
     "propose",

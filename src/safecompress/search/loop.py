@@ -1,11 +1,11 @@
 """The idea, page two: train, rewire in several ways, attack every result, let the evidence choose; repeat.
 
-    parent ──train──> trained ──propose──> rewirings ──try out──> evaluations ──select──> the next parent
-                         └────simulate──> attackers ──────┘
+    parent ──train──> trained ──propose──> rewirings ──try out──> evaluations ──deepen──> ──select──> the next parent
+                         └────simulate──> attackers ──────┴──────────────────────────┘
 
 A round starts from one model and ends with one model. The attackers are simulated from the trained model before it is
-rewired; every candidate is rewired, tuned for a while, and then tested by them. What is a good candidate is the
-selector's choice alone.
+rewired; every candidate is rewired, tuned for a while, and then tested by them: all by the cheap ones, finalists by the
+costly ones too. What is a good candidate is the selector's choice alone.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Search(Generic[Attackers]):
     propose: Callable[[Candidate, int], Sequence[Proposal]]
     simulate: Callable[[Candidate, int], Attackers]
     try_out: TryOut[Attackers]
+    deepen: Callable[[Attackers, Sequence[Evaluation], int], Sequence[Evaluation]]
     select: Callable[[Sequence[Evaluation], int], Choice]
     adopt: Callable[[Evaluation], Candidate]
     executor: Executor
@@ -63,7 +64,8 @@ class Search(Generic[Attackers]):
             proposals = self.propose(trained, number)
             attackers = self.simulate(trained, number)
             trial = partial(self.try_out, trained, attackers)
-            evaluations = tuple(self.executor.map(trial, proposals))
+            tried = tuple(self.executor.map(trial, proposals))
+            evaluations = tuple(self.deepen(attackers, tried, number))
             choice = self.select(evaluations, number)
             parent = self.adopt(evaluations[choice.index])
             yield RoundResult(number, evaluations, choice, parent)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from safecompress.attacks import Attack
+from safecompress.attacks import Attack, Loss, tier_of
 from safecompress.errors import UsageError
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.search.select import Selector, TmScore
@@ -19,9 +19,11 @@ class Plan:
 
     ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. The last
     ``recovery`` of each round tunes every candidate (0 tests right after the cut). ``attacks`` test the candidates
-    (None: the spec's own); ``refit`` says whether one attacker is simulated from the parent or one per candidate.
-    ``include`` and ``exclude`` are globs over the parameters that may be sparse. With ``rounds=0`` the first pattern
-    stays (static sparse training).
+    (None: the spec's own): those of tier 0 test every one, those of tier 1 the best ``finalists`` and ``keep``; those
+    of tier 2, which need shadow models, are left to the verdict. With ``rank`` the last round's candidates meet the
+    verdict's attacks too, on selection rows, to say how well the cheap tests ranked them. ``refit`` says whether one
+    attacker is simulated from the parent or one per candidate. ``include`` and ``exclude`` are globs over the
+    parameters that may be sparse. With ``rounds=0`` the first pattern stays (static sparse training).
     """
 
     density: float = 0.1
@@ -29,6 +31,8 @@ class Plan:
     branches: tuple[Branch, ...] = DEFAULT_BRANCHES
     selector: Selector = TmScore()
     attacks: tuple[Attack, ...] | None = None
+    finalists: int = 2
+    rank: bool = True
     refit: Literal["parent", "candidate"] = "parent"
     schedule: Schedule = CosineSchedule()
     allocation: Allocation = AllocateErk()
@@ -47,10 +51,27 @@ class Plan:
             )
         if self.rounds < 0:
             raise UsageError(f"rounds must be at least 0, got {self.rounds}.")
+        judges = [attack.name for attack in self.attacks or () if tier_of(attack) > 1]
+        if judges:
+            raise UsageError(
+                f"{', '.join(judges)} cannot test candidates: shadow attacks judge what was chosen. Name them "
+                "among the spec's attacks (the report says how well the search's tests agree with it)."
+            )
+        if self.finalists < 1:
+            raise UsageError(f"finalists must be at least 1, got {self.finalists}: one of them wins the round.")
         if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):
             raise UsageError(
                 f"stop must lie in (0, 1] and recovery in [0, 1), got stop={self.stop} and recovery={self.recovery}."
             )
+
+    def tests(self, spec_attacks: Sequence[Attack]) -> tuple[tuple[Attack, ...], tuple[Attack, ...]]:
+        """The attacks that every candidate meets, and those that only finalists meet.
+
+        The loss stands in where no attack is of tier 0.
+        """
+        attacks = self.attacks or tuple(spec_attacks)
+        cheap, costly = (tuple(a for a in attacks if tier_of(a) == tier) for tier in (0, 1))
+        return cheap or (Loss(),), costly
 
     def check_steps(self, total_steps: int) -> None:
         """Raise UsageError when training is too short for the rounds."""

@@ -114,6 +114,37 @@ SELECTORS: Registry[Selector] = Registry(
 )
 
 
+def finalists(
+    evaluations: Sequence[Evaluation], selector: Selector, count: int, *, generator: np.random.Generator
+) -> list[int]:
+    """Indices, in order, of the ``count`` that ``selector`` likes best, and of ``keep``, the control they are held to.
+
+    Raises AttackError when no candidate has numbers.
+    """
+    left = list(range(len(evaluations)))
+    best: list[int] = []
+    while left and len(best) < count and any(not evaluations[index].errors for index in left):
+        chosen = selector([evaluations[index] for index in left], generator=generator).index
+        best.append(left.pop(chosen))
+    if not best:
+        raise _all_broken(evaluations)
+    kept = [index for index in left if evaluations[index].branch == KEEP and not evaluations[index].errors]
+    return sorted([*best, *kept])
+
+
+def choose_among(
+    indices: Sequence[int], evaluations: Sequence[Evaluation], selector: Selector, *, generator: np.random.Generator
+) -> Choice:
+    """The selector's choice among the finalists at ``indices``; the others were out before."""
+    choice = selector([evaluations[index] for index in indices], generator=generator)
+    reasons = dict(zip(indices, choice.reasons, strict=True))
+    out = [
+        "out: broken attack " + ", ".join(evaluation.errors) if evaluation.errors else "out: no finalist"
+        for evaluation in evaluations
+    ]
+    return Choice(indices[choice.index], tuple(reasons.get(index, out[index]) for index in range(len(evaluations))))
+
+
 def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[str, stats.PairedDifference]:
     """For each attack the AUC of the chosen candidate minus that of ``keep``, paired on the same rows (DeLong).
 
@@ -123,7 +154,7 @@ def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[s
     chosen = evaluations[choice.index]
     if keep is None or keep is chosen:
         return {}
-    pairs = zip(chosen.results, keep.results, strict=True)
+    pairs = zip(chosen.results, keep.results, strict=True)  # keep is always a finalist
     return {
         a.attack: stats.auc_difference(a.scores, b.scores, a.is_member, 0.05)
         for a, b in pairs

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from safecompress.attacks import Attack, Attacker, AttackResult, BrokenAttacker, Target, simulate_attacker
+from safecompress.attacks import Attack, Attacker, BrokenAttacker, Target, simulate_attacker
 from safecompress.data import AuditData
 from safecompress.errors import AttackError
-from safecompress.measure import Levels, Measurement
+from safecompress.measure import Levels
 from safecompress.search.candidate import Candidate, Evaluation
 from safecompress.search.plan import Plan
 from safecompress.search.propose import Proposal
 from safecompress.search.store import RunStore
 from safecompress.seeding import derive
-from safecompress.spec import SafetySpec
+from safecompress.spec import Findings, SafetySpec
 from safecompress.training import (
     Course,
     TrainingState,
@@ -37,7 +37,9 @@ _SAMPLE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What all trials of a run share. ``model`` is a scratch pad.
+    """What all trials of a run share. ``attacks`` test every candidate, ``costly`` ones finalists only.
+
+    ``model`` is a scratch pad. Attackers come in the order of both, or not at all: then each candidate has its own.
 
     Tuned candidates go into ``store`` and are not returned, so that one at a time is in memory however many branches
     there are.
@@ -49,6 +51,7 @@ class Trial:
     fit_pool: AuditData
     select_pool: AuditData
     attacks: tuple[Attack, ...]
+    costly: tuple[Attack, ...]
     spec: SafetySpec
     plan: Plan
     store: RunStore
@@ -87,28 +90,49 @@ class Trial:
         return Candidate(f"{trained.id}/{name}", trained.id, number, name, pattern, state, fired)
 
     def evaluate(self, candidate: Candidate, attackers: Attackers) -> Evaluation:
-        """Accuracy on the validation rows and every attack on the selection pool."""
+        """Accuracy on the validation rows and every cheap attack on the selection pool."""
         candidate.state.restore_(self.model)
-        levels = Levels(self.spec.alpha, len(self.spec.requirements))
-        measurements: dict[str, Measurement] = {}
-        seconds: dict[str, float] = {}
+        levels = self._levels
         began = time.perf_counter()
-        measurements["accuracy"] = measure_accuracy(classified_right(self.model, *self.validation), levels)
-        target = Target(self.model)
+        accuracy = measure_accuracy(classified_right(self.model, *self.validation), levels)
+        target = Target(self.model, access=self.spec.access)
         with contextlib.suppress(AttackError):  # each attack will report it
             target.signals(self.select_pool)
-        seconds["forward"] = time.perf_counter() - began
-        results: list[AttackResult] = []
-        for index, attack in enumerate(self.attacks):
+        seconds = {"forward": time.perf_counter() - began}
+        blank = Evaluation(candidate.id, candidate.branch, {"accuracy": accuracy}, (), Findings(()), 0, seconds)
+        return self._attacked(blank, target, self.attacks, attackers[: len(self.attacks)])
+
+    def deepen(self, attackers: Attackers, evaluation: Evaluation, /) -> Evaluation:
+        """The evaluation with the costly attacks' figures added; the candidate is read back from the store."""
+        candidate = self.store.load_candidate(candidate_name(evaluation.candidate))
+        assert candidate is not None  # its trial saved it a moment ago
+        model = copy.deepcopy(self.model)
+        candidate.state.restore_(model)
+        target = Target(model, access=self.spec.access)
+        return self._attacked(evaluation, target, self.costly, attackers[len(self.attacks) :])
+
+    def _attacked(
+        self, evaluation: Evaluation, target: Target, attacks: Sequence[Attack], attackers: Attackers
+    ) -> Evaluation:
+        """The evaluation with what ``attacks`` measure added."""
+        measurements, seconds = dict(evaluation.measurements), dict(evaluation.seconds)
+        results = list(evaluation.results)
+        for index, attack in enumerate(attacks):
             began = time.perf_counter()
-            attacker = attackers[index] if attackers else self.simulate(attack, target, candidate.id)
-            result = attacker.test(target, self.select_pool, levels)
+            attacker = attackers[index] if attackers else self.simulate(attack, target, evaluation.candidate)
+            result = attacker.test(target, self.select_pool, self._levels)
             seconds[f"attack.{attack.name}"] = time.perf_counter() - began
             results.append(result)
             measurements.update({measurement.name: measurement for measurement in result.measurements})
         errors = {result.attack: result.error for result in results if result.error is not None}
         findings = self.spec.judge(measurements, errors, partly=True)
-        return Evaluation(candidate.id, candidate.branch, measurements, tuple(results), findings, 0, seconds)
+        return replace(
+            evaluation, measurements=measurements, results=tuple(results), findings=findings, seconds=seconds
+        )
+
+    @property
+    def _levels(self) -> Levels:
+        return Levels(self.spec.alpha, len(self.spec.requirements))
 
     def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | BrokenAttacker:
         """An attacker fitted on the fitting pool against ``target``."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from safecompress.attacks import ATTACKS, METRICS, Attack
+from safecompress.attacks import ATTACKS, METRICS, Access, Attack
+from safecompress.attacks.reference import shortfalls
 from safecompress.errors import SpecError, suggest
 from safecompress.measure import Direction, Levels, Measurement
 from safecompress.spec.requirement import (
@@ -22,21 +24,36 @@ from safecompress.spec.requirement import (
 CHANGES = (HIGHER_SUFFIX, LOWER_SUFFIX)
 """How the metrics end that are changes from the dense model."""
 
+ShadowMode = Literal["final pattern", "full pipeline"]
+SHADOW_MODES: tuple[str, ...] = get_args(ShadowMode)
+
 TASK_METRICS = ("accuracy", "density", "artifact.size_bytes")
 """Metrics that need no attack."""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason, beside the requirements, why a verdict cannot be PASS: a failed health check, an attack missing."""
+
+    verdict: Verdict
+    reason: str
+
+
 @dataclass(frozen=True)
 class Findings:
-    """One finding per requirement, and errors of attacks that no requirement names."""
+    """One finding per requirement, errors of attacks that no requirement names, and doubts about the evidence."""
 
     findings: tuple[Finding, ...]
     errors: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL if any requirement fails; else ERROR or INCONCLUSIVE if any is; PASS only when every one passes."""
-        verdicts = {finding.verdict for finding in self.findings}
+        """FAIL if any requirement fails; else ERROR or INCONCLUSIVE if any is, or a doubt says so.
+
+        PASS only when every requirement passes and nothing casts doubt on the evidence.
+        """
+        verdicts = {finding.verdict for finding in self.findings} | {doubt.verdict for doubt in self.doubts}
         if self.errors:
             verdicts.add(Verdict.ERROR)
         for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE):
@@ -54,24 +71,34 @@ class Findings:
 class SafetySpec:
     """Attacks to simulate, requirements to meet, and the error rate ``alpha`` of all verdicts on a data set together.
 
-    Attacks are given as objects or names. An attack without a requirement is reported, and must still not break. Raises
-    SpecError, with every fault at once, for no attack or requirement, unknown metrics, a direction against the metric's
-    own, or a name used twice.
+    Attacks are given as objects or names. An attack without a requirement is reported, and must still not break.
+    ``access`` is what the attacker is given: a file on a device grants WEIGHTS (the default); say SCORES or LABELS for
+    a model that only answers over a network. Each has its reference set of attacks (`shortfalls`). ``shadows`` says how
+    shadow models are trained: into the model's final pattern, or by the whole pipeline that made it.
+
+    Raises SpecError, with every fault at once, for no attack or requirement, unknown metrics, a direction against the
+    metric's own, a name used twice, or an attack beyond ``access``.
     """
 
     attacks: tuple[Attack, ...]
     requirements: tuple[Requirement, ...]
     alpha: float = 0.05
+    access: Access = Access.WEIGHTS
+    shadows: ShadowMode = "final pattern"
 
     def __init__(
         self,
         attacks: Iterable[Attack | str | Mapping[str, object]],
         requirements: Iterable[Requirement],
         alpha: float = 0.05,
+        access: Access | str = Access.WEIGHTS,
+        shadows: ShadowMode = "final pattern",
     ) -> None:
         object.__setattr__(self, "attacks", tuple(ATTACKS.make(attack) for attack in attacks))
         object.__setattr__(self, "requirements", tuple(requirements))
         object.__setattr__(self, "alpha", float(alpha))
+        object.__setattr__(self, "access", Access.parse(access))
+        object.__setattr__(self, "shadows", shadows)
         faults = list(self._faults())
         if faults:
             raise SpecError.from_faults("The safety spec", faults)
@@ -81,6 +108,17 @@ class SafetySpec:
         """Every metric that a requirement of this spec can name."""
         plain = [*TASK_METRICS, *(f"{attack.name}.{metric}" for attack in self.attacks for metric in METRICS)]
         return plain + [metric + change_suffix(metric) for metric in plain]
+
+    @property
+    def bounded(self) -> frozenset[str]:
+        """Names of the attacks that a requirement bounds from above; a change from the dense model bounds none."""
+        bounds = [requirement for requirement in self.requirements if not requirement.is_change()]
+        names = {attack.name for attack in self.attacks}
+        return frozenset(requirement.metric.partition(".")[0] for requirement in bounds) & names
+
+    def shortfalls(self) -> tuple[str, ...]:
+        """What this spec lacks for a verdict at its access, one phrase each (see attacks/reference.py)."""
+        return shortfalls(self.attacks, self.bounded, self.access)
 
     def digest(self) -> str:
         """SHA-256 over attacks, requirements and alpha: what a verdict is asked."""
@@ -95,11 +133,13 @@ class SafetySpec:
         measurements: Mapping[str, Measurement],
         errors: Mapping[str, str] | None = None,
         *,
+        doubts: Iterable[Doubt] = (),
         partly: bool = False,
     ) -> Findings:
         """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason.
 
-        With ``partly``, as on candidates of a search, requirements on what was not measured are left out.
+        ``doubts`` come from what was checked beside the requirements. With ``partly``, as on candidates of a search,
+        requirements on what was not measured are left out.
         """
         broken = dict(errors or {})
 
@@ -114,7 +154,7 @@ class SafetySpec:
             for requirement in self.requirements
             if not partly or requirement.metric in measurements
         )
-        return Findings(findings, tuple(f"{name}: {reason}" for name, reason in broken.items()))
+        return Findings(findings, tuple(f"{name}: {reason}" for name, reason in broken.items()), tuple(doubts))
 
     def _faults(self) -> Iterable[str]:
         names = [attack.name for attack in self.attacks]
@@ -124,6 +164,14 @@ class SafetySpec:
             yield "no requirement is set; say what must hold, e.g. at_most('neural.auc', 0.55)"
         if not 0 < self.alpha < 0.5:
             yield f"alpha must lie in (0, 0.5), got {self.alpha}"
+        if self.shadows not in SHADOW_MODES:
+            yield f"unknown way of training shadows {self.shadows!r}. {suggest(str(self.shadows), SHADOW_MODES)}"
+        for attack in self.attacks:
+            if attack.access > self.access:
+                yield (
+                    f"the attack {attack.name!r} needs {attack.access.name.lower()}, and the spec's access is "
+                    f"{self.access.name.lower()}: leave it out, or raise access"
+                )
         yield from (f"the attack {name!r} is named twice" for name in sorted({n for n in names if names.count(n) > 1}))
         for requirement in self.requirements:
             if requirement.metric not in self.metrics:

@@ -1,5 +1,7 @@
 """Figures of merit and their intervals: arrays in, numbers out; knows no model."""
 
+from safecompress.stats.bootstrap import bootstrap_auc_interval
+from safecompress.stats.epsilon import epsilon_lower, epsilon_over_thresholds, epsilon_per_sample
 from safecompress.stats.intervals import (
     PairedDifference,
     accuracy_drop_interval,
@@ -43,9 +45,13 @@ __all__ = [
     "best_lower_limit",
     "best_threshold",
     "best_tpr_upper_limit",
+    "bootstrap_auc_interval",
     "clopper_pearson",
     "confusion_at",
     "difference_of_intervals",
+    "epsilon_lower",
+    "epsilon_over_thresholds",
+    "epsilon_per_sample",
     "min_non_members",
     "min_rows_for_auc",
     "min_trials_for_lower_bound",

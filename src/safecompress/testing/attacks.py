@@ -20,14 +20,17 @@ import torch
 from numpy.typing import NDArray
 
 from safecompress import stats
-from safecompress.attacks import Access, Attack, FittedAttack, Target, simulate_attacker
+from safecompress.attacks import Access, Attack, FittedAttack, Target, simulate_attacker, tier_of
 from safecompress.data import AuditData
 from safecompress.measure import Levels
-from safecompress.testing.fakes import ConstantModel, MemorisingModel, noise_audit
+from safecompress.testing.fakes import fake_target, noise_audit
 
 _CLASSES = 16
 _ROWS = 10 * _CLASSES
 """Members, and as many non-members, of each pool."""
+
+_ALPHA = 0.001
+"""The chance that a sound attack which may read rows fails on the model that says nothing."""
 
 
 def check_attack(attack: Attack, *, min_auc: float = 0.95) -> None:
@@ -38,7 +41,7 @@ def check_attack(attack: Attack, *, min_auc: float = 0.95) -> None:
     """
     _check_value(attack)
     fit_pool, test_pool = (noise_audit(_ROWS, _ROWS, num_classes=_CLASSES, seed=seed) for seed in (0, 1))
-    leaky = Target(MemorisingModel.of(fit_pool, test_pool, num_classes=_CLASSES))
+    leaky = fake_target(fit_pool, test_pool, num_classes=_CLASSES, is_leaky=True)
     _check_scores(attack, leaky, fit_pool, test_pool)
     _check_leaky(attack, leaky, fit_pool, test_pool, min_auc)
     _check_constant(attack, fit_pool, test_pool)
@@ -100,6 +103,10 @@ def _check_scores(attack: Attack, target: Target, fit_pool: AuditData, test_pool
         f"{attack!r} scored differently when fitted a second time. All chance must come from the `generator` argument, "
         "and the attack must remember nothing between calls."
     )
+    assert not target.shadows.num_used or tier_of(attack) == 2, (
+        f"{attack!r} asks for shadow models and does not say so: give it the attribute tier = 2, or a search would try "
+        "it on every candidate, which has none."
+    )
     inverted = replace(test_pool, is_member=~test_pool.is_member)
     assert np.allclose(scores, _score(attack, fitted, target, inverted), rtol=1e-4, atol=1e-5), (
         f"{attack!r} scores rows otherwise when they are marked otherwise: `score` must not read audit.is_member."
@@ -122,23 +129,37 @@ def _check_leaky(attack: Attack, target: Target, fit_pool: AuditData, test_pool:
 
 def _check_constant(attack: Attack, fit_pool: AuditData, test_pool: AuditData) -> None:
     """What a model says about nobody cannot tell members apart: in both pools, both sides have the same labels."""
-    target = Target(ConstantModel([0.0] * _CLASSES))
-    found = _auc(attack, target, fit_pool, test_pool, "a model with the same answer for every row")
-    is_bound = attack.access <= Access.SCORES
-    assert not is_bound or found == 0.5, (
-        f"{attack!r} has AUC {found} against a model with the same answer for every row, where only 0.5 is honest. It "
-        "reads something else than the model's answers and the label."
+    target = fake_target(fit_pool, test_pool, num_classes=_CLASSES, is_leaky=False)
+    scores = _oriented(attack, target, fit_pool, test_pool, "a model with the same answer for every row")
+    found = stats.auc(scores, test_pool.is_member)
+    if attack.access <= Access.SCORES and not getattr(attack, "reads_rows", False):
+        assert found == 0.5, (
+            f"{attack!r} has AUC {found} against a model with the same answer for every row, where only 0.5 is honest. "
+            "It reads something else than the model's answers and the label; if it is meant to, give it an attribute "
+            "reads_rows = True."
+        )
+    interval = stats.auc_interval(scores, test_pool.is_member, _ALPHA)
+    assert interval.low <= 0.5 <= interval.high, (
+        f"{attack!r} has AUC {found} [{interval.low:.3f}, {interval.high:.3f}] against a model with the same answer "
+        "for every row: it finds members where nothing was said about anybody."
     )
 
 
 def _auc(attack: Attack, target: Target, fit_pool: AuditData, test_pool: AuditData, what: str) -> float:
-    """The AUC on the test pool; scores closer than one part in a million are one score."""
+    """The AUC on the test pool."""
+    return stats.auc(_oriented(attack, target, fit_pool, test_pool, what), test_pool.is_member)
+
+
+def _oriented(
+    attack: Attack, target: Target, fit_pool: AuditData, test_pool: AuditData, what: str
+) -> NDArray[np.float64]:
+    """Scores on the test pool as a verdict would see them; closer than one part in a million is one score."""
     attacker = simulate_attacker(attack, target, fit_pool, generator=np.random.default_rng(0))
     result = attacker.test(target, test_pool, Levels())
     assert result.error is None and result.scores is not None, (
         f"{attack!r} gave no number against {what}: {result.error}"
     )
-    return stats.auc(np.round(result.scores, 6), test_pool.is_member)
+    return np.round(result.scores, 6)
 
 
 def _fit(attack: Attack, target: Target, audit: AuditData) -> FittedAttack:

@@ -5,9 +5,9 @@ N rows, F features of a row, C classes, M memorised rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from safecompress.attacks import Access, Target
+from safecompress.attacks.shadows import ShadowDraw, ShadowModels, ShadowRows
 from safecompress.data import PARTS, AuditData, Dataset, DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
 
@@ -64,6 +65,70 @@ class ConstantModel(nn.Module):
         """Logits (N, C), all rows equal."""
         logits_NC: Tensor = self.logits.repeat(len(features), 1)
         return logits_NC
+
+
+@dataclass(frozen=True)
+class FakeTrainer:
+    """Trains shadows in no time: each memorises the rows it draws, or says the same of every row.
+
+    A target that leaks everything, or nothing, has such shadows.
+    """
+
+    num_classes: int
+    num_features: int
+    is_leaky: bool = True
+    margin: float = 12.0
+    mode: str = field(default="fake", init=False)
+    group_size: int = field(default=4, init=False)
+
+    def digest(self) -> str:
+        """All options."""
+        return repr(self)
+
+    def build(self) -> nn.Module:
+        """The network that weights are loaded into."""
+        if not self.is_leaky:
+            return ConstantModel([0.0] * self.num_classes)
+        return _Recalling(self.num_classes, self.num_features, self.margin)
+
+    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+        """The weights of each shadow."""
+        if not self.is_leaky:
+            return [self.build().state_dict() for _ in draws]
+        places = [torch.from_numpy(draw.rows) for draw in draws]
+        drawn = [(rows.features[place], rows.labels[place]) for place in places]
+        return [
+            MemorisingModel(features, labels, self.num_classes, margin=self.margin).state_dict()
+            for features, labels in drawn
+        ]
+
+
+class _Recalling(MemorisingModel):
+    """A MemorisingModel that takes over the rows of whatever state it is given."""
+
+    def __init__(self, num_classes: int, num_features: int, margin: float) -> None:
+        super().__init__(torch.zeros(1, num_features), torch.zeros(1, dtype=torch.int64), num_classes, margin=margin)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As many rows as the state has."""
+        for name in ("rows_MF", "answers_MC"):
+            setattr(self, name, nn.Buffer(state_dict[name].clone()))
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def fake_target(*pools: AuditData, num_classes: int, is_leaky: bool) -> Target:
+    """A target that leaks all of ``pools``' members, or nothing; with shadows, and another version of the same kind."""
+    features, labels = (torch.cat([getattr(pool, part) for pool in pools]) for part in ("features", "labels"))
+    rows = ShadowRows(features, labels, np.arange(len(labels)), len(labels) // 2, seed=0)
+
+    def one(margin: float, versions: Mapping[str, Target]) -> Target:
+        model: nn.Module = ConstantModel([0.0] * num_classes)
+        if is_leaky:
+            model = MemorisingModel.of(*pools, num_classes=num_classes, margin=margin)
+        trainer = FakeTrainer(num_classes, features.flatten(1).shape[1], is_leaky, margin)
+        return Target(model, shadows=ShadowModels(rows, trainer), versions=versions)
+
+    return one(12.0, {"other": one(10.0, {})})
 
 
 @dataclass(frozen=True)

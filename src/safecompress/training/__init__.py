@@ -3,19 +3,24 @@
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import Course, dense_gradient, train
+from safecompress.training.many import is_stackable, train_many
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState, digest_tensors
+from safecompress.training.trace import LossTrace
 
 __all__ = [
     "Course",
+    "LossTrace",
     "Recipe",
     "TrainingState",
     "classified_right",
     "dense_gradient",
     "digest_tensors",
     "evaluating",
+    "is_stackable",
     "measure_accuracy",
     "predict_logits",
     "reestimate_batch_norm_",
     "train",
+    "train_many",
 ]

@@ -3,6 +3,7 @@ steps into segments, in any process, ends in the same bits."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
+from safecompress.training.trace import LossTrace
 
 _CHECK_EVERY = 32
 
@@ -54,15 +56,20 @@ def train(
     progress: Progress | None = None,
     checkpoint: Callable[[TrainingState], None] | None = None,
     checkpoint_every_s: float = 20.0,
+    trace: LossTrace | None = None,
 ) -> TrainingState:
     """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
 
     With a ``pattern`` dormant weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
-    ``checkpoint`` is called now and then with a state to save. Raises TrainingError when the loss or a weight is not a
-    finite number; no checkpoint is made of such a state. Raises UsageError when ``until`` lies before the state's step.
+    ``checkpoint`` is called now and then with a state to save; ``trace`` keeps the rows' losses, and changes nothing.
+    Raises TrainingError when the loss or a weight is not a finite number; no checkpoint is made of such a state. Raises
+    UsageError when ``until`` lies before the state's step, or the trace is one of another course.
     """
     if until < state.step:
         raise UsageError(f"Training goes forward: the state is at step {state.step}, until={until} lies before it.")
+    per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+    if trace is not None:
+        trace.check_fits(len(course.labels), max(course.recipe.epochs, math.ceil(until / per_epoch)))
     watcher = progress or Silent()
     optimizer = course.recipe.make_optimizer(model.parameters())
     state.restore_(model, optimizer)
@@ -75,24 +82,27 @@ def train(
     model.train()
     loss_sum = torch.zeros((), device=device)
     saved_at = time.monotonic()
-    batches = _Batches(course)
+    batches = Batches(course)
     with seeded(course.seed, "steps"):
         for step in range(state.step, until):
             torch.manual_seed(derive_seed(course.seed, "step", step))
             rows = batches.at(step)
-            _set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
+            set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
             optimizer.zero_grad(set_to_none=True)
-            loss = cross_entropy(model(features[rows]), labels[rows])
+            logits, batch_labels = model(features[rows]), labels[rows]
+            loss = cross_entropy(logits, batch_labels)
+            if trace is not None:
+                trace.record(step // per_epoch, rows, logits, batch_labels)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss_sum += loss.detach()
             watcher.advance()
             is_last = step + 1 == until
             if is_last or (step + 1) % _CHECK_EVERY == 0:
-                _check_finite(loss_sum, step, course.recipe)
+                check_finite(loss_sum, step, course.recipe)
                 is_saving = checkpoint is not None and time.monotonic() - saved_at > checkpoint_every_s
                 if is_last or is_saving:
-                    _check_finite(_probe(model), step, course.recipe)
+                    check_finite(_probe(model), step, course.recipe)
                 if checkpoint and is_saving and not is_last:
                     checkpoint(TrainingState.capture(step + 1, model, optimizer, masker.momentum if masker else None))
                     saved_at = time.monotonic()
@@ -107,18 +117,18 @@ def dense_gradient(
     """The gradient of the loss of the next batch for the parameters ``names``, dormant weights included."""
     state.restore_(model)
     device = next(model.parameters()).device
-    rows = _Batches(course).at(state.step)
+    rows = Batches(course).at(state.step)
     parameters = dict(model.named_parameters())
     model.train()
     model.zero_grad(set_to_none=True)
     with seeded(course.seed, "step", state.step):
         loss = cross_entropy(model(course.features[rows].to(device)), course.labels[rows].to(device))
         gradients = torch.autograd.grad(loss, [parameters[name] for name in names])
-    _check_finite(loss.detach(), state.step, course.recipe)
+    check_finite(loss.detach(), state.step, course.recipe)
     return {name: gradient.cpu() for name, gradient in zip(names, gradients, strict=True)}
 
 
-class _Batches:
+class Batches:
     """Row indices by step; the current epoch's order is drawn once."""
 
     def __init__(self, course: Course) -> None:
@@ -135,7 +145,8 @@ class _Batches:
         return torch.from_numpy(self._current[position])
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter group the learning rate of this step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -145,7 +156,8 @@ def _probe(model: nn.Module) -> Tensor:
     return torch.stack([(parameter.detach() * 0).sum() for parameter in model.parameters()]).sum()
 
 
-def _check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
+def check_finite(loss: Tensor, step: int, recipe: Recipe) -> None:
+    """Raise TrainingError, with advice, when ``loss`` is not a finite number."""
     if not torch.isfinite(loss):
         raise TrainingError(
             f"The loss or a weight became {loss.item()} within the {_CHECK_EVERY} steps up to step {step + 1}. "

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError, suggest
@@ -74,7 +74,7 @@ class Recipe:
             return self.learning_rate * self.decay_factor ** sum(progress >= share for share in self.milestones)
         return self.learning_rate
 
-    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def make_optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
         """A fresh optimizer over ``parameters``."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(

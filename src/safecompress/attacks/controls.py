@@ -1,0 +1,293 @@
+"""What an attack is tried on to show that it works: a model that must be caught, and rows where nothing may be found.
+
+N rows, M of them members, F features of a row, P rows in the control's pool.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safecompress.attacks.shadows import Map, ShadowDraw, ShadowModels, ShadowRows
+from safecompress.attacks.signals import Floats
+from safecompress.attacks.target import Access, Target
+from safecompress.data import AuditData
+from safecompress.data.dataset import row_bytes
+from safecompress.errors import AttackError, TrainingError
+from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.training import (
+    Course,
+    Recipe,
+    TrainingState,
+    classified_right,
+    digest_tensors,
+    is_stackable,
+    train,
+    train_many,
+)
+
+OVERFITTED = 0.99
+"""The share of its members that the control must classify right."""
+
+RECIPE = Recipe(batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0.0, decay="constant")
+"""How controls and their shadows are trained; ``epochs`` is found by training until the members are known by heart."""
+
+_CHUNK = 10
+"""Epochs between two looks at the accuracy."""
+
+_GROUP, _SMALL = 8, 150_000
+"""Shadows trained at once, and the most weights up to which that is faster than one after another."""
+
+_WIDEST = 4096
+"""Columns that the blind baseline reads; wider rows are projected on as many."""
+
+
+@dataclass(frozen=True, eq=False)
+class ControlModel:
+    """A network like the target that knows its members by heart, and the pools to attack it with.
+
+    Its labels are permuted, so that only memorising predicts them: an attack that misses this model misses everything,
+    and what it finds here says nothing about the target. ``accuracy`` is the share of members classified right (the
+    lowest over network and ``versions``) after ``epochs``.
+    """
+
+    network: nn.Module = field(repr=False)
+    fit: AuditData
+    verdict: AuditData
+    accuracy: float
+    epochs: int
+    seed: int
+    access: Access = Access.WEIGHTS
+    versions: Mapping[str, nn.Module] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_overfitted(self) -> bool:
+        """Whether it classifies 99 % of its members right."""
+        return self.accuracy >= OVERFITTED
+
+    def as_target(self, *, run: Map = map) -> Target:
+        """The control under attack: the target's access, versions of the same names, and shadows of its own rows.
+
+        Shadows train for as many steps as the control did, on as many rows; ``run`` maps over groups of them.
+        """
+        features, labels, is_member = _joined(self.fit, self.verdict)
+        seed = derive_seed(self.seed, "control", "shadows")
+        rows = ShadowRows(features, labels, np.arange(len(labels)), int(is_member.sum()), seed)
+        recipe = replace(RECIPE, epochs=self.epochs)
+
+        def under_attack(name: str, network: nn.Module, versions: Mapping[str, Target]) -> Target:
+            shadows = ShadowModels(rows, ControlTrainer(network, recipe, name), run=run)
+            return Target(network, access=self.access, shadows=shadows, versions=versions)
+
+        others = {name: under_attack(name, network, {}) for name, network in self.versions.items()}
+        return under_attack("", self.network, others)
+
+
+def train_control(
+    target: Target, fit: AuditData, verdict: AuditData, *, seed: int, max_epochs: int = 300
+) -> ControlModel:
+    """A copy of the target's network with fresh weights, trained on both pools' members under permuted labels.
+
+    It trains until it classifies 99 % of them right, or for ``max_epochs`` (``is_overfitted`` says which). Labels
+    change places within members and within non-members of each pool, so that class shares stay and tell nothing. Of
+    equal rows only the first stays: no network can give two labels to one row. Versions of the target are copied alike,
+    and all are trained until the last knows its members. Raises AttackError for a network none of whose layers can be
+    given fresh weights.
+    """
+    pools = _permuted(_without_copies(fit, verdict), derive(seed, "control", "labels"))
+    features, labels, is_member = _joined(*pools)
+    rows = torch.from_numpy(is_member)
+    course = Course(
+        features[rows], labels[rows], replace(RECIPE, epochs=max_epochs), derive_seed(seed, "control", "course")
+    )
+    network = fresh(target.model, derive_seed(seed, "control", "weights"))
+    versions = {
+        name: fresh(version.model, derive_seed(seed, "control", "weights", name))
+        for name, version in target.versions.items()
+    }
+    epochs, accuracy = _overfit_([network, *versions.values()], course, max_epochs)
+    return ControlModel(network, pools[0], pools[1], accuracy, epochs, seed, target.access, versions)
+
+
+def fresh(model: nn.Module, seed: int) -> nn.Module:
+    """A trainable copy of ``model`` on the CPU whose layers drew new weights and forgot their statistics.
+
+    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Raises AttackError when there is
+    no such layer.
+    """
+    network = copy.deepcopy(model).cpu().requires_grad_()
+    resets = [reset for module in network.modules() if callable(reset := getattr(module, "reset_parameters", None))]
+    if not resets:
+        raise AttackError(
+            f"No layer of {type(model).__name__} has a reset_parameters method, so that no control with fresh weights "
+            "can be made of it. Build the model from layers of torch.nn, or give its own layers that method."
+        )
+    with seeded(seed):
+        for reset in resets:
+            reset()
+    return network
+
+
+def _overfit_(networks: Sequence[nn.Module], course: Course, max_epochs: int) -> tuple[int, float]:
+    """Train ``networks`` side by side until each knows the course's rows; the epochs and the lowest accuracy."""
+    per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+    states = [TrainingState.capture(0, network) for network in networks]
+    epochs, accuracy = 0, 0.0
+    while epochs < max_epochs and accuracy < OVERFITTED:
+        epochs = min(epochs + _CHUNK, max_epochs)
+        try:
+            pairs = zip(networks, states, strict=True)
+            states = [train(network, state, course, until=epochs * per_epoch) for network, state in pairs]
+        except TrainingError:  # diverged: a control that is not overfitted, and says so
+            break
+        for network, state in zip(networks, states, strict=True):
+            state.restore_(network)
+        rights = [classified_right(network, course.features, course.labels) for network in networks]
+        accuracy = min(float(is_right.mean()) for is_right in rights)
+    for network, state in zip(networks, states, strict=True):
+        state.restore_(network)
+        network.eval()
+    return epochs, accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class ControlTrainer:
+    """Trains shadows of a control: fresh weights, the control's recipe, as many steps."""
+
+    network: nn.Module = field(repr=False)
+    recipe: Recipe
+    version: str = ""
+    mode: str = field(default="control", init=False)
+
+    @property
+    def group_size(self) -> int:
+        """How many small nets one call trains."""
+        num_weights = sum(parameter.numel() for parameter in self.network.parameters())
+        has_statistics = next(self.network.buffers(), None) is not None
+        return _GROUP if num_weights <= _SMALL and not has_statistics and is_stackable(self.network) else 1
+
+    def digest(self) -> str:
+        """Over everything that the weights of a shadow depend on, beside its rows."""
+        shape = f"{self.mode}|{self.version}|{self.network!r}|{self.recipe.digest()}|"
+        return hashlib.sha256((shape + digest_tensors(self.network.state_dict())).encode()).hexdigest()
+
+    def build(self) -> nn.Module:
+        """A copy of the control's network."""
+        return copy.deepcopy(self.network)
+
+    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+        """The weights of each shadow."""
+        seeds = [derive_seed(rows.seed, "shadow", self.version, draw.number) for draw in draws]
+        places = [torch.from_numpy(draw.rows) for draw in draws]
+        courses = [
+            Course(rows.features[place], rows.labels[place], self.recipe, seed)
+            for place, seed in zip(places, seeds, strict=True)
+        ]
+        states = [TrainingState.capture(0, fresh(self.network, seed)) for seed in seeds]
+        model = self.build()
+        if len(draws) > 1:
+            return [state.model for state in train_many(model, states, courses)]
+        return [
+            train(model, state, course, until=course.total_steps).model
+            for state, course in zip(states, courses, strict=True)
+        ]
+
+
+def negative_pool(non_members_a: AuditData, non_members_b: AuditData) -> AuditData:
+    """The non-members of ``a`` in the place of members, and those of ``b`` as non-members: nobody was trained on.
+
+    An attack fitted elsewhere must not tell the two apart. For attacks by shadows both must be drawn from the same rows
+    as the shadows', or both from others. Raises AttackError when a side is empty.
+    """
+    sides = [_rows(pool, ~pool.is_member) for pool in (non_members_a, non_members_b)]
+    if any(len(side.labels) == 0 for side in sides):
+        counts = " and ".join(str(len(side.labels)) for side in sides)
+        raise AttackError(f"A negative control needs non-members on both sides, got {counts}. Give both some rows.")
+    features, labels, _ = _joined(*sides)
+    return AuditData(features, labels, np.arange(len(labels)) < len(sides[0].labels))
+
+
+def blind_scores(fit: AuditData, verdict: AuditData, *, seed: int) -> Floats:
+    """Membership scores (N,) of ``verdict``, in [0, 1], by a classifier of row and label that never saw the model.
+
+    Logistic regression sees a shift of means spread over many columns, a random forest sees a shape; their mean is the
+    score, fitted on ``fit``. Where it separates, the pools differ by more than membership (Das, Zhang, Tramer 2024,
+    "Blind baselines beat membership inference attacks for foundation models") and any attack's figure is void. Rows of
+    more than 4,096 features are folded at random signs on as many columns.
+    """
+    from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    numbers = derive(seed, "blind").integers(2**31, size=2)
+    num_classes = 1 + int(max(fit.labels.max(), verdict.labels.max()))
+    readings = [_reading(pool, num_classes, int(numbers[0])) for pool in (fit, verdict)]
+    shift = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
+    shape = RandomForestClassifier(100, min_samples_leaf=3, random_state=int(numbers[1]))
+    blind = VotingClassifier([("shift", shift), ("shape", shape)], voting="soft")
+    scores: Floats = blind.fit(readings[0], fit.is_member).predict_proba(readings[1])[:, 1]
+    return scores
+
+
+def _reading(pool: AuditData, num_classes: int, seed: int) -> Floats:
+    """Flat rows beside one-hot labels, (N, F + C); rows wider than 4,096 are folded."""
+    flat_NF = pool.features.detach().cpu().flatten(1).double().numpy()
+    if flat_NF.shape[1] > _WIDEST:
+        flat_NF = _folded(flat_NF, np.random.default_rng(seed))
+    return np.concatenate([flat_NF, np.eye(num_classes)[pool.labels.numpy()]], axis=1)
+
+
+def _folded(flat_NF: Floats, generator: np.random.Generator) -> Floats:
+    """Each column added to a random one of 4,096 with a random sign: keeps distances on average (count sketch)."""
+    from scipy.sparse import csr_matrix
+
+    width = flat_NF.shape[1]
+    signs, places = generator.choice([-1.0, 1.0], width), generator.integers(_WIDEST, size=width)
+    projection = csr_matrix((signs, (np.arange(width), places)), shape=(width, _WIDEST))
+    return np.asarray(flat_NF @ projection)
+
+
+def _permuted(pools: Sequence[AuditData], generator: np.random.Generator) -> list[AuditData]:
+    """The pools with labels that change places within each side."""
+    permuted = []
+    for pool in pools:
+        places = np.arange(len(pool.labels))
+        for side in (True, False):
+            rows = np.flatnonzero(pool.is_member == side)
+            places[rows] = generator.permutation(rows)
+        permuted.append(replace(pool, labels=pool.labels[torch.from_numpy(places)]))
+    return permuted
+
+
+def _without_copies(*pools: AuditData) -> list[AuditData]:
+    """The pools with only the first of all rows that have equal features."""
+    seen: set[bytes] = set()
+    kept = []
+    for pool in pools:
+        is_new = np.zeros(len(pool.labels), dtype=bool)
+        for number, row in enumerate(row_bytes(pool.features)):
+            key = row.tobytes()
+            is_new[number] = key not in seen
+            seen.add(key)
+        kept.append(pool if is_new.all() else _rows(pool, is_new))
+    return kept
+
+
+def _rows(pool: AuditData, is_kept: np.ndarray) -> AuditData:
+    places = torch.from_numpy(np.flatnonzero(is_kept))
+    return AuditData(pool.features[places], pool.labels[places], pool.is_member[is_kept])
+
+
+def _joined(*pools: AuditData) -> tuple[Tensor, Tensor, np.ndarray]:
+    return (
+        torch.cat([pool.features for pool in pools]),
+        torch.cat([pool.labels for pool in pools]),
+        np.concatenate([pool.is_member for pool in pools]),
+    )

@@ -1,0 +1,65 @@
+"""The list of released versions: models of the same training rows that are out, and that attackers may hold too."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from safecompress.deploy import Artifact
+from safecompress.errors import ArtifactError
+from safecompress.storage import write_bytes, writing
+
+
+class Released:
+    """A file with one JSON line for each released artifact: its path, counted from the file's folder, and digest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def versions(self) -> dict[str, Artifact]:
+        """The artifacts by their paths as written.
+
+        Raises ArtifactError, naming the line, when the list is missing or broken, and when a file that it names is
+        missing or is not the one that was released: what is out cannot be taken back, so it must be attacked with.
+        """
+        found: dict[str, Artifact] = {}
+        for number, line in enumerate(self._lines(), 1):
+            place = f"{self.path}, line {number}"
+            try:
+                entry = json.loads(line)
+                name, digest = str(entry["artifact"]), str(entry["digest"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ArtifactError(
+                    f"{place}, is no released version ({error!r}). A line is made by safecompress release."
+                ) from error
+            file = self.path.parent / name
+            if not file.is_file():
+                raise ArtifactError(
+                    f"{place}: there is no file {file}. It was released, so attackers may hold it: put it back, or "
+                    "correct its path in the list."
+                )
+            artifact = Artifact.load(file)
+            if artifact.digest() != digest:
+                raise ArtifactError(f"{place}: {file} is not the artifact that was released. Restore the old one.")
+            found[name] = artifact
+        return found
+
+    def add(self, path: Path) -> None:
+        """Write the artifact at ``path`` down as released; one that is listed already stays as it is."""
+        artifact = Artifact.load(path)
+        entry = {"artifact": os.path.relpath(path, self.path.parent), "digest": artifact.digest()}
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            lines = self._lines() if self.path.exists() else []
+            if not any(json.loads(line)["digest"] == entry["digest"] for line in lines):
+                write_bytes(self.path, "".join(f"{line}\n" for line in [*lines, json.dumps(entry)]).encode())
+
+    def _lines(self) -> list[str]:
+        try:
+            return [line for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"The list of released versions {self.path} cannot be read ({error}).") from error

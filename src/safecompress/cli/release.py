@@ -1,0 +1,25 @@
+"""``safecompress release ARTIFACT``: write down that a version is out, so that later audits reckon with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from safecompress.cli.app import app
+
+ARTIFACT = typer.Argument(..., help="The artifact that is being released.")
+LIST = typer.Option(Path("released.jsonl"), "--to", help="The list of released versions.")
+
+
+@app.command()
+def release(artifact: Path = ARTIFACT, to: Path = LIST) -> None:
+    """Add an artifact to the list of versions that are out.
+
+    Whoever holds several versions of one model learns more than from each alone: give the list to compress and audit
+    (--released) and bound joint_lira.auc.
+    """
+    from safecompress.certify import Released
+
+    Released(to).add(artifact)
+    typer.echo(f"{artifact} is listed in {to} as released. Give --released {to} to compress and audit from now on.")
