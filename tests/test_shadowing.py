@@ -401,6 +401,18 @@ def test_a_lineage_gives_the_trainers_of_its_models():
         lineage.trainer(PATTERN, "full pipeline")
 
 
+def test_the_lineage_of_a_job_is_how_the_job_trains():
+    job = replace(JOB, plan=replace(JOB.plan, start=Start.DENSE))
+    made = Lineage.of_job(job)
+    own = Lineage(job.model, job.model_spec, job.task, job.recipe, job.dense_recipe, Start.DENSE)
+    pattern = initial_pattern(find_maskable(job.model), 0.3, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
+    assert made.digest() == own.digest()
+    assert made.dense_trainer().digest() == own.dense_trainer().digest()
+    trainers = [lineage.trainer(pattern, "final pattern").digest() for lineage in (made, own)]
+    assert trainers[0] == trainers[1]
+    assert made.trainer(pattern, "full pipeline").mode == "full pipeline"
+
+
 @pytest.mark.parametrize(
     "changes", [{"recipe": LONG}, {"dense_recipe": RECIPE}, {"start": Start.DENSE}, {"model_spec": None}]
 )

@@ -184,6 +184,12 @@ CASES = [
         "finalists = 0",
         ["[search] finalists: must be at least 1, got 0.", "how many candidates of a round meet the attacks"],
     ),
+    ("[search]", "rank = 1", ["[search] rank: takes true or false, got 1."]),
+    (
+        "[search]",
+        'attacks = ["gap", "lira"]',
+        ["[search]: lira cannot test candidates", "Name them among the spec's attacks"],
+    ),
     ("[search]", "finalists = 1.5", ["[search] finalists: takes a whole number, got 1.5."]),
     # safety
     ("[safety]", None, ["[safety]: is missing. Say which attacks to simulate"]),

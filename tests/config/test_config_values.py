@@ -77,6 +77,7 @@ branches = ["set+random", "keep"]
 selector = { name = "tm_score", power = 2 }
 attacks = ["loss", { name = "neural", epochs = 5 }]
 finalists = 4
+rank = false
 refit = "candidate"
 schedule = { name = "constant", fraction = 0.2 }
 stop = 0.5
@@ -124,7 +125,7 @@ def test_what_is_not_said_is_the_products_own_default() -> None:
     assert config.plan.branches == DEFAULT_BRANCHES
     assert config.spec.alpha == 0.05
     assert (config.spec.access, config.spec.shadows) == (Access.WEIGHTS, "final pattern")
-    assert config.plan.finalists == 2
+    assert (config.plan.finalists, config.plan.rank) == (2, True)
     assert config.path is None
 
 
@@ -143,6 +144,7 @@ def test_every_section_becomes_its_value() -> None:
         selector=TmScore(power=2.0),
         attacks=(Loss(), Neural(epochs=5)),
         finalists=4,
+        rank=False,
         refit="candidate",
         schedule=ConstantSchedule(0.2),
         allocation=AllocateUniform(),
@@ -193,7 +195,7 @@ def test_the_resolved_text_says_every_default() -> None:
     assert tables["search"]["selector"] == {"name": "tm_score", "power": 1.0}
     assert tables["search"]["attacks"] == tables["safety"]["attacks"] == ["gap"]
     assert tables["model"] == {"name": "mlp", "hidden": [256, 128], "dropout": 0.0}
-    assert tables["search"]["finalists"] == 2
+    assert (tables["search"]["finalists"], tables["search"]["rank"]) == (2, True)
     assert tables["safety"] == {
         "attacks": ["gap"],
         "alpha": 0.05,
@@ -253,6 +255,7 @@ CHANGES: dict[str, Any] = {
     "search.selector.power": 1,
     "search.attacks": ["loss"],
     "search.finalists": 3,
+    "search.rank": True,
     "search.refit": "parent",
     "search.schedule.name": "cosine",
     "search.schedule.fraction": 0.3,

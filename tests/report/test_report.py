@@ -368,7 +368,8 @@ def test_an_attack_that_broke_on_the_dense_model_is_a_note():
     ],
 )
 def test_the_claim_goes_no_further_than_what_was_bounded(bounded, shadows, claim):
-    assert report(replace(certification(), bounded=frozenset(bounded), shadows=shadows)).claim == claim
+    built = report(replace(certification(), bounded=frozenset(bounded), shadows=shadows))
+    assert (built.claim, built.shadows) == (claim, shadows)
 
 
 # --- rounds
