@@ -14,19 +14,20 @@ import tomli_w
 
 SIZES = {
     "train": 450, "member_fit": 150, "member_select": 150, "member_verdict": 150, "validation": 100, "test": 200,
-    "nonmember_fit": 150, "nonmember_select": 150, "nonmember_verdict": 150, "population": 0,
+    "nonmember_fit": 150, "nonmember_select": 150, "nonmember_verdict": 150, "population": 150,
 }  # fmt: skip
 
 TINY = {
     "name": "tiny",
     "data": {"source": "digits", **SIZES},
-    "model": {"name": "mlp", "hidden": [32]},
+    "model": {"name": "mlp", "hidden": [128]},
     "recipe": {"epochs": 12, "optimizer": "adam", "batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0},
     "compress": {"density": 0.2},
     "search": {"rounds": 2, "branches": ["magnitude+random", "magnitude+gradient", "keep"]},
-    "safety": {"attacks": ["gap", "loss"]},
+    "safety": {"access": "labels", "attacks": ["gap", {"name": "label_only", "queries": 16}]},
     "require": [
-        {"metric": "loss.auc", "at_most": 0.75},
+        {"metric": "gap.auc", "at_most": 0.75},
+        {"metric": "label_only.auc", "at_most": 0.75},
         {"metric": "accuracy", "at_least": 0.6},
         {"metric": "artifact.size_bytes", "at_most": 40000},
     ],

@@ -133,8 +133,8 @@ def run_job(
 ) -> CompressionResult:
     """Carry ``job`` out in ``folder`` and leave ``report.json`` and ``report.md`` there."""
     job.check()
+    kept, out = None if cache is None else Path(cache), _released(released)
     with open_run_folder(folder, job.name, job.digest) as opened:
-        kept, out = None if cache is None else Path(cache), _released(released)
         outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress, cache=kept, released=out)
         save_report(outcome.report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
@@ -253,7 +253,12 @@ def _ledger(ledger: str | Path | Ledger | None) -> Ledger | None:
 
 
 def _released(path: str | Path | None) -> Released | None:
-    return None if path is None else Released(Path(path))
+    """The list at ``path``, read once to find out now, and not after the training, whether it is whole."""
+    if path is None:
+        return None
+    released = Released(Path(path))
+    released.versions()
+    return released
 
 
 def _check_task(artifact: Artifact, split: DataSplit) -> None:

@@ -69,7 +69,9 @@ class Job:
 
     def digest(self, key: bytes) -> str:
         """What tells this job from any other; the rows enter as digests keyed with ``key``."""
-        plan = replace(self.plan, attacks=self.plan.attacks or self.spec.attacks)
+        plan = replace(
+            self.plan, attacks=tuple(attack for tier in self.plan.tests(self.spec.attacks) for attack in tier)
+        )
         parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names]
         parts += [self.model_spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)

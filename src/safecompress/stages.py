@@ -20,6 +20,7 @@ from safecompress.search import (
     Evaluation,
     Executor,
     Proposal,
+    RandomChoice,
     RoundResult,
     RunStore,
     Search,
@@ -140,6 +141,8 @@ class Stages:
                 clock.add_all(evaluation.seconds)
             tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
             indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
+            if isinstance(plan.selector, RandomChoice):  # the control draws from all: no figure decides
+                indices = list(range(len(evaluations)))
             return choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
 
         def adopt(evaluation: Evaluation) -> Candidate:

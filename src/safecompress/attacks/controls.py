@@ -82,7 +82,7 @@ class ControlModel:
         recipe = replace(RECIPE, epochs=self.epochs)
 
         def under_attack(name: str, network: nn.Module, versions: Mapping[str, Target]) -> Target:
-            shadows = ShadowModels(rows, ControlTrainer(network, recipe, name), run=run)
+            shadows = ShadowModels(rows, ControlTrainer(network, recipe, name, tuple(features.shape[1:])), run=run)
             return Target(network, access=self.access, shadows=shadows, versions=versions)
 
         others = {name: under_attack(name, network, {}) for name, network in self.versions.items()}
@@ -163,6 +163,7 @@ class ControlTrainer:
     network: nn.Module = field(repr=False)
     recipe: Recipe
     version: str = ""
+    input_shape: tuple[int, ...] | None = None
     mode: str = field(default="control", init=False)
 
     @property
@@ -170,7 +171,7 @@ class ControlTrainer:
         """How many small nets one call trains."""
         num_weights = sum(parameter.numel() for parameter in self.network.parameters())
         has_statistics = next(self.network.buffers(), None) is not None
-        return _GROUP if num_weights <= _SMALL and not has_statistics and is_stackable(self.network) else 1
+        return _GROUP if num_weights <= _SMALL and not has_statistics and is_stackable(self.network, self.input_shape) else 1
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""

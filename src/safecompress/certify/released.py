@@ -54,8 +54,9 @@ class Released:
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):
+            listed = self.versions().values() if self.path.exists() else ()
             lines = self._lines() if self.path.exists() else []
-            if not any(json.loads(line)["digest"] == entry["digest"] for line in lines):
+            if all(version.digest() != entry["digest"] for version in listed):
                 write_bytes(self.path, "".join(f"{line}\n" for line in [*lines, json.dumps(entry)]).encode())
 
     def _lines(self) -> list[str]:

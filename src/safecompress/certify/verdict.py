@@ -142,9 +142,10 @@ def tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) ->
 
     None when the accuracy or an attack's figure is missing: the worst of the rest would flatter.
     """
-    figures = [measurements.get(name) for name in ("accuracy", *(f"{attack}.balanced_accuracy" for attack in attacks))]
+    names = [f"{attack}.balanced_accuracy" for attack in attacks]
+    figures = [measurements.get(name) for name in ("accuracy", *names)]
     values = [figure.value for figure in figures if figure is not None]
-    return values[0] / max(0.5, *values[1:]) if len(values) == len(figures) else None
+    return values[0] / max(0.5, *values[1:]) if names and len(values) == len(figures) else None
 
 
 def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels, seed: int) -> _Examined:

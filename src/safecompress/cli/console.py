@@ -91,7 +91,7 @@ def show_report(report: Report, folder: Path | None) -> None:
     console.print(_requirements(report))
     strongest = strongest_line(report)
     if strongest is not None:
-        console.print(f"{strongest}.", highlight=False)
+        console.print(f"{escape(strongest)}.", highlight=False)
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
         if total:
@@ -99,7 +99,7 @@ def show_report(report: Report, folder: Path | None) -> None:
             console.print(f"In {beyond} of {total} rounds {words}.")
     ranked = ranking_line(report)
     if ranked is not None:
-        console.print(f"{ranked}.", highlight=False)
+        console.print(f"{escape(ranked)}.", highlight=False)
     size = report.artifact
     console.print(
         f"Artifact: {size['size_bytes']:,} bytes, {size['num_active']:,} of {size['num_weights']:,} weights, "
@@ -109,7 +109,7 @@ def show_report(report: Report, folder: Path | None) -> None:
     for name, reason in report.errors.items():
         console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
     if report.health:
-        console.print(f"{health_line(report)}.", highlight=False)
+        console.print(f"{escape(health_line(report))}.", highlight=False)
     for doubt in report.doubts:
         console.print(f"[yellow]Doubt[/] {escape(doubt)}", highlight=False)
     for note in report.notes:

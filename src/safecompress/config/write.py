@@ -21,7 +21,7 @@ from safecompress.spec import Requirement, SafetySpec
 
 def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
     """``[compress]`` and ``[search]``; the search's attacks are the spec's own where the plan names none."""
-    attacks = spec.attacks if plan.attacks is None else plan.attacks
+    attacks = [attack for tier in plan.tests(spec.attacks) for attack in tier]
     return {
         "compress": {
             "density": float(plan.density),

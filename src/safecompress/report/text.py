@@ -238,7 +238,7 @@ def _ranking(report: Report) -> list[str]:
         for branch, auc in ranking["cheap"].items()
     ]
     return [
-        f"{line}. All AUCs are of the selection rows; no verdict row was opened.",
+        f"{_plain(line)}. All AUCs are of the selection rows; no verdict row was opened.",
         _table(["candidate", "worst cheap test", *names], rows),
     ]
 

@@ -154,7 +154,8 @@ def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[s
     chosen = evaluations[choice.index]
     if keep is None or keep is chosen:
         return {}
-    pairs = zip(chosen.results, keep.results, strict=True)  # keep is always a finalist
+    met = {result.attack: result for result in keep.results}
+    pairs = [(result, met[result.attack]) for result in chosen.results if result.attack in met]
     return {
         a.attack: stats.auc_difference(a.scores, b.scores, a.is_member, 0.05)
         for a, b in pairs

@@ -130,7 +130,10 @@ def right_shares(target: Target, audit: AuditData, copies: tuple[Copy, ...], see
 
 def _is_right(target: Target, features: Tensor, labels: Tensor) -> NDArray[np.bool_]:
     """Whether the model's label is the row's; nothing else of its answer is looked at."""
-    return np.asarray((predict_logits(target.model, features).argmax(dim=1) == labels).numpy())
+    logits_NC = predict_logits(target.model, features)
+    if not bool(logits_NC.isfinite().all()):
+        raise AttackError("The model gives logits that are not finite numbers for some rows, so it has no label there.")
+    return np.asarray((logits_NC.argmax(dim=1) == labels).numpy())
 
 
 def _weights(shares_NG: Floats, is_member: NDArray[np.bool_]) -> Floats:
