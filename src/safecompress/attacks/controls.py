@@ -171,7 +171,8 @@ class ControlTrainer:
         """How many small nets one call trains."""
         num_weights = sum(parameter.numel() for parameter in self.network.parameters())
         has_statistics = next(self.network.buffers(), None) is not None
-        return _GROUP if num_weights <= _SMALL and not has_statistics and is_stackable(self.network, self.input_shape) else 1
+        is_small = num_weights <= _SMALL and not has_statistics
+        return _GROUP if is_small and is_stackable(self.network, self.input_shape) else 1
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
