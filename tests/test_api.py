@@ -32,8 +32,14 @@ pytestmark = pytest.mark.slow
 RECIPE = sc.Recipe(epochs=12, batch_size=32, optimizer="adam", learning_rate=0.01, weight_decay=0.0)
 PLAN = sc.Plan(rounds=2, density=0.2)
 SPEC = sc.SafetySpec(
-    attacks=["gap", attacks.Loss()],
-    requirements=[sc.at_most("loss.auc", 0.75), sc.at_least("accuracy", 0.6), sc.within(0.5, metric="accuracy")],
+    attacks=["gap", attacks.LabelOnly(queries=16)],
+    requirements=[
+        sc.at_most("gap.auc", 0.75),
+        sc.at_most("label_only.auc", 0.75),
+        sc.at_least("accuracy", 0.6),
+        sc.within(0.5, metric="accuracy"),
+    ],
+    access="labels",
 )
 
 
@@ -67,7 +73,12 @@ def once(split):
 
 def test_a_module_is_compressed_and_judged(once, split):
     assert (once.report.verdict, once.exit_code, once.report.exit_code) == ("PASS", 0, 0)
-    assert [finding["metric"] for finding in once.report.findings] == ["loss.auc", "accuracy", "accuracy.drop"]
+    assert [finding["metric"] for finding in once.report.findings] == [
+        "gap.auc",
+        "label_only.auc",
+        "accuracy",
+        "accuracy.drop",
+    ]
     assert once.artifact.density == pytest.approx(0.2, abs=1e-3)
     assert once.artifact.model_spec is None
     features, labels = split.part("test")
@@ -154,11 +165,17 @@ def test_the_command_line_and_python_do_the_same(tmp_path):
     ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
     assert ended.code == 0
     result = sc.compress(
-        sc.ModelSpec("mlp", {"hidden": (32,), "dropout": 0.0}, (64,), 10),
+        sc.ModelSpec("mlp", {"hidden": (128,), "dropout": 0.0}, (64,), 10),
         sc.make_split(data.digits(), sc.SplitSizes(**SIZES), seed=0),
         spec=sc.SafetySpec(
-            ["gap", "loss"],
-            [sc.at_most("loss.auc", 0.75), sc.at_least("accuracy", 0.6), sc.at_most("artifact.size_bytes", 40000)],
+            ["gap", attacks.LabelOnly(queries=16)],
+            [
+                sc.at_most("gap.auc", 0.75),
+                sc.at_most("label_only.auc", 0.75),
+                sc.at_least("accuracy", 0.6),
+                sc.at_most("artifact.size_bytes", 40000),
+            ],
+            access="labels",
         ),
         recipe=RECIPE,
         plan=sc.Plan(

@@ -159,7 +159,7 @@ SMALL = {
 }  # fmt: skip
 JOINT = {
     "compress": {"density": 0.4},
-    "safety": {"attacks": ["loss", {"name": "joint_lira", "num_shadows": 8}]},
+    "safety": {"attacks": ["gap", {"name": "joint_lira", "num_shadows": 8}]},
     "require": [{"metric": "joint_lira.auc", "at_most": 0.99}],
 }
 

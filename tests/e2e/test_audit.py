@@ -9,7 +9,7 @@ import torch
 import safecompress as sc
 from safecompress import Artifact
 from safecompress.errors import ArtifactError
-from whole_runs import contents, report_of, run_cli, tiny, write_spec
+from whole_runs import BY_LOSS, contents, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,10 @@ def test_an_audit_of_other_members_is_refused_where_the_run_proves_it_and_marked
 
 
 def test_an_audit_may_use_attacks_that_the_search_never_saw(finished, tmp_path):
-    spec = write_spec(finished / "more.toml", safety={"attacks": ["loss", "entropy", "modified_entropy"]})
+    spec = write_spec(
+        finished / "more.toml",
+        safety={"attacks": ["gap", {"name": "label_only", "queries": 16}, "loss", "entropy", "modified_entropy"]},
+    )
     assert audit(finished, spec, tmp_path / "audit").code == 0
     assert "entropy.auc" in report_of(tmp_path / "audit")["measurements"]
     assert "gap.auc" not in report_of(tmp_path / "audit")["measurements"]
@@ -174,7 +177,7 @@ def test_rows_that_the_artifact_was_not_trained_on_are_refused(change, finished,
 
 
 def test_a_requirement_that_could_never_pass_is_refused(finished, tmp_path):
-    spec = write_spec(finished / "impossible.toml", require=[{"metric": "loss.auc", "at_most": 0.51}])
+    spec = write_spec(finished / "impossible.toml", safety=BY_LOSS, require=[{"metric": "loss.auc", "at_most": 0.51}])
     ended = audit(finished, spec, tmp_path / "audit")
     assert ended.code == 2
     assert "could not certify, except by luck" in ended.err
@@ -216,7 +219,7 @@ def own(tmp_path, monkeypatch):
     (package / "nets.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(tmp_path / "packages")
     spec = write_spec(tmp_path / "own" / "spec.toml", require=limits(WITHIN))
-    spec.write_text(spec.read_text().replace('[model]\nname = "mlp"\nhidden = [\n    32,\n]\n', ""))
+    spec.write_text(spec.read_text().replace('[model]\nname = "mlp"\nhidden = [\n    128,\n]\n', ""))
     assert "[model]" not in spec.read_text()
     ended = run_cli("compress", spec, "--out", tmp_path / "own" / "run", "--model", "own_net_for_test.nets:make")
     assert ended.code == 0, ended.err

@@ -24,16 +24,18 @@ def test_a_run_that_passes_exits_0_and_says_so(finished_once):
     report = report_of(home / "run")
     assert (report["verdict"], report["exit_code"], report["ledger"]["opening"]) == ("PASS", 0, 1)
     table = [line for line in ended.out.splitlines() if "PASS" in line]
-    for requirement in ("loss.auc ≤ 0.75", "accuracy ≥ 0.6", "artifact.size_bytes ≤ 40000"):
+    for requirement in ("gap.auc ≤ 0.75", "label_only.auc ≤ 0.75", "accuracy ≥ 0.6", "artifact.size_bytes ≤ 40000"):
         assert any(requirement in line for line in table), ended.out
     assert f"Report: {home / 'run' / 'report.md'}" in ended.out
-    assert "only these: loss (reported, not required: gap)." in " ".join(ended.out.split())  # never "safe" as such
+    assert "against the attacks that the spec bounds: gap, label_only." in " ".join(
+        ended.out.split()
+    )  # never "safe" as such
     assert "Traceback" not in ended.err
 
 
 def test_stderr_says_before_training_what_can_be_certified(finished_once):
     lines = [line.split("s  ", 1)[1] for line in finished_once[1].err.splitlines()]
-    assert lines[0].startswith("loss.auc ≤ 0.75: tightest certifiable 0.57")
+    assert lines[0].startswith("gap.auc ≤ 0.75: the more answers are alike, the tighter")
     assert lines.index("artifact.size_bytes ≤ 40000: counted, not estimated") < lines.index("dense: 180 steps")
 
 
@@ -50,7 +52,7 @@ def test_other_verdicts_have_other_exit_codes_and_the_same_artifact(limit, code,
     once = finished_once[0] / "run"
     measured = report_of(once)["measurements"]["accuracy"]["value"]
     limit = {key: measured if value == "measured" else value for key, value in limit.items()}
-    spec = write_spec(tmp_path / "spec.toml", require=[require("loss.auc", at_most=0.75), limit])
+    spec = write_spec(tmp_path / "spec.toml", require=[require("gap.auc", at_most=0.75), limit])
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     report = report_of(tmp_path / "run")
     assert (ended.code, report["exit_code"], report["verdict"]) == (code, code, verdict)
@@ -64,7 +66,11 @@ BROKEN_NEURAL = {"name": "neural", "holdout": 0.001}
 
 def test_an_attack_that_breaks_at_the_end_is_an_error_and_exits_3(tmp_path):
     """A holdout of no rows breaks the neural attack; the search itself uses another."""
-    spec = write_spec(tmp_path / "spec.toml", search={"attacks": ["gap"]}, safety={"attacks": ["loss", BROKEN_NEURAL]})
+    spec = write_spec(
+        tmp_path / "spec.toml",
+        search={"attacks": ["gap"]},
+        safety={"attacks": ["gap", {"name": "label_only", "queries": 16}, BROKEN_NEURAL]},
+    )
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     report = report_of(tmp_path / "run")
     assert (ended.code, report["verdict"]) == (3, "ERROR")
@@ -76,7 +82,9 @@ def test_an_attack_that_breaks_at_the_end_is_an_error_and_exits_3(tmp_path):
 
 
 def test_a_search_whose_attacks_all_break_exits_3_in_words(tmp_path):
-    spec = write_spec(tmp_path / "spec.toml", safety={"attacks": ["loss", BROKEN_NEURAL]})
+    spec = write_spec(
+        tmp_path / "spec.toml", safety={"attacks": ["gap", {"name": "label_only", "queries": 16}, BROKEN_NEURAL]}
+    )
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 3
     assert "AttackError: No candidate of this round could be tested" in ended.err
@@ -127,7 +135,7 @@ def test_every_candidate_of_every_round_has_numbers_and_a_reason(finished_once):
         assert line["won"] or line["reason"].startswith("lost: TM-score ")
         assert 0 < line["accuracy"] == line["metrics"]["accuracy"]["value"] <= 1
         assert 0 < line["tm_score"] <= 2
-        for attack in ("gap", "loss"):
+        for attack in ("gap", "label_only"):
             figure = line["metrics"][f"{attack}.auc"]
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
         assert (line["moved"] == 0) == (line["branch"] == "keep")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from safecompress import stats
 from safecompress.data import digits
-from whole_runs import contents, digests_of, report_of, run_cli, write_spec
+from whole_runs import BY_LOSS, contents, digests_of, report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +129,7 @@ def test_too_few_rows_for_a_part(sizes, words, tmp_path):
 def test_a_network_for_images_does_not_fit_flat_rows(tmp_path):
     spec = tmp_path / "spec.toml"
     write_spec(spec)
-    spec.write_text(spec.read_text().replace('name = "mlp"', 'name = "cnn"').replace("hidden = [\n    32,\n]", ""))
+    spec.write_text(spec.read_text().replace('name = "mlp"', 'name = "cnn"').replace("hidden = [\n    128,\n]", ""))
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 2
     assert "samples of shape (64,)" in one_paragraph(ended, "ModelError")
@@ -232,7 +233,7 @@ def test_a_density_too_small_for_the_layers_is_refused_before_training(tmp_path)
     spec = write_spec(tmp_path / "spec.toml", compress={"density": 1e-4})
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 2
-    assert "keeps 0 of 2368 weights" in one_paragraph(ended, "UsageError")
+    assert "keeps 1 of 9472 weights" in one_paragraph(ended, "UsageError")
     assert trained_nothing(tmp_path)
 
 
@@ -268,7 +269,7 @@ def test_requirements_that_could_never_pass_are_refused_together_before_training
         {"metric": "loss.tpr@fpr=0.001", "at_most": 0.5},
         {"metric": "artifact.size_bytes", "at_most": 40000},
     ]
-    spec = write_spec(tmp_path / "spec.toml", require=impossible)
+    spec = write_spec(tmp_path / "spec.toml", safety=BY_LOSS, require=impossible)
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 2
     text = one_paragraph(ended, "SpecError")
@@ -282,7 +283,7 @@ def test_requirements_that_could_never_pass_are_refused_together_before_training
 
 def test_a_refused_job_leaves_its_folder_free_for_the_corrected_one(tmp_path):
     """Nobody should have to choose another --out because of a slip in the spec."""
-    spec = write_spec(tmp_path / "spec.toml", require=[{"metric": "loss.auc", "at_most": 0.51}])
+    spec = write_spec(tmp_path / "spec.toml", safety=BY_LOSS, require=[{"metric": "loss.auc", "at_most": 0.51}])
     assert run_cli("compress", spec, "--out", tmp_path / "run").code == 2
     write_spec(spec)
     assert run_cli("compress", spec, "--out", tmp_path / "run").code == 0
@@ -291,9 +292,9 @@ def test_a_refused_job_leaves_its_folder_free_for_the_corrected_one(tmp_path):
 
 def test_a_second_opening_may_be_more_than_the_rows_can_bear(finished):
     """Every opening halves alpha; the bound that one opening could certify, a later one could not."""
-    limit = report_of(finished / "run")["prospects"][0]["tightest"] + 0.001
+    limit = 0.5 + stats.auc_half_width(150, 150, 0.025) + 0.001
     require = [{"metric": "loss.auc", "at_most": limit}]
-    spec = write_spec(finished / "other.toml", compress={"density": 0.3}, require=require)
+    spec = write_spec(finished / "other.toml", compress={"density": 0.3}, safety=BY_LOSS, require=require)
     ended = run_cli("compress", spec, "--out", finished / "second")
     assert ended.code == 2
     assert "alpha 0.0125" in one_paragraph(ended, "SpecError")

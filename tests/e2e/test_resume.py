@@ -24,6 +24,7 @@ LONG = {
     "recipe": {"epochs": 24},
     "search": {"rounds": 3, "attacks": ["loss"]},
     "safety": {"attacks": ["loss", {"name": "neural", "patience": 100}]},
+    "require": [{"metric": "loss.auc", "at_most": 0.9}],
 }
 """Some seconds, one of them in certification."""
 
