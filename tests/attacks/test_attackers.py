@@ -259,7 +259,7 @@ def test_a_memorising_model_is_caught_by_every_attack():
         target = fake_target(FIT, VERDICT, num_classes=4, is_leaky=True)
         result = simulate_attacker(attack, target, FIT, generator=fresh()).test(target, VERDICT, LEVELS)
         values = {m.name: m for m in result.measurements}
-        assert values[f"{name}.auc"].value >= (0.8 if name == "gap" else 0.99), name
+        assert values[f"{name}.auc"].value >= (0.8 if name == "gap" else 0.95), name
         assert values[f"{name}.auc"].interval.low > 0.7
 
 

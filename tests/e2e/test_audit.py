@@ -92,9 +92,13 @@ def test_an_audit_may_use_attacks_that_the_search_never_saw(finished, tmp_path):
         finished / "more.toml",
         safety={"attacks": ["gap", {"name": "label_only", "queries": 16}, "loss", "entropy", "modified_entropy"]},
     )
-    assert audit(finished, spec, tmp_path / "audit").code == 0
-    assert "entropy.auc" in report_of(tmp_path / "audit")["measurements"]
-    assert "gap.auc" not in report_of(tmp_path / "audit")["measurements"]
+    ended = audit(finished, spec, tmp_path / "audit")
+    report = report_of(tmp_path / "audit")
+    assert {"entropy.auc", "modified_entropy.auc"} <= set(report["measurements"])
+    assert [finding["verdict"] for finding in report["findings"]] == ["PASS"] * 4
+    # Scores are more than labels: for who is given them, these attacks are not enough.
+    assert (ended.code, report["verdict"]) == (3, "INCONCLUSIVE")
+    assert "no requirement bounds modified_entropy" in report["doubts"][0]
 
 
 def test_a_margin_on_the_dense_model_is_judged_with_its_weights_beside(finished, tmp_path):
@@ -113,7 +117,7 @@ def test_a_margin_without_the_dense_weights_is_an_error(finished, tmp_path):
     spec = write_spec(finished / "within.toml", require=limits(WITHIN))
     ended = audit(finished, spec, tmp_path / "without")
     assert (ended.code, report_of(tmp_path / "without")["verdict"]) == (3, "ERROR")
-    assert [f["verdict"] for f in report_of(tmp_path / "without")["findings"]] == ["PASS"] * 3 + ["ERROR"]
+    assert [f["verdict"] for f in report_of(tmp_path / "without")["findings"]] == ["PASS"] * 4 + ["ERROR"]
     assert "No dense model was given" in report_of(tmp_path / "without")["notes"][0]
     assert "No dense model was given" in ended.out
     assert audit(finished, spec, tmp_path / "with", "--dense", moved).code == 0

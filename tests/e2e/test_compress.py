@@ -43,7 +43,6 @@ def test_stderr_says_before_training_what_can_be_certified(finished_once):
     ("limit", "code", "verdict"),
     [
         (require("artifact.size_bytes", at_most=100), 1, "FAIL"),
-        (require("accuracy", at_least=0.95), 1, "FAIL"),
         (require("accuracy", at_least="measured"), 3, "INCONCLUSIVE"),
     ],
 )
@@ -74,7 +73,7 @@ def test_an_attack_that_breaks_at_the_end_is_an_error_and_exits_3(tmp_path):
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     report = report_of(tmp_path / "run")
     assert (ended.code, report["verdict"]) == (3, "ERROR")
-    assert [finding["verdict"] for finding in report["findings"]] == ["PASS"] * 3  # no requirement names it
+    assert [finding["verdict"] for finding in report["findings"]] == ["PASS"] * 4  # no requirement names it
     assert "too small for the neural attack" in report["errors"]["neural"]
     assert "ERROR neural: AttackError" in ended.out
     assert "neural (AttackError" in (tmp_path / "run" / "report.md").read_text()
@@ -132,17 +131,20 @@ def test_every_candidate_of_every_round_has_numbers_and_a_reason(finished_once):
     assert [(line["round"], line["branch"]) for line in lines] == [(r, branch) for r in (0, 1) for branch in branches]
     for line in lines:
         assert line["won"] == line["reason"].startswith("won: TM-score ")
-        assert line["won"] or line["reason"].startswith("lost: TM-score ")
+        is_finalist = line["reason"] != "out: no finalist"
+        assert line["won"] or line["reason"].startswith("lost: TM-score ") or not is_finalist
         assert 0 < line["accuracy"] == line["metrics"]["accuracy"]["value"] <= 1
         assert 0 < line["tm_score"] <= 2
-        for attack in ("gap", "label_only"):
+        for attack in ("gap", "label_only") if is_finalist else ("gap",):  # queries are for finalists
             figure = line["metrics"][f"{attack}.auc"]
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
         assert (line["moved"] == 0) == (line["branch"] == "keep")
     for number in (0, 1):
         of_round = [line for line in lines if line["round"] == number]
         (winner,) = [line for line in of_round if line["won"]]
-        assert winner["tm_score"] == max(line["tm_score"] for line in of_round)
+        finalists = [line for line in of_round if line["reason"] != "out: no finalist"]
+        assert len(finalists) in (2, 3)  # the two best, and keep
+        assert winner["tm_score"] == max(line["tm_score"] for line in finalists)
     rounds = report_of(run)["search"]["rounds"]
     assert [{"round": e["round"], **c} for e in rounds for c in e["candidates"]] == lines
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 SIZES = {
     "train": 240, "member_fit": 80, "member_select": 80, "member_verdict": 80, "validation": 60, "test": 120,
-    "nonmember_fit": 80, "nonmember_select": 80, "nonmember_verdict": 80, "population": 0,
+    "nonmember_fit": 80, "nonmember_select": 80, "nonmember_verdict": 80, "population": 60,
 }  # fmt: skip
 REQUIRE = [
     {"metric": "gap.auc", "at_most": 0.9},
@@ -57,7 +57,8 @@ def run(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("people")
     source = request.param(home)
     data = {"source": source, "normalise": "standard", **SIZES}
-    spec = write_spec(home / "spec.toml", name="people", data=data, recipe={"epochs": 25}, require=REQUIRE)
+    changes = {"data": data, "model": {"hidden": [256, 256]}, "recipe": {"epochs": 25}, "require": REQUIRE}
+    spec = write_spec(home / "spec.toml", name="people", **changes)
     ended = run_cli("compress", spec, "--out", home / "run")
     assert ended.code == 0, ended.err
     return home
