@@ -180,9 +180,11 @@ def test_fewer_than_three_say_nothing(branches, errors):
     assert attack.asked == []
 
 
-def test_an_attack_without_a_number_for_everyone_is_left_out():
+def test_an_attack_without_a_number_for_everyone_is_named_with_its_error():
     found = rank(job_of([Written(), Written("second", 1)]), FOUND | {"d": (10, -1)}, CHEAP)
     assert list(found.verdict) == list(found.tau) == list(found.regret) == ["written"]
+    assert list(found.errors) == ["second"]
+    assert "written to fail" in found.errors["second"]
 
 
 @pytest.mark.parametrize(

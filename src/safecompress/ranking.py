@@ -6,7 +6,7 @@ That happens on selection rows: no verdict row is opened for it, and the shadows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class Ranking:
     """AUCs of one round's candidates by the cheap tests (the worst of them) and by each verdict attack.
 
     ``tau`` is Kendall's rank correlation (tau-b) of the two, None where one side does not vary; ``regret`` how much
-    lower, in that attack's AUC, the safest candidate by it is than the safest by the cheap tests.
+    lower, in that attack's AUC, the safest candidate by it is than the safest by the cheap tests. ``errors`` are the
+    attacks that some candidate got no figure from, with the reason.
     """
 
     round: int
@@ -41,6 +42,7 @@ class Ranking:
     verdict: Mapping[str, Mapping[str, float]]
     tau: Mapping[str, float | None]
     regret: Mapping[str, float]
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 def rank_candidates(
@@ -64,13 +66,16 @@ def rank_candidates(
         shadows = ShadowModels(shadow_rows(job.raw, "select", job.seed), trainer, store=store, run=run)
     cheap = {evaluation.branch: _worst(evaluation, names) for _, evaluation in usable}
     verdict: dict[str, dict[str, float]] = {attack.name: {} for attack in attacks}
+    errors: dict[str, str] = {}
     for candidate, evaluation in usable:
         target = Target(job.dense_network(candidate.state.model), access=job.spec.access, shadows=shadows)
         for attack in attacks:
             generator = derive(job.seed, "ranking", attack.name, candidate.id)
             attacker = simulate_attacker(attack, target, job.raw.audit("fit"), generator=generator)
             found = attacker.test(target, job.raw.audit("select"), Levels())
-            if found.scores is not None and found.is_member is not None:
+            if found.error is not None:
+                errors[attack.name] = found.error
+            elif found.scores is not None and found.is_member is not None:
                 verdict[attack.name][evaluation.branch] = stats.auc(found.scores, found.is_member)
     whole = {name: aucs for name, aucs in verdict.items() if len(aucs) == len(cheap)}
     return Ranking(
@@ -79,6 +84,7 @@ def rank_candidates(
         whole,
         {name: _tau(list(cheap.values()), [aucs[branch] for branch in cheap]) for name, aucs in whole.items()},
         {name: aucs[min(cheap, key=cheap.__getitem__)] - min(aucs.values()) for name, aucs in whole.items()},
+        errors,
     )
 
 

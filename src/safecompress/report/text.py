@@ -221,6 +221,7 @@ def ranking_line(report: Report) -> str | None:
         f" (the safest by it would have had {ranking['regret'][name]:.3f} less AUC)"
         for name, tau in ranking["tau"].items()
     ]
+    parts += [f"{name} broke: {error}" for name, error in ranking.get("errors", {}).items()]
     return (
         f"Cheap tests against the verdict's attacks, Kendall's tau over {len(ranking['cheap'])} candidates of the "
         + (f"last round: {'; '.join(parts)}")
