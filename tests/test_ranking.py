@@ -216,7 +216,7 @@ def test_shadows_have_the_winners_pattern_and_the_candidates_age():
     (shadows,) = {asked[1] for asked in attack.asked + plain.asked if isinstance(asked, tuple)}
     assert shadows.rows.digest() == shadow_rows(job.raw, "select", job.seed).digest()
     assert shadows.trainer.pattern.digest() == candidates[1].pattern.digest()
-    assert shadows.trainer.share == 6 / job.sparse_course.total_steps == 0.5
+    assert shadows.trainer.share == 6 / job.total_steps == 0.5
     assert shadows.mode == "final pattern only"
     assert {asked[0] for asked in attack.asked if isinstance(asked, tuple)} == {NUM_SHADOWS}
     assert {asked[0] for asked in plain.asked if isinstance(asked, tuple)} == {5}
@@ -246,7 +246,8 @@ def digits_job():
 def test_a_search_on_digits(tmp_path):
     job = digits_job()
     stages = Stages(job, RunStore(tmp_path / "run"), Clock(RunFolder(tmp_path / "run", "", b"")), Silent())
-    (result,) = stages.search(SerialExecutor()).rounds(stages.start(TrainingState.capture(0, job.model)))
+    dense = TrainingState.capture(0, job.model)
+    (result,) = stages.search(SerialExecutor(), dense).rounds(stages.start(dense))
     candidates, store = stages.tried(result), PrivateFolder(tmp_path / "cache")
     found = rank_candidates(job, result, candidates, store=store, run=map)
     branches = ["magnitude+random", "set+random", "keep"]

@@ -29,7 +29,7 @@ from safecompress.seeding import seeded
 from safecompress.shadowing import Lineage
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
-from safecompress.training import Recipe
+from safecompress.training import CrossEntropy, Recipe
 
 UNVERIFIED = (
     "Nothing proves that these rows' members are the artifact's own: it does not lie in its run folder, and carries no "
@@ -77,7 +77,8 @@ def compress(
     ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
     and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
     be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
-    ``plan`` holds all other choices of the search; ``density`` overrides its own.
+    ``plan`` holds all other choices of the search; ``density`` overrides its own. ``dense_recipe`` trains the dense
+    model (default: ``recipe``, by plain cross entropy).
 
     ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
     that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
@@ -105,7 +106,7 @@ def compress(
         task=task,
         spec=spec,
         recipe=recipe,
-        dense_recipe=dense_recipe or recipe,
+        dense_recipe=dense_recipe or replace(recipe, objective=CrossEntropy()),
         plan=replace(plan, density=density) if density is not None else plan,
         seed=seed,
         dense=dense,
@@ -183,7 +184,11 @@ def audit(
         lineage = None
         if recipe is not None:
             template = model if model is not None else loaded.build()
-            lineage = Lineage(template, loaded.model_spec, loaded.task, recipe, dense_recipe or recipe, start)
+            big = dense_recipe or replace(recipe, objective=CrossEntropy())
+            needs = recipe.objective.needs | big.objective.needs
+            population = split.part("population")
+            reference = (loaded.task.prepare(population[0]), population[1]) if "reference" in needs else None
+            lineage = Lineage(template, loaded.model_spec, loaded.task, recipe, big, start, reference=reference)
         opening = 1
         if book is not None:
             asked = question(spec, seed, dense, lineage, _released(released))

@@ -21,7 +21,8 @@ from safecompress.search import Plan
 from safecompress.sparsity import find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import Course, Recipe, digest_tensors
+from safecompress.training import Course, Objective, Recipe, digest_tensors, predict_logits
+from safecompress.training.objective import Need
 
 MIN_FIT = 20
 """Fewest members, and non-members, on which attackers may find their sign."""
@@ -53,9 +54,39 @@ class Job:
     device: str = "cpu"
 
     @property
-    def sparse_course(self) -> Course:
-        """What the sparse model and every candidate are trained on."""
-        return Course(*self.split.part("train"), self.recipe, self.seed)
+    def total_steps(self) -> int:
+        """Optimizer steps of sparse training."""
+        return self.recipe.total_steps(self.split.size("train"))
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What sparse training may minimise: the recipe's objective, and those of branches."""
+        return (self.recipe.objective, *self.plan.objectives)
+
+    def needs(self, what: Need) -> bool:
+        """Whether sparse training needs a teacher, or reference rows."""
+        return any(what in objective.needs for objective in self.objectives)
+
+    @property
+    def reference(self) -> tuple[Tensor, Tensor] | None:
+        """The population, where an objective needs reference rows."""
+        needed = self.needs("reference") or "reference" in self.dense_recipe.objective.needs
+        return self.split.part("population") if needed else None
+
+    @property
+    def dense_course(self) -> Course:
+        """What the dense model is trained on."""
+        return Course(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
+
+    def sparse_course(self, dense: Mapping[str, Tensor]) -> Course:
+        """What the sparse model and every candidate are trained on; the model with ``dense`` weights may teach it."""
+        features, labels = self.split.part("train")
+        teacher = None
+        if self.needs("teacher"):
+            model = self.scratch()
+            model.load_state_dict(dense)
+            teacher = predict_logits(model, features)
+        return Course(features, labels, self.recipe, self.seed, teacher, self.reference)
 
     def scratch(self) -> nn.Module:
         """A copy of the model to work on, on the job's device."""
@@ -83,18 +114,14 @@ class Job:
 
     def check(self) -> None:
         """Raise, before any training, what the run would trip over: DataError, ModelError or UsageError."""
-        self.plan.check_steps(self.sparse_course.total_steps)
+        self.plan.check_steps(self.total_steps)
         _check_parts(self)
+        _check_objectives(self)
         _check_device(self)
         _check_fit(self)
         _check_dense(self)
         _check_sparse(self)
         _check_storable(self)
-
-    @property
-    def dense_course(self) -> Course:
-        """What the dense model is trained on."""
-        return Course(*self.split.part("train"), self.dense_recipe, self.seed)
 
 
 def _check_parts(job: Job) -> None:
@@ -110,6 +137,22 @@ def _check_parts(job: Job) -> None:
     if empty:
         raise DataError(
             f"These parts of the split have no rows, and a run needs them: {', '.join(empty)}. Give each a size."
+        )
+
+
+def _check_objectives(job: Job) -> None:
+    """Raise UsageError when an objective needs what the job cannot give it."""
+    dense = job.dense_recipe.objective
+    if "teacher" in dense.needs:
+        raise UsageError(
+            f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
+            "another objective, such as cross_entropy."
+        )
+    needing = [repr(one) for one in (*job.objectives, dense) if "reference" in one.needs]
+    if needing and not job.split.size("population"):
+        raise UsageError(
+            f"{', '.join(dict.fromkeys(needing))}: this objective needs reference rows, of the same kind as the data "
+            "and nobody's members. They are the split's population: give it rows (population = ...)."
         )
 
 

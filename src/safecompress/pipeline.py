@@ -72,30 +72,35 @@ def run(
     """
     watcher, worker = progress or Silent(), executor or SerialExecutor()
     evidence = one_row_per_unit(job.raw)
-    levels = job.spec.levels(_opening(job, evidence, folder, ledger, released))
+    stages = Stages(job, RunStore(folder.work, job.objectives), Clock(folder), watcher)
+    levels = job.spec.levels(_opening(stages, evidence, folder, ledger, released))
     prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
-    stages = Stages(job, RunStore(folder.work), Clock(folder), watcher)
     rounds, store = RoundLog(folder), PrivateFolder(cache if cache is not None else folder.work / "cache")
 
     dense = stages.dense()
     winner = stages.parent() or stages.start(dense)
     rounds.keep(winner.round + 1)
-    search = stages.search(worker)
+    search = stages.search(worker, dense)
     for result in search.rounds(winner, first=winner.round + 1):
         winner = result.winner
         rounds.append(describe_round(result) | _ranked(job, result, stages, store, worker))
         stages.keep(result)
         watcher.say(_round_line(rounds.entries[-1]))
-    final = stages.finish(winner)
+    final = stages.finish(winner, dense)
 
     artifact = Artifact(
         final.model,
         winner.pattern.masks,
         job.model_spec,
         job.task,
-        {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest},
+        {
+            "safecompress": __version__,
+            "name": job.name,
+            "data_spec": job.data_digest,
+            "objective": repr(winner.objective),
+        },
     )
     path = folder.path / ARTIFACT
     write_tensors(folder.path / DENSE, dense.model)
@@ -111,7 +116,7 @@ def run(
             ledger=ledger,
             model=job.scratch(),
             device=job.device,
-            lineage=Lineage.of_job(job),
+            lineage=Lineage.of_job(job, winner.objective),
             released=released,
             store=store,
             run=worker.map,
@@ -170,7 +175,8 @@ def certify_file(
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
     )
-    rows = shadow_rows(evidence, "verdict", seed) if lineage else None
+    has_reference = lineage is not None and lineage.reference is not None
+    rows = shadow_rows(evidence, "verdict", seed, has_reference=has_reference) if lineage else None
 
     def under_attack(network: nn.Module, trainer: ShadowTrainer | None, versions: Mapping[str, Target]) -> Target:
         shadows = ShadowModels(rows, trainer, store=store, run=run) if rows and trainer else None
@@ -219,15 +225,18 @@ def question(
     return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])
 
 
-def _opening(job: Job, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None, released: Released | None) -> int:
+def _opening(
+    stages: Stages, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None, released: Released | None
+) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if ledger is None:
         return 1
+    job, winner = stages.job, stages.parent()
     made, asked = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = Artifact.load(folder.path / ARTIFACT).digest()
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
-        asked = question(job.spec, job.seed, dense, Lineage.of_job(job), released)
+        asked = question(job.spec, job.seed, dense, Lineage.of_job(job, winner.objective if winner else None), released)
     return ledger.number_for(evidence, artifact=made, spec=asked)
 
 
@@ -254,8 +263,9 @@ def _describe_search(job: Job, winner: Candidate, rounds: Sequence[Mapping[str, 
     """How the artifact came about."""
     return {
         "plan": {name: repr(value) for name, value in vars(job.plan).items()},
-        "recipe": asdict(job.recipe),
-        "dense_recipe": None if job.dense is not None else asdict(job.dense_recipe),
+        "recipe": job.recipe.facts(),
+        "dense_recipe": None if job.dense is not None else job.dense_recipe.facts(),
+        "objective": repr(winner.objective),
         "coverage": SparsityPattern(winner.fired).density,
         "rounds": list(rounds),
     }

@@ -61,9 +61,11 @@ def rank_candidates(
         return None
     shadows = None
     if any(tier_of(attack) == 2 for attack in attacks):
-        share = result.winner.state.step / job.sparse_course.total_steps
-        trainer = Lineage.of_job(job).trainer(result.winner.pattern, "final pattern", share=share)
-        shadows = ShadowModels(shadow_rows(job.raw, "select", job.seed), trainer, store=store, run=run)
+        share = result.winner.state.step / job.total_steps
+        lineage = Lineage.of_job(job, result.winner.objective)
+        trainer = lineage.trainer(result.winner.pattern, "final pattern", share=share)
+        rows = shadow_rows(job.raw, "select", job.seed, has_reference=lineage.reference is not None)
+        shadows = ShadowModels(rows, trainer, store=store, run=run)
     cheap = {evaluation.branch: _worst(evaluation, names) for _, evaluation in usable}
     verdict: dict[str, dict[str, float]] = {attack.name: {} for attack in attacks}
     errors: dict[str, str] = {}

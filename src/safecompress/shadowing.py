@@ -9,7 +9,7 @@ import copy
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,17 @@ from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import SparsityPattern, Start, rescale_
 from safecompress.spec.spec import ShadowMode
 from safecompress.stages import Stages
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, is_stackable, train, train_many
+from safecompress.training import (
+    Course,
+    Objective,
+    Recipe,
+    TrainingState,
+    digest_tensors,
+    is_stackable,
+    predict_logits,
+    train,
+    train_many,
+)
 
 GROUP = 8
 """How many small nets are trained at once."""
@@ -46,13 +56,14 @@ _LARGEST_SHARE = 2 / 3
 """Of the pool's rows, so that every row is out of enough shadows."""
 
 
-def shadow_rows(split: DataSplit, pool: str, seed: int) -> ShadowRows:
+def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool = False) -> ShadowRows:
     """The rows that shadows are drawn from, to attack on the ``pool`` "select" or "verdict".
 
     Train, the non-members of the fitting pool and of ``pool``, and the population, as raw rows. Every shadow is as
-    large as train, or two thirds of all when train is larger than that.
+    large as train, or two thirds of all when train is larger than that. Where the training ``has_reference`` rows, the
+    population is those, for shadows as for the target, and none of it is drawn.
     """
-    parts = ("train", "nonmember_fit", f"nonmember_{pool}", "population")
+    parts = ("train", "nonmember_fit", f"nonmember_{pool}", *(() if has_reference else ("population",)))
     rows = np.concatenate([split.indices[part] for part in parts])
     size = min(split.size("train"), int(_LARGEST_SHARE * len(rows)))
     dataset, places = split.dataset, torch.from_numpy(rows)
@@ -105,8 +116,9 @@ class FinalPattern:
     """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: the dense model).
 
     Differs from the target: its pattern was found while it trained, and depends on its rows; the shadows are given it.
-    With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut. ``share`` of the sparse
-    training is done: shadows of a candidate are as old as it is.
+    With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut; where the objective needs a
+    teacher, it is that model. ``share`` of the sparse training is done: shadows of a candidate are as old as it is.
+    ``reference`` are the target's own reference rows, which the attacker is assumed to hold.
     """
 
     network: _Network
@@ -115,6 +127,7 @@ class FinalPattern:
     start: Start = Start.SCRATCH
     dense_recipe: Recipe | None = None
     share: float = 1.0
+    reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -131,15 +144,15 @@ class FinalPattern:
     @property
     def group_size(self) -> int:
         """How many small nets one call trains."""
-        return self.network.group_size
+        return 1 if self.recipe.objective.has_opponent else self.network.group_size
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
         pattern = "" if self.pattern is None else self.pattern.digest()
-        recipes = [asdict(recipe) for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
-        return digest_json(
-            [self.mode, *self.network.facts(), pattern, str(self.start), recipes, self.share, _numerics()]
-        )
+        recipes = [recipe.facts() for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
+        reference = digest_tensors(dict(zip("xy", self.reference or (), strict=False)))
+        facts = [self.mode, *self.network.facts(), pattern, str(self.start), recipes, self.share, reference]
+        return digest_json([*facts, _numerics()])
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
@@ -152,17 +165,28 @@ class FinalPattern:
         features, labels = self.network.task.prepare(rows.features), rows.labels
         parts = [torch.from_numpy(draw.rows) for draw in draws]
         data = [(features[part], labels[part]) for part in parts]
-        if self.start is Start.DENSE and self.pattern is not None:
+        has_teacher = "teacher" in self.recipe.objective.needs
+        teachers: list[Tensor | None] = [None] * len(data)
+        if self.pattern is not None and (self.start is Start.DENSE or has_teacher):
             dense = self.dense_recipe or self.recipe
-            courses = [Course(x, y, dense, seed) for (x, y), seed in zip(data, seeds, strict=True)]
-            for model, state in zip(models, self._train(models, courses, None, 1.0), strict=True):
-                model.load_state_dict(state.model)
+            courses = [
+                Course(x, y, dense, seed, reference=self.reference) for (x, y), seed in zip(data, seeds, strict=True)
+            ]
+            fresh = [model.state_dict() for model in map(copy.deepcopy, models)]
+            for index, state in enumerate(self._train(models, courses, None, 1.0)):
+                models[index].load_state_dict(state.model)
+                teachers[index] = predict_logits(models[index], data[index][0]) if has_teacher else None
+                if self.start is Start.SCRATCH:
+                    models[index].load_state_dict(fresh[index])
         if self.pattern is not None:
             for model in models:
                 if self.start is Start.SCRATCH:
                     rescale_(model, self.pattern)
                 self.pattern.apply_(model)
-        courses = [Course(x, y, self.recipe, seed) for (x, y), seed in zip(data, seeds, strict=True)]
+        courses = [
+            Course(x, y, self.recipe, seed, teacher, self.reference)
+            for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
+        ]
         return [_prefixed(state.model) for state in self._train(models, courses, self.pattern, self.share)]
 
     def _train(
@@ -212,39 +236,50 @@ class FullPipeline:
     def _run(self, rows: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
         seed = derive_seed(rows.seed, "shadow", draw.number)
         network = _Network(self.job.model, self.job.model_spec, self.job.task)
-        split = self._split(rows, draw, seed)
+        split = shadow_split(self.job.split, self.job.task, rows, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
         with tempfile.TemporaryDirectory() as folder:
-            stages = Stages(job, RunStore(Path(folder)), Clock(RunFolder(Path(folder), "", b"")), Silent())
-            is_cut = job.plan.start is Start.DENSE
-            winner = stages.start(stages.dense() if is_cut else TrainingState.capture(0, job.model))
-            for result in stages.search(SerialExecutor()).rounds(winner):
+            stages = Stages(
+                job, RunStore(Path(folder), job.objectives), Clock(RunFolder(Path(folder), "", b"")), Silent()
+            )
+            has_dense = job.plan.start is Start.DENSE or job.needs("teacher")
+            dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
+            winner = stages.start(dense)
+            for result in stages.search(SerialExecutor(), dense).rounds(winner):
                 winner = result.winner
                 stages.keep(result)
-            return stages.finish(winner).model
+            return stages.finish(winner, dense).model
 
-    def _split(self, rows: ShadowRows, draw: ShadowDraw, seed: int) -> DataSplit:
-        """The shadow's own members and non-members, in the target's sizes as far as there are rows."""
-        target, count = self.job.split, len(rows.labels)
-        validation = target.part("validation")
-        features = torch.cat([self.job.task.prepare(rows.features), validation[0]])
-        labels = torch.cat([rows.labels, validation[1]])
-        inside = derive(seed, "pools in").permutation(draw.rows)
-        outside = derive(seed, "pools out").permutation(np.setdiff1d(np.arange(count), draw.rows))
-        indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
-        indices["train"], indices["validation"] = inside, np.arange(count, len(labels))
-        for side, kept in (("member", inside), ("nonmember", outside)):
-            sizes = [min(target.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
-            indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
-        dataset: Dataset = replace(target.dataset, features=features, labels=labels, groups=None)
-        return DataSplit(dataset, indices)
+
+def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: ShadowDraw, seed: int) -> DataSplit:
+    """A shadow's own members and non-members, in the sizes of the ``target``'s split as far as there are rows.
+
+    Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are
+    the target's.
+    """
+    count = len(rows.labels)
+    shared = [target.part(part) for part in ("validation", "population")]
+    features = torch.cat([task.prepare(rows.features), *(part[0] for part in shared)])
+    labels = torch.cat([rows.labels, *(part[1] for part in shared)])
+    inside = derive(seed, "pools in").permutation(draw.rows)
+    outside = derive(seed, "pools out").permutation(np.setdiff1d(np.arange(count), draw.rows))
+    indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
+    indices["train"] = inside
+    cuts = np.cumsum([count, len(shared[0][1])])
+    _, indices["validation"], indices["population"] = np.split(np.arange(len(labels)), cuts)
+    for side, kept in (("member", inside), ("nonmember", outside)):
+        sizes = [min(target.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
+        indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
+    dataset: Dataset = replace(target.dataset, features=features, labels=labels, groups=None)
+    return DataSplit(dataset, indices)
 
 
 @dataclass(frozen=True, eq=False)
 class Lineage:
     """How a model was made, as far as its shadows must know. ``job`` is None when only the recipe is known.
 
-    ``template`` is an instance of the network, whatever its weights.
+    ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
+    the recipe was given as reference.
     """
 
     template: nn.Module = field(repr=False)
@@ -254,21 +289,26 @@ class Lineage:
     dense_recipe: Recipe
     start: Start = Start.SCRATCH
     job: Job | None = None
+    reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
-    def of_job(cls, job: Job) -> Lineage:
-        """The lineage of what ``job`` makes."""
-        return cls(job.model, job.model_spec, job.task, job.recipe, job.dense_recipe, job.plan.start, job)
+    def of_job(cls, job: Job, objective: Objective | None = None) -> Lineage:
+        """The lineage of what ``job`` makes; ``objective`` is what its candidate came to be trained towards."""
+        recipe = replace(job.recipe, objective=objective or job.recipe.objective)
+        return cls(
+            job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
+        )
 
     def digest(self) -> str:
         """Over what shadows are trained by, beside rows and pattern."""
-        recipes = [asdict(self.recipe), asdict(self.dense_recipe)]
+        recipes = [self.recipe.facts(), self.dense_recipe.facts()]
         return digest_json([repr(self.template), repr(self.model_spec), *recipes, str(self.start)])
 
     def trainer(self, pattern: SparsityPattern, mode: ShadowMode, *, share: float = 1.0) -> ShadowTrainer:
         """Trains shadows of the sparse model. Raises UsageError for the full pipeline without a job."""
         if mode == "final pattern":
             options = {"pattern": pattern, "start": self.start, "dense_recipe": self.dense_recipe, "share": share}
+            options["reference"] = self.reference
             return FinalPattern.of(self.template, self.model_spec, self.task, self.recipe, **options)
         if self.job is None:
             raise UsageError(
@@ -279,7 +319,8 @@ class Lineage:
 
     def dense_trainer(self) -> ShadowTrainer:
         """Trains shadows of the dense model."""
-        return FinalPattern.of(self.template, self.model_spec, self.task, self.dense_recipe, pattern=None)
+        options = {"pattern": None, "reference": self.reference}
+        return FinalPattern.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
 
 
 def _is_frozen(module: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -70,7 +70,8 @@ class Stages:
         if plan.start is Start.SCRATCH:
             rescale_(model, pattern)
         pattern.apply_(model)
-        return Candidate("start", None, -1, "start", pattern, TrainingState.capture(0, model), dict(pattern.masks))
+        state, objective = TrainingState.capture(0, model), self.job.recipe.objective
+        return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
 
     def parent(self) -> Candidate | None:
         """The winner of the last finished round, or None before the first."""
@@ -88,9 +89,9 @@ class Stages:
         loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
         return [candidate for candidate in loaded if candidate is not None]
 
-    def search(self, executor: Executor) -> Search[Attackers]:
-        """The loop of search/loop.py with this job's functions in its places."""
-        job, plan, course, clock = self.job, self.job.plan, self.job.sparse_course, self.clock
+    def search(self, executor: Executor, dense: TrainingState) -> Search[Attackers]:
+        """The loop of search/loop.py with this job's functions in its places; the ``dense`` model may teach."""
+        job, plan, course, clock = self.job, self.job.plan, self.job.sparse_course(dense.model), self.clock
         model, store = job.scratch(), self.store
         attacks, costly = plan.tests(job.spec.attacks)
         pools = job.split.audit("fit"), job.split.audit("select")
@@ -100,15 +101,17 @@ class Stages:
         def train_interval(parent: Candidate, number: int) -> Candidate:
             until, _ = plan.round_steps(number, course.total_steps)
             options = {"pattern": parent.pattern, "keep_momentum": keeps_momentum(plan)}
+            own = course.towards(parent.objective)
             with clock.of("train"):
-                state = self._train(self._round(number), model, parent.state, course, until, **options)
-            return Candidate(f"r{number + 1}", parent.id, number, "trained", parent.pattern, state, parent.fired)
+                state = self._train(self._round(number), model, parent.state, own, until, **options)
+            return replace(parent, id=f"r{number + 1}", parent=parent.id, round=number, branch="trained", state=state)
 
         def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
             masks, state = trained.pattern.masks, trained.state
             reads = frozenset().union(*(branch.reads for branch in plan.branches))
             with clock.of("propose"):
-                gradient = dense_gradient(model, state, course, masks) if "gradient" in reads else None
+                own = course.towards(trained.objective)
+                gradient = dense_gradient(model, state, own, masks) if "gradient" in reads else None
                 momentum = state.momentum or None
                 layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
                 fraction = plan.schedule(state.step / course.total_steps)
@@ -152,9 +155,10 @@ class Stages:
 
         return Search(plan.rounds, train_interval, propose_branches, simulate, trial, deepen, select, adopt, watched)
 
-    def finish(self, winner: Candidate) -> TrainingState:
-        """The winner trained to the end of its schedule, its pattern fixed."""
-        return self._train_kept("final", winner.state, self.job.sparse_course, pattern=winner.pattern)
+    def finish(self, winner: Candidate, dense: TrainingState) -> TrainingState:
+        """The winner trained to the end of its schedule, its pattern and its objective fixed."""
+        course = self.job.sparse_course(dense.model).towards(winner.objective)
+        return self._train_kept("final", winner.state, course, pattern=winner.pattern)
 
     def _train_kept(self, name: str, state: TrainingState, course: Course, **options: Any) -> TrainingState:
         """Train to the end of the course unless a former run did; the result is kept under ``name``."""

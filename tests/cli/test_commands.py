@@ -13,6 +13,7 @@ from safecompress.data import DATASETS
 from safecompress.models import MODELS
 from safecompress.search import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+from safecompress.training import OBJECTIVES
 from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
 VERBS = ("compress", "audit", "report", "release", "list")
@@ -214,7 +215,7 @@ def test_without_its_list_of_released_versions_there_is_no_verdict(verb, finishe
 def test_list_names_everything_that_a_spec_can_name_with_its_origin():
     ended = run_cli("list")
     assert ended.code == 0
-    registries = (DATASETS, MODELS, ATTACKS, DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
     for registry in registries:
         begin = ended.out.index(f"{registry.kind} ".rstrip() + " ")
         for name in registry.names():

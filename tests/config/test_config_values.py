@@ -225,6 +225,7 @@ RECIPE_CHANGES = {
     "decay": "cosine",
     "milestones": [0.3],
     "decay_factor": 0.2,
+    "objective": "label_smoothing",
 }
 CHANGES: dict[str, Any] = {
     "seed": 8,

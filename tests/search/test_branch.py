@@ -4,7 +4,8 @@ import pytest
 
 from safecompress.errors import UsageError
 from safecompress.search import DEFAULT_BRANCHES, KEEP, Branch, Plan, parse_branches
-from safecompress.sparsity import DROP_RULES, GROW_RULES, DropThreshold, GrowGradient, GrowRandom
+from safecompress.sparsity import DROP_RULES, GROW_RULES, DropMagnitude, DropThreshold, GrowGradient, GrowRandom
+from safecompress.training.objectives import Mixup, RelaxLoss
 
 
 @pytest.mark.parametrize("drop", DROP_RULES.names())
@@ -18,6 +19,14 @@ def test_every_pair_of_rules_is_a_branch(drop, grow):
 def test_keep_has_no_rules_and_reads_nothing():
     branch = Branch.parse(KEEP)
     assert (branch.name, branch.drop, branch.grow, branch.reads) == ("keep", None, None, frozenset())
+
+
+def test_an_objective_may_come_last():
+    three, two = Branch.parse("magnitude+random+relax_loss"), Branch.parse("keep+mixup")
+    assert (three.drop, three.grow, three.objective) == (DropMagnitude(), GrowRandom(), RelaxLoss())
+    assert (two.drop, two.grow, two.objective) == (None, None, Mixup())
+    assert Branch.parse("magnitude+random").objective is None
+    assert three.reads == frozenset()
 
 
 def test_what_a_branch_reads():
@@ -41,8 +50,10 @@ def test_the_default_is_the_papers_four_and_the_control():
         ("magnitud+random", "Unknown drop rule 'magnitud' in the branch 'magnitud\\+random'. Did you mean 'magnitude'"),
         ("magnitude+gradent", "Unknown grow rule 'gradent'.*Did you mean 'gradient'"),
         ("magnitude + random", "Unknown drop rule 'magnitude '"),
-        ("magnitude+random+gradient", "Unknown grow rule 'random\\+gradient'"),
-        ("keep+random", "Unknown drop rule 'keep'"),
+        ("magnitude+random+gradient", "Unknown objective 'gradient' in the branch"),
+        ("keep+mixup+mixup", "perhaps an objective after another"),
+        ("magnitude+random+mixup+mixup", "Objectives: confidence_penalty, cross_entropy"),
+        ("keep+random", "Unknown objective 'random' in the branch"),
     ],
 )
 def test_what_is_no_branch_is_explained(text, message):

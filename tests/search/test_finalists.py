@@ -252,8 +252,8 @@ def search(tmp_path, attacks, **changes):
     job = Job("tiny", mlp(), model_spec, SPLIT, SPLIT, task, spec, RECIPE, RECIPE, plan, seed=0)
     tmp_path.mkdir(exist_ok=True)
     stages = Stages(job, RunStore(tmp_path), Clock(RunFolder(tmp_path, "", b"")), Silent())
-    start = stages.start(TrainingState.capture(0, job.model))
-    for result in stages.search(SerialExecutor()).rounds(start):
+    dense = TrainingState.capture(0, job.model)
+    for result in stages.search(SerialExecutor(), dense).rounds(stages.start(dense)):
         yield stages, result
         stages.keep(result)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from safecompress.errors import UsageError
-from safecompress.training import Recipe
+from safecompress.training import CrossEntropy, Recipe
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,11 @@ def test_cosine_and_constant_by_hand():
     assert {Recipe(decay="constant").learning_rate_at(step, 10) for step in range(10)} == {0.1}
 
 
+@dataclasses.dataclass(frozen=True)
+class Doubled(CrossEntropy):
+    """Another objective with the same fields: its name alone tells it apart."""
+
+
 def test_every_field_changes_the_digest():
     changed = {
         "epochs": 61,
@@ -78,6 +83,7 @@ def test_every_field_changes_the_digest():
         "decay": "cosine",
         "milestones": (0.5, 0.7),
         "decay_factor": 0.2,
+        "objective": Doubled(),
     }
     assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}
     digests = {Recipe(**{name: value}).digest() for name, value in changed.items()}

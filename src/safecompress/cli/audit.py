@@ -40,7 +40,7 @@ def audit(
     """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
     from safecompress import api
     from safecompress.cli.console import show_report
-    from safecompress.cli.setup import call_factory, check_data_digest, executor_of, load_rows, load_weights
+    from safecompress.cli.setup import as_trained, call_factory, check_data_digest, executor_of, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
@@ -80,7 +80,7 @@ def audit(
             model=network,
             dense=dense_model,
             seed=config.seed,
-            recipe=config.recipe,
+            recipe=as_trained(config, loaded.metadata),
             dense_recipe=config.dense_recipe,
             start=config.plan.start,
             cache=cache if cache is not None else kept if kept.exists() else None,

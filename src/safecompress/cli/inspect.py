@@ -37,6 +37,8 @@ def list_names() -> None:
     from safecompress.models import MODELS
     from safecompress.search import SELECTORS
     from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+    from safecompress.training import OBJECTIVES
 
-    registries = (DATASETS, MODELS, ATTACKS, DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, *rules)
     show_names({registry.kind: registry.describe() for registry in registries})

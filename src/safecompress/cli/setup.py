@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from safecompress.models import ModelSpec
 from safecompress.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.seeding import seeded
 from safecompress.storage import read_tensors
+from safecompress.training import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,12 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"--model {path} gave a {type(model).__name__}; it must give a torch.nn.Module.")
     return model
+
+
+def as_trained(config: Config, metadata: Mapping[str, str]) -> Recipe:
+    """The spec's recipe with the objective that the artifact came to be trained towards, as far as it knows it."""
+    known = {repr(objective): objective for objective in (config.recipe.objective, *config.plan.objectives)}
+    return replace(config.recipe, objective=known.get(metadata.get("objective", ""), config.recipe.objective))
 
 
 def check_data_digest(recorded: str, config: Config, artifact: Path) -> None:

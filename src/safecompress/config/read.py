@@ -12,7 +12,7 @@ from safecompress.config.sections import read_data, read_model, read_plan, read_
 from safecompress.config.tables import SpecShape, Table, read_table
 from safecompress.config.values import Config
 from safecompress.errors import SpecError
-from safecompress.training import Recipe
+from safecompress.training import CrossEntropy, Recipe
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 8
@@ -25,7 +25,7 @@ def load_config(path: str | Path, *, model_given: bool = False) -> Config:
     Raises SpecError, with every fault at once, when the file cannot be read or says something wrong.
     """
     file = Path(path).absolute()
-    text = _read_text(file, source=str(path))
+    text = read_text(file, source=str(path))
     return replace(parse_config(text, base=file.parent, source=str(path), model_given=model_given), path=file)
 
 
@@ -34,24 +34,25 @@ def parse_config(text: str, *, base: Path, source: str, model_given: bool = Fals
 
     Raises SpecError as ``load_config`` does.
     """
-    tables, reading = _parse(text, source), Reading(base.absolute())
+    tables, reading = parse_toml(text, source), Reading(base.absolute())
     shape = read_table(SpecShape, tables, "", reading)
     if "model" not in tables and not model_given:
         reading.note("[model]", f"is missing. {SpecShape.model_fields['model'].description}")
-    data_table, model_table = _section(tables, "data"), _section(tables, "model")
+    data_table, model_table = section(tables, "data"), section(tables, "model")
     data = None if data_table is None else read_data(data_table, reading)
     model = None if model_table is None else read_model(model_table, reading)
-    recipe = read_recipe(_section(tables, "recipe") or {}, "[recipe]", reading, Recipe())
-    dense_recipe = read_recipe(_section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, recipe)
-    plan = read_plan(_section(tables, "compress") or {}, _section(tables, "search") or {}, reading)
-    spec = read_safety(_section(tables, "safety"), _sections(tables, "require"), reading)
+    recipe = read_recipe(section(tables, "recipe") or {}, "[recipe]", reading, Recipe())
+    plain = replace(recipe, objective=CrossEntropy())
+    dense_recipe = read_recipe(section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, plain)
+    plan = read_plan(section(tables, "compress") or {}, section(tables, "search") or {}, reading)
+    spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or data is None or plan is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
     made = tuple(reading.made)
     return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, made=made)
 
 
-def _read_text(file: Path, source: str) -> str:
+def read_text(file: Path, source: str) -> str:
     """The text of ``file``; a byte order mark, which some editors write, is left out."""
     try:
         with file.open("rb") as opened:
@@ -69,7 +70,7 @@ def _read_text(file: Path, source: str) -> str:
     return text
 
 
-def _parse(text: str, source: str) -> Table:
+def parse_toml(text: str, source: str) -> Table:
     """The tables of a TOML text. Raises SpecError with the line of what is no TOML."""
     try:
         tables: Table = tomllib.loads(text)
@@ -99,7 +100,7 @@ def _is_deep(tables: Table) -> bool:
     return bool(level)
 
 
-def _section(tables: Table, key: str) -> Table | None:
+def section(tables: Table, key: str) -> Table | None:
     """The table called ``key``, or None when there is none: absent, or not a table, which is noted elsewhere."""
     table = tables.get(key)
     return table if isinstance(table, dict) else None

@@ -6,7 +6,7 @@ A reader that met a fault returns None or a stand-in made of defaults, so that t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, Start
 from safecompress.spec import TASK_METRICS, Requirement, SafetySpec, direction_of
 from safecompress.spec.requirement import change_suffix
-from safecompress.training import Recipe
+from safecompress.training import OBJECTIVES, Objective, Recipe
 
 
 def read_data(table: Table, reading: Reading) -> DataConfig | None:
@@ -76,10 +76,26 @@ def read_model(table: Table, reading: Reading) -> ModelConfig | None:
 def read_recipe(table: Table, where: str, reading: Reading, start: Recipe) -> Recipe:
     """``[recipe]`` or ``[dense_recipe]``: ``start`` with what the table changes; ``start`` itself after a fault."""
     fields: dict[str, Any] = {}
-    for key, value in table.items():
+    options = dict(table)
+    choice = options.pop("objective", None)
+    objective = start.objective if choice is None else _read_objective(choice, where, reading)
+    for key, value in options.items():
         read = read_options(Recipe, {key: value}, where, "the recipe", reading)
         fields |= {} if read is None else {key: read[key]}
-    return reading.attempt(where, lambda: Recipe(**{**asdict(start), **convert(Recipe, fields)})) or start
+    return (
+        reading.attempt(
+            where, lambda: replace(start, **convert(Recipe, fields), objective=objective or start.objective)
+        )
+        or start
+    )
+
+
+def _read_objective(choice: Any, where: str, reading: Reading) -> Objective | None:
+    """The objective that a name, or a table with one, stands for."""
+    if isinstance(choice, str | dict):
+        return make_strategy(OBJECTIVES, choice, f"{where} objective", reading)
+    reading.note(f"{where} objective", f"takes a name or a table with one, got {show(choice)}.")
+    return None
 
 
 def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
@@ -91,8 +107,8 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
     allocation = make_strategy(ALLOCATIONS, what.allocation, "[compress] allocation", reading)
     selector = make_strategy(SELECTORS, how.selector, "[search] selector", reading)
     schedule = make_strategy(SCHEDULES, how.schedule, "[search] schedule", reading)
-    branches = _read_branches(how.branches, reading)
-    attacks = None if how.attacks is None else _read_attacks(how.attacks, "[search] attacks", reading)
+    branches = DEFAULT_BRANCHES if how.branches is None else read_branches(how.branches, "[search] branches", reading)
+    attacks = None if how.attacks is None else read_attacks(how.attacks, "[search] attacks", reading)
     if allocation is None or selector is None or schedule is None:
         return None
     return reading.attempt(
@@ -124,7 +140,7 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: Readin
     choices = None if shape is None else shape.attacks
     if safety is not None and "attacks" not in safety:
         reading.note("[safety] attacks", f"is missing. List at least one of: {', '.join(ATTACKS.names())}.")
-    attacks = _read_attacks(choices or [], "[safety] attacks", reading)
+    attacks = read_attacks(choices or [], "[safety] attacks", reading)
     all_known = len(attacks) == len(choices or []) > 0
     read = [
         _read_requirement(table, f"[[require]] {number}", attacks, all_known, reading)
@@ -137,7 +153,7 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: Readin
     return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, **options))
 
 
-def _read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tuple[Attack, ...]:
+def read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tuple[Attack, ...]:
     """The attacks that could be made; two of one name are a fault, since their figures would have one name."""
     made = [make_strategy(ATTACKS, choice, f"{where} {n}", reading) for n, choice in enumerate(choices, 1)]
     attacks = tuple(attack for attack in made if attack is not None)
@@ -146,15 +162,14 @@ def _read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tu
     return attacks
 
 
-def _read_branches(texts: Sequence[str] | None, reading: Reading) -> tuple[Branch, ...]:
-    if texts is None:
-        return DEFAULT_BRANCHES
+def read_branches(texts: Sequence[str], where: str, reading: Reading) -> tuple[Branch, ...]:
+    """The branches that could be made; two of one name are a fault."""
     branches = [
-        reading.attempt(f"[search] branches {number}", partial(_parse_branch, text))
+        reading.attempt(f"{where} {number}", partial(_parse_branch, text))
         for number, text in enumerate(texts, 1)
     ]
     for name in _repeated(texts):
-        reading.note("[search] branches", f"{show(name)} is listed twice. List it once.")
+        reading.note(where, f"{show(name)} is listed twice. List it once.")
     made = {branch.name: branch for branch in branches if branch is not None}
     return tuple(made.values()) or DEFAULT_BRANCHES  # any, beside the fault that was noted
 

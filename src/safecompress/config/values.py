@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 
-from safecompress.config.options import convert, plain
+from safecompress.config.options import convert
 from safecompress.config.reading import Made
-from safecompress.config.write import plan_tables, safety_tables
+from safecompress.config.write import plan_tables, recipe_table, safety_tables
 from safecompress.data import DATASETS, Dataset
 from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec
@@ -122,8 +122,8 @@ class Config:
             "seed": self.seed,
             "data": self.data.table(),
             **({} if self.model is None else {"model": self.model.table()}),
-            "recipe": _recipe_table(self.recipe),
-            "dense_recipe": _recipe_table(self.dense_recipe),
+            "recipe": recipe_table(self.recipe, self.made),
+            "dense_recipe": recipe_table(self.dense_recipe, self.made),
             **plan_tables(self.plan, self.spec, self.made),
             **safety_tables(self.spec, self.made),
         }
@@ -150,10 +150,6 @@ class Config:
     def data_digest(self) -> str:
         """SHA-256 over the seed and ``[data]`` without paths: equal for specs that split rows in the same way."""
         return _digest({"seed": self.seed, "data": self.data.digest_table()})
-
-
-def _recipe_table(recipe: Recipe) -> dict[str, Any]:
-    return {key: plain(value) for key, value in asdict(recipe).items()}
 
 
 def _digest(tables: Mapping[str, Any]) -> str:

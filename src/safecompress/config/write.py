@@ -1,4 +1,4 @@
-"""Plans and safety specs as the tables of a spec, with every default written out."""
+"""Recipes, plans and safety specs as the tables of a spec, with every default written out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES
 from safecompress.spec import Requirement, SafetySpec
+from safecompress.training import OBJECTIVES, Recipe
+
+
+def recipe_table(recipe: Recipe, made: Iterable[Made]) -> dict[str, Any]:
+    """``[recipe]`` or ``[dense_recipe]``."""
+    values = {one.name: plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name != "objective"}
+    return {**values, "objective": strategy_table(OBJECTIVES, recipe.objective, made)}
 
 
 def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -11,12 +11,15 @@ from safecompress.attacks import AttackResult
 from safecompress.measure import Measurement
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import Findings
-from safecompress.training import TrainingState
+from safecompress.training import CrossEntropy, Objective, TrainingState
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Pattern and training state of one sparse model. ``fired`` marks weights that were ever active in its line."""
+    """Pattern and training state of one sparse model, and the objective that it is trained towards.
+
+    ``fired`` marks weights that were ever active in its line.
+    """
 
     id: str
     parent: str | None
@@ -25,6 +28,7 @@ class Candidate:
     pattern: SparsityPattern = field(repr=False)
     state: TrainingState = field(repr=False)
     fired: Mapping[str, Tensor] = field(repr=False)
+    objective: Objective = CrossEntropy()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All tensors under one flat namespace, for a file."""
@@ -36,12 +40,17 @@ class Candidate:
 
     def facts(self) -> dict[str, str]:
         """The rest, as strings, for the file's metadata."""
-        facts = {"id": self.id, "parent": self.parent or "", "branch": self.branch}
+        facts = {"id": self.id, "parent": self.parent or "", "branch": self.branch, "objective": repr(self.objective)}
         return {**facts, "round": str(self.round), "step": str(self.state.step)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> Candidate:
-        """The candidate that `to_tensors` and `facts` flattened."""
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        facts: Mapping[str, str],
+        objectives: Iterable[Objective] = (CrossEntropy(),),
+    ) -> Candidate:
+        """The candidate that `to_tensors` and `facts` flattened; its objective is one of ``objectives``."""
         groups: dict[str, dict[str, Tensor]] = {"state": {}, "mask": {}, "fired": {}}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
@@ -54,6 +63,7 @@ class Candidate:
             pattern=SparsityPattern(groups["mask"]),
             state=TrainingState.from_tensors(int(facts["step"]), groups["state"]),
             fired=groups["fired"],
+            objective={repr(one): one for one in objectives}[facts["objective"]],
         )
 
 

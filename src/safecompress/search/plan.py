@@ -11,6 +11,7 @@ from safecompress.errors import UsageError
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.search.select import Selector, TmScore
 from safecompress.sparsity import AllocateErk, Allocation, CosineSchedule, Schedule, Start
+from safecompress.training import Objective
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Plan:
         attacks = self.attacks or tuple(spec_attacks)
         cheap, costly = (tuple(a for a in attacks if tier_of(a) == tier) for tier in (0, 1))
         return cheap or (Loss(),), costly
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that branches bring."""
+        return tuple(branch.objective for branch in self.branches if branch.objective is not None)
 
     def check_steps(self, total_steps: int) -> None:
         """Raise UsageError when training is too short for the rounds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -11,14 +11,18 @@ from torch import Tensor
 from safecompress.errors import ArtifactError
 from safecompress.search.candidate import Candidate
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import TrainingState
+from safecompress.training import CrossEntropy, Objective, TrainingState
 
 
 class RunStore:
-    """Named states and candidates as safetensors files under ``folder``; every write is whole or absent."""
+    """Named states and candidates as safetensors files under ``folder``; every write is whole or absent.
 
-    def __init__(self, folder: Path) -> None:
+    ``objectives`` are those that candidates may be trained towards.
+    """
+
+    def __init__(self, folder: Path, objectives: Iterable[Objective] = (CrossEntropy(),)) -> None:
         self.folder = folder
+        self.objectives = tuple(objectives)
 
     def path(self, name: str) -> Path:
         """Where ``name`` is kept."""
@@ -50,7 +54,7 @@ class RunStore:
             return None
         tensors, facts = read_tensors(self.path(name))
         with self._explaining(name):
-            return Candidate.from_tensors(tensors, facts)
+            return Candidate.from_tensors(tensors, facts, self.objectives)
 
     def forget(self, name: str) -> None:
         """Delete ``name`` if it is there."""

@@ -75,10 +75,12 @@ class Trial:
         number = trained.round
         _, end = self.plan.round_steps(number, self.course.total_steps)
         pattern = proposal.rewiring.applied_to(trained.pattern)
+        objective = proposal.branch.objective or trained.objective
+        start = trained.state if objective == trained.objective else replace(trained.state, opponent={})
         state = train(
             self.model,
-            trained.state,
-            self.course,
+            start,
+            self.course.towards(objective),
             until=end,
             pattern=pattern,
             keep_momentum=keeps_momentum(self.plan),
@@ -87,7 +89,7 @@ class Trial:
             state = self._with_fresh_batch_norm(state, candidate_id=trained.id)
         name = proposal.branch.name
         fired = {key: trained.fired[key] | mask for key, mask in pattern.masks.items()}
-        return Candidate(f"{trained.id}/{name}", trained.id, number, name, pattern, state, fired)
+        return Candidate(f"{trained.id}/{name}", trained.id, number, name, pattern, state, fired, objective)
 
     def evaluate(self, candidate: Candidate, attackers: Attackers) -> Evaluation:
         """Accuracy on the validation rows and every cheap attack on the selection pool."""

@@ -4,13 +4,20 @@ from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import Course, dense_gradient, train
 from safecompress.training.many import is_stackable, train_many
+from safecompress.training.objective import Batch, CrossEntropy, Objective, Opponent
+from safecompress.training.objectives import OBJECTIVES
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState, digest_tensors
 from safecompress.training.trace import LossTrace
 
 __all__ = [
+    "OBJECTIVES",
+    "Batch",
     "Course",
+    "CrossEntropy",
     "LossTrace",
+    "Objective",
+    "Opponent",
     "Recipe",
     "TrainingState",
     "classified_right",

@@ -6,18 +6,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from safecompress.errors import TrainingError, UsageError
 from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
+from safecompress.training.objective import Batch, Objective
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
 from safecompress.training.trace import LossTrace
@@ -27,12 +27,41 @@ _CHECK_EVERY = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """What training runs on: the rows, the recipe and the seed that orders them. Features (N, ...), labels (N,)."""
+    """What training runs on: the rows, the recipe and the seed that orders them. Features (N, ...), labels (N,).
+
+    ``teacher`` are a teacher's logits (N, C) of the rows, ``reference`` other rows and their labels, for objectives
+    that need them. Raises UsageError, with the remedy, when the recipe's objective needs what is not there.
+    """
 
     features: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     recipe: Recipe
     seed: int
+    teacher: Tensor | None = field(default=None, repr=False)
+    reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        objective = self.recipe.objective
+        if "teacher" in objective.needs and self.teacher is None:
+            raise UsageError(
+                f"The objective {objective!r} learns from a teacher, and none is given. Give the course the logits of "
+                "a trained model on its rows (teacher=...); a compression takes its dense model."
+            )
+        if "reference" in objective.needs and (self.reference is None or not len(self.reference[1])):
+            raise UsageError(
+                f"The objective {objective!r} needs reference rows: data of the same kind that belongs to nobody's "
+                "training set. Give the split a population (population = ...), or the course reference=(x, y)."
+            )
+        if self.teacher is not None and len(self.teacher) != len(self.labels):
+            raise UsageError(
+                f"The teacher's logits are of {len(self.teacher)} rows, the course has {len(self.labels)}."
+            )
+
+    def towards(self, objective: Objective) -> Course:
+        """The same course with another objective."""
+        if objective == self.recipe.objective:
+            return self
+        return replace(self, recipe=replace(self.recipe, objective=objective))
 
     @property
     def total_steps(self) -> int:
@@ -78,21 +107,34 @@ def train(
         decay = MOMENTUM_DECAY if keep_momentum else None
         masker = Masker(model, optimizer, pattern, momentum_decay=decay, momentum=state.momentum)
     device = next(model.parameters()).device
-    features, labels = course.features.to(device), course.labels.to(device)
+    loader = Loader(course, device)
+    objective = course.recipe.objective
+    opponent = objective.opponent(model, course)
+    if opponent is not None:
+        opponent.restore(state.opponent)
     model.train()
+
+    def captured(step: int) -> TrainingState:
+        momentum = None if masker is None else masker.momentum
+        other = None if opponent is None else opponent.capture()
+        return TrainingState.capture(step, model, optimizer, momentum, other)
+
     loss_sum = torch.zeros((), device=device)
     saved_at = time.monotonic()
-    batches = Batches(course)
     with seeded(course.seed, "steps"):
         for step in range(state.step, until):
+            if opponent is not None:
+                opponent.advance(step)
             torch.manual_seed(derive_seed(course.seed, "step", step))
-            rows = batches.at(step)
+            batch = objective.mix(loader.at(step))
             set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
             optimizer.zero_grad(set_to_none=True)
-            logits, batch_labels = model(features[rows]), labels[rows]
-            loss = cross_entropy(logits, batch_labels)
+            logits = model(batch.features)
+            loss = objective(logits, batch)
+            if opponent is not None:
+                loss = loss + opponent.penalty(logits, batch)
             if trace is not None:
-                trace.record(step // per_epoch, rows, logits, batch_labels)
+                trace.record(batch.epoch, loader.rows(step), logits, batch.labels_B)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss_sum += loss.detach()
@@ -104,11 +146,13 @@ def train(
                 if is_last or is_saving:
                     check_finite(_probe(model), step, course.recipe)
                 if checkpoint and is_saving and not is_last:
-                    checkpoint(TrainingState.capture(step + 1, model, optimizer, masker.momentum if masker else None))
+                    checkpoint(captured(step + 1))
                     saved_at = time.monotonic()
     if masker is not None:
         masker.detach()
-    return TrainingState.capture(until, model, optimizer, masker.momentum if masker else None)
+    if opponent is not None:
+        opponent.detach()
+    return captured(until)
 
 
 def dense_gradient(
@@ -117,32 +161,42 @@ def dense_gradient(
     """The gradient of the loss of the next batch for the parameters ``names``, dormant weights included."""
     state.restore_(model)
     device = next(model.parameters()).device
-    rows = Batches(course).at(state.step)
+    objective = course.recipe.objective
     parameters = dict(model.named_parameters())
     model.train()
     model.zero_grad(set_to_none=True)
     with seeded(course.seed, "step", state.step):
-        loss = cross_entropy(model(course.features[rows].to(device)), course.labels[rows].to(device))
+        batch = objective.mix(Loader(course, device).at(state.step))
+        loss = objective(model(batch.features), batch)
         gradients = torch.autograd.grad(loss, [parameters[name] for name in names])
     check_finite(loss.detach(), state.step, course.recipe)
     return {name: gradient.cpu() for name, gradient in zip(names, gradients, strict=True)}
 
 
-class Batches:
-    """Row indices by step; the current epoch's order is drawn once."""
+class Loader:
+    """The course's batches by step, on ``device``; the current epoch's order is drawn once."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, device: torch.device) -> None:
         self._course = course
+        self._features, self._labels = course.features.to(device), course.labels.to(device)
+        self._teacher = None if course.teacher is None else course.teacher.to(device)
         self._per_epoch = course.recipe.steps_per_epoch(len(course.labels))
         self._epoch = -1
         self._current: list[np.ndarray] = []
 
-    def at(self, step: int) -> Tensor:
-        """The rows of the batch at ``step``."""
+    def rows(self, step: int) -> Tensor:
+        """The row indices of the batch at ``step``."""
         epoch, position = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._epoch, self._current = epoch, self._course.epoch_batches(epoch)
         return torch.from_numpy(self._current[position])
+
+    def at(self, step: int) -> Batch:
+        """The batch at ``step``."""
+        rows = self.rows(step)
+        teacher = None if self._teacher is None else self._teacher[rows]
+        progress = step / self._course.total_steps
+        return Batch(self._features[rows], self._labels[rows], step // self._per_epoch, progress, teacher)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
+from safecompress.seeding import derive_seed, seeded
 from safecompress.sparsity import SparsityPattern
-from safecompress.training.loop import Batches, Course, check_finite, set_learning_rate
+from safecompress.training.loop import Course, Loader, check_finite, set_learning_rate
 from safecompress.training.state import TrainingState
 
 STACKABLE = (
@@ -59,10 +59,11 @@ def train_many(
     recipe, total = courses[0].recipe, courses[0].total_steps
     are_equal = len({(course.recipe, tuple(course.features.shape)) for course in courses}) == 1
     have_begun = any(state.step for state in states)
-    if have_begun or not are_equal or not is_stackable(model, courses[0].features.shape[1:]):
+    is_alone = recipe.objective.has_opponent
+    if have_begun or is_alone or not are_equal or not is_stackable(model, courses[0].features.shape[1:]):
         raise UsageError(
             "Models train together from step 0 on, when they are plain stacks of layers, on courses of one recipe and "
-            "as many rows. Train these one after another."
+            "as many rows, with an objective that has no opponent. Train these one after another."
         )
     device = next(model.parameters()).device
     stacked = {
@@ -74,30 +75,36 @@ def train_many(
         for name, mask in masks.items():
             stacked[name].masked_fill_(mask == 0, 0.0)
     optimizer = recipe.make_optimizer(stacked.values())
-    batches = [Batches(course) for course in courses]
-    features, labels = ([getattr(course, part).to(device) for course in courses] for part in ("features", "labels"))
+    loaders = [Loader(course, device) for course in courses]
+    objective = recipe.objective
     model.train()
 
-    def losses(parameters: Mapping[str, Tensor], x_BF: Tensor, y_B: Tensor) -> Tensor:
-        return cross_entropy(functional_call(model, dict(parameters), (x_BF,)), y_B)
+    def logits(parameters: Mapping[str, Tensor], x_BF: Tensor) -> Tensor:
+        scores: Tensor = functional_call(model, dict(parameters), (x_BF,))
+        return scores
 
     loss_sum = torch.zeros((), device=device)
     until = total if until is None else until
-    for step in range(until):
-        rows = [batch.at(step) for batch in batches]
-        x_KBF = torch.stack([x[r] for x, r in zip(features, rows, strict=True)])
-        y_KB = torch.stack([y[r] for y, r in zip(labels, rows, strict=True)])
-        set_learning_rate(optimizer, recipe.learning_rate_at(step, total))
-        optimizer.zero_grad(set_to_none=True)
-        loss = vmap(losses)(stacked, x_KBF, y_KB).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for name, mask in masks.items():
-                gradient = stacked[name].grad
-                if gradient is not None:
-                    gradient.mul_(mask)
-        optimizer.step()
-        loss_sum += loss.detach()
+    with seeded(courses[0].seed, "steps"):
+        for step in range(until):
+            batches = []
+            for course, loader in zip(courses, loaders, strict=True):
+                torch.manual_seed(derive_seed(course.seed, "step", step))
+                batches.append(objective.mix(loader.at(step)))
+            x_KBF = torch.stack([batch.features for batch in batches])
+            set_learning_rate(optimizer, recipe.learning_rate_at(step, total))
+            optimizer.zero_grad(set_to_none=True)
+            logits_KBC = vmap(logits)(stacked, x_KBF)
+            losses = [objective(logits_KBC[k], batch) for k, batch in enumerate(batches)]
+            loss = torch.stack(losses).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                for name, mask in masks.items():
+                    gradient = stacked[name].grad
+                    if gradient is not None:
+                        gradient.mul_(mask)
+            optimizer.step()
+            loss_sum += loss.detach()
     check_finite(loss_sum + sum((tensor.detach() * 0).sum() for tensor in stacked.values()), until - 1, recipe)
     return [
         TrainingState(until, {name: tensor[k].detach().to("cpu", copy=True) for name, tensor in stacked.items()})

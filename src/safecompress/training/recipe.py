@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError, suggest
+from safecompress.training.objective import CrossEntropy, Objective
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 DecayName = Literal["step", "cosine", "constant"]
@@ -21,7 +22,7 @@ DecayName = Literal["step", "cosine", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Optimizer, learning rate over time, batch size and length of training.
+    """Optimizer, learning rate over time, batch size, length of training, and the objective that it minimises.
 
     ``decay`` is ``step`` (times ``decay_factor`` at each of ``milestones``, as shares of training), ``cosine`` (to
     zero) or ``constant``. The default is the papers' recipe (SGD with Nesterov momentum 0.9, rate 0.1, weight decay
@@ -39,6 +40,7 @@ class Recipe:
     decay: DecayName = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay_factor: float = 0.1
+    objective: Objective = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         faults = [
@@ -94,9 +96,16 @@ class Recipe:
             fused=True,
         )
 
+    def facts(self) -> dict[str, Any]:
+        """All fields as JSON holds them, the objective as its ``repr``: what tells one recipe from another."""
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "objective"},
+            "objective": repr(self.objective),
+        }
+
     def digest(self) -> str:
         """SHA-256 over all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
 
 
 def _outside(name: str, value: float, low: float, high: float) -> list[str]:

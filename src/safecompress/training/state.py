@@ -10,19 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+_GROUPS = ("model", "optimizer", "momentum", "opponent")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingState:
     """Weights and buffers, optimizer state and gradient averages after ``step`` optimizer steps.
 
     ``optimizer`` is keyed ``parameter-name/state-name``; ``momentum`` (dense gradient averages by parameter name) is
-    empty unless a grow rule reads it. Tensors lie on the CPU and are never changed in place.
+    empty unless a grow rule reads it, ``opponent`` unless the objective has one. Tensors lie on the CPU and are never
+    changed in place.
     """
 
     step: int
     model: Mapping[str, Tensor] = field(repr=False)
     optimizer: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     momentum: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    opponent: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def capture(
@@ -31,6 +35,7 @@ class TrainingState:
         model: nn.Module,
         optimizer: Optimizer | None = None,
         momentum: Mapping[str, Tensor] | None = None,
+        opponent: Mapping[str, Tensor] | None = None,
     ) -> TrainingState:
         """A copy of everything, on the CPU."""
         states: dict[str, Tensor] = {}
@@ -39,7 +44,7 @@ class TrainingState:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     if torch.is_tensor(value):
                         states[f"{name}/{key}"] = _copy(value)
-        return cls(step, _copies(model.state_dict()), states, _copies(momentum or {}))
+        return cls(step, _copies(model.state_dict()), states, _copies(momentum or {}), _copies(opponent or {}))
 
     def restore_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
         """Load the weights into ``model``, and the optimizer's state into ``optimizer``."""
@@ -58,13 +63,13 @@ class TrainingState:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All tensors under one flat namespace, for a file."""
-        groups = {"model": self.model, "optimizer": self.optimizer, "momentum": self.momentum}
+        groups = {name: getattr(self, name) for name in _GROUPS}
         return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
 
     @classmethod
     def from_tensors(cls, step: int, tensors: Mapping[str, Tensor]) -> TrainingState:
         """The state that `to_tensors` flattened."""
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "momentum": {}}
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in _GROUPS}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = tensor

@@ -1,0 +1,91 @@
+"""What a training step minimises: the Batch it sees, the Objective it follows, and the Opponent it may play against."""
+
+# B rows of a batch, C classes.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+if TYPE_CHECKING:
+    from safecompress.training.loop import Course
+
+Need = Literal["teacher", "reference"]
+"""What a course must bring: a teacher's logits of its rows, or reference rows that nobody's privacy hangs on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The rows of one step: features (B, ...), labels (B,), and where training stands.
+
+    ``teacher_BC`` are a teacher's logits of the rows, or None. ``partner_B`` are the labels of the rows that were mixed
+    in, with ``share`` of the first (see Mixup), or None. ``progress`` lies in [0, 1), ``epoch`` counts from 0.
+    """
+
+    features: Tensor = field(repr=False)
+    labels_B: Tensor = field(repr=False)
+    epoch: int = 0
+    progress: float = 0.0
+    teacher_BC: Tensor | None = field(default=None, repr=False)
+    partner_B: Tensor | None = field(default=None, repr=False)
+    share: float = 1.0
+
+
+class Opponent(Protocol):
+    """What trains beside the model, against it; its state goes into the TrainingState."""
+
+    def advance(self, step: int) -> None:
+        """Take the opponent's own steps, if any are due before the model's step with this index."""
+        ...
+
+    def penalty(self, logits_BC: Tensor, batch: Batch) -> Tensor:
+        """What is added to the model's loss, a scalar; called right after the model's forward pass on ``batch``."""
+        ...
+
+    def capture(self) -> dict[str, Tensor]:
+        """All of its state, by name, on the CPU."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `capture` gave; nothing to be done for an empty mapping."""
+        ...
+
+    def detach(self) -> None:
+        """Take its hooks off the model."""
+        ...
+
+
+class Objective(Protocol):
+    """A frozen value that turns logits into the loss of a batch.
+
+    ``needs`` says what the course must bring, ``has_opponent`` whether it trains against one. Whatever is drawn by lot
+    comes from PyTorch's global generator, which the training loop seeds in every step.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    has_opponent: ClassVar[bool] = False
+
+    def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
+        """The loss, a scalar: finite for finite logits."""
+        ...
+
+    def mix(self, batch: Batch) -> Batch:
+        """The batch as the model shall see it; most objectives leave it as it is."""
+        return batch
+
+    def opponent(self, model: nn.Module, course: Course) -> Opponent | None:
+        """The adversary of a training of ``model`` on ``course``, or None."""
+        return None
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """Cross entropy of the labels, the mean over the batch."""
+
+    def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
+        """The loss, a scalar."""
+        return cross_entropy(logits_BC, batch.labels_B)
