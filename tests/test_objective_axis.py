@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from safecompress import shadowing
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError, UsageError
@@ -23,7 +22,7 @@ from safecompress.spec import SafetySpec, at_most
 from safecompress.stages import Stages
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy, Objective, Recipe, TrainingState, predict_logits
-from safecompress.training.distill import Distillation
+from safecompress.training.distill import Distillation, SplitDistillation
 
 SPLIT = noise_split(20, other=20, num_features=6, num_classes=3)
 MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
@@ -111,27 +110,24 @@ def test_the_dense_model_teaches(tmp_path):
     recipe = replace(RECIPE, objective=Distillation(temperature=1.0, weight=1.0))
     job = job_of("keep", recipe=recipe)
     trained, other = stages_of(job, tmp_path / "run").dense(), TrainingState.capture(0, MODEL.build())
-    courses = [job.sparse_course(state.model) for state in (trained, other)]
-    assert not torch.equal(courses[0].teacher, courses[1].teacher)
+    said = [job.teacher(state.model) for state in (trained, other)]
+    assert not torch.equal(*said)
     network = MODEL.build()
     network.load_state_dict(trained.model)
-    assert torch.equal(courses[0].teacher, predict_logits(network, SPLIT.part("train")[0]))
+    assert torch.equal(said[0], predict_logits(network, SPLIT.part("train")[0]))
     ends = [run(job, tmp_path / "run")[2].digest(), run(job_of("keep"), tmp_path / "plain")[2].digest()]
     assert ends[0] != ends[1]
 
 
-def test_shadows_have_teachers_of_their_own(tmp_path, monkeypatch):
-    recipe = replace(RECIPE, objective=Distillation(temperature=1.0, weight=1.0))
+@pytest.mark.parametrize("objective", [Distillation(1.0, 1.0), SplitDistillation(num_models=3, held_out=1)], ids=repr)
+def test_shadows_have_teachers_of_their_own(objective, tmp_path):
+    recipe = replace(RECIPE, objective=objective)
     job = job_of("keep", recipe=recipe)
     _, winner, _ = run(job, tmp_path)
     rows = shadow_rows(SPLIT, "verdict", 0)
     draws = [ShadowDraw(number, np.flatnonzero(inside)) for number, inside in enumerate(rows.draws(2))]
     trainer = Lineage.of_job(job, winner.objective).trainer(winner.pattern, "final pattern")
-    seen = []
-    monkeypatch.setattr(shadowing, "predict_logits", lambda model, x: seen.append(x) or predict_logits(model, x))
     taught = [weights["network.body.0.weight"] for weights in trainer(rows, draws)]
-    assert [len(x) for x in seen] == [len(draw.rows) for draw in draws]
-    assert not torch.equal(seen[0], seen[1])
     longer = replace(trainer, dense_recipe=replace(RECIPE, epochs=12))
     assert longer.digest() != trainer.digest()
     other = [weights["network.body.0.weight"] for weights in longer(rows, draws)]
@@ -140,7 +136,7 @@ def test_shadows_have_teachers_of_their_own(tmp_path, monkeypatch):
 
 def test_reference_rows_are_the_population_and_no_shadow_draws_them():
     job = job_of("keep", recipe=replace(RECIPE, objective=Towards()))
-    reference = job.sparse_course({}).reference
+    reference = job.sparse_course(None).reference
     assert torch.equal(reference[0], SPLIT.part("population")[0])
     assert Lineage.of_job(job).reference is not None
     with_them, without = (shadow_rows(SPLIT, "verdict", 0, has_reference=has) for has in (False, True))
@@ -166,6 +162,24 @@ def test_the_dense_model_has_no_teacher():
     job = job_of("keep", dense_recipe=replace(RECIPE, objective=Distillation()))
     with pytest.raises(UsageError, match="the dense model is the teacher"):
         job.check()
+
+
+def test_one_search_has_one_teacher():
+    both = ("keep+distillation", "keep+split_distillation")
+    with pytest.raises(UsageError, match=r"share one teacher.* 2: dense, split 2 of 5"):
+        job_of(*both).check()
+    job_of("keep", both[1]).check()
+
+
+def test_the_teacher_is_asked_once_and_kept(tmp_path, monkeypatch):
+    job = job_of("keep", recipe=replace(RECIPE, objective=SplitDistillation(num_models=2, held_out=1)))
+    stages = stages_of(job, tmp_path)
+    dense = stages.dense()
+    first = stages.course(dense).teacher
+    monkeypatch.setattr(Job, "teacher", None)
+    again = stages_of(job, tmp_path).course(dense).teacher  # as after a kill
+    assert torch.equal(first, again)
+    assert first.shape == (SPLIT.size("train"), 3)
 
 
 def test_other_objectives_are_other_jobs():

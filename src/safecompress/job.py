@@ -21,7 +21,7 @@ from safecompress.search import Plan
 from safecompress.sparsity import find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import Course, Objective, Recipe, digest_tensors, predict_logits
+from safecompress.training import Course, Objective, Recipe, School, digest_tensors
 from safecompress.training.objective import Need
 
 MIN_FIT = 20
@@ -68,6 +68,11 @@ class Job:
         return any(what in objective.needs for objective in self.objectives)
 
     @property
+    def asks_dense(self) -> bool:
+        """Whether the dense model teaches."""
+        return any(objective.lesson == "dense" for objective in self.objectives)
+
+    @property
     def reference(self) -> tuple[Tensor, Tensor] | None:
         """The population, where an objective needs reference rows."""
         needed = self.needs("reference") or "reference" in self.dense_recipe.objective.needs
@@ -78,15 +83,16 @@ class Job:
         """What the dense model is trained on."""
         return Course(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
 
-    def sparse_course(self, dense: Mapping[str, Tensor]) -> Course:
-        """What the sparse model and every candidate are trained on; the model with ``dense`` weights may teach it."""
-        features, labels = self.split.part("train")
-        teacher = None
-        if self.needs("teacher"):
-            model = self.scratch()
-            model.load_state_dict(dense)
-            teacher = predict_logits(model, features)
-        return Course(features, labels, self.recipe, self.seed, teacher, self.reference)
+    def teacher(self, dense: Mapping[str, Tensor]) -> Tensor | None:
+        """What the objectives' teacher says of the train rows (N, C), or None; ``dense`` is the trained dense model."""
+        for objective in self.objectives:
+            if "teacher" in objective.needs:
+                return objective.teach(School(self.scratch(), self.dense_course, dense))
+        return None
+
+    def sparse_course(self, teacher: Tensor | None) -> Course:
+        """What the sparse model and every candidate are trained on."""
+        return Course(*self.split.part("train"), self.recipe, self.seed, teacher, self.reference)
 
     def scratch(self) -> nn.Module:
         """A copy of the model to work on, on the job's device."""
@@ -147,6 +153,12 @@ def _check_objectives(job: Job) -> None:
         raise UsageError(
             f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
             "another objective, such as cross_entropy."
+        )
+    lessons = {one.lesson for one in job.objectives if "teacher" in one.needs}
+    if len(lessons) > 1:
+        raise UsageError(
+            f"The objectives of one search share one teacher, and these ask for {len(lessons)}: "
+            f"{', '.join(sorted(lessons))}. Keep those of one teacher."
         )
     needing = [repr(one) for one in (*job.objectives, dense) if "reference" in one.needs]
     if needing and not job.split.size("population"):

@@ -38,10 +38,10 @@ from safecompress.training import (
     Course,
     Objective,
     Recipe,
+    School,
     TrainingState,
     digest_tensors,
     is_stackable,
-    predict_logits,
     train,
     train_many,
 )
@@ -165,19 +165,23 @@ class FinalPattern:
         features, labels = self.network.task.prepare(rows.features), rows.labels
         parts = [torch.from_numpy(draw.rows) for draw in draws]
         data = [(features[part], labels[part]) for part in parts]
-        has_teacher = "teacher" in self.recipe.objective.needs
-        teachers: list[Tensor | None] = [None] * len(data)
-        if self.pattern is not None and (self.start is Start.DENSE or has_teacher):
-            dense = self.dense_recipe or self.recipe
-            courses = [
-                Course(x, y, dense, seed, reference=self.reference) for (x, y), seed in zip(data, seeds, strict=True)
+        dense = (
+            [
+                Course(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
+                for (x, y), seed in zip(data, seeds, strict=True)
             ]
-            fresh = [model.state_dict() for model in map(copy.deepcopy, models)]
-            for index, state in enumerate(self._train(models, courses, None, 1.0)):
-                models[index].load_state_dict(state.model)
-                teachers[index] = predict_logits(models[index], data[index][0]) if has_teacher else None
-                if self.start is Start.SCRATCH:
-                    models[index].load_state_dict(fresh[index])
+            if self.pattern is not None and self._has_dense
+            else []
+        )
+        schools = [School(copy.deepcopy(model), course) for model, course in zip(models, dense, strict=False)]
+        if dense and self.start is Start.DENSE:
+            states = self._train(models, dense, None, 1.0)
+            schools = [replace(school, dense=state.model) for school, state in zip(schools, states, strict=True)]
+            for model, state in zip(models, states, strict=True):
+                model.load_state_dict(state.model)
+        objective = self.recipe.objective
+        is_taught = "teacher" in objective.needs
+        teachers = [objective.teach(school) if is_taught else None for school in schools] or [None] * len(data)
         if self.pattern is not None:
             for model in models:
                 if self.start is Start.SCRATCH:
@@ -188,6 +192,11 @@ class FinalPattern:
             for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
         ]
         return [_prefixed(state.model) for state in self._train(models, courses, self.pattern, self.share)]
+
+    @property
+    def _has_dense(self) -> bool:
+        """Whether a dense model, or a part of one, comes before the sparse one."""
+        return self.start is Start.DENSE or "teacher" in self.recipe.objective.needs
 
     def _train(
         self, models: Sequence[nn.Module], courses: Sequence[Course], pattern: SparsityPattern | None, share: float
@@ -242,7 +251,7 @@ class FullPipeline:
             stages = Stages(
                 job, RunStore(Path(folder), job.objectives), Clock(RunFolder(Path(folder), "", b"")), Silent()
             )
-            has_dense = job.plan.start is Start.DENSE or job.needs("teacher")
+            has_dense = job.plan.start is Start.DENSE or job.asks_dense
             dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
             winner = stages.start(dense)
             for result in stages.search(SerialExecutor(), dense).rounds(winner):

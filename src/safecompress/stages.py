@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from safecompress.attacks import Target
 from safecompress.job import Job
@@ -38,7 +38,7 @@ from safecompress.training import Course, TrainingState, dense_gradient, train
 A = TypeVar("A")
 B = TypeVar("B")
 
-_PARENT = "parent"
+_PARENT, _TEACHER = "parent", "teacher"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +89,27 @@ class Stages:
         loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
         return [candidate for candidate in loaded if candidate is not None]
 
+    def course(self, dense: TrainingState) -> Course:
+        """What the sparse model is trained on; its teacher, if it has one, is asked once and kept."""
+        if not self.job.needs("teacher"):
+            return self.job.sparse_course(None)
+        if not self.store.has(_TEACHER):
+            self.watcher.begin("teacher", 1)
+            with self.clock.of(_TEACHER):
+                self.teach(self.job.teacher(dense.model))
+            self.watcher.advance()
+        kept = self.store.load_state(_TEACHER)
+        assert kept is not None
+        return self.job.sparse_course(kept.model["logits"])
+
+    def teach(self, logits_NC: Tensor | None) -> None:
+        """Keep what the teacher says of the train rows, so that it need not be asked."""
+        if logits_NC is not None:
+            self.store.save_state(_TEACHER, TrainingState(0, {"logits": logits_NC}))
+
     def search(self, executor: Executor, dense: TrainingState) -> Search[Attackers]:
         """The loop of search/loop.py with this job's functions in its places; the ``dense`` model may teach."""
-        job, plan, course, clock = self.job, self.job.plan, self.job.sparse_course(dense.model), self.clock
+        job, plan, course, clock = self.job, self.job.plan, self.course(dense), self.clock
         model, store = job.scratch(), self.store
         attacks, costly = plan.tests(job.spec.attacks)
         pools = job.split.audit("fit"), job.split.audit("select")
@@ -157,7 +175,7 @@ class Stages:
 
     def finish(self, winner: Candidate, dense: TrainingState) -> TrainingState:
         """The winner trained to the end of its schedule, its pattern and its objective fixed."""
-        course = self.job.sparse_course(dense.model).towards(winner.objective)
+        course = self.course(dense).towards(winner.objective)
         return self._train_kept("final", winner.state, course, pattern=winner.pattern)
 
     def _train_kept(self, name: str, state: TrainingState, course: Course, **options: Any) -> TrainingState:

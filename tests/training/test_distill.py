@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from safecompress.errors import UsageError
-from safecompress.training import Batch, Course, CrossEntropy, Recipe
-from safecompress.training.distill import Distillation
+from safecompress.training import Batch, Course, CrossEntropy, Recipe, School
+from safecompress.training.distill import Distillation, SplitDistillation, mean_of_unseen
 
 STUDENT = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
 TEACHER = np.array([[1.0, 1.0, 0.0], [4.0, -2.0, 0.0]])
@@ -69,3 +69,75 @@ def test_without_a_teacher_it_is_refused_before_training_and_in_it():
     with pytest.raises(UsageError, match=r"teacher=\.\.\."):
         Distillation()(logits, Batch(logits, LABELS))
     assert CrossEntropy.needs == frozenset() and Distillation.needs == {"teacher"}
+
+
+# --- split
+
+
+@pytest.mark.parametrize("num_rows, num_models, held_out", [(60, 5, 2), (61, 5, 2), (7, 4, 3), (40, 2, 1)])
+def test_every_row_is_held_out_of_as_many_and_models_miss_rows_alike(num_rows, num_models, held_out):
+    split = SplitDistillation(num_models=num_models, held_out=held_out)
+    is_out_KN = split.holders_out(num_rows, seed=3)
+    assert is_out_KN.shape == (num_models, num_rows)
+    assert (is_out_KN.sum(0) == held_out).all()
+    missed = is_out_KN.sum(1)
+    assert int(missed.max() - missed.min()) <= num_models
+    assert not torch.equal(is_out_KN, split.holders_out(num_rows, seed=4))
+
+
+def test_the_mean_of_those_that_never_saw_a_row_by_hand():
+    said = [torch.tensor([[0.8, 0.2], [0.5, 0.5]]).log(), torch.tensor([[0.4, 0.6], [0.9, 0.1]]).log()]
+    said.append(torch.tensor([[0.1, 0.9], [0.3, 0.7]]).log() + 5)  # logits: a constant more is nothing
+    is_out_KN = torch.tensor([[True, False], [True, False], [False, True]])
+    expected = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    assert torch.allclose(mean_of_unseen(said, is_out_KN).exp(), expected, atol=1e-6)
+
+
+def rows_of(num_rows, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_rows, 5, generator=generator), torch.randint(3, (num_rows,), generator=generator)
+
+
+class Asked:
+    """A way of training that notes the rows it is given, and answers with the weights it started from."""
+
+    def __init__(self):
+        self.courses = []
+
+    def __call__(self, model, course):
+        self.courses.append(course)
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_no_row_is_taught_by_a_model_that_saw_it():
+    features, labels = rows_of(30)
+    asked, split = Asked(), SplitDistillation(num_models=4, held_out=1)
+    school = School(torch.nn.Linear(5, 3), Course(features, labels, Recipe(epochs=2, batch_size=8), 7), train=asked)
+    split.teach(school)
+    is_out_KN = split.holders_out(30, seed=7)
+    assert len(asked.courses) == 4
+    for is_out_N, course in zip(is_out_KN, asked.courses, strict=True):
+        assert torch.equal(course.features, features[~is_out_N])
+        assert torch.equal(course.labels, labels[~is_out_N])
+    assert len({course.seed for course in asked.courses}) == 4
+
+
+def test_of_noise_a_split_teacher_knows_nothing_and_a_dense_one_everything():
+    """The claim: what it says of members is what it would say of anybody."""
+    features, labels = rows_of(90)
+    recipe = Recipe(epochs=150, batch_size=30, optimizer="adam", learning_rate=0.01, weight_decay=0.0)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 128), torch.nn.ReLU(), torch.nn.Linear(128, 3))
+    school = School(model, Course(features, labels, recipe, 0))
+    right = {
+        objective: float((objective.teach(school).argmax(1) == labels).double().mean())
+        for objective in (Distillation(), SplitDistillation(num_models=3, held_out=1))
+    }
+    assert right[Distillation()] > 0.9
+    assert right[SplitDistillation(num_models=3, held_out=1)] < 0.5
+
+
+@pytest.mark.parametrize("options", [{"held_out": 0}, {"held_out": 5}, {"num_models": 1}])
+def test_a_split_without_a_fair_teacher_is_refused(options):
+    with pytest.raises(UsageError, match=r"held_out must lie in \[1, num_models - 1\]"):
+        SplitDistillation(**options)

@@ -7,6 +7,7 @@ from safecompress.training.many import is_stackable, train_many
 from safecompress.training.objective import Batch, CrossEntropy, Objective, Opponent
 from safecompress.training.objectives import OBJECTIVES
 from safecompress.training.recipe import Recipe
+from safecompress.training.school import School
 from safecompress.training.state import TrainingState, digest_tensors
 from safecompress.training.trace import LossTrace
 
@@ -19,6 +20,7 @@ __all__ = [
     "Objective",
     "Opponent",
     "Recipe",
+    "School",
     "TrainingState",
     "classified_right",
     "dense_gradient",

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from safecompress.errors import UsageError
+
 if TYPE_CHECKING:
     from safecompress.training.loop import Course
+    from safecompress.training.school import School
 
 Need = Literal["teacher", "reference"]
 """What a course must bring: a teacher's logits of its rows, or reference rows that nobody's privacy hangs on."""
@@ -76,6 +79,15 @@ class Objective(Protocol):
     def mix(self, batch: Batch) -> Batch:
         """The batch as the model shall see it; most objectives leave it as it is."""
         return batch
+
+    def teach(self, school: School) -> Tensor:
+        """The teacher's logits (N, C) of the school's rows; asked of objectives that need a teacher only."""
+        raise UsageError(f"{self!r} learns from no teacher.")
+
+    @property
+    def lesson(self) -> str:
+        """Names the teacher: objectives of one search share theirs, so those that need one must agree."""
+        return ""
 
     def opponent(self, model: nn.Module, course: Course) -> Opponent | None:
         """The adversary of a training of ``model`` on ``course``, or None."""

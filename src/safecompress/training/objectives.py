@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safecompress.registry import Registry
-from safecompress.training.distill import Distillation
+from safecompress.training.distill import Distillation, SplitDistillation
 from safecompress.training.mixing import Mixup
 from safecompress.training.objective import CrossEntropy, Objective
 from safecompress.training.regularisers import ConfidencePenalty, ErrorEntropy, ErrorUniform, ThresholdedEntropy
@@ -24,5 +24,6 @@ OBJECTIVES: Registry[Objective] = Registry(
         "high_entropy_labels": HighEntropyLabels,
         "mixup": Mixup,
         "distillation": Distillation,
+        "split_distillation": SplitDistillation,
     },
 )
