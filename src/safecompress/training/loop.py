@@ -3,6 +3,7 @@ steps into segments, in any process, ends in the same bits."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -121,7 +122,10 @@ def train(
 
     loss_sum = torch.zeros((), device=device)
     saved_at = time.monotonic()
-    with seeded(course.seed, "steps"):
+    with contextlib.ExitStack() as ends, seeded(course.seed, "steps"):
+        for hooked in (masker, opponent):
+            if hooked is not None:
+                ends.callback(hooked.detach)  # also when training diverges
         for step in range(state.step, until):
             if opponent is not None:
                 opponent.advance(step)
@@ -148,10 +152,6 @@ def train(
                 if checkpoint and is_saving and not is_last:
                     checkpoint(captured(step + 1))
                     saved_at = time.monotonic()
-    if masker is not None:
-        masker.detach()
-    if opponent is not None:
-        opponent.detach()
     return captured(until)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safecompress.registry import Registry
+from safecompress.training.adversarial import AdversarialRegularisation
 from safecompress.training.distill import Distillation, SplitDistillation
 from safecompress.training.mixing import Mixup
 from safecompress.training.objective import CrossEntropy, Objective
@@ -25,5 +26,6 @@ OBJECTIVES: Registry[Objective] = Registry(
         "mixup": Mixup,
         "distillation": Distillation,
         "split_distillation": SplitDistillation,
+        "adversarial": AdversarialRegularisation,
     },
 )
