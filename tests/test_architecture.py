@@ -26,7 +26,8 @@ FLOORS = [
     {"stages"},
     {"shadowing"},
     {"ranking"},
-    {"pipeline", "config"},
+    {"pipeline", "config", "baselines"},
+    {"compare"},
     {"api"},
     {"cli"},
 ]

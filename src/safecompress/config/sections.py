@@ -165,8 +165,7 @@ def read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tup
 def read_branches(texts: Sequence[str], where: str, reading: Reading) -> tuple[Branch, ...]:
     """The branches that could be made; two of one name are a fault."""
     branches = [
-        reading.attempt(f"{where} {number}", partial(_parse_branch, text))
-        for number, text in enumerate(texts, 1)
+        reading.attempt(f"{where} {number}", partial(_parse_branch, text)) for number, text in enumerate(texts, 1)
     ]
     for name in _repeated(texts):
         reading.note(where, f"{show(name)} is listed twice. List it once.")

@@ -1,0 +1,184 @@
+"""The picture of a comparison: accuracy against leakage, a point for each method and density, and the Pareto front."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safecompress.compare.cell import Result
+from safecompress.compare.plan import Comparison
+from safecompress.compare.summary import groups_of
+from safecompress.errors import UsageError
+from safecompress.storage import write_bytes
+
+INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install 'safecompress[plots]'"
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = "osD^vPX*<>"
+"""Okabe and Ito's palette (2008) for the colour-blind, without its yellow; shapes tell apart what is left."""
+
+_SMALLEST, _LARGEST = 30.0, 420.0
+"""Areas of markers, in square points."""
+
+_STYLE = {"svg.hashsalt": "safecompress", "font.size": 9, "font.family": "DejaVu Sans", "svg.fonttype": "path"}
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method at one density: means over seeds, with the lowest and highest; ``size`` in bytes."""
+
+    label: str
+    density: float
+    leak: float
+    accuracy: float
+    leaks: tuple[float, float]
+    accuracies: tuple[float, float]
+    size: float
+
+
+def points_of(comparison: Comparison, results: Sequence[Result], leak: str) -> list[Point]:
+    """The points that have numbers; ``leak`` is a figure of FIGURES."""
+    points = []
+    for group in groups_of(comparison, results):
+        x, y = group.over_seeds(leak), group.over_seeds("accuracy")
+        sizes = [result.num_bytes for result in group.results if result.num_bytes is not None]
+        if x is not None and y is not None and sizes:
+            ranges = (x.lowest, x.highest), (y.lowest, y.highest)
+            points.append(Point(group.entry.label, group.density, x.mean, y.mean, *ranges, float(np.mean(sizes))))
+    return points
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats (at least as accurate, leaking no more, and better in one), by rising leakage."""
+
+    def beats(one: Point, other: Point) -> bool:
+        is_no_worse = one.accuracy >= other.accuracy and one.leak <= other.leak
+        return is_no_worse and (one.accuracy, one.leak) != (other.accuracy, other.leak)
+
+    front = [point for point in points if not any(beats(other, point) for other in points)]
+    return sorted(front, key=lambda point: (point.leak, point.accuracy))
+
+
+def draw(comparison: Comparison, results: Sequence[Result], path: Path, *, leak: str = "worst AUC") -> list[Point]:
+    """Write the picture to ``path`` (.svg or .png), the same bytes for the same results; return its Pareto front.
+
+    Raises UsageError when matplotlib is not installed, or nothing has numbers.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(INSTALL) from error
+    points = points_of(comparison, results, leak)
+    if not points:
+        raise UsageError("No cell has numbers, so there is nothing to draw.")
+    front = pareto_front(points)
+    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(8.4, 5.6), dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        _paint(axes, points, front, leak)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        _name(axes, points)
+        content = io.BytesIO()
+        kind = path.suffix.removeprefix(".")
+        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    write_bytes(path, content.getvalue())
+    return front
+
+
+def _paint(axes: Any, points: Sequence[Point], front: Sequence[Point], leak: str) -> None:
+    """Ranges over seeds, markers, front, axes."""
+    labels = list(dict.fromkeys(point.label for point in points))
+    steps_x = [x for point in front for x in (point.leak, point.leak)][1:]
+    steps_y = [y for point in front for y in (point.accuracy, point.accuracy)][:-1]
+    axes.plot(steps_x, steps_y, color="#888888", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+    for point, area in zip(points, _areas(points), strict=True):
+        number = labels.index(point.label)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(point.leaks, (point.accuracy,) * 2, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
+        axes.plot((point.leak,) * 2, point.accuracies, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
+        shape = SHAPES[number % len(SHAPES)]
+        axes.scatter(
+            point.leak, point.accuracy, s=area, c=colour, marker=shape, alpha=0.85, linewidths=0.8,
+            edgecolors="white", zorder=3,
+        )  # fmt: skip
+    axes.margins(0.14)
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"{leak}, mean over seeds (0.5 is guessing; further left leaks less)")
+    axes.set_ylabel("test accuracy, mean over seeds")
+    seen = "Dashed: Pareto front. Thin lines: lowest to highest seed. Area of a marker: bytes of the packed file."
+    axes.set_title(seen, fontsize=8, color="#555555", loc="left")
+
+
+def _areas(points: Sequence[Point]) -> list[float]:
+    """Areas in proportion to bytes, kept within what can be seen."""
+    largest = max(point.size for point in points)
+    return [max(_SMALLEST, _LARGEST * point.size / largest) for point in points]
+
+
+def _name(axes: Any, points: Sequence[Point]) -> None:
+    """Write every point's name beside it, where it covers neither a marker nor another name."""
+    from matplotlib.patheffects import withStroke
+
+    halo = withStroke(linewidth=2.5, foreground="white")
+    renderer = axes.figure.canvas.get_renderer()
+    spots = axes.transData.transform([(point.leak, point.accuracy) for point in points])
+    radii = [np.sqrt(area / np.pi) * axes.figure.dpi / 72 for area in _areas(points)]
+    taken: list[Box] = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(spots, radii, strict=True)]
+    for line in axes.lines:  # all run along an axis, in steps
+        corners = axes.transData.transform(np.column_stack(line.get_data()))
+        taken += [_around(*start, *end) for start, end in itertools.pairwise(corners)]
+    room = axes.get_window_extent(renderer).padded(-4)
+    for point, (x, y), radius in zip(points, spots, radii, strict=True):
+        text = axes.text(0, 0, f"{point.label}  {point.density:g}", transform=None, fontsize=8, zorder=4)
+        extent = text.get_window_extent(renderer)
+        width, height = extent.width, extent.height
+        boxes = _boxes(x, y, radius, width, height)
+        inside = [b for b in boxes if b[0] >= room.x0 and b[2] <= room.x1 and b[1] >= room.y0 and b[3] <= room.y1]
+        best = min(inside or boxes, key=lambda box: sum(_overlap(box, other) for other in taken))
+        taken.append(best)
+        to_data = axes.transData.inverted().transform
+        place = to_data((best[0], best[1] + extent.height * 0.2))
+        text.set(transform=axes.transData, position=place, path_effects=[halo])
+        near = (float(np.clip(x, best[0], best[2])), float(np.clip(y, best[1], best[3])))
+        if np.hypot(near[0] - x, near[1] - y) > radius + 12:
+            (x0, y0), (x1, y1) = to_data((x, y)), to_data(near)
+            axes.plot((x0, x1), (y0, y1), color="#999999", linewidth=0.6, zorder=1.5)
+
+
+def _boxes(x: float, y: float, radius: float, width: float, height: float) -> list[Box]:
+    """Places for a name around a marker, the nearest first."""
+    boxes = []
+    for gap in (4.0, 16.0, 30.0, 48.0, 70.0, 96.0):
+        reach = radius + gap
+        for angle in np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240]):
+            across, up = np.cos(angle), np.sin(angle)
+            centre = x + across * (reach + width / 2), y + up * (reach + height / 2)
+            boxes.append((centre[0] - width / 2, centre[1] - height / 2, centre[0] + width / 2, centre[1] + height / 2))
+    return boxes
+
+
+def _around(x0: float, y0: float, x1: float, y1: float) -> Box:
+    """What a line along an axis covers."""
+    return min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The area that two boxes share."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    up = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, across) * max(0.0, up)

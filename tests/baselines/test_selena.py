@@ -1,0 +1,79 @@
+"""Split distillation: the rows a sub-model learns are never among those it teaches."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_setting import Watched, setting_of
+
+from safecompress.baselines.selena import SplitDistilled, mean_of_unseen
+from safecompress.errors import UsageError
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 6), st.data(), st.integers(1, 50), st.integers(0, 3))
+def test_every_row_is_held_out_of_as_many_and_all_combinations_are_equal(num_models, data, num_rows, seed):
+    held_out = data.draw(st.integers(1, num_models - 1))
+    is_out_KN = SplitDistilled(num_models, held_out).holders_out(num_rows, seed)
+    assert is_out_KN.shape == (num_models, num_rows) and (is_out_KN.sum(0) == held_out).all()
+    seen = [tuple(np.flatnonzero(column)) for column in is_out_KN.T]
+    counts = [seen.count(one) for one in itertools.combinations(range(num_models), held_out)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_the_mean_of_probabilities_by_hand():
+    """Row 0 is unseen by models 0 and 1, row 1 by 1 and 2. Underflow in one leaves the other's half."""
+    p = torch.tensor([[[0.8, 0.2], [0.9, 0.1]], [[0.4, 0.6], [0.3, 0.7]], [[0.1, 0.9], [0.5, 0.5]]]).double()
+    is_out_KN = np.array([[True, False], [True, True], [False, True]])
+    mean = mean_of_unseen(list(p.log() + 5), is_out_KN).exp()
+    assert mean.numpy() == pytest.approx(np.array([[0.6, 0.4], [0.4, 0.6]]))
+    sure = torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1e4]])
+    assert mean_of_unseen(sure, np.ones((2, 1), dtype=bool)).tolist() == [[pytest.approx(math.log(0.5))] * 2]
+
+
+def test_no_row_is_taught_by_a_model_that_learnt_it(monkeypatch):
+    """Each row's soft label comes from exactly those of the trained sub-models whose courses lack it."""
+    setting, watched = setting_of(), Watched(monkeypatch)
+    SplitDistilled().make(setting)
+    x, y = setting.split.part("train")
+    *subs, student = watched.calls
+    assert len(subs) == 5 and len({course.seed for _, course, _, _ in subs}) == 5
+    said, is_out = [], []
+    for state, course, until, _ in subs:
+        same = (x[:, None] == course.features).all(2)
+        assert torch.equal(y[same.int().argmax(0)], course.labels) and until == course.total_steps
+        is_out.append(~same.any(1))
+        weights = setting.workshop.train(setting.network(dict(state.model)), course)
+        said.append(setting.logits(weights, x).softmax(1))
+    assert torch.stack(is_out).sum(0).tolist() == [2] * 60
+    for row in range(60):
+        unseen = torch.stack([said[k][row] for k in range(5) if is_out[k][row]])
+        assert torch.allclose(student[1].teacher[row].softmax(0), unseen.mean(0), atol=1e-6)
+
+
+def test_the_student_reads_no_label(monkeypatch):
+    watched = Watched(monkeypatch)
+    SplitDistilled().make(setting_of())
+    assert watched.courses[-1].recipe.objective.weight == 1
+    assert torch.equal(watched.courses[-1].features, setting_of().split.part("train")[0])
+
+
+def test_a_sparse_student():
+    method = SplitDistilled(num_models=2, held_out=1, sparse=True)
+    made = method.make(setting_of())
+    assert not method.is_dense() and made.pattern.num_active == 36
+    assert all((made.weights[name][~mask] == 0).all() for name, mask in made.pattern.masks.items())
+    assert SplitDistilled(2, 1).make(setting_of()).pattern is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((5, 5), "held_out must be below num_models"), ((0, 1), "num_models must be"), ((3, 0), "held_out must be")],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        SplitDistilled(*options)
