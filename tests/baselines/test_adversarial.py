@@ -28,7 +28,7 @@ def test_teacher_and_student_play(monkeypatch):
     DistilledAdversarially(temperature=2.0).make(setting)
     teaching, lesson = watched.courses
     assert type(teaching.recipe.objective) is AdversarialRegularisation
-    assert lesson.recipe.objective == TaughtGame(taught=Distillation(2.0))
+    assert lesson.recipe.objective == TaughtGame(start=0.0, taught=Distillation(2.0))
     model = setting.fresh()
     teacher = train(model, TrainingState.capture(0, model), teaching, until=18).model
     assert torch.equal(lesson.teacher, setting.logits(dict(teacher), lesson.features))

@@ -3,6 +3,7 @@ see, and honest about what it uses."""
 
 import importlib.util
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safecompress.errors import UsageError
 from safecompress.shadowing import shadow_rows
 from safecompress.training import digest_tensors
 
+PAGE = Path(__file__).parents[2] / "docs" / "baselines.md"
 NAMES = list(METHODS.builtins)
 SEARCHES = ("static", "set", "rigl", "safecompress")
 OWN = [name for name in NAMES if name not in SEARCHES]
@@ -155,3 +157,19 @@ def test_nan_would_be_seen(monkeypatch):
     indices = {**split.indices, "train": split.indices["test"]}
     with pytest.raises(Exception, match="became nan"):
         METHODS.make("dense").make(setting_of(type(split)(split.dataset, indices)))
+
+
+def test_the_page_names_every_method_and_what_it_uses():
+    page = PAGE.read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert list(rows) == NAMES
+    marks = {"reference rows": "R", "differential privacy": "ε", "attacks on members": "A"}
+    for name, row in rows.items():
+        used = row.rsplit("|", 2)[1].split()
+        assert sorted(used) == sorted(marks[use] for use in METHODS.make(name).uses)
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = PAGE.read_text(encoding="utf-8")
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert float(capsys.readouterr().out) == pytest.approx(0.2, abs=1e-3)

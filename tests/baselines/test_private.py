@@ -95,9 +95,10 @@ def test_other_rows_noise_or_epsilon_are_not_taken_for_the_kept(asked, tmp_path)
     assert len(asked) == 8
 
 
+@pytest.mark.parametrize("transform", ["shift", "scale"])
 @pytest.mark.parametrize("method", [pruned(), distilled()], ids=lambda one: type(one).__name__)
-def test_scaling_learnt_from_the_rows_voids_the_guarantee(asked, method):
-    task = TaskInfo(3, ("0", "1", "2"), (6,), shift=torch.ones(6))
+def test_scaling_learnt_from_the_rows_voids_the_guarantee(asked, method, transform):
+    task = TaskInfo(3, ("0", "1", "2"), (6,), **{transform: torch.ones(6)})
     made = method.make(setting_of(task=task))
     assert made.notes[-1].endswith("not a guarantee: the features' scaling may depend on the rows")
     assert [call[3] for call in asked] == [False] * len(asked)

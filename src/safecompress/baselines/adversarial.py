@@ -48,7 +48,7 @@ class PrunedAdversarially(Method):
     """
 
     weight: float = 1.0
-    start: float = 2 / 3
+    start: float = 0.0
     allocation: str = "erk"
 
     source: ClassVar[str] = f"{_SOURCE} Pruned as Han et al. 2015, NeurIPS."
@@ -75,7 +75,7 @@ class DistilledAdversarially(Method):
     """
 
     weight: float = 1.0
-    start: float = 2 / 3
+    start: float = 0.0
     temperature: float = 4.0
 
     source: ClassVar[str] = f"{_SOURCE} Distilled as Hinton, Vinyals & Dean 2015."
