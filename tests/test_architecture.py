@@ -27,7 +27,7 @@ FLOORS = [
     {"shadowing"},
     {"ranking"},
     {"pipeline", "config", "baselines"},
-    {"compare"},
+    {"compare", "tuning"},
     {"api"},
     {"cli"},
 ]

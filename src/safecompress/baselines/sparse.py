@@ -16,6 +16,7 @@ from safecompress.job import Job
 from safecompress.progress import Silent
 from safecompress.runfolder import Clock, RunFolder
 from safecompress.search import Plan, RandomChoice, RunStore, SerialExecutor, parse_branches
+from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most
 from safecompress.stages import Stages
 from safecompress.training import CrossEntropy, Objective, School, TrainingState
@@ -42,7 +43,8 @@ class Searched(Method):
             place = Path(folder)
             stages = Stages(job, RunStore(place, job.objectives), Clock(RunFolder(place, "", b"")), Silent())
             stages.teach(self._teacher(setting))
-            dense = TrainingState.capture(0, job.model)
+            is_cut = job.plan.start is Start.DENSE
+            dense = TrainingState(0, setting.dense()) if is_cut else TrainingState.capture(0, job.model)
             winner = stages.start(dense)
             for result in stages.search(SerialExecutor(), dense).rounds(winner):
                 winner = result.winner

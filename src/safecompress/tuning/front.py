@@ -1,0 +1,50 @@
+"""Which trials no other beats, and how much of the plane they cover: exact in two dimensions, pure NumPy.
+
+Points (N, 2) are (accuracy, leak): accuracy is better when higher, leak when lower.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+GUESSING, HOPELESS = 0.5, 1.0
+"""The leak (an AUC) under which nothing is earned, and the worst there is."""
+
+
+def guarded(leak: float) -> float:
+    """``leak``, but at least GUESSING: an attack that guesses wrong by chance earns nothing."""
+    return max(GUESSING, leak)
+
+
+def pareto_front(points: Floats) -> list[int]:
+    """Indices of the points (N, 2) that no other beats, by rising leak, equal points in their own order.
+
+    One point beats another when it is at least as accurate, leaks no more, and is better in one of the two.
+    """
+    if len(points) == 0:
+        return []
+    accuracy, leak = points.T
+    is_no_worse = (accuracy[:, None] >= accuracy) & (leak[:, None] <= leak)
+    is_better = (accuracy[:, None] > accuracy) | (leak[:, None] < leak)
+    is_beaten = (is_no_worse & is_better).any(axis=0)
+    front = np.flatnonzero(~is_beaten)
+    return [int(index) for index in front[np.argsort(leak[front], kind="stable")]]
+
+
+def hypervolume(points: Floats) -> float:
+    """The share, from 0 to 1, of the rectangle accuracy 0 to 1 by leak GUESSING to HOPELESS that ``points`` dominate.
+
+    0 for no points. Source: Zitzler and Thiele 1998 (size of the space covered), with the reference point (accuracy 0,
+    leak 1), as a share so that 1 is a perfect classifier that no attack tells anything of. Leaks under GUESSING count
+    as GUESSING.
+    """
+    area, best = 0.0, 0.0
+    clipped = np.column_stack([np.clip(points[:, 0], 0, 1), np.clip(points[:, 1], GUESSING, HOPELESS)])
+    for index in pareto_front(clipped):  # by rising leak, and so by rising accuracy
+        accuracy, leak = clipped[index]
+        area += (HOPELESS - leak) * (accuracy - best)
+        best = accuracy
+    return float(area / (HOPELESS - GUESSING))
