@@ -308,7 +308,7 @@ def test_progress_is_told_in_order(split):
             left -= event[1]
             assert left >= 0, f"{phase} went past its length"
     assert (phase, left) == ("certify", 0)
-    lines = [event[1] for event in seen.told if event[0] == "say"][3:]
+    lines = [event[1] for event in seen.told if event[0] == "say"][len(SPEC.requirements) :]
     assert [line[:9] for line in lines] == ["round 1: ", "round 2: "]
 
 

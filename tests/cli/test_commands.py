@@ -270,7 +270,7 @@ def test_no_arguments_is_help_and_no_success():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["comprss"], "Did you mean 'compress'?"),
+        (["comprss"], "Did you mean 'compress'"),
         (["compress"], "Missing argument"),
         (["compress", "spec.toml", "--worker", "2"], "--workers"),
         (["compress", "spec.toml", "--workers", "0"], "Invalid value for '--workers'"),

@@ -52,7 +52,7 @@ def test_the_default_is_the_papers_four_and_the_control():
         ("magnitude + random", "Unknown drop rule 'magnitude '"),
         ("magnitude+random+gradient", "Unknown objective 'gradient' in the branch"),
         ("keep+mixup+mixup", "perhaps an objective after another"),
-        ("magnitude+random+mixup+mixup", "Objectives: confidence_penalty, cross_entropy"),
+        ("magnitude+random+mixup+mixup", "Objectives: adversarial, confidence_penalty"),
         ("keep+random", "Unknown objective 'random' in the branch"),
     ],
 )

@@ -14,6 +14,9 @@ from safecompress.sparsity import find_maskable
 WIDTHS = {"mlp": "hidden", "cnn": "channels"}
 """The option of each network that holds the widths of its hidden layers."""
 
+_ROUNDING = 1e-9
+"""So that a factor which is meant to give a whole width and a half gives the next one, whatever its last bit."""
+
 
 def small(setting: Setting) -> ModelSpec:
     """The setting's network with hidden widths scaled by one factor, so that its weights are nearest to density x N.
@@ -33,7 +36,7 @@ def small(setting: Setting) -> ModelSpec:
     wanted = setting.density * count_weights(setting, setting.model)
 
     def scaled(factor: float) -> ModelSpec:
-        narrower = tuple(max(1, int(width * factor + 0.5)) for width in widths)
+        narrower = tuple(max(1, int(width * factor + 0.5 + _ROUNDING)) for width in widths)
         return replace(setting.model, options={**setting.model.options, option: narrower})
 
     # widths change at these factors only, and weights never become fewer when one grows: bisect
