@@ -73,6 +73,26 @@ def test_a_difference_beyond_noise_says_which_way_is_better():
     assert "worst AUC -0.098 [-0.106, -0.091], better" in told
 
 
+def test_many_differences_are_gathered_by_their_first_model():
+    """Ours beside 14 others: three lines of whom it is shown to be better and worse than, and not 15 of figures."""
+    others = [f"other {number}" for number in range(14)]
+    methods = [Dense(), Searched(), *(Entry(label, Static()) for label in others)]
+    results = [*DENSE, *over_seeds("Searched", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
+    for number, label in enumerate(others):
+        accuracy, auc = (0.80, 0.80) if number < 2 else (0.95, 0.60 if number == 2 else 0.52)
+        results += over_seeds(label, 0.1, (accuracy, accuracy + 0.02, accuracy + 0.015), (auc, auc + 0.022, auc + 0.013))
+    compared, page = page_of(methods, results, seeds=(0, 1, 2))
+    lines = words(compared, differences(compared))[-1].splitlines()
+    (auc,) = [line for line in lines if line.startswith("- Searched, density 0.1, worst AUC: ")]
+    better, worse, same = auc.split("; ")
+    assert better.endswith("better than other 0, other 1, Dense") or better.endswith(
+        "better than Dense, other 0, other 1"
+    )
+    assert worse == "worse than " + ", ".join(others[3:])
+    assert same == f"{NOTHING} from other 2."
+    assert "Searched − other 5, density 0.1:" not in page  # its figures stand in the table
+
+
 def test_each_pair_is_told_once():
     methods = [Dense(), Static(), Searched(), Entry("safecompress too", Static())]
     results = [*DENSE]

@@ -36,6 +36,11 @@ MARKS = {
 
 NOTHING = "no difference that these seeds can show"
 
+_MOST_LINES = 12
+"""Differences that are told one by one; of more, the table of paired differences gives each."""
+
+_GATHERED = ("TM-score", "worst AUC", "accuracy")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -181,7 +186,8 @@ def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
     with_interval = [one for one in found if any(s.half is not None for s in one.figures.values())]
     if not with_interval:
         return said
-    lines = [f"- {_plain(one.name)}: {_told(one)}." for one in with_interval]
+    one_by_one = [f"- {_plain(one.name)}: {_told(one)}." for one in with_interval]
+    lines = one_by_one if len(one_by_one) <= _MOST_LINES else _gathered(with_interval)
     count = sum(s.half is not None for one in with_interval for s in one.figures.values())
     said.append(
         "Paired over seeds, a difference counts as shown where its 95 % interval leaves out zero. There are "
@@ -189,6 +195,22 @@ def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
         "zero by chance alone. An interval that holds zero does not show that two methods are equal."
     )
     return [*said, "\n".join(lines)]
+
+
+def _gathered(found: Sequence[Difference]) -> list[str]:
+    """A line for each first model and figure: whom it is shown to be better and worse than, and whom neither."""
+    lines = []
+    for label, density in dict.fromkeys((one.first.entry.label, one.first.density) for one in found):
+        own = [one for one in found if (one.first.entry.label, one.first.density) == (label, density)]
+        for figure in [name for name in _GATHERED if any(name in one.figures for one in own)]:
+            sides: dict[str, list[str]] = {"better than": [], "worse than": [], f"{NOTHING} from": []}
+            for one in own:
+                sign = one.figures[figure].sign if figure in one.figures else 0
+                side = 2 if not sign else int((sign > 0) != (figure in HIGHER_IS_BETTER))
+                list(sides.values())[side].append(one.second.entry.label)
+            told = "; ".join(f"{side} {', '.join(others)}" for side, others in sides.items() if others)
+            lines.append(f"- {_plain(label)}, density {density:g}, {figure}: {_plain(told)}.")
+    return lines
 
 
 def _best(compared: Compared) -> str:
