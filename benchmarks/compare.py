@@ -17,10 +17,10 @@ import tomli_w
 
 OURS = [
     "safecompress",
-    {"name": "safecompress", "label": "safecompress, split teachers", "objective": "split_distillation"},
+    {"name": "safecompress", "label": "safecompress + split teachers", "objective": "split_distillation"},
     {
         "name": "safecompress",
-        "label": "safecompress, objective axis",
+        "label": "safecompress + objective axis",
         "branches": [
             "magnitude+random",
             "magnitude+gradient",
