@@ -80,7 +80,8 @@ def test_many_differences_are_gathered_by_their_first_model():
     results = [*DENSE, *over_seeds("Searched", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
     for number, label in enumerate(others):
         accuracy, auc = (0.80, 0.80) if number < 2 else (0.95, 0.60 if number == 2 else 0.52)
-        results += over_seeds(label, 0.1, (accuracy, accuracy + 0.02, accuracy + 0.015), (auc, auc + 0.022, auc + 0.013))
+        accuracies = (accuracy, accuracy + 0.02, accuracy + 0.015)
+        results += over_seeds(label, 0.1, accuracies, (auc, auc + 0.022, auc + 0.013))
     compared, page = page_of(methods, results, seeds=(0, 1, 2))
     lines = words(compared, differences(compared))[-1].splitlines()
     (auc,) = [line for line in lines if line.startswith("- Searched, density 0.1, worst AUC: ")]
