@@ -1,4 +1,4 @@
-"""The picture: the Pareto front by hand, equal bytes for equal results, and names that lie apart."""
+"""The picture: its points, equal bytes for equal results, and names that lie apart."""
 
 import sys
 
@@ -8,24 +8,11 @@ from tiny_comparison import made_up, tiny_study
 from safecompress.baselines.plain import Dense
 from safecompress.baselines.sparse import Static
 from safecompress.compare import Entry
-from safecompress.compare.plot import INSTALL, Point, draw, pareto_front, points_of
+from safecompress.compare.plot import draw, points_of
 from safecompress.errors import UsageError
+from safecompress.report.picture import INSTALL
 
 STUDY = tiny_study([Dense(), Static()], densities=(0.1, 0.5))
-
-
-def point(leak, accuracy, label="a"):
-    return Point(label, 0.1, leak, accuracy, (leak, leak), (accuracy, accuracy), 100.0)
-
-
-def test_the_front_by_hand():
-    best, safest, beaten, level = point(0.7, 0.9), point(0.5, 0.6), point(0.7, 0.8), point(0.6, 0.6)
-    assert pareto_front([best, beaten, safest, level]) == [safest, best]
-
-
-def test_equal_points_are_both_on_the_front():
-    twins = [point(0.6, 0.8, "a"), point(0.6, 0.8, "b")]
-    assert pareto_front(twins) == twins
 
 
 def test_points_are_means_over_seeds():

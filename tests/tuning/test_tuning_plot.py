@@ -7,7 +7,8 @@ from test_found import BEATEN, FAILED, GOOD, SAFE
 from tiny_tuning import found_of
 
 from safecompress.errors import UsageError
-from safecompress.tuning.plot import INSTALL, draw
+from safecompress.report.picture import INSTALL
+from safecompress.tuning.plot import draw
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +14,14 @@ from safecompress.compare.cell import Result
 from safecompress.compare.plan import Comparison
 from safecompress.compare.summary import groups_of
 from safecompress.errors import UsageError
-from safecompress.storage import write_bytes
+from safecompress.report.picture import COLOURS, drawing, settle
+from safecompress.stats.pareto import pareto_front
 
-INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install 'safecompress[plots]'"
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SHAPES = "osD^vPX*<>"
-"""Okabe and Ito's palette (2008) for the colour-blind, without its yellow; shapes tell apart what is left."""
+"""Markers: they tell apart what the colours leave."""
 
 _SMALLEST, _LARGEST = 30.0, 420.0
 """Areas of markers, in square points."""
-
-_STYLE = {"svg.hashsalt": "safecompress", "font.size": 9, "font.family": "DejaVu Sans", "svg.fonttype": "path"}
 
 Box = tuple[float, float, float, float]
 
@@ -56,45 +51,21 @@ def points_of(comparison: Comparison, results: Sequence[Result], leak: str) -> l
     return points
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats (at least as accurate, leaking no more, and better in one), by rising leakage."""
-
-    def beats(one: Point, other: Point) -> bool:
-        is_no_worse = one.accuracy >= other.accuracy and one.leak <= other.leak
-        return is_no_worse and (one.accuracy, one.leak) != (other.accuracy, other.leak)
-
-    front = [point for point in points if not any(beats(other, point) for other in points)]
-    return sorted(front, key=lambda point: (point.leak, point.accuracy))
-
-
 def draw(comparison: Comparison, results: Sequence[Result], path: Path, *, leak: str = "worst AUC") -> list[Point]:
     """Write the picture to ``path`` (.svg or .png), the same bytes for the same results; return its Pareto front.
 
     Raises UsageError when matplotlib is not installed, or nothing has numbers.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(INSTALL) from error
     points = points_of(comparison, results, leak)
     if not points:
         raise UsageError("No cell has numbers, so there is nothing to draw.")
-    front = pareto_front(points)
-    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(8.4, 5.6), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
+    front = [points[index] for index in pareto_front(np.array([(point.accuracy, point.leak) for point in points]))]
+    with drawing(path, width=8.4, height=5.6) as figure:
         axes = figure.add_subplot()
         _paint(axes, points, front, leak)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         _name(axes, points)
-        content = io.BytesIO()
-        kind = path.suffix.removeprefix(".")
-        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, content.getvalue())
     return front
 
 
@@ -115,11 +86,11 @@ def _paint(axes: Any, points: Sequence[Point], front: Sequence[Point], leak: str
             edgecolors="white", zorder=3,
         )  # fmt: skip
     axes.margins(0.14)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(f"{leak}, mean over seeds (0.5 is guessing; further left leaks less)")
-    axes.set_ylabel("test accuracy, mean over seeds")
+    settle(
+        axes,
+        f"{leak}, mean over seeds (0.5 is guessing; further left leaks less)",
+        "test accuracy, mean over seeds",
+    )
     seen = "Dashed: Pareto front. Thin lines: lowest to highest seed. Area of a marker: bytes of the packed file."
     axes.set_title(seen, fontsize=8, color="#555555", loc="left")
 

@@ -21,6 +21,7 @@ from safecompress.compare.summary import (
     plain_dense,
     shown_figures,
 )
+from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.search import Plan
 
 REFERENCE, MEMBERS, UNEQUAL, FAILED = "†", "§", "‡", "✗"
@@ -64,7 +65,7 @@ def to_markdown(compared: Compared, *, picture: str | None = None, missing: str 
     seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
     header, rows = summary_rows(compared)
     parts = [
-        f"# Comparison: {_plain(compared.name)}",
+        f"# Comparison: {plain_text(compared.name)}",
         f"{len(comparison.entries)} methods, {seeds}, {len(comparison.attackers)} attacks on "
         f"{compared.split['parts']['member_verdict']['rows']} members and "
         f"{compared.split['parts']['nonmember_verdict']['rows']} non-members a seed. **Exploratory: this is no release "
@@ -77,7 +78,7 @@ def to_markdown(compared: Compared, *, picture: str | None = None, missing: str 
         *legend(compared),
         HOW_TO_READ,
         *([f"![Accuracy against leakage]({picture})"] if picture else []),
-        *([f"No picture: {_plain(missing)}"] if missing else []),
+        *([f"No picture: {plain_text(missing)}"] if missing else []),
         *_differences(found, shown_figures(comparison.attackers)),
         "## Every cell",
         "Accuracy on test rows and each attack's AUC, with 95 % intervals over rows.",
@@ -186,7 +187,7 @@ def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
     with_interval = [one for one in found if any(s.half is not None for s in one.figures.values())]
     if not with_interval:
         return said
-    one_by_one = [f"- {_plain(one.name)}: {_told(one)}." for one in with_interval]
+    one_by_one = [f"- {plain_text(one.name)}: {_told(one)}." for one in with_interval]
     lines = one_by_one if len(one_by_one) <= _MOST_LINES else _gathered(with_interval)
     count = sum(s.half is not None for one in with_interval for s in one.figures.values())
     said.append(
@@ -209,7 +210,7 @@ def _gathered(found: Sequence[Difference]) -> list[str]:
                 side = 2 if not sign else int((sign > 0) != (figure in HIGHER_IS_BETTER))
                 list(sides.values())[side].append(one.second.entry.label)
             told = "; ".join(f"{side} {', '.join(others)}" for side, others in sides.items() if others)
-            lines.append(f"- {_plain(label)}, density {density:g}, {figure}: {_plain(told)}.")
+            lines.append(f"- {plain_text(label)}, density {density:g}, {figure}: {plain_text(told)}.")
     return lines
 
 
@@ -281,9 +282,13 @@ def cell_rows(compared: Compared) -> tuple[list[str], list[list[str]]]:
 
 
 def _failures(results: Iterable[Result]) -> list[str]:
-    lines = [f"- {_plain(str(result.cell))}: {_plain(result.error)}" for result in results if result.error is not None]
+    lines = [
+        f"- {plain_text(str(result.cell))}: {plain_text(result.error)}"
+        for result in results
+        if result.error is not None
+    ]
     lines += [
-        f"- {_plain(str(result.cell))}: the attack {name} gave no number ({_plain(reason)})"
+        f"- {plain_text(str(result.cell))}: the attack {name} gave no number ({plain_text(reason)})"
         for result in results
         for name, reason in result.broken.items()
     ]
@@ -297,7 +302,9 @@ def _notes(results: Iterable[Result]) -> list[str]:
         for note in result.notes:
             place = f"density {result.cell.density:g} seed {result.cell.seed}"
             cells.setdefault((result.cell.label, note), []).append(place)
-    lines = [f"- {_plain(label)}: {_plain(note)} ({', '.join(places)})" for (label, note), places in cells.items()]
+    lines = [
+        f"- {plain_text(label)}: {plain_text(note)} ({', '.join(places)})" for (label, note), places in cells.items()
+    ]
     return ["## Notes", "\n".join(lines)] if lines else []
 
 
@@ -307,8 +314,8 @@ def _made(compared: Compared) -> list[str]:
     methods = [[e.label, _options(e.method), trained.get(e.label, "-"), e.method.source] for e in comparison.entries]
     parts = [[name, str(part["rows"])] for name, part in compared.split["parts"].items()]
     return [
-        f"Network: {_plain(study.model.name)}, {_plain(study.model.describe())}. Recipe: "
-        f"{_plain(_listed(study.recipe.facts()))}.",
+        f"Network: {plain_text(study.model.name)}, {plain_text(study.model.describe())}. Recipe: "
+        f"{plain_text(_listed(study.recipe.facts()))}.",
         markdown_table(
             ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
         ),
@@ -316,10 +323,10 @@ def _made(compared: Compared) -> list[str]:
             ["attack", "options that are not its defaults"],
             [[attack.name, _options(attack)] for attack in comparison.attackers],
         ),
-        f"Rows of {_plain(compared.split['name'])} in each part (seed {comparison.seeds[0]}):",
+        f"Rows of {plain_text(compared.split['name'])} in each part (seed {comparison.seeds[0]}):",
         markdown_table(["part", "rows"], parts),
-        f"Environment: {_plain(_listed(compared.environment))}. The spec as written and every figure are in the JSON "
-        "document beside this page.",
+        f"Environment: {plain_text(_listed(compared.environment))}. The spec as written and every figure are in the "
+        "JSON document beside this page.",
     ]
 
 
@@ -347,14 +354,8 @@ def _options_of_plan(plan: Plan, usual: Plan) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in shown.items())
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
-
-
 def _at(group: Group) -> str:
-    return f"{_plain(group.entry.label)} at density {group.density:g}"
+    return f"{plain_text(group.entry.label)} at density {group.density:g}"
 
 
 def _mean(found: Spread | None) -> str:
@@ -384,9 +385,3 @@ def _with_interval(result: Result, metric: str) -> str:
 
 def _listed(facts: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-
-def _plain(text: str) -> str:
-    """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
-    shown = "".join(c if c.isprintable() else "�" for c in text)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")

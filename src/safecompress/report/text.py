@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 from safecompress.search import KEEP
 
@@ -35,29 +36,31 @@ HEALTH = (
 def to_markdown(report: Report) -> str:
     """The whole report."""
     parts = [
-        f"# {_plain(report.name)}: {report.verdict}",
-        f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {_plain(report.claim)}.",
+        f"# {plain_text(report.name)}: {report.verdict}",
+        f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {plain_text(report.claim)}.",
         "## Requirements",
-        _table(["requirement", "measured", "interval", "verdict", "dense model", "why"], requirement_rows(report)),
+        markdown_table(
+            ["requirement", "measured", "interval", "verdict", "dense model", "why"], requirement_rows(report)
+        ),
         _levels(report),
         *_errors(report),
         *_doubts(report),
         "## Figures on the verdict rows",
-        *([f"{_plain(line)}."] if (line := strongest_line(report)) else []),
-        _table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
+        *([f"{plain_text(line)}."] if (line := strongest_line(report)) else []),
+        markdown_table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
         "## Attacks",
         GLOSSARY,
-        _table(["attack", "epsilon per sample", "with these options"], attack_rows(report)),
+        markdown_table(["attack", "epsilon per sample", "with these options"], attack_rows(report)),
         *_health(report),
         "## The artifact",
         _artifact_line(report),
         *_rounds(report),
         "## How the data was split",
-        _table(["part", "rows"], [[name, str(part["rows"])] for name, part in report.split["parts"].items()]),
+        markdown_table(["part", "rows"], [[name, str(part["rows"])] for name, part in report.split["parts"].items()]),
         "## Digests and versions",
-        _table(["what", "value"], _flat({**report.digests, **report.environment})),
+        markdown_table(["what", "value"], _flat({**report.digests, **report.environment})),
         *_seconds(report),
-        *(["## Notes", *(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
+        *(["## Notes", *(f"- {plain_text(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -182,21 +185,24 @@ def _score(report: Report, which: str) -> str:
 def _errors(report: Report) -> list[str]:
     if not report.errors:
         return []
-    broken = "; ".join(f"{_plain(attack)} ({_plain(reason)})" for attack, reason in report.errors.items())
+    broken = "; ".join(f"{plain_text(attack)} ({plain_text(reason)})" for attack, reason in report.errors.items())
     return [f"Attacks that gave no number: {broken}."]
 
 
 def _doubts(report: Report) -> list[str]:
     if not report.doubts:
         return []
-    return ["Beside the requirements, these keep the verdict from PASS:", *(f"- {_plain(d)}" for d in report.doubts)]
+    return [
+        "Beside the requirements, these keep the verdict from PASS:",
+        *(f"- {plain_text(d)}" for d in report.doubts),
+    ]
 
 
 def _health(report: Report) -> list[str]:
     if not report.health:
         return []
     rows = [[check["check"], check["subject"], check["outcome"], check["detail"]] for check in report.health]
-    return ["## Health of the attacks", HEALTH, _table(["check", "of", "outcome", "what was seen"], rows)]
+    return ["## Health of the attacks", HEALTH, markdown_table(["check", "of", "outcome", "what was seen"], rows)]
 
 
 def _rounds(report: Report) -> list[str]:
@@ -208,7 +214,7 @@ def _rounds(report: Report) -> list[str]:
         f"In {beyond} of {total} rounds the winner's leak differed from `keep`'s beyond noise (paired DeLong, .05, "
         "Bonferroni over attacks and candidates). Every candidate's numbers are in `candidates.jsonl`."
     )
-    return ["## Rounds", _table(header, round_rows(report)), note, *_ranking(report)]
+    return ["## Rounds", markdown_table(header, round_rows(report)), note, *_ranking(report)]
 
 
 def ranking_line(report: Report) -> str | None:
@@ -239,15 +245,15 @@ def _ranking(report: Report) -> list[str]:
         for branch, auc in ranking["cheap"].items()
     ]
     return [
-        f"{_plain(line)}. All AUCs are of the selection rows; no verdict row was opened.",
-        _table(["candidate", "worst cheap test", *names], rows),
+        f"{plain_text(line)}. All AUCs are of the selection rows; no verdict row was opened.",
+        markdown_table(["candidate", "worst cheap test", *names], rows),
     ]
 
 
 def _seconds(report: Report) -> list[str]:
     if not report.seconds:
         return []
-    return ["## Seconds", _table(["phase", "s"], [[k, f"{v:.2f}"] for k, v in report.seconds.items()])]
+    return ["## Seconds", markdown_table(["phase", "s"], [[k, f"{v:.2f}"] for k, v in report.seconds.items()])]
 
 
 def _flat(values: Mapping[str, Any]) -> list[list[str]]:
@@ -258,14 +264,3 @@ def _flat(values: Mapping[str, Any]) -> list[list[str]]:
         else:
             rows.append([key, str(value)])
     return rows
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
-    shown = "".join(c if c.isprintable() else "�" for c in text)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")

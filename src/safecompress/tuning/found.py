@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from safecompress.tuning.front import Floats, hypervolume, pareto_front
+from safecompress.stats.pareto import pareto_front
+from safecompress.tuning.front import Floats, hypervolume
 from safecompress.tuning.plan import Tuning
 from safecompress.tuning.trial import Tried
 

@@ -1,4 +1,4 @@
-"""Which trials no other beats, and how much of the plane they cover: exact in two dimensions, pure NumPy.
+"""How much of the plane the trials cover: exact in two dimensions.
 
 Points (N, 2) are (accuracy, leak): accuracy is better when higher, leak when lower.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from safecompress.stats.pareto import pareto_front
 
 Floats = NDArray[np.float64]
 
@@ -17,21 +19,6 @@ GUESSING, HOPELESS = 0.5, 1.0
 def guarded(leak: float) -> float:
     """``leak``, but at least GUESSING: an attack that guesses wrong by chance earns nothing."""
     return max(GUESSING, leak)
-
-
-def pareto_front(points: Floats) -> list[int]:
-    """Indices of the points (N, 2) that no other beats, by rising leak, equal points in their own order.
-
-    One point beats another when it is at least as accurate, leaks no more, and is better in one of the two.
-    """
-    if len(points) == 0:
-        return []
-    accuracy, leak = points.T
-    is_no_worse = (accuracy[:, None] >= accuracy) & (leak[:, None] <= leak)
-    is_better = (accuracy[:, None] > accuracy) | (leak[:, None] < leak)
-    is_beaten = (is_no_worse & is_better).any(axis=0)
-    front = np.flatnonzero(~is_beaten)
-    return [int(index) for index in front[np.argsort(leak[front], kind="stable")]]
 
 
 def hypervolume(points: Floats) -> float:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 from safecompress.errors import UsageError
-from safecompress.storage import write_bytes
+from safecompress.report.picture import COLOURS, drawing, settle
 from safecompress.tuning.found import Found
-
-INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install 'safecompress[plots]'"
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette (2008) for the colour-blind, without its yellow."""
-
-_STYLE = {"svg.hashsalt": "safecompress", "font.size": 9, "font.family": "DejaVu Sans", "svg.fonttype": "path"}
 
 
 def draw(found: Found, path: Path) -> None:
@@ -23,25 +15,12 @@ def draw(found: Found, path: Path) -> None:
 
     Raises UsageError when matplotlib is not installed, or no trial has numbers.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(INSTALL) from error
     if not found.front:
         raise UsageError("No trial has numbers, so there is nothing to draw.")
-    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing(path, width=9.6, height=4.8) as figure:
         plane, course = figure.subplots(1, 2, width_ratios=(3, 2))
         _paint_trials(plane, found)
         _paint_course(course, found)
-        content = io.BytesIO()
-        kind = path.suffix.removeprefix(".")
-        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, content.getvalue())
 
 
 def _paint_trials(axes: Any, found: Found) -> None:
@@ -62,7 +41,7 @@ def _paint_trials(axes: Any, found: Found) -> None:
         axes.plot((x["low"], x["high"]), (y["value"],) * 2, color="#888888", linewidth=0.7, alpha=0.6, zorder=1)
         axes.plot((x["value"],) * 2, (y["low"], y["high"]), color="#888888", linewidth=0.7, alpha=0.6, zorder=1)
         axes.annotate(str(number), (x["value"], y["value"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    _settle(
+    settle(
         axes, "worst AUC on selection rows (0.5 is guessing; further left leaks less)", "accuracy on validation rows"
     )
     axes.set_title("Numbers and dashes: the front. Thin lines: intervals over rows.", fontsize=8, color="#555555")
@@ -74,15 +53,7 @@ def _paint_course(axes: Any, found: Found) -> None:
     numbers = range(1, len(found.trials) + 1)
     axes.plot(numbers, found.hypervolumes, color=COLOURS[0], drawstyle="steps-post", marker=".", markersize=4)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _settle(axes, "trials", "hypervolume (1: perfect, and nothing leaks)")
-
-
-def _settle(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    settle(axes, "trials", "hypervolume (1: perfect, and nothing leaks)")
 
 
 def _figures(trials: Any) -> tuple[list[Any], list[Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.tuning.found import Found
 from safecompress.tuning.space import Range
 from safecompress.tuning.trial import Tried
@@ -22,7 +23,7 @@ def to_markdown(
 ) -> str:
     """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
     parts = [
-        f"# Search: {_plain(found.name)}",
+        f"# Search: {plain_text(found.name)}",
         f"{len(found.trials)} trials; {sum(tried.has_numbers for tried in found.trials)} have numbers, and "
         f"{len(found.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better in "
         "one of the two.",
@@ -30,7 +31,7 @@ def to_markdown(
         "## The front",
         *_front(found, files),
         *([f"![Accuracy against leakage]({picture})"] if picture else []),
-        *([f"No picture: {_plain(missing)}"] if missing else []),
+        *([f"No picture: {plain_text(missing)}"] if missing else []),
         *_course(found),
         "## Every trial",
         markdown_table(*trial_rows(found)),
@@ -155,9 +156,9 @@ def _figures(tried: Tried) -> list[str]:
 
 
 def _failures(found: Found) -> list[str]:
-    lines = [f"- trial {n}: {_plain(t.error)}" for n, t in enumerate(found.trials, 1) if t.error is not None]
+    lines = [f"- trial {n}: {plain_text(t.error)}" for n, t in enumerate(found.trials, 1) if t.error is not None]
     lines += [
-        f"- trial {number}: the attack {name} gave no number ({_plain(reason)})"
+        f"- trial {number}: the attack {name} gave no number ({plain_text(reason)})"
         for number, tried in enumerate(found.trials, 1)
         for name, reason in tried.broken.items()
     ]
@@ -165,7 +166,7 @@ def _failures(found: Found) -> list[str]:
 
 
 def _notes(found: Found) -> list[str]:
-    lines = [f"- trial {n}: {_plain(note)}" for n, tried in enumerate(found.trials, 1) for note in tried.notes]
+    lines = [f"- trial {n}: {plain_text(note)}" for n, tried in enumerate(found.trials, 1) for note in tried.notes]
     return ["## Notes", "\n".join(lines)] if lines else []
 
 
@@ -173,7 +174,7 @@ def _made(found: Found) -> list[str]:
     tuning = found.tuning
     space, job = tuning.space, tuning.job
     same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(found).items())
-    fixed = f" Fixed: {_plain(same)}." if same else ""
+    fixed = f" Fixed: {plain_text(same)}." if same else ""
     varied = [[COLUMNS[name], _values(getattr(space, _plural(name)))] for name in _shown(found)]
     modes = sorted({tried.shadows for tried in found.trials if tried.shadows is not None})
     shadows = f" Shadow models: {', '.join(modes)}, drawn for the selection pool." if modes else ""
@@ -182,10 +183,10 @@ def _made(found: Found) -> list[str]:
         f"Settings were drawn {sampler[tuning.sampler]}, {tuning.batch} at a time, seed {job.seed}. "
         f"All trials share split, first weights and seed.{fixed}",
         markdown_table(["setting", "values"], varied),
-        f"Attacks: {_plain(', '.join(map(_attack, tuning.attacks)))}.{shadows}",
+        f"Attacks: {plain_text(', '.join(map(_attack, tuning.attacks)))}.{shadows}",
         f"Rows that trials read: {', '.join(f'{part} {count}' for part, count in found.split.items())}.",
-        f"Environment: {_plain(', '.join(f'{key} {value}' for key, value in found.environment.items()))}. The spec as "
-        "written and every figure are in the JSON document beside this page.",
+        f"Environment: {plain_text(', '.join(f'{key} {value}' for key, value in found.environment.items()))}. The spec "
+        "as written and every figure are in the JSON document beside this page.",
     ]
 
 
@@ -218,17 +219,5 @@ def _values(values: Any) -> str:
     return "; ".join(value if isinstance(value, str) else f"{value:g}" for value in values)
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
-
-
 def _told(figure: Any) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
-def _plain(text: str) -> str:
-    """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
-    shown = "".join(c if c.isprintable() else "�" for c in text)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")

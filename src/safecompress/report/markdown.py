@@ -1,0 +1,17 @@
+"""Markdown that no name and no message can break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(plain_text(cell) for cell in line) + " |" for line in lines)
+
+
+def plain_text(text: str) -> str:
+    """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
+    shown = "".join(c if c.isprintable() else "�" for c in text)
+    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")
