@@ -147,7 +147,9 @@ def test_it_is_a_function_of_the_seed_and_leaves_the_model_as_it_found_it(optimi
     assert len(digests) == 1
     other = course(1, optimizer=optimizer, momentum=0.9, learning_rate=0.01)
     assert train_privately(net(), first, other, NOISY, data_independent=True)[0].digest() != state.digest()
-    traces = [name for p in model.parameters() for name in ("grad_sample", "summed_grad") if hasattr(p, name)]
+    traces = [
+        name for p in model.parameters() for name in ("grad_sample", "summed_grad", "_norm_sample") if hasattr(p, name)
+    ]
     hooks = [m for m in model.modules() if m._forward_hooks or m._backward_hooks or m._forward_pre_hooks]
     assert traces == [] and hooks == []
 
@@ -215,6 +217,69 @@ def test_a_row_is_masked_before_it_is_clipped():
     pattern = SparsityPattern({"weight": torch.tensor([[False, True], [False, True]])})
     state, _ = trained(ours, QUIET, model, pattern=pattern)
     assert torch.allclose(state.model["weight"], torch.tensor([[0.0, 0.05], [0.0, -0.05]]), atol=1e-6)
+
+
+class Twice(nn.Module):
+    """A linear layer that reads its own output."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(self.layer(x)))
+
+
+class Tokens(nn.Module):
+    """A linear layer that reads two places of a row."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x.reshape(-1, 2, 3)).relu().mean(1))
+
+
+def conv_net():
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("make", [net, Tokens, conv_net], ids=["mlp", "tokens", "convolution"])
+@pytest.mark.parametrize("density", [1.0, 0.4])
+def test_clipping_without_row_gradients_is_clipping_with_them(make, density):
+    """The oracle masks, clips and adds up one row's gradient after another."""
+    pytest.importorskip("opacus")
+    with seeded(0, "net"):
+        model = make().eval()  # no dropout: both see one network
+    pattern = initial_pattern(find_maskable(model), density, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
+    masks = dict(pattern.pairs(model))
+    rows = []
+    for row in range(len(LABELS)):
+        model.zero_grad()
+        cross_entropy(model(FEATURES[row : row + 1]), LABELS[row : row + 1]).backward()
+        rows.append({n: p.grad * masks.get(p, torch.tensor(True)) for n, p in model.named_parameters()})
+    lengths = [math.sqrt(sum(float(g.square().sum()) for g in gradients.values())) for gradients in rows]
+    longest = float(np.median(lengths))  # half of the rows are cut
+    slow = {
+        name: sum(row[name] * min(1.0, longest / length) for row, length in zip(rows, lengths, strict=True))
+        for name in rows[0]
+    }
+    with private._opacus_at_work():
+        clipped = private._clipped_by_row(model.train(), masks, longest)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        private.backward_clipped_(clipped, cross_entropy(clipped(FEATURES), LABELS, reduction="none"))
+        clipped.to_standard_module()
+    for name, parameter in model.named_parameters():
+        mask = masks.get(parameter, torch.tensor(True))
+        assert torch.allclose(parameter.grad * mask, slow[name], atol=1e-5), name
+
+
+def test_a_linear_layer_that_is_used_twice_is_refused():
+    with pytest.raises(ModelError, match="give each use a layer of its own"):
+        trained(course(), NOISY, Twice())
 
 
 # --- the accountant
@@ -387,7 +452,7 @@ def test_divergence_is_said_and_the_hooks_are_taken_off():
     first = TrainingState(0, {"weight": torch.full((3, 6), math.nan), "bias": torch.zeros(3)})
     with pytest.raises(TrainingError, match="became nan"):
         train_privately(model, first, course(), NOISY, data_independent=True)
-    assert not model._forward_hooks and not hasattr(model.weight, "grad_sample")
+    assert not model._forward_hooks and not hasattr(model.weight, "_norm_sample")
 
 
 def test_what_was_spent_is_a_value():

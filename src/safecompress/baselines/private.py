@@ -19,7 +19,7 @@ from safecompress.seeding import derive_seed
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern
 from safecompress.training import Course, Recipe, TrainingState, digest_tensors
 from safecompress.training.distill import Distillation
-from safecompress.training.private import AccountantName, DpSgd, train_privately
+from safecompress.training.private import AccountantName, DpSgd, share_out, train_privately
 
 _SOURCE = (
     "Abadi et al. 2016, CCS (DP-SGD). Differs: large batches by SGD, whatever the setting's recipe. Unconfirmed: how "
@@ -39,13 +39,11 @@ class _Noisy:
     accountant: AccountantName = "prv"
 
     def __post_init__(self) -> None:
-        self._privacy(1.0, 0.5)
+        self._privacy()
         self._recipe(Recipe())
 
-    def _privacy(self, share: float, delta: float) -> DpSgd:
-        return DpSgd(
-            self.epsilon * share, max_grad_norm=self.max_grad_norm, delta=delta * share, accountant=self.accountant
-        )
+    def _privacy(self) -> DpSgd:
+        return DpSgd(self.epsilon, max_grad_norm=self.max_grad_norm, accountant=self.accountant)
 
     def _recipe(self, recipe: Recipe) -> Recipe:
         """As many epochs as ``recipe`` has, in large batches, by SGD with momentum at one rate, with cross entropy."""
@@ -63,9 +61,9 @@ class _Noisy:
 class PrunedPrivately(_Noisy, Method):
     """DP-SGD from fresh weights, a cut by magnitude at once, and DP-SGD for one whole training more under the mask.
 
-    The cut looks at private weights only, so it costs nothing. Each phase may spend half of ``epsilon`` and half of
-    delta, 1 / (10 N) in all; the phases, whose sampling and noise are drawn apart, add up (basic composition). One
-    accountant over both would allow less noise. A training is as many epochs as the dense model's, in larger batches.
+    The cut looks at private weights only, so it costs nothing. One accountant adds up the steps of both phases, whose
+    sampling and noise are drawn apart; delta is 1 / (10 N). A training is as many epochs as the dense model's, in
+    larger batches.
     """
 
     allocation: str = "erk"
@@ -80,15 +78,13 @@ class PrunedPrivately(_Noisy, Method):
     def make(self, setting: Setting) -> Made:
         """The pruned model, and what both phases spent. Raises UsageError without Opacus."""
         course = setting.course(self._recipe(setting.recipe))
-        delta = 1 / (10 * len(course.labels))
-        privacy = self._privacy(0.5, delta)
-        dense, spent = _trained(setting, setting.fresh(), course, privacy)
+        privacy, epsilon = share_out(self._privacy(), course, 2)
+        dense, _ = _trained(setting, setting.fresh(), course, privacy)
         pattern = cut(setting, dense, setting.density, self.allocation)
         # other noise than the first phase had: one seed for both would let it cancel out
         second = replace(course, seed=derive_seed(setting.seed, "fine-tune"))
-        weights, spent_again = _trained(setting, setting.network(dense), second, privacy, pattern)
-        epsilon = spent + spent_again
-        return Made(setting.model, weights, pattern, epsilon, notes=(_spent(setting, epsilon, delta),))
+        weights, _ = _trained(setting, setting.network(dense), second, privacy, pattern)
+        return Made(setting.model, weights, pattern, epsilon, notes=(_spent(setting, course, epsilon),))
 
 
 @dataclass(frozen=True)
@@ -115,11 +111,10 @@ class DistilledPrivately(_Noisy, Method):
         """The small network, and what its teacher spent. Raises UsageError without reference rows or Opacus."""
         require_reference(setting, self)
         model, course = small(setting), setting.course(self._recipe(setting.recipe))
-        delta = 1 / (10 * len(course.labels))
-        teacher, epsilon = _trained(setting, setting.fresh(), course, self._privacy(1.0, delta))
+        teacher, epsilon = _trained(setting, setting.fresh(), course, self._privacy())
         lesson = taught_on_reference(setting, teacher, self.temperature)
         weights = setting.workshop.train(setting.fresh("student", model=model), lesson)
-        notes = (describe(setting, model), _spent(setting, epsilon, delta))
+        notes = (describe(setting, model), _spent(setting, course, epsilon))
         return Made(model, weights, epsilon=epsilon, notes=notes)
 
 
@@ -152,8 +147,8 @@ def _is_scaled_blindly(setting: Setting) -> bool:
     return setting.task.shift is None and setting.task.scale is None
 
 
-def _spent(setting: Setting, epsilon: float, delta: float) -> str:
-    note = f"epsilon {epsilon:.2f} at delta {delta:.1e} ({_NEIGHBOURS})"
+def _spent(setting: Setting, course: Course, epsilon: float) -> str:
+    note = f"epsilon {epsilon:.2f} at delta {1 / (10 * len(course.labels)):.1e} ({_NEIGHBOURS})"
     if _is_scaled_blindly(setting):
         return note
     return f"{note}, of the training steps only, not a guarantee: the features' scaling may depend on the rows"

@@ -1,15 +1,15 @@
 """DP-SGD: training whose noise bounds what any row can change, and what its epsilon does and does not cover."""
 
-# N rows of a course, B of them drawn for a step.
+# N rows of a course, B of them drawn for a step; I inputs and O outputs of a linear layer.
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -26,11 +26,9 @@ from safecompress.training.state import TrainingState
 
 AccountantName = Literal["prv", "rdp"]
 
-ROW_GRADIENTS = "grad_sample"
-"""The attribute of a parameter in which Opacus keeps the gradients of single rows."""
-
 ROW_GRADIENT_FLOATS = 2**22
-"""How many numbers of them exist at once (16 MB): a step goes in portions, which bounds memory and is faster."""
+"""How many numbers of single rows' gradients, or of their activations, exist at once (16 MB): a step goes in portions
+of rows, which bounds memory."""
 
 MOST_PRV_EPSILON = 20.0
 """Beyond it rdp stands in for prv, whose tables grow with epsilon until they take minutes and gigabytes."""
@@ -130,14 +128,33 @@ def train_privately(
     model.train()
     with _opacus_at_work():
         _refuse_layers(model)
-        sample_rate = min(1.0, course.recipe.batch_size / len(course.labels))
+        sample_rate, delta = _sample_rate(course), _delta(privacy, course)
         steps = course.total_steps - state.step
-        delta = 1 / (10 * len(course.labels)) if privacy.delta is None else privacy.delta
         noise, epsilon = _plan(privacy, delta, sample_rate, steps)
         trained = _train(model, state, course, privacy, noise, sample_rate, pattern, progress or Silent())
     is_guarantee = data_independent and state.step == 0
     why = _why(data_independent, state.step)
     return trained, PrivacySpent(epsilon, delta, noise, steps, sample_rate, is_guarantee, why)
+
+
+def share_out(privacy: DpSgd, course: Course, times: int) -> tuple[DpSgd, float]:
+    """What each of ``times`` trainings on such a course may spend, and the epsilon that all of them spend together.
+
+    One accountant adds up the steps of all, which allows less noise than a share of epsilon for each. Each must be
+    given a seed of its own. Raises UsageError without Opacus, or when no noise meets the epsilon.
+    """
+    with _opacus_at_work():
+        delta = _delta(privacy, course)
+        noise, epsilon = _plan(privacy, delta, _sample_rate(course), times * course.total_steps)
+    return replace(privacy, epsilon=None, noise_multiplier=noise, delta=delta), epsilon
+
+
+def _sample_rate(course: Course) -> float:
+    return min(1.0, course.recipe.batch_size / len(course.labels))
+
+
+def _delta(privacy: DpSgd, course: Course) -> float:
+    return 1 / (10 * len(course.labels)) if privacy.delta is None else privacy.delta
 
 
 def _train(
@@ -150,20 +167,20 @@ def _train(
     pattern: SparsityPattern | None,
     watcher: Progress,
 ) -> TrainingState:
-    from opacus import GradSampleModule
-    from opacus.optimizers import DPOptimizer
+    from opacus.optimizers import DPOptimizerFastGradientClipping
 
     device = next(model.parameters()).device
     features, labels = course.features.to(device), course.labels.to(device)
     optimizer = course.recipe.make_optimizer(model.parameters())
     state.restore_(model, optimizer)
-    masker = None if pattern is None else Masker(model, optimizer, pattern)  # masks again, right before the update
-    masks = [] if pattern is None else [(weight, mask.to(device)) for weight, mask in pattern.pairs(model)]
+    masker = None if pattern is None else Masker(model, optimizer, pattern)  # masks the noisy sum, before the update
+    pairs = [] if pattern is None else pattern.pairs(model)
+    masks: dict[Tensor, Tensor] = {weight: mask.to(device) for weight, mask in pairs}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    portion = max(1, ROW_GRADIENT_FLOATS // sum(parameter.numel() for parameter in trained))
+    portion = max(1, ROW_GRADIENT_FLOATS // _floats_per_row(model))
     generator = torch.Generator(device)
-    wrapped = GradSampleModule(model, loss_reduction="sum")
-    noisy = DPOptimizer(
+    clipped = _clipped_by_row(model, masks, privacy.max_grad_norm)
+    noisy = DPOptimizerFastGradientClipping(
         optimizer,
         noise_multiplier=noise_multiplier,
         max_grad_norm=privacy.max_grad_norm,
@@ -182,35 +199,107 @@ def _train(
                 portions = torch.split(rows, portion)
                 for place, part in enumerate(portions, start=1):
                     noisy.zero_grad(set_to_none=True)
-                    noisy.signal_skip_step(place < len(portions))  # so far clip and sum only
+                    noisy.signal_skip_step(place < len(portions))  # so far sum only
                     if len(part):
-                        loss = cross_entropy(wrapped(features[part]), labels[part], reduction="sum")
-                        loss.backward()  # type: ignore[no-untyped-call]
-                        loss_sum += loss.detach()
-                    else:  # nobody was drawn: nothing but noise
-                        for parameter in trained:
-                            setattr(parameter, ROW_GRADIENTS, parameter.new_zeros((0, *parameter.shape)))
-                    mask_row_gradients_(masks)
+                        losses_B = cross_entropy(_logits(clipped, features[part]), labels[part], reduction="none")
+                        backward_clipped_(clipped, losses_B)
+                        loss_sum += losses_B.detach().sum()
+                    for parameter in trained:
+                        if parameter.grad is None:  # nobody was drawn: nothing but noise
+                            parameter.grad = torch.zeros_like(parameter)
                     noisy.step()
                 watcher.advance()
                 if (step + 1) % _CHECK_EVERY == 0 or step + 1 == course.total_steps:
                     check_finite(loss_sum + sum((p.detach() * 0).sum() for p in trained), step, course.recipe)
     finally:  # leave nothing of a row on the model: what Opacus keeps has no noise on it
-        wrapped.to_standard_module()
+        clipped.to_standard_module()
         for parameter in trained:
-            if hasattr(parameter, "summed_grad"):
-                del parameter.summed_grad
+            for kept in ("summed_grad", "_norm_sample"):
+                if hasattr(parameter, kept):
+                    delattr(parameter, kept)
     if masker is not None:
         masker.detach()
     return TrainingState.capture(course.total_steps, model, optimizer)
 
 
-@torch.no_grad()
-def mask_row_gradients_(masks: list[tuple[nn.Parameter, Tensor]]) -> None:
-    """Multiply the gradients of the rows (B, ...), as Opacus keeps them, by the masks: call it before clipping."""
-    for parameter, mask in masks:
-        row_gradients: Tensor = getattr(parameter, ROW_GRADIENTS)
-        row_gradients.mul_(mask)
+def _clipped_by_row(model: nn.Module, masks: Mapping[Tensor, Tensor], max_grad_norm: float) -> Any:
+    """``model`` under Opacus's hooks, which measure the length of each row's masked gradient in a backward pass.
+
+    A linear layer's lengths come from its inputs and the gradients of its outputs (ghost clipping, Li et al. 2022), so
+    that no row's gradient is ever made; other layers make it, one layer at a time. Masks apply to either.
+    """
+    from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
+    from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+
+    clipped = GradSampleModuleFastGradientClipping(model, loss_reduction="sum", max_grad_norm=max_grad_norm)
+    samplers = clipped.GRAD_SAMPLERS
+
+    def row_gradients(layer: nn.Module, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
+        found = samplers.get(type(layer), ft_compute_per_sample_gradient)(layer, activations, backprops)
+        return {p: gradients * masks[p] if p in masks else gradients for p, gradients in found.items()}
+
+    def row_lengths(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
+        if backprops.dim() != 2:
+            found = row_gradients(layer, activations, backprops)
+            return {p: gradients.flatten(start_dim=1).norm(dim=1) for p, gradients in found.items()}
+        return linear_row_lengths(layer, activations[0], backprops, masks.get(layer.weight))
+
+    # of the instance: Opacus's own tables, which are the class's, stay as they are
+    clipped.GRAD_SAMPLERS = {type(module): row_gradients for module in model.modules()}
+    clipped.NORM_SAMPLERS = {nn.Linear: row_lengths}
+    return clipped
+
+
+def linear_row_lengths(
+    layer: nn.Linear, inputs_BI: Tensor, gradients_BO: Tensor, mask_OI: Tensor | None
+) -> dict[Tensor, Tensor]:
+    """The lengths (B,) of each row's gradient of a linear layer's parameters, without making those gradients.
+
+    A row's gradient of the weight is g a^T, with g of its outputs and a its inputs; the square of its masked length is
+    the sum over i, j of M_ij g_i^2 a_j^2.
+    """
+    squares_BI, squares_BO = inputs_BI.square(), gradients_BO.square()
+    lengths: dict[Tensor, Tensor] = {}
+    if layer.weight.requires_grad and mask_OI is None:
+        lengths[layer.weight] = (squares_BO.sum(dim=1) * squares_BI.sum(dim=1)).sqrt()
+    elif layer.weight.requires_grad and mask_OI is not None:
+        lengths[layer.weight] = ((squares_BO @ mask_OI.to(squares_BO.dtype)) * squares_BI).sum(dim=1).sqrt()
+    if layer.bias is not None and layer.bias.requires_grad:
+        lengths[layer.bias] = squares_BO.sum(dim=1).sqrt()
+    return lengths
+
+
+def _logits(clipped: Any, features: Tensor) -> Tensor:
+    """Raises ModelError for a linear layer that is used twice: two lengths do not tell that of their sum."""
+    try:
+        logits_BC: Tensor = clipped(features)
+    except NotImplementedError as error:
+        raise ModelError(
+            f"Private training does not take this model: {error}. A linear layer may be used once in a pass; give "
+            "each use a layer of its own."
+        ) from error
+    return logits_BC
+
+
+def backward_clipped_(clipped: Any, losses_B: Tensor) -> None:
+    """Set every parameter's gradient to the sum over rows of their clipped gradients, by two backward passes.
+
+    The first tells each row's length, the second weights each row's loss by what clips it (Lee & Kifer 2021)."""
+    losses_B.sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    shares_B = clipped.get_clipping_coef()
+    clipped.zero_grad(set_to_none=True)
+    clipped.disable_hooks()
+    try:
+        (shares_B * losses_B).sum().backward()
+    finally:
+        clipped.enable_hooks()
+
+
+def _floats_per_row(model: nn.Module) -> int:
+    """How many numbers one row takes at once: the largest gradient that is made row by row, or a layer's widest end."""
+    linear = [size for m in model.modules() if type(m) is nn.Linear for size in (m.in_features, m.out_features)]
+    others = [p.numel() for m in model.modules() if type(m) is not nn.Linear for p in m.parameters(recurse=False)]
+    return max([1, *linear, *others])
 
 
 def _plan(privacy: DpSgd, delta: float, sample_rate: float, steps: int) -> tuple[float, float]:
