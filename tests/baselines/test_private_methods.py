@@ -116,7 +116,7 @@ def test_it_trains_in_large_batches_by_its_own_recipe(asked):
     """60 rows, batches of 2,048: all rows in each of 6 steps. Cross entropy, whatever the setting trains towards."""
     distilled().make(setting_of(recipe=replace(RECIPE, objective=LabelSmoothing())))
     recipe = asked[0][1].recipe
-    assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.learning_rate) == (6, 2048, "sgd", 0.5)
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.learning_rate) == (6, 2048, "sgd", 1.0)
     assert recipe.objective == CrossEntropy() and recipe.decay == "constant"
 
 

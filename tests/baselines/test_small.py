@@ -63,7 +63,7 @@ def test_a_network_without_known_widths_is_refused(model):
 
 def test_every_known_family_has_the_option_named():
     for name, option in room.WIDTHS.items():
-        shape = (1, 8, 8) if name == "cnn" else (6,)
+        shape = (6,) if name == "mlp" else (1, 8, 8)
         assert option in small(setting_of(model=ModelSpec(name, {}, shape, 3))).options
 
 

@@ -110,7 +110,7 @@ CASES = [
     ("[data]", 'source = "digits"\ntrain = 0', ["[data]: The train part needs rows"]),
     # model
     ("[model]", None, ['[model]: is missing. Say which network to train: name = "mlp".']),
-    ("[model]", "hidden = [1]", ["[model] name: is missing. Allowed: cnn, mlp."]),
+    ("[model]", "hidden = [1]", ["[model] name: is missing. Allowed: cnn, mlp, resnet, vgg."]),
     ("[model]", "name = 1", ["[model] name: takes text, got 1."]),
     ("[model]", 'name = "mpl"', ["[model] name: Unknown model 'mpl'. Did you mean 'mlp'?"]),
     (

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safecompress.errors import ModelError
-from safecompress.models import Mlp, SmallCnn
+from safecompress.models import Mlp, Resnet, SmallCnn, Vgg
+from safecompress.models.resnet import ResidualBlock
 from safecompress.seeding import seeded
 
 
@@ -104,3 +105,56 @@ def test_dropout_acts_in_training_only(build):
 def test_arguments_that_make_no_network_are_refused(build, said):
     with pytest.raises(ModelError, match=said):
         build()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("input_shape", [(3, 32, 32), (1, 8, 8), (2, 5, 7)])
+def test_a_resnet_copes_with_images_of_many_sizes(input_shape, norm):
+    model = Resnet(input_shape, 5, blocks=(1, 2), widths=(8, 16), norm=norm).eval()
+    inputs = torch.ones(2, *input_shape)
+    assert model(inputs).shape == (2, 5)
+    assert isinstance(last_module_called(model, inputs), nn.Linear)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == (norm == "batch")
+
+
+def test_networks_have_the_sizes_of_the_papers():
+    """Zhu, Wang & Han 2022: ResNet-18 at 200 classes (without the head's bias), VGG16-C at 100."""
+    resnet = Resnet((3, 64, 64), 200, blocks=(2, 2, 2, 2), widths=(64, 128, 256, 512))
+    assert sum(p.numel() for p in resnet.parameters()) - resnet.head.bias.numel() == 11_271_232
+    assert sum(p.numel() for p in Vgg((3, 32, 32), 100).parameters()) == 11_369_636
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in Resnet((3, 32, 32), 10).modules()) == 8 + 2  # 2 shortcuts
+
+
+def test_a_residual_block_adds_its_input():
+    """With the last norm's scale at zero the block is ReLU of what came in."""
+    block = ResidualBlock(4, 4, 1, "batch").eval()
+    nn.init.zeros_(block.second[1].weight)
+    inputs = torch.randn(2, 4, 3, 3)
+    assert torch.equal(block(inputs), inputs.relu())
+
+
+@pytest.mark.parametrize("input_shape", [(3, 32, 32), (1, 8, 8), (1, 3, 3)])
+def test_a_vgg_copes_with_images_of_many_sizes(input_shape):
+    model = Vgg(input_shape, 5, widths=(4, 6), depths=(2, 3), hidden=(7,), dropout=0.1).eval()
+    inputs = torch.ones(2, *input_shape)
+    assert model(inputs).shape == (2, 5)
+    assert isinstance(last_module_called(model, inputs), nn.Linear)
+    sizes = [module.kernel_size for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert sizes == [(3, 3), (3, 3), (3, 3), (3, 3), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Resnet((64,), 10), "'resnet' reads images"),
+        (lambda: Resnet((3, 8, 8), 10, blocks=(1,)), r"one number for each stage.*blocks=\(1,\)"),
+        (lambda: Resnet((3, 8, 8), 10, norm="layer"), "'group' for layers that mix no rows; got 'layer'"),
+        (lambda: Vgg((64,), 10), "'vgg' reads images"),
+        (lambda: Vgg((3, 8, 8), 10, depths=(1,)), r"one number for each block.*depths=\(1,\)"),
+        (lambda: Vgg((3, 8, 8), 10, hidden=(0,)), "hidden must hold whole numbers"),
+        (lambda: Vgg((3, 8, 8), 10, dropout=1.0), "dropout is the share"),
+    ],
+)
+def test_resnets_and_vggs_refuse_what_they_cannot_build(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()

@@ -33,9 +33,9 @@ class _Noisy:
     """The options of DP-SGD: what may be spent, and how it trains."""
 
     epsilon: float = 8.0
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = 0.3
     batch_size: int = 2048
-    learning_rate: float = 0.5
+    learning_rate: float = 1.0
     accountant: AccountantName = "prv"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from safecompress.errors import UsageError
 from safecompress.models import MODELS, ModelSpec
 from safecompress.sparsity import find_maskable
 
-WIDTHS = {"mlp": "hidden", "cnn": "channels"}
+WIDTHS = {"mlp": "hidden", "cnn": "channels", "resnet": "widths"}
 """The option of each network that holds the widths of its hidden layers."""
 
 _ROUNDING = 1e-9

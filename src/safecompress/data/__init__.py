@@ -7,12 +7,13 @@ from safecompress.data.files import read_csv, read_npz
 from safecompress.data.scale import Scaler, standardise
 from safecompress.data.sizes import PARTS, SplitSizes
 from safecompress.data.splits import AuditData, DataSplit
+from safecompress.data.vision import cifar10
 from safecompress.registry import Registry
 
 DATASETS: Registry[Dataset] = Registry(
     "dataset",
     "safecompress.datasets",
-    {"digits": digits, "location30": location30, "npz": read_npz, "csv": read_csv},
+    {"digits": digits, "location30": location30, "cifar10": cifar10, "npz": read_npz, "csv": read_csv},
 )
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "Scaler",
     "SplitSizes",
+    "cifar10",
     "digits",
     "location30",
     "make_split",

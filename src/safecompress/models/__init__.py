@@ -2,6 +2,8 @@
 
 from safecompress.models.cnn import SmallCnn
 from safecompress.models.mlp import Mlp
+from safecompress.models.resnet import Resnet
 from safecompress.models.structure import MODELS, ModelSpec
+from safecompress.models.vgg import Vgg
 
-__all__ = ["MODELS", "Mlp", "ModelSpec", "SmallCnn"]
+__all__ = ["MODELS", "Mlp", "ModelSpec", "Resnet", "SmallCnn", "Vgg"]

@@ -29,3 +29,19 @@ def require_dropout(dropout: float) -> None:
         raise ModelError(
             f"dropout is the share of units left out in training, from 0 (none) to below 1; got {dropout!r}."
         )
+
+
+def require_image(model: str, input_shape: tuple[int, ...]) -> None:
+    """Raise ModelError unless ``input_shape`` has the three dimensions of an image, each at least 1."""
+    if len(input_shape) != 3:
+        raise ModelError(
+            f"The model {model!r} reads images of shape (channels, height, width); the data has samples of shape "
+            f"{tuple(input_shape)}. Load the data with image=True, or choose the model 'mlp', which takes any shape."
+        )
+    require_sizes("input_shape", input_shape)
+
+
+def require_norm(norm: str) -> None:
+    """Raise ModelError for a norm that is not "batch" or "group"."""
+    if norm not in ("batch", "group"):
+        raise ModelError(f"norm is 'batch', or 'group' for layers that mix no rows; got {norm!r}.")

@@ -9,7 +9,7 @@ import itertools
 from torch import Tensor, nn
 
 from safecompress.errors import ModelError
-from safecompress.models.checks import require_classes, require_dropout, require_sizes
+from safecompress.models.checks import require_classes, require_dropout, require_image, require_sizes
 
 SMALLEST_POOLED = 4  # a map with a shorter side is not halved again: 8x8 -> 4x4 -> 2x2
 
@@ -31,8 +31,7 @@ class SmallCnn(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_image(input_shape)
-        require_sizes("input_shape", input_shape)
+        require_image("cnn", input_shape)
         require_sizes("channels", channels)
         require_classes(num_classes)
         require_dropout(dropout)
@@ -56,12 +55,3 @@ class SmallCnn(nn.Module):
         features_NF = self.body(inputs_NCHW).mean(dim=(-2, -1))
         logits_NC: Tensor = self.head(self.dropout(features_NF))
         return logits_NC
-
-
-def require_image(input_shape: tuple[int, ...]) -> None:
-    """Raise ModelError unless ``input_shape`` has the three dimensions of an image."""
-    if len(input_shape) != 3:
-        raise ModelError(
-            f"The model 'cnn' reads images of shape (channels, height, width); the data has samples of shape "
-            f"{tuple(input_shape)}. Load the data with image=True, or choose the model 'mlp', which takes any shape."
-        )

@@ -16,9 +16,13 @@ from safecompress.errors import ModelError, UsageError, suggest
 from safecompress.models.checks import require_classes, require_sizes
 from safecompress.models.cnn import SmallCnn
 from safecompress.models.mlp import Mlp
+from safecompress.models.resnet import Resnet
+from safecompress.models.vgg import Vgg
 from safecompress.registry import Registry
 
-MODELS: Registry[nn.Module] = Registry("model", "safecompress.models", {"mlp": Mlp, "cnn": SmallCnn})
+MODELS: Registry[nn.Module] = Registry(
+    "model", "safecompress.models", {"mlp": Mlp, "cnn": SmallCnn, "resnet": Resnet, "vgg": Vgg}
+)
 """A model factory takes ``input_shape`` and ``num_classes`` by keyword, and its own options after them."""
 
 _GIVEN = ("input_shape", "num_classes")  # come from the data, so no option may set them

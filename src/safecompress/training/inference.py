@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from safecompress.training.layout import laid_out
+
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, features: Tensor, *, batch_size: int = 1024) -> Tensor:
     """Logits (N, C) on the CPU for ``features`` (N, ...); every row goes through the same one forward pass."""
     device = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(batch.to(device)).cpu() for batch in torch.split(features, batch_size)])
+        return torch.cat([model(laid_out(batch.to(device))).cpu() for batch in torch.split(features, batch_size)])
 
 
 @torch.no_grad()
@@ -36,7 +38,7 @@ def reestimate_batch_norm_(model: nn.Module, features: Tensor, *, batch_size: in
             norm.train()
         for batch in torch.split(features, batch_size):
             if len(batch) > 1:
-                model(batch.to(device))
+                model(laid_out(batch.to(device)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -18,6 +18,7 @@ from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
+from safecompress.training.layout import laid_out
 from safecompress.training.objective import Batch, Objective
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
@@ -178,7 +179,7 @@ class Loader:
 
     def __init__(self, course: Course, device: torch.device) -> None:
         self._course = course
-        self._features, self._labels = course.features.to(device), course.labels.to(device)
+        self._features, self._labels = laid_out(course.features.to(device)), course.labels.to(device)
         self._teacher = None if course.teacher is None else course.teacher.to(device)
         self._per_epoch = course.recipe.steps_per_epoch(len(course.labels))
         self._epoch = -1
