@@ -79,7 +79,7 @@ def test_the_student_never_sees_a_member(monkeypatch):
 
 def test_distilled_spends_all_on_the_teacher(asked):
     made = distilled(epsilon=5.0).make(setting_of())
-    assert [call[2] for call in asked] == [DpSgd(5.0, accountant="rdp")]
+    assert [call[2] for call in asked] == [DpSgd(5.0, max_grad_norm=0.3, accountant="rdp")]
     assert 4.9 < made.epsilon <= 5.0 + 1e-9 and made.model.options["hidden"] == (4,)
 
 
