@@ -150,7 +150,7 @@ def test_no_file_and_a_folder_are_refused(tmp_path):
         ({}, "no artifact"),
         (None, "no artifact"),
         ({**METADATA, "format": "pt"}, "no artifact"),
-        ({**METADATA, "version": "2"}, "format version 2; this SafeCompress reads version 1: upgrade"),
+        ({**METADATA, "version": "3"}, "format version 3; this SafeCompress reads versions up to 2: upgrade"),
         ({**METADATA, "version": "0"}, "never was"),
         ({**METADATA, "version": "-1"}, "never was"),
         ({**METADATA, "version": "1.5"}, "never was"),

@@ -7,9 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,74 +17,22 @@ from torch import Tensor, nn
 
 from safecompress.deploy.container import Contents, Encoded, decode, encode, fault_of, read
 from safecompress.deploy.pack import dtype_name, require_masked, to_bytes
+from safecompress.deploy.precision import (
+    Precision,
+    as_computed,
+    is_rounded,
+    require_rounded,
+    round_weights,
+    to_int8,
+)
 from safecompress.deploy.sizes import ByteCount, reference_size_bytes
-from safecompress.errors import ArtifactError, DataError, UsageError
+from safecompress.deploy.task import TaskInfo, copy_of
+from safecompress.errors import ArtifactError, UsageError
 from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
 from safecompress.storage import write_bytes
 
-_STATE, _TASK = "state/", "task/"  # name spaces of the file's tensors
-
-
-@dataclass(frozen=True, eq=False)
-class TaskInfo:
-    """What goes in and what comes out: raw samples of ``input_shape``; probabilities of ``num_classes`` classes.
-
-    The network reads (x - shift) / scale; each is float32 and broadcasts to ``input_shape``, and None leaves it out.
-    ``class_names`` has one name per class, or is empty. Raises ArtifactError for values that do not go together.
-    """
-
-    num_classes: int
-    class_names: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    shift: Tensor | None = None
-    scale: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_classes < 2 or not self.input_shape or min(self.input_shape) < 1:
-            raise ArtifactError(
-                "A task has at least 2 classes and samples of at least 1 feature; got "
-                f"num_classes={self.num_classes} and input_shape={self.input_shape}."
-            )
-        if len(self.class_names) not in (0, self.num_classes):
-            raise ArtifactError(
-                f"{self.num_classes} classes were given {len(self.class_names)} names: give all or none."
-            )
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        for name in ("shift", "scale"):
-            object.__setattr__(self, name, self._transform(name))
-
-    def _transform(self, name: str) -> Tensor | None:
-        tensor: Tensor | None = getattr(self, name)
-        if tensor is None:
-            return None
-        usable = tensor.dtype == torch.float32 and bool(tensor.isfinite().all())
-        if not usable or (name == "scale" and bool((tensor == 0).any())):
-            raise ArtifactError(f"{name} must hold finite float32 numbers, and a scale no zeros; got {tensor}.")
-        if not _broadcasts(tuple(tensor.shape), self.input_shape):
-            raise ArtifactError(
-                f"{name} of shape {tuple(tensor.shape)} does not broadcast to samples of {self.input_shape}."
-            )
-        return _copy(tensor)
-
-    def prepare(self, samples: Tensor) -> Tensor:
-        """What the network reads of raw ``samples`` (N, *input_shape), as float32.
-
-        Raises DataError for samples of another shape.
-        """
-        if tuple(samples.shape[1:]) != self.input_shape:
-            raise DataError(
-                f"This model reads samples of shape {self.input_shape}, one per row; got an array of "
-                f"{tuple(samples.shape)}."
-            )
-        inputs = samples.to("cpu", torch.float32)
-        inputs = inputs if self.shift is None else inputs - self.shift
-        return inputs if self.scale is None else inputs / self.scale
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The input transform by name, without what is left out."""
-        return {name: tensor for name in ("scale", "shift") if (tensor := getattr(self, name)) is not None}
+_STATE, _TASK, _SCALE = "state/", "task/", "scale/"  # name spaces of the file's tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +42,11 @@ class Artifact:
     ``state`` holds +0.0 at every masked place; ``masks`` maps parameter names to bool tensors (True: active).
     ``model_spec`` builds the network; None when its class is the user's own. ``metadata`` holds small public facts
     (versions, the recipe's digest), never a digest of training data: it would let a reader confirm a guess of them.
+
+    ``precision`` says how the file keeps matrices and kernels. They are float32 here, rounded to what the file can hold
+    (`to_precision` does that), ``scales`` being the channels' scales of 8-bit ones. ``is_resized`` says that layers are
+    smaller than ``model_spec`` makes them: dead units were removed, and the tensors' shapes tell which sizes are left.
+
     Tensors are copied, so that later training does not reach them. Raises ArtifactError when the parts do not go
     together.
     """
@@ -103,6 +56,9 @@ class Artifact:
     model_spec: ModelSpec | None
     task: TaskInfo
     metadata: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "float32"
+    scales: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    is_resized: bool = False
 
     def __post_init__(self) -> None:
         for name, tensor in self.state.items():
@@ -125,9 +81,10 @@ class Artifact:
             raise ArtifactError(
                 f"Metadata maps text to text, such as {{'version': '1.0'}}; got {dict(self.metadata)!r}."
             )
-        for attribute in ("state", "masks"):
+        require_rounded(self.state, self.precision, self.scales)
+        for attribute in ("state", "masks", "scales"):
             tensors = getattr(self, attribute)
-            object.__setattr__(self, attribute, {name: _copy(tensors[name]) for name in sorted(tensors)})
+            object.__setattr__(self, attribute, {name: copy_of(tensors[name]) for name in sorted(tensors)})
         object.__setattr__(self, "metadata", dict(sorted(self.metadata.items())))
 
     @property
@@ -145,12 +102,25 @@ class Artifact:
         """Kept share of the masked tensors, in [0, 1]; 1 when nothing is masked."""
         return self.num_active / self.num_weights if self.num_weights else 1.0
 
+    def to_precision(self, precision: Precision) -> Artifact:
+        """The same model with weights rounded to ``precision``, which is how its file will keep them.
+
+        Raises UsageError for an unknown word, ArtifactError for weights out of range, or rounded before.
+        """
+        if self.precision != "float32":
+            raise ArtifactError(
+                f"The weights are rounded to {self.precision} already; rounding twice is not rounding. Take the "
+                "artifact as trained."
+            )
+        state, scales = round_weights(self.state, precision)
+        return replace(self, state=state, precision=precision, scales=scales)
+
     def digest(self) -> str:
         """SHA-256 (hex) of the content: names, types, shapes, values, masks, model and task; not of the metadata.
 
         How the file was compressed does not matter to it.
         """
-        tensors = self._tensors()
+        tensors = self._tensors() | {_SCALE + name: scale for name, scale in self.scales.items()}
         listed = [[name, dtype_name(tensor), list(tensor.shape)] for name, tensor in tensors.items()]
         facts = {key: value for key, value in self._facts().items() if key != "metadata"}
         told = json.dumps([facts, listed, list(self.masks)], sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -190,7 +160,7 @@ class Artifact:
         """Where the bytes of the saved file are, beside the reference size of its tensors."""
         encoded = self._encoded()
         size, payload = len(encoded.content), encoded.num_payload_bytes
-        tensors, masks = self._tensors(), {_STATE + name: mask for name, mask in self.masks.items()}
+        tensors, masks = self._stored(), {_STATE + name: mask for name, mask in self.masks.items()}
         return ByteCount(size, payload, size - payload, reference_size_bytes(tensors, masks))
 
     def build(self, model: nn.Module | None = None) -> nn.Module:
@@ -200,7 +170,7 @@ class Artifact:
         ArtifactError when there is no such model here, or its tensors are not those of the file.
         """
         model = self._blank() if model is None else model
-        self._require_fit(model)
+        self._fit_(model)
         model.load_state_dict(dict(self.state))
         return model.eval()
 
@@ -218,6 +188,8 @@ class Artifact:
         return logits_NC.softmax(dim=1)
 
     def _facts(self) -> dict[str, Any]:
+        rounding = {} if self.precision == "float32" else {"precision": self.precision}
+        resizing = {"is_resized": True} if self.is_resized else {}
         return {
             "model": self.model_spec.to_json() if self.model_spec else None,
             "task": {
@@ -226,15 +198,28 @@ class Artifact:
                 "input_shape": list(self.task.input_shape),
             },
             "metadata": dict(self.metadata),
+            **rounding,
+            **resizing,
         }
 
     def _tensors(self) -> dict[str, Tensor]:
         state = {_STATE + name: tensor for name, tensor in self.state.items()}
         return state | {_TASK + name: tensor for name, tensor in self.task.tensors().items()}
 
+    def _stored(self) -> dict[str, Tensor]:
+        """The tensors as the file keeps them."""
+        stored = self._tensors()
+        for name, scale in self.scales.items():
+            stored[_STATE + name] = to_int8(self.state[name], scale)
+            stored[_SCALE + name] = scale
+        if self.precision == "float16":
+            stored |= {_STATE + name: tensor.half() for name, tensor in self.state.items() if is_rounded(tensor)}
+        return stored
+
     def _encoded(self) -> Encoded:
         masks = {_STATE + name: mask for name, mask in self.masks.items()}
-        return encode(Contents(self._tensors(), masks, self._facts(), self.digest()))
+        version = 2 if self.precision != "float32" or self.is_resized else 1
+        return encode(Contents(self._stored(), masks, self._facts(), self.digest(), version))
 
     def _blank(self) -> nn.Module:
         if self.model_spec is None:
@@ -245,7 +230,7 @@ class Artifact:
         try:
             if self.model_spec.name in MODELS.builtins:  # the sizes came from a file: compare before taking memory
                 with torch.device("meta"):
-                    self._require_fit(self.model_spec.build())
+                    self._fit_(self.model_spec.build())
             with seeded(0, "artifact.build"):  # the caller's generators stay where they are
                 return self.model_spec.build()
         except UsageError as error:
@@ -253,6 +238,14 @@ class Artifact:
                 f"The network of this artifact cannot be built here. {error} Install the package that it comes "
                 "from, or pass an instance: artifact.build(model)."
             ) from error
+
+    def _fit_(self, model: nn.Module) -> None:
+        """Give the layers of ``model`` the sizes that the file has. Raises ArtifactError when that cannot be."""
+        if self.is_resized:
+            from safecompress.deploy.resize import resize_
+
+            resize_(model, {name: tuple(tensor.shape) for name, tensor in self.state.items()})
+        self._require_fit(model)
 
     def _require_fit(self, model: nn.Module) -> None:
         wanted, held = (
@@ -286,6 +279,8 @@ class _StoredFacts(BaseModel):
     model: dict[str, Any] | None
     task: _StoredTask
     metadata: dict[str, str]
+    precision: Literal["float16", "int8"] | None = None
+    is_resized: bool = False
 
 
 def _from_contents(contents: Contents) -> Artifact:
@@ -296,18 +291,14 @@ def _from_contents(contents: Contents) -> Artifact:
         fault = fault_of(error) if isinstance(error, ValidationError) else error
         raise ArtifactError(f"It describes its model or task wrongly ({fault}): it is altered.") from error
     state = {name.removeprefix(_STATE): t for name, t in contents.tensors.items() if name.startswith(_STATE)}
-    others = {name.removeprefix(_TASK): t for name, t in contents.tensors.items() if not name.startswith(_STATE)}
+    scales = {name.removeprefix(_SCALE): t for name, t in contents.tensors.items() if name.startswith(_SCALE)}
+    others = {
+        name.removeprefix(_TASK): t for name, t in contents.tensors.items() if not name.startswith((_STATE, _SCALE))
+    }
     if not others.keys() <= {"shift", "scale"}:
         raise ArtifactError(f"It holds tensors that no artifact has ({', '.join(map(repr, others))}): it is altered.")
     task = TaskInfo(facts.task.num_classes, tuple(facts.task.class_names), tuple(facts.task.input_shape), **others)
     masks = {name.removeprefix(_STATE): mask for name, mask in contents.masks.items()}
-    return Artifact(state, masks, spec, task, facts.metadata)
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-
-
-def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
-    trailing = onto[len(onto) - len(shape) :]
-    return len(shape) <= len(onto) and all(size in (1, whole) for size, whole in zip(shape, trailing, strict=True))
+    precision: Precision = facts.precision or "float32"
+    state = as_computed(state, precision, scales)
+    return Artifact(state, masks, spec, task, facts.metadata, precision, scales, facts.is_resized)

@@ -25,7 +25,7 @@ from safecompress.errors import ArtifactError
 from safecompress.storage import read_tensors
 
 FORMAT = "safecompress-artifact"
-VERSION = 1
+VERSION = 2  # the newest that is read; a file says the oldest that can read it
 MAX_STRUCTURE_BYTES = 4 << 20  # JSON of some 30,000 tensors
 FREE_BYTES = 64 << 20  # what any file may expand to ...
 MAX_EXPANSION = 1024  # ... and, beyond that, how many bytes for each of its own: a density of 0.001 needs 740
@@ -58,12 +58,16 @@ class _Structure(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a file holds: tensors by name, the masks of some of them, facts as JSON values, and the writer's digest."""
+    """What a file holds: tensors by name, the masks of some of them, facts as JSON values, and the writer's digest.
+
+    ``version`` is the oldest format version that knows all of it.
+    """
 
     tensors: Mapping[str, Tensor] = field(repr=False)
     masks: Mapping[str, Tensor] = field(repr=False)
     facts: Mapping[str, Any]
     digest: str
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def encode(contents: Contents) -> Encoded:
     _refuse_bomb(parts, len(payload))
     text = _to_json(_Structure(parts=parts, facts=dict(contents.facts)))
     structure = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(text)
-    return Encoded(_safetensors(structure, payload, contents.digest), len(payload))
+    return Encoded(_safetensors(structure, payload, contents), len(payload))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -105,7 +109,7 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Conten
 
     Raises ArtifactError when the file is altered, of another kind, or of a newer version.
     """
-    _require_version(metadata)
+    version = _version(metadata)
     structure_bytes, payload = (_raw(tensors, name) for name in ("structure", "payload"))
     structure = _from_json(unzip(structure_bytes, at_most=MAX_STRUCTURE_BYTES))
     _require_sizes(structure.parts, len(payload))
@@ -115,6 +119,7 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Conten
         masks={name: mask for name, (_, mask) in unpacked.items() if mask is not None},
         facts=structure.facts,
         digest=metadata.get("digest", ""),
+        version=version,
     )
 
 
@@ -150,11 +155,11 @@ def _cut(parts: tuple[_Part, ...], payload: bytes) -> Iterator[tuple[_Part, Pack
         yield part, PackedTensor(part.dtype, part.shape, mask, tuple(map(take, part.planes)))
 
 
-def _safetensors(structure: bytes, payload: bytes, digest: str) -> bytes:
+def _safetensors(structure: bytes, payload: bytes, contents: Contents) -> bytes:
     """The file written by hand: the library shuffles its metadata, and the same contents must give the same bytes."""
     end = len(structure) + len(payload)
     head = {
-        "__metadata__": {"format": FORMAT, "version": str(VERSION), "digest": digest},
+        "__metadata__": {"format": FORMAT, "version": str(contents.version), "digest": contents.digest},
         "structure": {"dtype": "U8", "shape": [len(structure)], "data_offsets": [0, len(structure)]},
         "payload": {"dtype": "U8", "shape": [len(payload)], "data_offsets": [len(structure), end]},
     }
@@ -163,18 +168,19 @@ def _safetensors(structure: bytes, payload: bytes, digest: str) -> bytes:
     return len(text).to_bytes(8, "little") + text + structure + payload
 
 
-def _require_version(metadata: Mapping[str, str]) -> None:
+def _version(metadata: Mapping[str, str]) -> int:
     if metadata.get("format") != FORMAT:
         raise ArtifactError(f"It is a safetensors file, but no artifact. {_OTHER_KIND}")
     version = metadata.get("version", "")
     is_number = version.isascii() and version.isdecimal() and len(version) < 10
     if is_number and int(version) > VERSION:
         raise ArtifactError(
-            f"It has format version {version}; this SafeCompress reads version {VERSION}: "
+            f"It has format version {version}; this SafeCompress reads versions up to {VERSION}: "
             "upgrade SafeCompress to load the file."
         )
-    if version != str(VERSION):
+    if not is_number or str(int(version)) != version or int(version) < 1:
         raise ArtifactError(f"It claims the format version {version[:20]!r}, which never was. {_OTHER_KIND}")
+    return int(version)
 
 
 def _raw(tensors: Mapping[str, Tensor], name: str) -> bytes:

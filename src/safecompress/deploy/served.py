@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from safecompress.deploy.artifact import TaskInfo
+from safecompress.deploy.task import TaskInfo
 
 
 class Served(nn.Module):
