@@ -20,8 +20,7 @@ from safecompress.errors import ModelError, UsageError
 Role = Literal["makes", "carries", "reads"]
 
 _MAKERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_MIXERS = (nn.GroupNorm, nn.LayerNorm)  # norms whose statistics are shared by several units
-_CARRIERS = (nn.modules.batchnorm._NormBase, *_MIXERS, nn.PReLU)
+_CARRIERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 _SUPPORTED = "Linear, Conv1d-3d (plain or depthwise), BatchNorm, InstanceNorm, GroupNorm, LayerNorm and PReLU"
 
 
@@ -232,8 +231,15 @@ def _group(graph: Any, items: Iterable[Any], name: str, layers: dict[str, nn.Mod
         for item in found.get(layer, []):
             width = _width(item, size, name, layer_name)
             slices += _slices(layer, layer_name, width, _makes(graph, item.dep))
-            if isinstance(layer, _MIXERS):
-                block = math.lcm(block, size // layer.num_groups if isinstance(layer, nn.GroupNorm) else size)
+            block = math.lcm(block, _block(layer, size))
+    for part in slices:
+        layer_name, _, tensor = part.name.rpartition(".")
+        places = getattr(layers[layer_name], tensor).shape[part.dim]
+        if places != size * part.width:
+            raise ModelError(
+                f"{part.name!r} has {places} places where the {size} units of {name!r} need {size * part.width}: a sum "
+                "or product stretches one to the other. Compress this model by single weights."
+            )
     return UnitGroup(name, size, tuple(slices), min(block, size))
 
 
@@ -246,6 +252,14 @@ def _width(item: Any, size: int, group: str, layer: str) -> int:
             "operations between the two shuffle or merge them. Compress this model by single weights."
         )
     return width
+
+
+def _block(layer: nn.Module, size: int) -> int:
+    if isinstance(layer, nn.GroupNorm) and layer.affine:
+        return size // layer.num_groups
+    holds_none = isinstance(layer, (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)) and not layer.state_dict()
+    # a norm that holds no tensor cannot tell its size to a file, so its units stay together
+    return size if isinstance(layer, nn.LayerNorm) or holds_none else 1
 
 
 def _slices(layer: nn.Module, name: str, width: int, makes: bool) -> Iterator[Slice]:
@@ -297,7 +311,7 @@ def _poisoned(layers: dict[str, nn.Module], groups: list[UnitGroup]) -> Iterator
             hook.remove()
 
 
-def _channel_dim(layer: nn.Module) -> int:
+def channel_dim(layer: nn.Module) -> int:
     """Where a layer that makes or reads has its units, counted from the end of its input or output."""
     return -1 if isinstance(layer, nn.Linear) else 1 - cast(Tensor, layer.weight).ndim
 
@@ -305,7 +319,7 @@ def _channel_dim(layer: nn.Module) -> int:
 def _emit_nan(layer: nn.Module, group: UnitGroup) -> Any:
     def hook(_layer: nn.Module, _inputs: Any, outputs: Tensor) -> Tensor:
         poisoned = outputs.clone()
-        poisoned.movedim(_channel_dim(layer), 0)[-group.block :] = torch.nan
+        poisoned.movedim(channel_dim(layer), 0)[-group.block :] = torch.nan
         return poisoned
 
     return hook
@@ -314,7 +328,7 @@ def _emit_nan(layer: nn.Module, group: UnitGroup) -> Any:
 def _check_nan(layer: nn.Module, name: str, group: UnitGroup | None, width: int) -> Any:
     def hook(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         read = inputs[0]
-        is_nan = read.movedim(_channel_dim(layer), 0).flatten(1).isnan().any(dim=1)
+        is_nan = read.movedim(channel_dim(layer), 0).flatten(1).isnan().any(dim=1)
         arrived = is_nan.reshape(-1, width).any(dim=1)
         expected = torch.zeros(len(arrived), dtype=torch.bool)
         if group is not None:
