@@ -32,7 +32,7 @@ from safecompress.search import (
     propose,
 )
 from safecompress.seeding import derive
-from safecompress.sparsity import Start, find_maskable, initial_pattern, rescale_, view_layers
+from safecompress.sparsity import Fold, Start, find_maskable, rescale_, view_layers
 from safecompress.training import Course, TrainingState, dense_gradient, train
 
 A = TypeVar("A")
@@ -64,14 +64,19 @@ class Stages:
         if plan.start is Start.DENSE:
             model.load_state_dict(dense.model)
         weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
-        pattern = initial_pattern(
-            weights, plan.density, allocation=plan.allocation, start=plan.start, seed=self.job.seed
-        )
+        options: dict[str, Any] = {"allocation": plan.allocation, "start": plan.start, "seed": self.job.seed}
+        pattern = self._fold(model).initial(weights, plan.density, **options)
         if plan.start is Start.SCRATCH:
             rescale_(model, pattern)
         pattern.apply_(model)
         state, objective = TrainingState.capture(0, model), self.job.recipe.objective
         return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
+
+    def _fold(self, model: nn.Module) -> Fold:
+        """The plan's shape laid over ``model``."""
+        plan = self.job.plan
+        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
+        return plan.shape.fit(model, self.job.task.input_shape, weights)
 
     def parent(self) -> Candidate | None:
         """The winner of the last finished round, or None before the first."""
@@ -114,7 +119,7 @@ class Stages:
         attacks, costly = plan.tests(job.spec.attacks)
         pools = job.split.audit("fit"), job.split.audit("select")
         trial = Trial(model, course, job.split.part("validation"), *pools, attacks, costly, job.spec, plan, store)
-        watched = _Watched(executor, self.watcher)
+        watched, fold = _Watched(executor, self.watcher), self._fold(model)
 
         def train_interval(parent: Candidate, number: int) -> Candidate:
             until, _ = plan.round_steps(number, course.total_steps)
@@ -133,7 +138,8 @@ class Stages:
                 momentum = state.momentum or None
                 layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
                 fraction = plan.schedule(state.step / course.total_steps)
-                return propose(layers, plan.branches, fraction, stream=partial(derive, job.seed, "rewire", number))
+                stream = partial(derive, job.seed, "rewire", number)
+                return propose(layers, plan.branches, fraction, stream=stream, fold=fold)
 
         def simulate(trained: Candidate, number: int) -> Attackers:
             if plan.refit == "candidate":

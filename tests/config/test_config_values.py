@@ -22,6 +22,7 @@ from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS, ParetoKnee, RandomChoice, TmScore
 from safecompress.sparsity import (
     AllocateUniform,
+    Blocks,
     ConstantSchedule,
     CosineSchedule,
     DropThreshold,
@@ -68,6 +69,7 @@ epochs = 20
 [compress]
 density = 0.05
 allocation = "uniform"
+shape = { name = "block", width = 8 }
 start = "dense"
 include = ["body.*"]
 exclude = ["head*"]
@@ -148,6 +150,7 @@ def test_every_section_becomes_its_value() -> None:
         refit="candidate",
         schedule=ConstantSchedule(0.2),
         allocation=AllocateUniform(),
+        shape=Blocks(width=8),
         start=Start.DENSE,
         stop=0.5,
         recovery=0.125,
@@ -247,6 +250,8 @@ CHANGES: dict[str, Any] = {
     **{f"dense_recipe.{key}": value for key, value in RECIPE_CHANGES.items()},
     "compress.density": 0.06,
     "compress.allocation": "erk",
+    "compress.shape.name": "weight",
+    "compress.shape.width": 4,
     "compress.start": "scratch",
     "compress.include": ["*"],
     "compress.exclude": [],
@@ -271,6 +276,7 @@ CHANGES: dict[str, Any] = {
 COMPANIONS: dict[str, Any] = {  # what has to change along, for the spec to stay one
     "data.source.name": {"data.source": {"name": "npz", "path": "rows/people.csv", "label": "y", "group": "person"}},
     "model.name": {"model": {"name": "cnn", "dropout": 0.1, "weights": "dense.safetensors"}},
+    "compress.shape.name": {"compress.shape": "weight"},
     "search.selector.name": {"search.selector": "random"},
     "search.schedule.name": {"search.schedule": "cosine"},
 }
@@ -331,6 +337,7 @@ def test_equal_values_written_otherwise_have_an_equal_digest() -> None:
         ('allocation = "uniform"', 'allocation = { name = "uniform" }'),
         ('within = 0.02\nof = "dense"', "within = 0.02"),
         ('metric = "accuracy"\nwithin', 'metric = "accuracy.drop"\nat_most'),
+        ('"block", width = 8', '"block",  width=8'),
         ("epochs = 5 }", "epochs = 5, patience = 10 }"),
         ("alpha = 0.1", "alpha = 1e-1"),
     ]:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safecompress.errors import UsageError
-from safecompress.search import Plan
+from safecompress.search import Plan, parse_branches
+from safecompress.sparsity import AllocateUniform, Units
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,16 @@ from safecompress.search import Plan
 def test_values_out_of_range(options, message):
     with pytest.raises(UsageError, match=message):
         Plan(**options)
+
+
+def test_a_plan_of_units_names_branches_that_grow_at_random():
+    with pytest.raises(UsageError, match=r"cannot grow by GrowGradient\(\).*the default branches.*magnitude\+random"):
+        Plan(shape=Units())
+    branches = parse_branches(["magnitude+random", "threshold+random-unfired", "taylor+random", "keep"])
+    assert Plan(shape=Units(), branches=branches).branches == branches
+    assert Plan(shape=Units(), rounds=0).rounds == 0  # nothing grows
+    with pytest.raises(UsageError, match="asks no allocation"):
+        Plan(shape=Units(), branches=branches, allocation=AllocateUniform())
 
 
 @pytest.mark.parametrize("options", [{"density": 1.0}, {"rounds": 0}, {"stop": 1.0}, {"recovery": 0.0}])

@@ -1,6 +1,7 @@
 """One trial: the cut keeps every layer's count, all branches see the same batches, and what comes back is small."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,10 +24,11 @@ from torch import nn
 
 from safecompress import stats
 from safecompress.attacks import BrokenAttacker, Loss, Target
-from safecompress.search import candidate_name, keeps_momentum, parse_branches
+from safecompress.search import Candidate, candidate_name, keeps_momentum, parse_branches, propose
 from safecompress.seeding import derive
+from safecompress.sparsity import Start, Units, find_maskable, view_layers
 from safecompress.testing.fakes import FailingAttack
-from safecompress.training import Course, TrainingState, classified_right, predict_logits
+from safecompress.training import Course, TrainingState, classified_right, predict_logits, train
 
 
 @pytest.fixture
@@ -290,3 +292,34 @@ def test_the_courses_of_the_tests_are_what_they_say():
     assert Course(*SPLIT.part("train"), RECIPE, 0).total_steps == 18
     assert PLAN.round_steps(0, 18) == (3, 6)
     assert predict_logits(mlp(), COURSE.features).shape == (60, 3)
+
+
+@pytest.mark.parametrize("recovery", [0.5, 0.0])
+def test_recruited_units_begin_with_their_values_and_the_others_go_on(recovery, tmp_path):
+    """Tuned or not: what is tested has the values of the rewiring, trained for as many steps as the round has left."""
+    plan = replace(PLAN, shape=Units(), branches=parse_branches(["magnitude+random", "keep"]), recovery=recovery)
+    job = trial(tmp_path, with_batch_norm(), plan=plan)
+    weights = find_maskable(job.model)
+    fold = plan.shape.fit(job.model, (6,), weights)
+    pattern = fold.initial(weights, 0.5, allocation=plan.allocation, start=Start.SCRATCH, seed=0)
+    until, end = plan.round_steps(0, COURSE.total_steps)
+    state = train(job.model, TrainingState.capture(0, job.model), COURSE, until=until, pattern=pattern)
+    parent = Candidate("r1", "start", 0, "trained", pattern, state, dict(pattern.masks))
+    layers = view_layers(state.model, pattern.masks)
+    moving, keep = propose(layers, plan.branches, 0.5, stream=partial(derive, 0, "rewire", 0), fold=fold)
+    assert moving.rewiring.num_moved and not keep.rewiring.num_moved and not keep.rewiring.values
+    filled = state.filled(moving.rewiring.values)
+    (rows,) = (moving.rewiring.values[name].places for name in ("0.bias",))
+    assert len(rows) and not filled.model["0.bias"][rows].any() and state.model["0.bias"][rows].any()
+    for name, fill in moving.rewiring.values.items():
+        assert np.array_equal(filled.model[name].reshape(-1)[fill.places].numpy(), fill.numbers)
+        for key, tensor in filled.optimizer.items():
+            if key.startswith(f"{name}/") and tensor.shape == filled.model[name].shape:
+                assert not tensor.reshape(-1)[fill.places].any() and tensor.any()
+    tuned = job.tune(parent, moving)
+    after = moving.rewiring.applied_to(pattern)
+    assert tuned.pattern.digest() == after.digest() != pattern.digest()
+    by_hand = train(job.model, filled, COURSE, until=end, pattern=after)
+    names = ("0.weight", "0.bias", "4.weight") if recovery == 0 else list(by_hand.model)
+    assert all(torch.equal(tuned.state.model[name], by_hand.model[name]) for name in names)
+    assert not tensors_equal(state.filled(moving.rewiring.values).model, state.model)

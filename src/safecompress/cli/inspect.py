@@ -36,9 +36,9 @@ def list_names() -> None:
     from safecompress.data import DATASETS
     from safecompress.models import MODELS
     from safecompress.search import SELECTORS
-    from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
+    from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
     from safecompress.training import OBJECTIVES
 
-    rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SCHEDULES, SELECTORS)
+    rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SHAPES, SCHEDULES, SELECTORS)
     registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, *rules)
     show_names({registry.kind: registry.describe() for registry in registries})

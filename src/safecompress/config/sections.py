@@ -32,7 +32,7 @@ from safecompress.models import MODELS
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
-from safecompress.sparsity import ALLOCATIONS, SCHEDULES, Start
+from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES, Start
 from safecompress.spec import TASK_METRICS, Requirement, SafetySpec, direction_of
 from safecompress.spec.requirement import change_suffix
 from safecompress.training import OBJECTIVES, Objective, Recipe
@@ -105,11 +105,12 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
     if what is None or how is None:
         return None
     allocation = make_strategy(ALLOCATIONS, what.allocation, "[compress] allocation", reading)
+    shape = make_strategy(SHAPES, what.shape, "[compress] shape", reading)
     selector = make_strategy(SELECTORS, how.selector, "[search] selector", reading)
     schedule = make_strategy(SCHEDULES, how.schedule, "[search] schedule", reading)
     branches = DEFAULT_BRANCHES if how.branches is None else read_branches(how.branches, "[search] branches", reading)
     attacks = None if how.attacks is None else read_attacks(how.attacks, "[search] attacks", reading)
-    if allocation is None or selector is None or schedule is None:
+    if allocation is None or shape is None or selector is None or schedule is None:
         return None
     return reading.attempt(
         "[search]",
@@ -124,6 +125,7 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
             refit=how.refit,
             schedule=schedule,
             allocation=allocation,
+            shape=shape,
             start=Start(what.start),
             stop=how.stop,
             recovery=how.recovery,

@@ -15,7 +15,7 @@ from safecompress.registry import Registry
 from safecompress.search.branch import Branch
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
-from safecompress.sparsity import ALLOCATIONS, SCHEDULES
+from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES
 from safecompress.spec import Requirement, SafetySpec
 from safecompress.training import OBJECTIVES, Recipe
 
@@ -33,6 +33,7 @@ def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str,
         "compress": {
             "density": float(plan.density),
             "allocation": strategy_table(ALLOCATIONS, plan.allocation, made),
+            "shape": strategy_table(SHAPES, plan.shape, made),
             "start": plan.start.value,
             "include": list(plan.include),
             "exclude": list(plan.exclude),

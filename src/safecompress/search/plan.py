@@ -10,7 +10,16 @@ from safecompress.attacks import Attack, Loss, tier_of
 from safecompress.errors import UsageError
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.search.select import Selector, TmScore
-from safecompress.sparsity import AllocateErk, Allocation, CosineSchedule, Schedule, Start
+from safecompress.sparsity import (
+    AllocateErk,
+    Allocation,
+    CosineSchedule,
+    EachWeight,
+    Schedule,
+    Shape,
+    Start,
+    check_shape,
+)
 from safecompress.training import Objective
 
 
@@ -23,7 +32,8 @@ class Plan:
     (None: the spec's own): those of tier 0 test every one, those of tier 1 the best ``finalists`` and ``keep``; those
     of tier 2, which need shadow models, are left to the verdict. With ``rank`` the last round's candidates meet the
     verdict's attacks too, on selection rows, to say how well the cheap tests ranked them. ``refit`` says whether one
-    attacker is simulated from the parent or one per candidate. ``include`` and ``exclude`` are globs over the
+    attacker is simulated from the parent or one per candidate. ``shape`` says which weights live and die together;
+    whole units take branches that grow at random, and no allocation. ``include`` and ``exclude`` are globs over the
     parameters that may be sparse. With ``rounds=0`` the first pattern stays (static sparse training).
     """
 
@@ -37,6 +47,7 @@ class Plan:
     refit: Literal["parent", "candidate"] = "parent"
     schedule: Schedule = CosineSchedule()
     allocation: Allocation = AllocateErk()
+    shape: Shape = EachWeight()
     start: Start = Start.SCRATCH
     stop: float = 0.75
     recovery: float = 0.25
@@ -58,6 +69,8 @@ class Plan:
                 f"{', '.join(judges)} cannot test candidates: shadow attacks judge what was chosen. Name them "
                 "among the spec's attacks (the report says how well the search's tests agree with it)."
             )
+        branches = self.branches if self.rounds else ()
+        check_shape(self.shape, self.allocation, [branch.grow for branch in branches if branch.grow is not None])
         if self.finalists < 1:
             raise UsageError(f"finalists must be at least 1, got {self.finalists}: one of them wins the round.")
         if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):

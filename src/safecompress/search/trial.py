@@ -79,7 +79,7 @@ class Trial:
         start = trained.state if objective == trained.objective else replace(trained.state, opponent={})
         state = train(
             self.model,
-            start,
+            start.filled(proposal.rewiring.values),
             self.course.towards(objective),
             until=end,
             pattern=pattern,

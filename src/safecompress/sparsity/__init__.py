@@ -20,20 +20,24 @@ from safecompress.sparsity.grow import (
 from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
 from safecompress.sparsity.layers import LayerView, find_maskable, view_layers
 from safecompress.sparsity.masked import Masker
-from safecompress.sparsity.pattern import Move, Rewiring, SparsityPattern
+from safecompress.sparsity.pattern import Fill, Move, Rewiring, SparsityPattern
 from safecompress.sparsity.rewire import choose_dropped, rewire
 from safecompress.sparsity.schedule import SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
+from safecompress.sparsity.shape import FLAT, SHAPES, Blocks, EachWeight, Fold, Shape, Units, check_shape
 from safecompress.sparsity.training import SparseTraining
 
 __all__ = [
     "ALLOCATIONS",
     "DROP_RULES",
+    "FLAT",
     "GROW_RULES",
     "SCHEDULES",
+    "SHAPES",
     "AllocateErk",
     "AllocateGlobalMagnitude",
     "AllocateUniform",
     "Allocation",
+    "Blocks",
     "ConstantSchedule",
     "CosineSchedule",
     "DropMagnitude",
@@ -41,6 +45,9 @@ __all__ = [
     "DropSet",
     "DropTaylor",
     "DropThreshold",
+    "EachWeight",
+    "Fill",
+    "Fold",
     "GrowGradient",
     "GrowMomentum",
     "GrowRandom",
@@ -52,9 +59,12 @@ __all__ = [
     "Move",
     "Rewiring",
     "Schedule",
+    "Shape",
     "SparseTraining",
     "SparsityPattern",
     "Start",
+    "Units",
+    "check_shape",
     "choose_dropped",
     "find_maskable",
     "initial_pattern",

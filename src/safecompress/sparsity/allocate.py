@@ -91,9 +91,17 @@ def _share_out(raw: Mapping[str, float], weights: Mapping[str, Tensor], num_acti
             break
         full |= over
     exact = {name: float(sizes[name]) if name in full else scale * raw[name] * sizes[name] for name in sizes}
+    return round_counts(exact, sizes, num_active)
+
+
+def round_counts(exact: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """Whole numbers near ``exact`` that sum to ``total``, each from 1 to its size; largest remainders come first.
+
+    ``total`` lies between the number of ``sizes`` and their sum.
+    """
     counts = {name: min(sizes[name], max(1, int(exact[name]))) for name in sizes}
     by_remainder = sorted(sizes, key=lambda name: counts[name] - exact[name])
-    while (missing := num_active - sum(counts.values())) != 0:
+    while (missing := total - sum(counts.values())) != 0:
         step = 1 if missing > 0 else -1
         for name in by_remainder if step > 0 else reversed(by_remainder):
             if missing and 1 <= counts[name] + step <= sizes[name]:

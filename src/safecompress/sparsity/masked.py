@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError
-from safecompress.sparsity.pattern import SparsityPattern
+from safecompress.sparsity.pattern import Fill, SparsityPattern
 
 
 class Masker:
@@ -69,6 +69,18 @@ class Masker:
             for state in self._optimizer.state.get(parameter, {}).values():
                 if torch.is_tensor(state) and state.shape == parameter.shape:
                     state.masked_fill_(dormant.to(state.device), 0.0)
+
+    @torch.no_grad()
+    def fill_(self, values: Mapping[str, Fill]) -> None:
+        """Write ``values`` into the model's parameters and buffers; their optimizer state starts at zero."""
+        if not values:
+            return
+        tensors = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        for name, fill in values.items():
+            fill.write_(tensors[name])
+            for state in self._optimizer.state.get(tensors[name], {}).values():
+                if torch.is_tensor(state) and state.shape == tensors[name].shape:
+                    fill.clear_(state)
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found_inf = getattr(optimizer, "found_inf", None)  # set by a gradient scaler that lets a fused optimizer skip

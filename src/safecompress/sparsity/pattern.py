@@ -75,10 +75,32 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Fill:
+    """Numbers (n,) to write at flat ``places`` (n,) of one parameter or buffer."""
+
+    places: Indices = field(repr=False)
+    numbers: np.ndarray = field(repr=False)
+
+    @torch.no_grad()
+    def write_(self, tensor: Tensor) -> None:
+        """Write the numbers into ``tensor``, whatever its layout."""
+        where = (torch.from_numpy(along) for along in np.unravel_index(self.places, tuple(tensor.shape)))
+        tensor.index_put_(tuple(along.to(tensor.device) for along in where), torch.from_numpy(self.numbers).to(tensor))
+
+    def clear_(self, tensor: Tensor) -> None:
+        """Write zeros at the same places."""
+        Fill(self.places, np.zeros_like(self.numbers)).write_(tensor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rewiring:
-    """The moves of one rewire, by parameter name: a candidate as index lists, not as a copy of the model."""
+    """The moves of one rewire, by parameter name: a candidate as index lists, not as a copy of the model.
+
+    ``values`` are what grown weights begin with (without one: zero), by name in the state dict.
+    """
 
     moves: Mapping[str, Move] = field(repr=False)
+    values: Mapping[str, Fill] = field(default_factory=dict, repr=False)
 
     @property
     def num_moved(self) -> int:

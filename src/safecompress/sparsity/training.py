@@ -15,12 +15,13 @@ from safecompress.seeding import derive
 from safecompress.sparsity.allocate import ALLOCATIONS, Allocation
 from safecompress.sparsity.drop import DROP_RULES, DropRule
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
-from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
+from safecompress.sparsity.initialise import Start, rescale_
 from safecompress.sparsity.layers import find_maskable, view_layers
 from safecompress.sparsity.masked import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
 from safecompress.sparsity.schedule import SCHEDULES, Schedule
+from safecompress.sparsity.shape import SHAPES, Shape, check_shape
 
 MOMENTUM_DECAY = 0.9
 """How slowly the moving average of gradients forgets: its memory is about ten steps."""
@@ -37,7 +38,8 @@ class SparseTraining:
 
     Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
     second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
-    ``schedule`` and ``allocation`` take a name or an object; ``include`` and ``exclude`` are globs over parameters.
+    ``schedule``, ``allocation`` and ``shape`` take a name or an object; ``include`` and ``exclude`` are globs over
+    parameters. The shape "unit" needs the ``input_shape`` of one sample, and a grow rule that reads no gradient.
 
     With a gradient scaler a skipped step skips the rewire, which is made up for at the next step.
     """
@@ -55,6 +57,8 @@ class SparseTraining:
         grow: GrowRule | str = "gradient",
         schedule: Schedule | str = "cosine",
         allocation: Allocation | str = "erk",
+        shape: Shape | str = "weight",
+        input_shape: tuple[int, ...] | None = None,
         start: Start | str = Start.SCRATCH,
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
@@ -67,9 +71,10 @@ class SparseTraining:
         self._schedule: Schedule = SCHEDULES.make(schedule)
         self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
         weights = find_maskable(model, include=include, exclude=exclude)
-        pattern = initial_pattern(
-            weights, density, allocation=ALLOCATIONS.make(allocation), start=Start(start), seed=seed
-        )
+        made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
+        check_shape(made, shares, [self._grow])
+        self._fold = made.fit(model, input_shape, weights)
+        pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)
         reads = self._drop.reads | self._grow.reads
         decay = MOMENTUM_DECAY if "momentum" in reads else None
         self._weights = weights
@@ -114,8 +119,11 @@ class SparseTraining:
         )
         fraction = self._schedule(self.num_steps / self._total)
         stream = partial(derive, self._seed, "rewire", self.num_rewires)
-        pattern = rewire(layers, self._drop, self._grow, fraction, stream=stream).applied_to(self.pattern)
+        folded = rewire(self._fold.fold(layers), self._drop, self._grow, fraction, stream=stream)
+        rewiring = self._fold.unfold(folded, layers, stream=stream)
+        pattern = rewiring.applied_to(self.pattern)
         self._masker.assign_(pattern)
+        self._masker.fill_(rewiring.values)
         for name, mask in pattern.masks.items():
             self._fired[name] |= mask
         self.num_rewires = min(self.num_steps, int(self._stop * self._total)) // self._every

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from safecompress.sparsity import Fill
 
 _GROUPS = ("model", "optimizer", "momentum", "opponent")
 
@@ -60,6 +62,20 @@ class TrainingState:
             optimizer.state[parameter][state_name] = (
                 value.to(parameter, copy=True) if like_parameter else value.to(parameter.device, copy=True)
             )
+
+    def filled(self, values: Mapping[str, Fill]) -> TrainingState:
+        """The state with ``values`` written into weights and buffers, by name; their optimizer state starts at zero."""
+        if not values:
+            return self
+        model, optimizer = dict(self.model), dict(self.optimizer)
+        for name, fill in values.items():
+            model[name] = model[name].clone()
+            fill.write_(model[name])
+            for key, state in self.optimizer.items():
+                if key.rpartition("/")[0] == name and state.shape == model[name].shape:
+                    optimizer[key] = state.clone()
+                    fill.clear_(optimizer[key])
+        return replace(self, model=model, optimizer=optimizer)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All tensors under one flat namespace, for a file."""
