@@ -72,7 +72,7 @@ def test_it_takes_no_memory_on_the_meta_device(name):
     assert shrunk.removed
     with torch.device("meta"):
         fresh = NETWORKS[name]()
-        resize_(fresh, shapes_of(shrunk.network))
+    resize_(fresh, shapes_of(shrunk.network))
     assert shapes_of(fresh) == shapes_of(shrunk.network)
     assert {tensor.device.type for tensor in fresh.state_dict().values()} == {"meta"}
 

@@ -147,6 +147,27 @@ def test_constants_run_on_and_one_unit_of_each_layer_stays():
     assert shrunk.masks["4.weight"].tolist() == [[False], [False]]
 
 
+def test_a_layer_of_one_dead_unit_keeps_it_unread():
+    network = nn.Sequential(fill_(nn.Linear(2, 1), [0.0, 0], [3.0]), nn.ReLU(), nn.Linear(1, 2))
+    fill_(network[2], [1.0, 2], [0.5, 0])
+    shrunk = shrink(network, active(network), (2,))
+    assert shrunk.removed == {}
+    assert (shrunk.network[2].weight.tolist(), shrunk.network[2].bias.tolist()) == ([[0], [0]], [3.5, 6])
+    assert shrunk.masks["2.weight"].tolist() == [[False], [False]]
+
+
+def test_a_neuron_that_is_quiet_on_a_few_samples_stays():
+    network = perceptron([-1000.0, -1, 0.5])
+    with torch.no_grad():
+        network[0].weight[0, 0] = 1  # it fires at inputs above 1000
+    assert shrink(network, active(network), (2,)).removed == {}
+    quiet_sum = Sum()
+    with torch.no_grad():
+        quiet_sum.right.weight[0] = 1
+        quiet_sum.right.bias[0] = -1000
+    assert shrink(quiet_sum, active(quiet_sum), (2,)).removed == {}
+
+
 def test_an_added_bias_shrinks_with_its_layer():
     network = nn.Sequential(
         fill_(nn.Linear(1, 2), [0.0, 1], [3.0, 0]),
@@ -192,6 +213,7 @@ def image_net(reader, bias):
         ({"padding": 1}, 2.0, {}),
         ({"padding": "same"}, 2.0, {}),
         ({"padding": (0, 1)}, 2.0, {}),
+        ({"padding": 1}, -2.0, {}),
         ({"padding": 1}, 0.0, {"0": 1}),
         ({"padding": "same"}, 0.0, {"0": 1}),
         ({"padding": 0}, 2.0, {"0": 1}),

@@ -225,6 +225,7 @@ def tied():
         (Gated(), (4,), "'gate.weight' has 1 places"),
         (Idle(), (4,), "'idle' is called 0 times"),
         (Pair(), (4,), "got a tuple"),
+        (Around(lambda maps, _: maps, lambda maps: maps.detach().mean((2, 3))), (3, 4, 4), "around the layers"),
         (Around(lambda maps, _: maps.permute(0, 2, 3, 1)), (3, 4, 4), "'head' should read the units of 'conv'"),
         (Around(lambda maps, _: maps.softmax(dim=1)), (3, 4, 4), "'head' should read the units of 'conv'"),
         (Around(lambda maps, _: maps.roll(1, dims=1)), (3, 4, 4), "'head' should read the units of 'conv'"),

@@ -81,7 +81,7 @@ def _fit(layer: Any, wanted: Mapping[str, Shape]) -> tuple[dict[str, Any], dict[
         if isinstance(layer, _CONVOLUTIONS):
             sizes = {"out_channels": size, "in_channels": depth}
             if layer.groups > 1:
-                depth, sizes = 1, {"out_channels": size, "in_channels": size, "groups": size}
+                sizes = {"out_channels": size, "in_channels": size, "groups": size}  # depthwise; the depth is 1
                 if not layer.groups == layer.in_channels == layer.out_channels:
                     return {}, allowed | {"bias": (layer.out_channels,)}
         return sizes, allowed | {"weight": (size, depth, *kernel), "bias": (size,)}

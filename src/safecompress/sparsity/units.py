@@ -80,7 +80,7 @@ def unit_groups(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[UnitGro
 
     Source: Fang et al. 2023 (DepGraph), as implemented in Torch-Pruning.
     """
-    traced = _copy_of(model)
+    traced = copy.deepcopy(model).cpu().eval()
     layers = dict(traced.named_modules())
     _require_known(traced, layers)
     graph, entry = _trace(traced, layers, input_shape)
@@ -99,14 +99,6 @@ def unit_groups(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[UnitGro
             groups.append(_group(graph, items, name, layers))
     _probe(traced, layers, groups, input_shape)
     return tuple(groups)
-
-
-def _copy_of(model: nn.Module) -> nn.Module:
-    traced = copy.deepcopy(model).cpu().eval()
-    for parameter in traced.parameters():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(True)  # the trace follows gradients, frozen layers included
-    return traced
 
 
 def _require_known(model: nn.Module, layers: dict[str, nn.Module]) -> None:
@@ -178,7 +170,10 @@ def _trace(model: nn.Module, layers: dict[str, nn.Module], input_shape: tuple[in
 
 
 class _Entry(nn.Module):
-    """The model behind a parameter of its input's shape, by which sums with the raw input show in the graph."""
+    """The model behind a parameter of its input's shape, by which sums with the raw input show in the graph.
+
+    The graph follows gradients; by this parameter it passes through frozen layers too.
+    """
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
         super().__init__()
