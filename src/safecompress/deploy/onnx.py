@@ -52,16 +52,16 @@ def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
     raw = _Raw(copy.deepcopy(network).to("cpu"), task).eval()
     asked = {num: _samples(task, num) for num in (2, *BATCHES)}
     wanted = {num: _ask(raw, samples, task) for num, samples in asked.items()}
-    with _quiet():
+    with quiet():
         proto = _translate(raw, asked[2])
         _strip(proto)
         proto.metadata_props.add(key=KEY, value=json.dumps(facts_of(task), sort_keys=True))
         try:
             onnx.checker.check_model(proto, full_check=True)
             content: bytes = proto.SerializeToString()
-            session = runtime.InferenceSession(content, _options(runtime), providers=["CPUExecutionProvider"])
+            session = runtime.InferenceSession(content, options_of(runtime), providers=["CPUExecutionProvider"])
         except Exception as error:  # a checker, protobuf (2 GB) and a runtime, each with errors of its own
-            raise ArtifactError(f"The network gave no valid ONNX model ({_first_line(error)}). {_OTHERWISE}") from error
+            raise ArtifactError(f"The network gave no valid ONNX model ({first_line(error)}). {_OTHERWISE}") from error
     for num in BATCHES:
         _require_equal(session.run([OUTPUT], {INPUT: asked[num].numpy()})[0], wanted[num])
     return content
@@ -144,7 +144,7 @@ def _translate(raw: nn.Module, samples: Tensor) -> Any:
         return program.model_proto
     except Exception as error:  # dozens of kinds, few of them public
         raise ArtifactError(
-            f"PyTorch could not translate the network to ONNX for any number of rows ({_first_line(error)}). Its "
+            f"PyTorch could not translate the network to ONNX for any number of rows ({first_line(error)}). Its "
             f"forward may branch on values, or on the number of rows. {_OTHERWISE}"
         ) from error
 
@@ -168,21 +168,23 @@ def _require_equal(got: np.ndarray[Any, Any], wanted: Tensor) -> None:
         )
 
 
-def _options(runtime: Any) -> Any:
+def options_of(runtime: Any) -> Any:
+    """Options of an ONNX Runtime session with one thread that logs nothing."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised
     return options
 
 
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:  # PyTorch wraps the reason in advice
+def first_line(error: BaseException) -> str:
+    """The reason under the advice, in one line."""
+    while error.__cause__ is not None:
         error = error.__cause__
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep to itself what libraries print, log and warn of."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
