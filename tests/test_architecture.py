@@ -18,7 +18,7 @@ FLOORS = [
     {"stats"},
     {"data", "models", "sparsity"},
     {"training", "deploy"},
-    {"attacks"},
+    {"attacks", "runtime"},
     {"spec"},
     {"search", "certify"},
     {"report"},

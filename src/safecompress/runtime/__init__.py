@@ -1,0 +1,9 @@
+"""A saved file, asked: the fastest engine that this machine has for it, chosen by the clock.
+
+Importing this room loads NumPy alone, and an ONNX file is asked without PyTorch.
+"""
+
+from safecompress.runtime.opening import ENGINES, load
+from safecompress.runtime.predictor import Engine, Facts, Predictor
+
+__all__ = ["ENGINES", "Engine", "Facts", "Predictor", "load"]

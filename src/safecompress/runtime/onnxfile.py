@@ -1,0 +1,163 @@
+"""An ONNX file, or its bytes, in ONNX Runtime. PyTorch is not loaded."""
+
+# N samples, C classes
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safecompress.errors import ArtifactError, UsageError
+from safecompress.runtime.predictor import Facts, Floats
+
+KEY, VERSION = "safecompress", 1  # as deploy.onnx writes them: it may not be imported without PyTorch
+TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+EXTRA = 'pip install "safecompress[deploy]"'
+
+
+class OnnxEngine:
+    """A session of ONNX Runtime, checked to map (N, *input_shape) to (N, C) for any N."""
+
+    name = "onnxruntime"
+
+    def __init__(self, source: Path | bytes, *, threads: int | None = None) -> None:
+        """Open a file or its bytes; ``threads`` of None leaves their number to ONNX Runtime.
+
+        A file without the metadata of ``export_onnx`` is taken as it is: its output are logits, or probabilities if
+        they sum to 1. Raises UsageError without onnxruntime, ArtifactError for what is no such model.
+        """
+        self._where = "The model" if isinstance(source, bytes) else str(source)
+        self._session = _open(source, self._where, threads)
+        self._input, self._type, shape = self._read_input()
+        self._output = self._read_output()
+        self._gives_probabilities = False
+        raw_NC = self._probe(shape)
+        facts = self._read_facts()
+        self.facts = facts if facts is not None else Facts(shape, raw_NC.shape[1])
+        if (self.facts.input_shape, self.facts.num_classes) != (shape, raw_NC.shape[1]):
+            raise ArtifactError(
+                f"{self._where} says that it maps samples of {self.facts.input_shape} to {self.facts.num_classes} "
+                f"classes, and maps {shape} to {raw_NC.shape[1]}. It is altered: export it anew."
+            )
+        is_distribution = (raw_NC >= 0).all() and np.allclose(raw_NC.sum(axis=1), 1, atol=1e-3)
+        self._gives_probabilities = facts is None and bool(is_distribution)
+
+    @property
+    def note(self) -> str:
+        """What a reader of the answers should know of the file; empty for one of ``export_onnx``."""
+        return "its output sums to 1 and is read as probabilities" if self._gives_probabilities else ""
+
+    def logits(self, samples_N: Floats) -> Floats:
+        """Logits (N, C) of raw samples (N, *input_shape). Raises ArtifactError when the graph fails on them."""
+        raw_NC = self._run(samples_N)
+        if not self._gives_probabilities:
+            return raw_NC
+        logits_NC: Floats = np.log(np.maximum(raw_NC, np.finfo(np.float32).tiny))
+        return logits_NC
+
+    def _run(self, samples_N: Floats) -> Floats:
+        try:
+            raw: Floats = self._session.run([self._output], {self._input: samples_N.astype(self._type, copy=False)})[0]
+        except Exception as error:  # onnxruntime's own kinds, one per fault
+            raise ArtifactError(f"{self._where} cannot be run ({_first_line(error)}). Export it anew.") from error
+        return raw.astype(np.float32, copy=False)
+
+    def _read_input(self) -> tuple[str, type, tuple[int, ...]]:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(repr(value.name) for value in inputs) or "none"
+            raise ArtifactError(
+                f"{self._where} must have one input, the samples; it has {len(inputs)}: {names}. Export the classifier "
+                "alone."
+            )
+        (value,) = inputs
+        if value.type not in TYPES:
+            raise ArtifactError(
+                f"The input {value.name!r} of {self._where} is a {value.type}; {', '.join(TYPES)} can be asked."
+            )
+        rows, *shape = value.shape or [None]
+        if isinstance(rows, int):
+            raise ArtifactError(
+                f"The first dimension of the input {value.name!r} of {self._where}, the number of rows, is fixed at "
+                f"{rows}. Export it with a dynamic one: safecompress.deploy.onnx.export_onnx does, and so does "
+                "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},))."
+            )
+        if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise ArtifactError(
+                f"The input {value.name!r} of {self._where} has the shape {value.shape}: all sizes but the number of "
+                "rows must be known. Export it with fixed sizes."
+            )
+        return value.name, TYPES[value.type], tuple(shape)
+
+    def _read_output(self) -> str:
+        outputs = self._session.get_outputs()
+        if len(outputs) != 1:
+            names = ", ".join(repr(value.name) for value in outputs)
+            raise ArtifactError(
+                f"{self._where} has {len(outputs)} outputs, {names}; a classifier has one, of shape (N, C). Export the "
+                "logits alone."
+            )
+        return str(outputs[0].name)
+
+    def _probe(self, shape: tuple[int, ...]) -> Floats:
+        """What it gives for two rows: the only proof that it runs and of what shape its output is."""
+        rows = np.stack([np.zeros(shape), np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)])
+        raw_NC = self._run(rows.astype(np.float32))
+        if raw_NC.ndim != 2 or len(raw_NC) != 2 or raw_NC.shape[1] < 2:
+            raise ArtifactError(
+                f"The output {self._output!r} of {self._where} must be of shape (N, C) with at least 2 classes; for 2 "
+                f"rows it has {raw_NC.shape}. Export a classifier's logits."
+            )
+        return raw_NC
+
+    def _read_facts(self) -> Facts | None:
+        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        if text is None:
+            return None
+        try:
+            return _facts_from(json.loads(text))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ArtifactError(
+                f"{self._where} describes itself wrongly under {KEY!r} ({error}). It is altered, or of a newer "
+                "SafeCompress: export it anew."
+            ) from error
+
+
+def _facts_from(told: Any) -> Facts:
+    if told["version"] != VERSION:
+        raise ValueError(f"version {told['version']!r}, where {VERSION} can be read")
+    names, shape, num = told["class_names"], told["input_shape"], told["num_classes"]
+    are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    are_sizes = isinstance(shape, list) and all(isinstance(size, int) for size in [num, *shape])
+    if not are_names or not are_sizes or len(names) not in (0, num):
+        raise ValueError(f"{num!r} classes, the names {names!r} and samples of {shape!r} do not go together")
+    return Facts(tuple(shape), num, tuple(names))
+
+
+def _open(source: Path | bytes, where: str, threads: int | None) -> Any:
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise UsageError(f"Asking an ONNX file needs onnxruntime, which this installation lacks: {EXTRA}") from error
+    if isinstance(source, Path) and not source.is_file():
+        raise ArtifactError(f"There is no file {source}. Check the path.")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+    model = source if isinstance(source, bytes) else str(source)
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds, one per fault
+        raise ArtifactError(
+            f"{where} cannot be opened as an ONNX model ({_first_line(error)}). It is truncated, altered or of another "
+            "kind: export it anew."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,120 @@
+"""What a file answers: raw samples in, probabilities out, whichever engine computes them."""
+
+# N samples, C classes
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safecompress.errors import DataError
+
+Floats = NDArray[np.float32]
+
+LARGEST = 1024  # rows that an engine is given at once
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What goes in and what comes out; ``class_names`` is empty where a file has none.
+
+    Raw samples lie about ``shift`` by ``scale``, as far as the file tells.
+    """
+
+    input_shape: tuple[int, ...]
+    num_classes: int
+    class_names: tuple[str, ...] = ()
+    shift: Floats | None = field(default=None, repr=False, compare=False)
+    scale: Floats | None = field(default=None, repr=False, compare=False)
+
+    def random_samples(self, num_rows: int, size: float = 1.0) -> Floats:
+        """Normal noise, ``size`` times as large as usual, as raw samples (num_rows, *input_shape)."""
+        samples_N = np.random.default_rng(num_rows).standard_normal((num_rows, *self.input_shape), dtype=np.float32)
+        samples_N *= np.float32(size)
+        samples_N = samples_N if self.scale is None else samples_N * self.scale
+        return samples_N if self.shift is None else samples_N + self.shift
+
+
+class Engine(Protocol):
+    """One way to compute the logits of a file."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in ``load(engine=...)``."""
+
+    def logits(self, samples_N: Floats) -> Floats:
+        """Logits (N, C) of raw samples (N, *input_shape), N at least 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A loaded file. ``choices`` holds, by rising number of rows, the engine that answers so many rows or more.
+
+    ``why`` says in one line what was chosen and what the others took.
+    """
+
+    facts: Facts
+    choices: tuple[tuple[int, Engine], ...] = field(repr=False)
+    why: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the columns; their numbers where the file has no names."""
+        return self.facts.class_names or tuple(map(str, range(self.facts.num_classes)))
+
+    @property
+    def engine(self) -> str:
+        """The engine's name; where several share the work, as ``csr, torch from 64 rows``."""
+        (_, first), *others = self.choices
+        return ", ".join([first.name, *(f"{engine.name} from {num} rows" for num, engine in others)])
+
+    def predict(self, samples: Any) -> Floats:
+        """Probabilities (N, C), float32, of raw ``samples`` (N, *input_shape). Raises DataError as ``logits`` does."""
+        return softmax(self.logits(samples))
+
+    def logits(self, samples: Any) -> Floats:
+        """Logits (N, C), float32, of raw ``samples`` (N, *input_shape): numbers of any kind, read as float32.
+
+        Raises DataError for samples of another shape, or that are no numbers.
+        """
+        samples_N = self._checked(samples)
+        num = len(samples_N)
+        engine = self._engine_for(num)
+        if 1 <= num <= LARGEST:
+            return engine.logits(samples_N)
+        parts = [engine.logits(samples_N[start : start + LARGEST]) for start in range(0, num, LARGEST)]
+        return np.concatenate(parts) if parts else np.empty((0, self.facts.num_classes), np.float32)
+
+    def _engine_for(self, num_rows: int) -> Engine:
+        chosen = self.choices[0][1]
+        for least, engine in self.choices:
+            if num_rows >= least:
+                chosen = engine
+        return chosen
+
+    def _checked(self, samples: Any) -> Floats:
+        try:
+            samples_N = np.ascontiguousarray(samples, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"Samples are an array of numbers, one sample per row; got {_kind(samples)}.") from error
+        shape = self.facts.input_shape
+        if np.shape(samples)[1:] != shape or not np.ndim(samples):
+            hint = " Pass one sample as samples[None]." if np.shape(samples) == shape else ""
+            raise DataError(
+                f"This model reads samples of shape {shape}, one per row; got an array of {np.shape(samples)}.{hint}"
+            )
+        return samples_N
+
+
+def softmax(logits_NC: Floats) -> Floats:
+    """Probabilities (N, C) of logits (N, C)."""
+    exps_NC: Floats = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
+    exps_NC /= exps_NC.sum(axis=1, keepdims=True)
+    return exps_NC
+
+
+def _kind(samples: Any) -> str:
+    return f"an array of {samples.dtype}" if isinstance(samples, np.ndarray) else f"a {type(samples).__name__}"
