@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from safecompress.attacks.private import PrivateFolder
 from safecompress.certify import Ledger, Released, foresee
 from safecompress.data import DataSplit, one_row_per_unit
-from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.deploy import Artifact, Packing, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
@@ -69,6 +69,7 @@ def compress(
     progress: Progress | None = None,
     cache: str | Path | None = None,
     released: str | Path | None = None,
+    packing: Packing = Packing(),  # noqa: B008 a frozen value
     threads: int = 1,
     device: str = "cpu",
 ) -> CompressionResult:
@@ -84,6 +85,8 @@ def compress(
     that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
     ``cache`` is a private folder that keeps shadow models for other runs too (default: inside ``out``).
     ``released`` is the list of versions that are already out (`Released`), for attacks that join what all of them say.
+    ``packing`` says how the trained model becomes the file that ships (dead units removed, weights rounded): that file
+    is judged, and the model as trained stands beside it.
     Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
     jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
     outside train.
@@ -111,6 +114,7 @@ def compress(
         seed=seed,
         dense=dense,
         device=device,
+        packing=packing,
     )
     if ledger is None and out is not None:
         ledger = Path(out).resolve().parent / "ledger.jsonl"

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from safecompress import __version__
 from safecompress.data import DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
-from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.deploy import Artifact, Packing, Served, TaskInfo
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.models import ModelSpec
 from safecompress.report import digest_json
@@ -35,7 +35,8 @@ class Job:
     ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
     the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
     (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
-    Equal digests are promised for ``device`` "cpu" only.
+    ``packing`` says how the trained model becomes the file that ships. Equal digests are promised for ``device`` "cpu"
+    only.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Job:
     dense: Mapping[str, Tensor] | None = field(default=None, repr=False)
     data_digest: str = ""
     device: str = "cpu"
+    packing: Packing = Packing()
 
     @property
     def total_steps(self) -> int:
@@ -109,7 +111,7 @@ class Job:
         plan = replace(
             self.plan, attacks=tuple(attack for tier in self.plan.tests(self.spec.attacks) for attack in tier)
         )
-        parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names]
+        parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names, self.packing]
         parts += [self.model_spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
@@ -230,8 +232,9 @@ def _check_sparse(job: Job) -> None:
 
 
 def _check_storable(job: Job) -> None:
-    """Raise ModelError when no artifact can hold the model."""
+    """Raise ModelError when no artifact can hold the model, or it cannot be packed as asked."""
     try:
-        Artifact(job.model.state_dict(), {}, job.model_spec, job.task)
+        packed = Artifact(job.model.state_dict(), {}, job.model_spec, job.task)
+        job.packing(packed, None if job.model_spec else copy.deepcopy(job.model).cpu())
     except ArtifactError as error:
         raise ModelError(f"No artifact can hold this model. {error}") from error

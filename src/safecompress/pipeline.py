@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target
 from safecompress.attacks.private import PrivateFolder
-from safecompress.attacks.shadows import Map, ShadowModels, ShadowTrainer
+from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowTrainer
 from safecompress.certify import Certification, Ledger, Prospect, Released, certify, foresee
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Served
@@ -33,7 +33,7 @@ from safecompress.ranking import rank_candidates
 from safecompress.report import Report, build_report, describe_round, digest_json
 from safecompress.runfolder import ARTIFACT, DENSE, Clock, RoundLog, RunFolder
 from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor
-from safecompress.shadowing import Lineage, shadow_rows
+from safecompress.shadowing import Lineage, rounding_of, shadow_rows
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
 from safecompress.stages import Stages
@@ -90,7 +90,7 @@ def run(
         watcher.say(_round_line(rounds.entries[-1]))
     final = stages.finish(winner, dense)
 
-    artifact = Artifact(
+    trained = Artifact(
         final.model,
         winner.pattern.masks,
         job.model_spec,
@@ -102,6 +102,7 @@ def run(
             "objective": repr(winner.objective),
         },
     )
+    artifact = job.packing(trained, None if job.model_spec else job.scratch().cpu())
     path = folder.path / ARTIFACT
     write_tensors(folder.path / DENSE, dense.model)
     artifact.save(path)
@@ -118,6 +119,7 @@ def run(
             device=job.device,
             lineage=Lineage.of_job(job, winner.objective),
             released=released,
+            trained=trained,
             store=store,
             run=worker.map,
         )
@@ -155,6 +157,7 @@ def certify_file(
     device: str = "cpu",
     lineage: Lineage | None = None,
     released: Released | None = None,
+    trained: Artifact | None = None,
     store: PrivateFolder | None = None,
     run: Map = map,
 ) -> Certification:
@@ -162,11 +165,13 @@ def certify_file(
 
     ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
     ``evidence`` are raw rows, one of each unit. ``lineage`` says how the model was trained; attacks by shadow models
-    need it. Attacks that join versions read the dense model and those in ``released``. Shadows are kept in ``store``
-    and trained by ``run``.
+    need it. Attacks that join versions read the dense model and those in ``released``. ``trained`` is the model before
+    it was packed: where packing changed it, its figures stand beside the verdict's. Shadows are kept in ``store`` and
+    trained by ``run``.
     """
     shipped = Artifact.load(path)
-    network = shipped.build(None if shipped.model_spec else model).to(device)
+    own = None if shipped.model_spec else model
+    network = shipped.build(copy.deepcopy(own)).to(device)
     opening = 1
     if ledger is not None:
         asked = question(spec, seed, dense, lineage, released)
@@ -174,12 +179,18 @@ def certify_file(
     counted = (
         Measurement.exact("density", shipped.density, Direction.LOWER),
         Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
+        Measurement.exact("compression.ratio", dense_bytes(shipped, model) / path.stat().st_size, Direction.HIGHER),
     )
     has_reference = lineage is not None and lineage.reference is not None
     rows = shadow_rows(evidence, "verdict", seed, has_reference=has_reference) if lineage else None
 
-    def under_attack(network: nn.Module, trainer: ShadowTrainer | None, versions: Mapping[str, Target]) -> Target:
-        shadows = ShadowModels(rows, trainer, store=store, run=run) if rows and trainer else None
+    def under_attack(
+        network: nn.Module,
+        trainer: ShadowTrainer | None,
+        versions: Mapping[str, Target],
+        finish: Finish | None = None,
+    ) -> Target:
+        shadows = ShadowModels(rows, trainer, store=store, run=run, finish=finish) if rows and trainer else None
         return Target(
             network, access=spec.access, cache=signals, shadows=shadows, versions=versions, transform=transform
         )
@@ -196,11 +207,37 @@ def certify_file(
         versions["dense"] = under_attack(dense, lineage.dense_trainer() if lineage else None, {})
     for name, version in (released.versions() if released else {}).items():
         other = version.build(None if version.model_spec else copy.deepcopy(model))
-        made = lineage and replace(lineage, template=other, model_spec=version.model_spec, task=version.task)
-        versions[name] = under_attack(Served(other, version.task), into(made, version.masks), {})
-    target = under_attack(Served(network, shipped.task), into(lineage, shipped.masks), versions)
-    before = versions.get("dense")
-    return certify(target, before, evidence, spec, seed=seed, opening=opening, counted=counted, run=run)
+        made = lineage and lineage.of_version(version, other)
+        versions[name] = under_attack(Served(other, version.task), into(made, version.masks), {}, rounding_of(version))
+    # shadows are trained as the target was, dead units and all: these answer nothing
+    source = trained or shipped
+    made = lineage and lineage.of_version(source, network if source is shipped else lineage.template)
+    trainer = into(made, source.masks)
+    target = under_attack(Served(network, shipped.task), trainer, versions, rounding_of(shipped))
+    as_trained = None
+    if trained is not None and trained.digest() != shipped.digest():
+        as_trained = under_attack(Served(trained.build(copy.deepcopy(own)).to(device), trained.task), trainer, {})
+    return certify(
+        target,
+        versions.get("dense"),
+        evidence,
+        spec,
+        seed=seed,
+        opening=opening,
+        counted=counted,
+        trained=as_trained,
+        run=run,
+    )
+
+
+def dense_bytes(artifact: Artifact, model: nn.Module | None = None) -> int:
+    """Bytes of all parameters and buffers of the network before anything was removed, as it computes with them."""
+    network = model
+    if artifact.model_spec is not None:
+        with torch.device("meta"):
+            network = artifact.model_spec.build()
+    state = artifact.state if network is None else network.state_dict()
+    return sum(tensor.numel() * tensor.dtype.itemsize for tensor in state.values())
 
 
 def digest_weights(network: nn.Module) -> str:

@@ -22,7 +22,8 @@ from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows, ShadowTrainer
 from safecompress.data import Dataset, DataSplit, unit_ids
 from safecompress.data.sizes import PARTS
-from safecompress.deploy import Served, TaskInfo
+from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.deploy.precision import Precision, round_weights
 from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
@@ -308,6 +309,11 @@ class Lineage:
             job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
         )
 
+    def of_version(self, artifact: Artifact, network: nn.Module) -> Lineage:
+        """The same training of ``network``, which ``artifact`` holds; one whose units were removed is its own shape."""
+        spec = None if artifact.is_resized else artifact.model_spec
+        return replace(self, template=network, model_spec=spec, task=artifact.task)
+
     def digest(self) -> str:
         """Over what shadows are trained by, beside rows and pattern."""
         recipes = [self.recipe.facts(), self.dense_recipe.facts()]
@@ -330,6 +336,27 @@ class Lineage:
         """Trains shadows of the dense model."""
         options = {"pattern": None, "reference": self.reference}
         return FinalPattern.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Rounds a shadow's weights as the target's file keeps them."""
+
+    precision: Precision
+
+    @property
+    def words(self) -> str:
+        """In the report's words."""
+        return f"rounded to {self.precision}"
+
+    def __call__(self, weights: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """The rounded weights."""
+        return round_weights(weights, self.precision)[0]
+
+
+def rounding_of(artifact: Artifact) -> Rounding | None:
+    """What shadows of ``artifact`` go through once they are trained; None for weights kept as they are."""
+    return None if artifact.precision == "float32" else Rounding(artifact.precision)
 
 
 def _is_frozen(module: nn.Module) -> bool:

@@ -97,13 +97,15 @@ def test_paired_changes_have_no_foreseeable_limit():
         assert what in prospect.note
 
 
-@pytest.mark.parametrize("metric", ["density", "artifact.size_bytes"])
+@pytest.mark.parametrize("metric", ["density", "artifact.size_bytes", "compression.ratio", "latency.p50_ms"])
 def test_changes_that_no_verdict_measures_are_refused(metric):
     assert f"nothing measures it; set a bound on {metric} itself" in fault(within(0.1, metric=metric))
 
 
 def test_bytes_are_counted():
     assert one(at_most("artifact.size_bytes", 1)).note == "counted, not estimated"
+    assert one(at_least("compression.ratio", 20)).note == "counted, not estimated"
+    assert one(at_most("latency.p50_ms", 2)).note == "timed on this machine"
 
 
 def test_a_later_opening_certifies_less():
@@ -130,9 +132,10 @@ def test_all_faults_are_said_at_once():
 def test_every_metric_of_a_spec_has_a_prospect():
     """In the spec's order, with a loose bound each."""
     large = noise_split(4500, other=100, num_features=2)
-    uncompared = ("density.rise", "artifact.size_bytes.rise")
+    uncompared = ("density.rise", "artifact.size_bytes.rise", "compression.ratio.drop", "latency.p50_ms.rise")
     metrics = [metric for metric in spec(at_most("loss.auc", 1)).metrics if metric not in uncompared]
-    requirements = [(at_least(m, 0.1) if m == "accuracy" else at_most(m, 0.99)) for m in metrics]
+    higher = ("accuracy", "compression.ratio")
+    requirements = [(at_least(m, 0.1) if m in higher else at_most(m, 0.99)) for m in metrics]
     prospects = foresee(spec(*requirements), large, LEVELS)
     assert [p.requirement for p in prospects] == requirements
     assert all(p.note for p in prospects)

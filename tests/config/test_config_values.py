@@ -16,6 +16,7 @@ import tomli_w
 from safecompress.attacks import ATTACKS, Access, Gap, Loss, Neural
 from safecompress.config import Config, load_config, parse_config
 from safecompress.data import PARTS
+from safecompress.deploy import Packing
 from safecompress.errors import DataError, UsageError
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch
 from safecompress.search.plan import Plan
@@ -84,6 +85,9 @@ refit = "candidate"
 schedule = { name = "constant", fraction = 0.2 }
 stop = 0.5
 recovery = 0.125
+[deploy]
+shrink = true
+precision = "int8"
 [safety]
 alpha = 0.1
 access = "scores"
@@ -157,6 +161,7 @@ def test_every_section_becomes_its_value() -> None:
         include=("body.*",),
         exclude=("head*",),
     )
+    assert config.packing == Packing(shrink=True, precision="int8")
     assert config.spec.attacks == (Gap(), Neural(epochs=50))
     assert config.spec.alpha == 0.1
     assert (config.spec.access, config.spec.shadows) == (Access.SCORES, "full pipeline")
@@ -255,6 +260,8 @@ CHANGES: dict[str, Any] = {
     "compress.start": "scratch",
     "compress.include": ["*"],
     "compress.exclude": [],
+    "deploy.shrink": False,
+    "deploy.precision": "float16",
     "search.rounds": 4,
     "search.branches": ["keep", "set+random"],
     "search.selector.name": "random",

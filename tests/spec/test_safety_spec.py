@@ -95,12 +95,13 @@ def test_attacks_come_as_names_tables_or_objects():
 
 def test_metrics_that_a_requirement_can_name():
     spec = SafetySpec(["loss", "gap"], [AUC])
-    plain = ["accuracy", "density", "artifact.size_bytes"]
+    plain = ["accuracy", "density", "artifact.size_bytes", "compression.ratio", "latency.p50_ms"]
     plain += [f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS]
-    changes = ["accuracy.drop", *(f"{metric}.rise" for metric in plain[1:])]
+    higher = {"accuracy", "compression.ratio"}
+    changes = [f"{metric}.drop" if metric in higher else f"{metric}.rise" for metric in plain]
     assert spec.metrics == plain + changes
     for metric in spec.metrics:
-        make = at_least if metric == "accuracy" else at_most
+        make = at_least if metric in higher else at_most
         assert SafetySpec(["loss", "gap"], [make(metric, 0.5)]).requirements[0].metric == metric
 
 

@@ -107,6 +107,19 @@ class ShadowOutputs:
     is_correct_KN: Bools = field(repr=False)
 
 
+class Finish(Protocol):
+    """What is done to a shadow's weights between training and shipping."""
+
+    @property
+    def words(self) -> str:
+        """What is done, for the report: ``rounded to int8``."""
+        ...
+
+    def __call__(self, weights: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """The weights that answer."""
+        ...
+
+
 class Map(Protocol):
     """Runs a function over items and gives results in order: the built-in map, or an executor's."""
 
@@ -119,14 +132,22 @@ class ShadowModels:
     """The shadows of one way of training on one pool of rows; each is trained when first asked for, and kept.
 
     ``store`` keeps them on disk, where a later process finds them; without one they stay in memory. ``run`` maps over
-    groups that are still to be trained.
+    groups that are still to be trained. ``finish`` is what happens to a trained shadow before it is asked, as to the
+    target before it ships.
     """
 
     def __init__(
-        self, rows: ShadowRows, trainer: ShadowTrainer, *, store: PrivateFolder | None = None, run: Map = map
+        self,
+        rows: ShadowRows,
+        trainer: ShadowTrainer,
+        *,
+        store: PrivateFolder | None = None,
+        run: Map = map,
+        finish: Finish | None = None,
     ) -> None:
         self.rows = rows
         self.trainer = trainer
+        self._finish = finish
         self.num_trained, self.num_used = 0, 0
         self._run = run
         self._store = store
@@ -136,8 +157,8 @@ class ShadowModels:
 
     @property
     def mode(self) -> str:
-        """How the shadows were trained, in the report's words."""
-        return self.trainer.mode
+        """How the shadows were made, in the report's words."""
+        return self.trainer.mode if self._finish is None else f"{self.trainer.mode}, {self._finish.words}"
 
     def outputs(self, audit: AuditData, *, count: int, queries: int = 1) -> ShadowOutputs:
         """What the first ``count`` shadows say of the audit's rows; rows outside the pool are out of all of them."""
@@ -155,7 +176,8 @@ class ShadowModels:
                 key = (variant.digest, number, query)
                 if key not in self._asked:
                     if not loaded:
-                        network.load_state_dict(dict(self._load(number)))
+                        weights = self._load(number)
+                        network.load_state_dict(dict(self._finish(weights) if self._finish else weights))
                         loaded = True
                     logits = predict_logits(network, variant.features).double().numpy()
                     self._asked[key] = Signals(logits, audit.labels.numpy().astype(np.int64))

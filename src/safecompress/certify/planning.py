@@ -10,9 +10,9 @@ from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.measure import Levels
 from safecompress.spec import TASK_METRICS, Requirement, SafetySpec
-from safecompress.spec.requirement import HIGHER_IS_BETTER, LOWER_SUFFIX
+from safecompress.spec.requirement import change_suffix
 
-UNCOMPARED = tuple(metric + LOWER_SUFFIX for metric in TASK_METRICS if metric not in HIGHER_IS_BETTER)
+UNCOMPARED = tuple(metric + change_suffix(metric) for metric in TASK_METRICS if metric != "accuracy")
 """Changes of counted figures: a spec can name them, but a verdict does not measure them."""
 
 
@@ -59,7 +59,7 @@ def _prospect(requirement: Requirement, split: DataSplit, levels: Levels, densit
             requirement, None, f"{split.size('test')} test rows; the more alike two models err, the tighter"
         )
     if metric in UNCOMPARED:
-        fault = f"{requirement}: nothing measures it; set a bound on {metric.removesuffix(LOWER_SUFFIX)} itself"
+        fault = f"{requirement}: nothing measures it; set a bound on {metric.rpartition('.')[0]} itself"
         return Prospect(requirement, None, "counted, and not compared with the dense model", fault)
     members, non_members = split.size("member_verdict"), split.size("nonmember_verdict")
     if metric.endswith(".rise"):
@@ -72,6 +72,8 @@ def _prospect(requirement: Requirement, split: DataSplit, levels: Levels, densit
         return _of_guessing(requirement, members, non_members, alpha)
     if ".tpr@fpr=" in metric:
         return _of_tpr(requirement, members, non_members, alpha)
+    if metric == "latency.p50_ms":
+        return Prospect(requirement, None, "timed on this machine")
     return Prospect(requirement, None, "counted, not estimated")
 
 

@@ -50,11 +50,20 @@ class Certification:
     """What was checked of the attacks and of the data."""
     shadows: str | None
     """How the shipped model's shadows were trained; None when no attack asked for any."""
+    trained: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
+    """Figures of the model before it was packed; empty where packing changed nothing."""
+    trained_findings: Findings = Findings(())
+    """What the spec's requirements say of it, where they were measured on it."""
 
     @property
     def tm_score(self) -> float | None:
         """Test accuracy over the worst attack's balanced accuracy; None when an attack broke."""
         return tm_score(self.measurements, self.attacks)
+
+    @property
+    def trained_tm_score(self) -> float | None:
+        """That of the model before it was packed; None where packing changed nothing, or an attack on it broke."""
+        return tm_score(self.trained, self.attacks)
 
     @property
     def dense_tm_score(self) -> float | None:
@@ -89,11 +98,13 @@ def certify(
     seed: int,
     opening: int,
     counted: Iterable[Measurement] = (),
+    trained: Target | None = None,
     run: Map = map,
 ) -> Certification:
     """Judge ``shipped`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
 
-    ``counted`` are exact figures (density, bytes). Without ``dense`` a `within` requirement is an ERROR that says so.
+    ``counted`` are figures of the file (density, bytes, latency). ``trained`` is the model before it was packed, judged
+    beside the shipped one and deciding nothing. Without ``dense`` a `within` requirement is an ERROR that says so.
     ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
     every health check holds, and the spec bounds the reference set of attacks of its access.
     """
@@ -104,6 +115,7 @@ def certify(
     before = _examine(dense, split, alone, levels, seed) if dense is not None else None
     if before is not None:
         measurements.update(_changes(now, before, levels))
+    unpacked = _examine(trained, split, alone, levels, seed) if trained is not None else None
     health = _examine_health(shipped, now, split, levels, seed, run)
     doubts = [
         Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
@@ -127,6 +139,8 @@ def certify(
         spec.judge(before.measurements, before.errors, partly=True) if before else Findings(()),
         health,
         shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
+        unpacked.measurements if unpacked else {},
+        spec.judge(unpacked.measurements, unpacked.errors, partly=True) if unpacked else Findings(()),
     )
 
 

@@ -15,10 +15,14 @@ from rich.table import Table
 from safecompress.progress import Progress as Watcher
 from safecompress.report import Report
 from safecompress.report.text import (
+    AS_TRAINED,
+    DENSE,
     MEANING,
+    columns_beside,
     figure_rows,
     health_line,
     num_rounds_beyond_noise,
+    packed_line,
     ranking_line,
     requirement_rows,
     strongest_line,
@@ -102,8 +106,8 @@ def show_report(report: Report, folder: Path | None) -> None:
         console.print(f"{escape(ranked)}.", highlight=False)
     size = report.artifact
     console.print(
-        f"Artifact: {size['size_bytes']:,} bytes, {size['num_active']:,} of {size['num_weights']:,} weights, "
-        f"payload {size['floor_ratio']:.3f} of its reference size.",
+        f"Artifact: {size['size_bytes']:,} bytes, {packed_line(report)}; {size['num_active']:,} of "
+        f"{size['num_weights']:,} weights, payload {size['floor_ratio']:.3f} of its reference size.",
         highlight=False,
     )
     for name, reason in report.errors.items():
@@ -132,12 +136,14 @@ def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
 
 def _figures(report: Report) -> Table:
     table = Table(title=f"{escape(report.name)}: figures on rows that chose nothing", title_justify="left")
-    for header in ("metric", "artifact", "dense"):
+    for header in ("metric", "artifact", *columns_beside(report)):
         table.add_column(header)
-    for metric, value, interval, dense, dense_interval in figure_rows(report):
+    for metric, *figures in figure_rows(report):
         if metric == "accuracy" or metric.endswith(SHOWN):
-            table.add_row(escape(metric), escape(f"{value} {interval}"), escape(f"{dense} {dense_interval}"))
-    scores = ["-" if score is None else f"{score:.3f}" for score in map(report.tm_score.get, ("artifact", "dense"))]
+            pairs = zip(figures[::2], figures[1::2], strict=True)
+            table.add_row(escape(metric), *(escape(f"{value} {interval}") for value, interval in pairs))
+    keys = ("artifact", *({AS_TRAINED: "trained", DENSE: "dense"}[name] for name in columns_beside(report)))
+    scores = ["-" if (score := report.tm_score.get(key)) is None else f"{score:.3f}" for key in keys]
     table.add_row("TM-score", *scores)
     return table
 
@@ -148,9 +154,8 @@ def _coloured(verdict: str) -> str:
 
 def _requirements(report: Report) -> Table:
     table = Table(title="Requirements", title_justify="left")
-    for header in ("requirement", "measured", "verdict", "dense", "why"):
+    for header in ("requirement", "measured", "verdict", *columns_beside(report), "why"):
         table.add_column(header)
-    for requirement, value, interval, verdict, dense, why in requirement_rows(report):
-        measured, verdicts = escape(f"{value} {interval}"), [_coloured(verdict), _coloured(dense)]
-        table.add_row(escape(requirement), measured, *verdicts, escape(why))
+    for requirement, value, interval, *verdicts, why in requirement_rows(report):
+        table.add_row(escape(requirement), escape(f"{value} {interval}"), *map(_coloured, verdicts), escape(why))
     return table

@@ -80,6 +80,7 @@ def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Jo
         dense=load_weights(weights, model) if weights else None,
         data_digest=config.data_digest(),
         device=device,
+        packing=config.packing,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safecompress.config.reading import Reading
-from safecompress.config.sections import read_data, read_model, read_plan, read_recipe, read_safety
+from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
 from safecompress.config.tables import SpecShape, Table, read_table
 from safecompress.config.values import Config
 from safecompress.errors import SpecError
@@ -45,11 +45,12 @@ def parse_config(text: str, *, base: Path, source: str, model_given: bool = Fals
     plain = replace(recipe, objective=CrossEntropy())
     dense_recipe = read_recipe(section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, plain)
     plan = read_plan(section(tables, "compress") or {}, section(tables, "search") or {}, reading)
+    packing = read_packing(section(tables, "deploy") or {}, reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or data is None or plan is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
     made = tuple(reading.made)
-    return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, made=made)
+    return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, packing=packing, made=made)
 
 
 def read_text(file: Path, source: str) -> str:

@@ -17,6 +17,7 @@ from safecompress.config.tables import (
     Choice,
     CompressShape,
     DataShape,
+    DeployShape,
     RequireShape,
     SafetyShape,
     SearchShape,
@@ -26,6 +27,7 @@ from safecompress.config.tables import (
 from safecompress.config.values import DataConfig, ModelConfig
 from safecompress.config.words import has_control, show
 from safecompress.data import DATASETS, PARTS, SplitSizes
+from safecompress.deploy import Packing
 from safecompress.errors import UsageError, suggest
 from safecompress.measure import Direction
 from safecompress.models import MODELS
@@ -135,6 +137,12 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
     )
 
 
+def read_packing(table: Table, reading: Reading) -> Packing:
+    """``[deploy]``; the default after a fault."""
+    shape = read_table(DeployShape, table, "[deploy]", reading)
+    return Packing() if shape is None else Packing(**shape.model_dump())
+
+
 def read_safety(safety: Table | None, requires: Sequence[Table], reading: Reading) -> SafetySpec | None:
     """``[safety]`` and all ``[[require]]``, which make one spec."""
     faults_before = len(reading.faults)
@@ -235,8 +243,10 @@ def _bound_fault(metric: str, word: str | None, bound: float) -> str | None:
     if word == "at_most" and direction_of(metric) is Direction.HIGHER:
         return f"{metric} is better when higher, so it takes at_least, not at_most."
     is_change = metric.endswith((".drop", ".rise"))
-    if not metric.startswith("artifact.") and not -1 * is_change <= bound <= 1:
+    if not metric.startswith(("artifact.", "compression.", "latency.")) and not -1 * is_change <= bound <= 1:
         return f"{metric} is a share, from {-1 * is_change} to 1, got {word} = {bound:g}. Write 85 % as 0.85."
     if metric == "artifact.size_bytes" and bound < 1:
         return f"{metric} counts bytes, so the bound is at least 1, got {bound:g}."
+    if metric in ("compression.ratio", "latency.p50_ms") and bound <= 0:
+        return f"{metric} is above 0, so the bound must be, got {bound:g}."
     return None

@@ -42,6 +42,7 @@ class SpecShape(Shape):
     dense_recipe: Table = {}
     compress: Table = {}
     search: Table = {}
+    deploy: Table = {}
     safety: Table = Field(description='Say which attacks to simulate: attacks = ["neural"].')
     require: list[Table] = Field(
         min_length=1,
@@ -75,6 +76,13 @@ class CompressShape(Shape):
     start: Literal["scratch", "dense"] = "scratch"
     include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
     exclude: list[str] = []
+
+
+class DeployShape(Shape):
+    """``[deploy]``: how the trained model becomes the file that ships."""
+
+    shrink: bool = False
+    precision: Literal["float32", "float16", "int8"] = "float32"
 
 
 class SearchShape(Shape):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from safecompress.config.options import convert
 from safecompress.config.reading import Made
 from safecompress.config.write import plan_tables, recipe_table, safety_tables
 from safecompress.data import DATASETS, Dataset
+from safecompress.deploy import Packing
 from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec
 from safecompress.training import Recipe
@@ -105,6 +106,7 @@ class Config:
     dense_recipe: Recipe
     plan: Plan
     spec: SafetySpec
+    packing: Packing = Packing()
     path: Path | None = field(default=None, compare=False)
     made: tuple[Made, ...] = field(default=(), repr=False, compare=False)
 
@@ -125,6 +127,7 @@ class Config:
             "recipe": recipe_table(self.recipe, self.made),
             "dense_recipe": recipe_table(self.dense_recipe, self.made),
             **plan_tables(self.plan, self.spec, self.made),
+            "deploy": asdict(self.packing),
             **safety_tables(self.spec, self.made),
         }
 

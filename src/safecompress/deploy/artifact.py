@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from safecompress.deploy.container import Contents, Encoded, decode, encode, fault_of, read
@@ -25,6 +26,7 @@ from safecompress.deploy.precision import (
     round_weights,
     to_int8,
 )
+from safecompress.deploy.resize import resize_
 from safecompress.deploy.sizes import ByteCount, reference_size_bytes
 from safecompress.deploy.task import TaskInfo, copy_of
 from safecompress.errors import ArtifactError, UsageError
@@ -44,8 +46,9 @@ class Artifact:
     (versions, the recipe's digest), never a digest of training data: it would let a reader confirm a guess of them.
 
     ``precision`` says how the file keeps matrices and kernels. They are float32 here, rounded to what the file can hold
-    (`to_precision` does that), ``scales`` being the channels' scales of 8-bit ones. ``is_resized`` says that layers are
-    smaller than ``model_spec`` makes them: dead units were removed, and the tensors' shapes tell which sizes are left.
+    (`to_precision` does that); ``scales`` are the channels' scales of 8-bit ones. ``resized_from`` is None, or how many
+    weights could be active before dead units were removed. Layers are then smaller than ``model_spec`` makes them, and
+    the tensors' shapes tell which sizes are left.
 
     Tensors are copied, so that later training does not reach them. Raises ArtifactError when the parts do not go
     together.
@@ -58,7 +61,7 @@ class Artifact:
     metadata: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "float32"
     scales: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
-    is_resized: bool = False
+    resized_from: int | None = None
 
     def __post_init__(self) -> None:
         for name, tensor in self.state.items():
@@ -77,6 +80,9 @@ class Artifact:
                 f"The model maps samples of {spec.input_shape} to {spec.num_classes} classes, the task "
                 f"{task.input_shape} to {task.num_classes}. Build the one from the other."
             )
+        held = sum(mask.numel() for mask in self.masks.values())
+        if self.resized_from is not None and self.resized_from < held:
+            raise ArtifactError(f"{held} weights cannot be what is left of {self.resized_from}.")
         if not all(isinstance(text, str) for pair in self.metadata.items() for text in pair):
             raise ArtifactError(
                 f"Metadata maps text to text, such as {{'version': '1.0'}}; got {dict(self.metadata)!r}."
@@ -88,9 +94,15 @@ class Artifact:
         object.__setattr__(self, "metadata", dict(sorted(self.metadata.items())))
 
     @property
+    def is_resized(self) -> bool:
+        """Whether dead units were removed."""
+        return self.resized_from is not None
+
+    @property
     def num_weights(self) -> int:
-        """Elements of all masked tensors, active or not: the denominator of density."""
-        return sum(mask.numel() for mask in self.masks.values())
+        """Elements of all masked tensors, active or not, before any unit was removed: the denominator of density."""
+        held = sum(mask.numel() for mask in self.masks.values())
+        return held if self.resized_from is None else self.resized_from
 
     @property
     def num_active(self) -> int:
@@ -189,7 +201,7 @@ class Artifact:
 
     def _facts(self) -> dict[str, Any]:
         rounding = {} if self.precision == "float32" else {"precision": self.precision}
-        resizing = {"is_resized": True} if self.is_resized else {}
+        resizing = {} if self.resized_from is None else {"resized_from": self.resized_from}
         return {
             "model": self.model_spec.to_json() if self.model_spec else None,
             "task": {
@@ -242,10 +254,19 @@ class Artifact:
     def _fit_(self, model: nn.Module) -> None:
         """Give the layers of ``model`` the sizes that the file has. Raises ArtifactError when that cannot be."""
         if self.is_resized:
-            from safecompress.deploy.resize import resize_
-
             resize_(model, {name: tuple(tensor.shape) for name, tensor in self.state.items()})
+            self._require_flow(model)
         self._require_fit(model)
+
+    def _require_flow(self, model: nn.Module) -> None:
+        """Raise ArtifactError unless layers of these sizes fit each other, and end in the task's classes."""
+        try:
+            with torch.no_grad():
+                sizes = copy.deepcopy(model).to("meta").eval()(torch.empty(1, *self.task.input_shape, device="meta"))
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(f"Its layers do not fit each other ({error}): it is altered.") from error
+        if tuple(sizes.shape) != (1, self.task.num_classes):
+            raise ArtifactError(f"Its layers give {tuple(sizes.shape[1:])} scores for {self.task.num_classes} classes.")
 
     def _require_fit(self, model: nn.Module) -> None:
         wanted, held = (
@@ -280,7 +301,7 @@ class _StoredFacts(BaseModel):
     task: _StoredTask
     metadata: dict[str, str]
     precision: Literal["float16", "int8"] | None = None
-    is_resized: bool = False
+    resized_from: Annotated[int, Field(ge=0)] | None = None
 
 
 def _from_contents(contents: Contents) -> Artifact:
@@ -301,4 +322,4 @@ def _from_contents(contents: Contents) -> Artifact:
     masks = {name.removeprefix(_STATE): mask for name, mask in contents.masks.items()}
     precision: Precision = facts.precision or "float32"
     state = as_computed(state, precision, scales)
-    return Artifact(state, masks, spec, task, facts.metadata, precision, scales, facts.is_resized)
+    return Artifact(state, masks, spec, task, facts.metadata, precision, scales, facts.resized_from)

@@ -48,6 +48,7 @@ def build_report(
         tm_score={
             "artifact": certification.tm_score,
             "dense": certification.dense_tm_score,
+            **({"trained": certification.trained_tm_score} if certification.trained else {}),
         },
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
@@ -70,6 +71,8 @@ def build_report(
         health=[describe_check(check) for check in certification.health],
         dense_verdicts={str(f.requirement): str(f.verdict) for f in certification.dense_findings.findings},
         epsilon=dict(certification.epsilon),
+        trained=describe_measurements(certification.trained),
+        trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
@@ -97,6 +100,8 @@ def _describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "header_bytes": count.header,
         "reference_bytes": count.reference,
         "floor_ratio": count.ratio,
+        "precision": artifact.precision,
+        "is_resized": artifact.is_resized,
         "num_weights": artifact.num_weights,
         "num_active": artifact.num_active,
         "density": artifact.density,

@@ -19,7 +19,8 @@ class Report:
     ``access`` what the attacker is given, ``shadows`` how shadow models were trained. ``health`` are the checks of the
     attacks and of the data; ``doubts`` say, beside the findings, why the verdict cannot be PASS.
     ``dense_verdicts`` are what the same requirements say of the dense model; ``epsilon`` are lower limits on each
-    attack's epsilon per sample.
+    attack's epsilon per sample. ``trained`` and ``trained_verdicts`` are those of the model before it was packed; empty
+    where packing (removed units, rounded weights) changed nothing.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Report:
     doubts: Sequence[str] = ()
     dense_verdicts: Mapping[str, str] = field(default_factory=dict)
     epsilon: Mapping[str, float] = field(default_factory=dict)
+    trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trained_verdicts: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property

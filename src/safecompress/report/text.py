@@ -40,14 +40,17 @@ def to_markdown(report: Report) -> str:
         f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {plain_text(report.claim)}.",
         "## Requirements",
         markdown_table(
-            ["requirement", "measured", "interval", "verdict", "dense model", "why"], requirement_rows(report)
+            ["requirement", "measured", "interval", "verdict", *columns_beside(report), "why"], requirement_rows(report)
         ),
         _levels(report),
         *_errors(report),
         *_doubts(report),
         "## Figures on the verdict rows",
         *([f"{plain_text(line)}."] if (line := strongest_line(report)) else []),
-        markdown_table(["metric", "artifact", "interval", "dense", "interval"], figure_rows(report)),
+        markdown_table(
+            ["metric", "artifact", "interval", *(c for name in columns_beside(report) for c in (name, "interval"))],
+            figure_rows(report),
+        ),
         "## Attacks",
         GLOSSARY,
         markdown_table(["attack", "epsilon per sample", "with these options"], attack_rows(report)),
@@ -74,14 +77,23 @@ def _levels(report: Report) -> str:
     )
 
 
+AS_TRAINED, DENSE = "as trained", "dense model"
+
+
+def columns_beside(report: Report) -> list[str]:
+    """The models beside the artifact: as it was trained, where packing changed it, and the dense one."""
+    return [*([AS_TRAINED] if report.trained else []), DENSE]
+
+
 def requirement_rows(report: Report) -> list[list[str]]:
-    """A row per requirement: what was asked, measured, its interval, the verdict, the dense model's, the reason."""
+    """A row per requirement: what was asked, measured, its interval, the verdict, those of the models beside, why."""
+    beside = {AS_TRAINED: report.trained_verdicts, DENSE: report.dense_verdicts}
     return [
         [
             f["requirement"],
             *_value_and_interval(f["measurement"]),
             f["verdict"],
-            report.dense_verdicts.get(f["requirement"], "-"),
+            *(beside[name].get(f["requirement"], "-") for name in columns_beside(report)),
             f["reason"],
         ]
         for f in report.findings
@@ -100,7 +112,8 @@ def strongest_line(report: Report) -> str | None:
     None without any attack's figures.
     """
     parts = []
-    for which, figures in (("artifact", report.measurements), ("dense model", report.dense)):
+    models = (("artifact", report.measurements), (AS_TRAINED, report.trained), (DENSE, report.dense))
+    for which, figures in models:
         aucs = {name.removesuffix(".auc"): f["value"] for name, f in figures.items() if name.endswith(".auc")}
         if aucs:
             strongest = max(aucs, key=aucs.__getitem__)
@@ -117,9 +130,11 @@ def health_line(report: Report) -> str:
 
 
 def figure_rows(report: Report) -> list[list[str]]:
-    """A row per metric that artifact and dense model share, and per counted figure."""
+    """A row per metric that artifact and the models beside it share, and per counted figure."""
+    beside = {AS_TRAINED: report.trained, DENSE: report.dense}
+    others = [beside[name] for name in columns_beside(report)]
     return [
-        [metric, *_value_and_interval(figure), *_value_and_interval(report.dense.get(metric))]
+        [metric, *_value_and_interval(figure), *(c for o in others for c in _value_and_interval(o.get(metric)))]
         for metric, figure in report.measurements.items()
         if not metric.endswith((".rise", ".drop"))
     ]
@@ -171,10 +186,19 @@ def _value_and_interval(figure: Mapping[str, Any] | None) -> tuple[str, str]:
 def _artifact_line(report: Report) -> str:
     a = report.artifact
     return (
-        f"{a['size_bytes']:,} bytes ({a['payload_bytes']:,} payload, {a['floor_ratio']:.3f} of the reference size "
-        f"{a['reference_bytes']:,.0f}); {a['num_active']:,} of {a['num_weights']:,} weights kept (density "
-        f"{a['density']:.4g}). TM-score {_score(report, 'artifact')}, dense model {_score(report, 'dense')}."
+        f"{a['size_bytes']:,} bytes, {packed_line(report)} ({a['payload_bytes']:,} payload, {a['floor_ratio']:.3f} of "
+        f"the reference size {a['reference_bytes']:,.0f}); {a['num_active']:,} of {a['num_weights']:,} weights kept "
+        f"(density {a['density']:.4g}). TM-score {_score(report, 'artifact')}, dense model {_score(report, 'dense')}."
     )
+
+
+def packed_line(report: Report) -> str:
+    """How the file keeps the model: ``int8 weights, dead units removed, 38.4 times smaller than the dense model``."""
+    artifact = report.artifact
+    removed = ", dead units removed" if artifact.get("is_resized") else ""
+    ratio = report.measurements.get("compression.ratio")
+    smaller = f", {ratio['value']:.1f} times smaller than the dense model" if ratio else ""
+    return f"{artifact.get('precision', 'float32')} weights{removed}{smaller}"
 
 
 def _score(report: Report, which: str) -> str:

@@ -115,5 +115,5 @@ def change_suffix(metric: str) -> str:
     return HIGHER_SUFFIX if metric in HIGHER_IS_BETTER else LOWER_SUFFIX
 
 
-HIGHER_IS_BETTER = frozenset({"accuracy"})
-"""Metrics of the task where higher is better; every attack metric, density and bytes are better when lower."""
+HIGHER_IS_BETTER = frozenset({"accuracy", "compression.ratio"})
+"""Metrics of the task where higher is better; attacks' metrics, density, bytes and latency are better when lower."""
