@@ -400,30 +400,32 @@ def test_recruits_learn(name):
         assert (reading(group) > 0).float().mean() > 0.6  # a unit may be silent on all of twelve samples
 
 
-def test_recruits_begin_at_the_scale_of_their_fan_in_and_norms_anew():
-    spec = ModelSpec("cnn", {"channels": (64, 64, 64)}, (1, 8, 8), 5)
+def test_recruits_begin_at_the_scale_of_their_fan_in_and_all_else_anew():
+    spec = ModelSpec("vgg", {"widths": (64,), "depths": (3,), "hidden": (64,)}, (1, 4, 4), 5)
     with seeded(0, "model"):
         model = spec.build()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.ndim == 1:
+                tensor.fill_(9)  # what training may have made of biases, norms and their statistics
     weights = find_maskable(model)
     fold = Units().fit(model, spec.input_shape, weights)
     pattern = begin(fold, weights, 0.25)
-    for buffer in model.buffers():
-        buffer.fill_(9)
     rewiring = rewired(fold, views_of(model, pattern), DropMagnitude(), GrowRandom(), 0.5)
     after = rewiring.applied_to(pattern)
-    name = "body.4.weight"
-    fan_in = int(after.masks[name].flatten(1).sum(1).max())
-    fill = rewiring.values[name]
-    assert len(fill.places) == len(rewiring.moves[name].grown.reshape(-1)) - int(
-        (after.masks[name] & ~pattern.masks[name])[pattern.masks[name].flatten(1).any(1)].sum()
-    )
+    kernel = "body.3.weight"
+    recruits = after.masks[kernel].flatten(1).any(1) & ~pattern.masks[kernel].flatten(1).any(1)
+    (fan_in,) = after.masks[kernel].flatten(1).sum(1)[recruits].unique().tolist()
+    fill = rewiring.values[kernel]
+    assert len(fill.places) == fan_in * int(recruits.sum())
     assert fill.numbers.std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.1)
     fill_(model, rewiring)
-    rows = rewiring.values["body.5.running_var"].places
-    assert model.body[5].running_var[rows].tolist() == model.body[5].weight[rows].tolist() == [1.0] * len(rows)
-    assert model.body[5].running_mean[rows].tolist() == model.body[5].bias[rows].tolist() == [0.0] * len(rows)
-    others = np.setdiff1d(np.arange(64), rows)
-    assert model.body[5].running_var[others].unique().tolist() == [9.0]
+    tensors = model.state_dict()
+    begun = {"3.bias": 0, "4.weight": 1, "4.bias": 0, "4.running_mean": 0, "4.running_var": 1}
+    for name, number in begun.items():
+        tensor = tensors[f"body.{name}"]
+        assert tensor[recruits].unique().tolist() == [number], name
+        assert tensor[~recruits].unique().tolist() == [9], name
 
 
 def test_recruits_draw_by_name():
