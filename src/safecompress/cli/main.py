@@ -19,7 +19,7 @@ STOPPED, PIPE_CLOSED = 130, 141
 
 def main() -> None:
     """Run the command line and exit with the product's codes."""
-    from safecompress.cli import audit, compare, compress, inspect, release, search  # noqa: F401  (they register their verbs)
+    from safecompress.cli import audit, bench, compare, compress, inspect, release, search  # noqa: F401  (they register their verbs)
 
     try:
         app(prog_name="safecompress")

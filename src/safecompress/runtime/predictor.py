@@ -82,13 +82,14 @@ class Predictor:
         """
         samples_N = self._checked(samples)
         num = len(samples_N)
-        engine = self._engine_for(num)
+        engine = self.engine_for(num)
         if 1 <= num <= LARGEST:
             return engine.logits(samples_N)
         parts = [engine.logits(samples_N[start : start + LARGEST]) for start in range(0, num, LARGEST)]
         return np.concatenate(parts) if parts else np.empty((0, self.facts.num_classes), np.float32)
 
-    def _engine_for(self, num_rows: int) -> Engine:
+    def engine_for(self, num_rows: int) -> Engine:
+        """The engine that answers a call with so many rows."""
         chosen = self.choices[0][1]
         for least, engine in self.choices:
             if num_rows >= least:
@@ -111,9 +112,10 @@ class Predictor:
 
 def softmax(logits_NC: Floats) -> Floats:
     """Probabilities (N, C) of logits (N, C)."""
-    exps_NC: Floats = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    exps_NC /= exps_NC.sum(axis=1, keepdims=True)
-    return exps_NC
+    shares_NC = logits_NC - np.maximum.reduce(logits_NC, axis=1, keepdims=True)  # half the time of .max for one row
+    np.exp(shares_NC, out=shares_NC)
+    shares_NC /= np.add.reduce(shares_NC, axis=1, keepdims=True)
+    return shares_NC
 
 
 def _kind(samples: Any) -> str:

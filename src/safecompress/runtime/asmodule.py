@@ -1,0 +1,116 @@
+"""An ONNX file as a PyTorch module that answers from ONNX Runtime, so that attacks ask the file that ships."""
+
+# N samples, C classes, H inputs of the last linear layer
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safecompress.errors import ArtifactError, UsageError
+from safecompress.runtime.onnxfile import OnnxEngine
+from safecompress.runtime.predictor import Facts
+
+_PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Reshape", "Flatten")
+"""Operators between the last linear layer and the output, or its weights, that change no more than how numbers lie."""
+
+
+class OnnxNetwork(nn.Module):
+    """The classifier in the ONNX file at ``path``: raw samples (N, *input_shape) to logits (N, C), on one thread.
+
+    ``twin`` is a network that can be trained where one like this is asked for (attacks are tried on a model that must
+    be caught); by default a perceptron of two layers. Its weights are of no account. Raises UsageError without
+    onnxruntime, ArtifactError for a file that is no classifier.
+    """
+
+    def __init__(self, path: str | Path, twin: nn.Module | None = None) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._engine = OnnxEngine(self.path, threads=1)
+        self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        # beside the modules: its weights are none of this one's
+        self.__dict__["twin"] = twin if twin is not None else _perceptron(self.facts)
+        self.register_parameter("where", nn.Parameter(torch.zeros(0), requires_grad=False))  # callers ask for a device
+        self._inner = _with_inner_output(self.path)
+
+    @property
+    def facts(self) -> Facts:
+        """What goes in and what comes out."""
+        return self._engine.facts
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Logits (N, C), float32; those of an output that sums to 1 are its logarithms."""
+        return torch.from_numpy(self._engine.logits(samples.detach().cpu().float().numpy()))
+
+    def with_hidden(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and what the last linear layer reads (N, H); None where the output is not that of such a layer."""
+        logits = self(samples)
+        if self._inner is None:
+            return logits, None
+        session, name, hidden = self._inner
+        (read,) = session.run([hidden], {name: samples.detach().cpu().float().numpy()})
+        return logits, torch.from_numpy(read.astype(np.float32)) if read.ndim == 2 else None
+
+    def extra_repr(self) -> str:
+        """Which file, by its content."""
+        return self.digest
+
+
+def _perceptron(facts: Facts) -> nn.Module:
+    size = int(np.prod(facts.input_shape))
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, facts.num_classes))
+
+
+def _with_inner_output(path: Path) -> tuple[Any, str, str] | None:
+    """A session that gives what the last linear layer reads, its input's name and that value's; None without one."""
+    try:
+        onnx, runtime = (importlib.import_module(name) for name in ("onnx", "onnxruntime"))
+    except ImportError as error:
+        raise UsageError('Auditing an ONNX file needs onnx: pip install "safecompress[deploy]"') from error
+    try:
+        proto = onnx.load(path)
+        hidden = last_linear_input(proto)
+        if hidden is None:
+            return None
+        proto.graph.output.append(onnx.ValueInfoProto(name=hidden))
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        session = runtime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # protobuf's and the runtime's own kinds
+        raise ArtifactError(f"{path} cannot be looked into ({error}). Export it anew.") from error
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return session, next(value.name for value in proto.graph.input if value.name not in constants), hidden
+
+
+def last_linear_input(proto: Any) -> str | None:
+    """The value that the linear layer reads whose result is the graph's output, as it is; None where there is none."""
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    constants = {tensor.name for tensor in proto.graph.initializer}
+
+    def behind(name: str) -> Any:
+        """What made ``name``, operators that change nothing set aside."""
+        node = makers.get(name)
+        while node is not None and node.op_type in _PASSED:
+            name = node.input[0]
+            node = makers.get(name)
+        return node
+
+    def is_constant(name: str) -> bool:
+        while name not in constants and (node := makers.get(name)) is not None and node.op_type in _PASSED:
+            name = node.input[0]
+        return name in constants or (name in makers and makers[name].op_type == "Constant")
+
+    node = behind(proto.graph.output[0].name)
+    if node is not None and node.op_type == "Add":  # a bias
+        sums = [name for name in node.input if not is_constant(name)]
+        node = behind(sums[0]) if len(sums) == 1 else None
+    if node is None or node.op_type not in ("Gemm", "MatMul") or not is_constant(node.input[1]):
+        return None
+    return str(node.input[0])

@@ -1,0 +1,235 @@
+"""A saved file on the scales and under the clock, beside the dense network of the same shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from safecompress.errors import ArtifactError, UsageError
+from safecompress.measure import Interval
+from safecompress.runtime.measure import Call, Timing, in_turns, median_interval
+from safecompress.runtime.opening import BATCH_SIZES, load
+from safecompress.runtime.predictor import Facts, Floats, Predictor
+
+if TYPE_CHECKING:
+    from safecompress.deploy import Artifact
+
+ROUNDS = 51
+NO_GAIN = 1.1  # times the dense speed: less is nothing that a user would notice
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds of one call of ``predict`` with ``batch_size`` rows.
+
+    ``p50_ms`` is the median over rounds of the median within a round, its interval of 95 % an order-statistic one over
+    rounds; ``p95_ms`` is of all calls.
+    """
+
+    engine: str
+    batch_size: int
+    p50_ms: float
+    p50_interval_ms: Interval
+    p95_ms: float
+    num_calls: int
+
+    @property
+    def rows_per_s(self) -> float:
+        """Throughput at the median."""
+        return 1e3 * self.batch_size / self.p50_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One batch size: the file, and the dense network if there is one; the file is ``ratio`` times as fast.
+
+    The ratio is the median of the rounds' ratios.
+    """
+
+    file: Latency
+    dense: Latency | None = None
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of the file; of an artifact also its payload, its reference size, their ratio, and the density."""
+
+    file: int
+    payload: int | None = None
+    reference: float | None = None
+    floor_ratio: float | None = None
+    density: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a file weighs and how fast it answers on one thread; ``words`` say what the figures mean."""
+
+    path: str
+    size: Size
+    load_ms: float
+    why: str
+    speeds: tuple[Speed, ...]
+    words: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as JSON values."""
+        size = self.size
+        return {
+            "path": self.path,
+            "file_bytes": size.file,
+            "payload_bytes": size.payload,
+            "reference_bytes": size.reference,
+            "floor_ratio": size.floor_ratio,
+            "density": size.density,
+            "load_ms": self.load_ms,
+            "threads": 1,
+            "why": self.why,
+            "speeds": [_speed_to_json(speed) for speed in self.speeds],
+            "words": list(self.words),
+        }
+
+
+def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = ROUNDS) -> Bench:
+    """Weigh and time the file at ``path`` with one thread, which it sets for PyTorch's part of the process.
+
+    An artifact is compared with the network that its model spec names, float32 and dense, in ONNX Runtime (in PyTorch
+    without the extra ``deploy``): with the weights in ``dense`` (safetensors), else with random ones, as fast as any.
+    An ONNX file is compared with the ONNX file ``dense``, if there is one. ``load_ms`` is from the path to a chosen
+    engine, libraries being loaded already. The two take turns in ``rounds`` rounds, and intervals are of the rounds'
+    medians. Raises what ``load`` raises, and UsageError for a ``dense`` that is no file or of the wrong kind.
+    """
+    path, dense = Path(path), None if dense is None else Path(dense)
+    if dense is not None and not dense.is_file():
+        raise UsageError(f"{dense} is no file. Name the dense weights, or leave --dense out.")
+    if dense is not None and dense.suffix != path.suffix:
+        raise UsageError(f"The dense network of a {path.suffix} file must be one as well; got {dense}.")
+    if path.suffix != ".onnx":
+        import torch
+
+        torch.set_num_threads(1)
+    load(path, threads=1)  # the first one also loads libraries
+    begun = time.perf_counter()
+    predictor = load(path, threads=1)
+    load_ms = 1e3 * (time.perf_counter() - begun)
+    if path.suffix == ".onnx":
+        size, peer = Size(path.stat().st_size), load(dense, threads=1) if dense is not None else None
+        words = ["An ONNX file is computed densely: zeros among its weights, if any, bring no speed."]
+    else:
+        from safecompress.deploy import Artifact
+
+        artifact = Artifact.load(path)
+        size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense)
+    if peer is not None and peer.facts.input_shape != predictor.facts.input_shape:
+        raise UsageError(f"{dense} reads samples of {peer.facts.input_shape}, {path} of {predictor.facts.input_shape}.")
+    speeds = tuple(_speed(predictor, peer, batch_size, rounds) for batch_size in BATCH_SIZES)
+    if path.suffix != ".onnx":
+        words += _words(speeds, size.density, predictor.why)
+    return Bench(str(path), size, load_ms, predictor.why, speeds, tuple(words))
+
+
+def _size_of(artifact: Artifact, path: Path) -> Size:
+    counted = artifact.byte_count()
+    return Size(path.stat().st_size, counted.payload, counted.reference, counted.ratio, artifact.density)
+
+
+def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | None, list[str]]:
+    """The dense network, asked by ONNX Runtime or else PyTorch, and what is to be said of it."""
+    from safecompress.runtime.network import TorchEngine, facts_of
+    from safecompress.runtime.offers import onnx_engine
+
+    if artifact.model_spec is None:
+        return None, ["The artifact names no network, so that there is no dense one to compare it with."]
+    network, task = artifact.model_spec.build().eval(), artifact.task
+    if weights is not None:
+        _fill(network, weights)
+    facts = facts_of(task)
+    try:
+        return _single(facts, onnx_engine(network, task, threads=1)), []
+    except (UsageError, ArtifactError) as error:
+        return _single(facts, TorchEngine(network, task)), [f"The dense network is asked by PyTorch: {error}"]
+
+
+def _fill(network: Any, weights: Path) -> None:
+    from safecompress.storage import read_tensors
+
+    tensors, _ = read_tensors(weights)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"The weights in {weights} do not fit the network of the artifact: {reason}") from error
+
+
+def _single(facts: Facts, engine: Any) -> Predictor:
+    return Predictor(facts, ((1, engine),), engine.name)
+
+
+def _speed(predictor: Predictor, peer: Predictor | None, batch_size: int, rounds: int) -> Speed:
+    samples_N = predictor.facts.random_samples(batch_size)
+    asked = {"file": predictor} if peer is None else {"file": predictor, "dense": peer}
+    timings = in_turns({name: _asking(one, samples_N) for name, one in asked.items()}, rounds=rounds)
+    latencies = {
+        name: _latency(one.engine_for(batch_size).name, batch_size, timings[name]) for name, one in asked.items()
+    }
+    if peer is None:
+        return Speed(latencies["file"])
+    ratios = [dense / file for dense, file in zip(timings["dense"].medians(), timings["file"].medians(), strict=True)]
+    return Speed(latencies["file"], latencies["dense"], median(ratios), median_interval(ratios))
+
+
+def _latency(engine: str, batch_size: int, timing: Timing) -> Latency:
+    interval = median_interval(timing.medians(), scale=1e3)
+    p50_ms = 1e3 * median(timing.medians())
+    return Latency(engine, batch_size, p50_ms, interval, 1e3 * timing.quantile(0.95), timing.num_calls)
+
+
+def _asking(predictor: Predictor, samples_N: Floats) -> Call:
+    return lambda: predictor.predict(samples_N)
+
+
+def _words(speeds: tuple[Speed, ...], density: float | None, why: str) -> list[str]:
+    """Where zeros bring no speed, and what would."""
+    slow = [speed for speed in speeds if (speed.file.engine != "csr" if speed.ratio is None else speed.ratio < NO_GAIN)]
+    if density is None or density >= 1.0 or not slow:
+        return []
+    rows = " and ".join(f"{speed.file.batch_size} row{'s' * (speed.file.batch_size > 1)}" for speed in slow)
+    if any("no csr" in part for part in why.split("; ")):
+        reason = "there is no sparse kernel for this network, and dense ones multiply by zero as by any number"
+    else:
+        reason = "so many weights are left that sparse kernels are no faster than dense ones"
+    return [
+        f"With {rows}, zeros alone bring no speed here: {reason} (density {density:.3g}). The file is smaller all the "
+        "same. Removing whole units or channels brings speed on any engine."
+    ]
+
+
+def _speed_to_json(speed: Speed) -> dict[str, Any]:
+    return {
+        "batch_size": speed.file.batch_size,
+        "file": _latency_to_json(speed.file),
+        "dense": None if speed.dense is None else _latency_to_json(speed.dense),
+        "ratio": speed.ratio,
+        "ratio_interval": None if speed.ratio_interval is None else _limits(speed.ratio_interval),
+    }
+
+
+def _latency_to_json(latency: Latency) -> Mapping[str, Any]:
+    return {
+        "engine": latency.engine,
+        "p50_ms": latency.p50_ms,
+        "p50_interval_ms": _limits(latency.p50_interval_ms),
+        "p95_ms": latency.p95_ms,
+        "rows_per_s": latency.rows_per_s,
+        "num_calls": latency.num_calls,
+    }
+
+
+def _limits(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]
