@@ -25,7 +25,7 @@ FLOORS = [
     {"job", "runfolder"},
     {"stages"},
     {"shadowing"},
-    {"ranking"},
+    {"ranking", "judging"},
     {"pipeline", "config", "baselines"},
     {"compare", "tuning"},
     {"api"},

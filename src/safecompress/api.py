@@ -19,11 +19,12 @@ from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact, Packing, Served, TaskInfo
 from safecompress.errors import ModelError, UsageError
 from safecompress.job import Job
+from safecompress.judging import Subject, digest_weights, judge, question
 from safecompress.models import ModelSpec
-from safecompress.pipeline import UNCOUNTED, certify_file, digest_weights, question, run
+from safecompress.pipeline import UNCOUNTED, run
 from safecompress.progress import Progress
 from safecompress.report import Report, build_report, save_report
-from safecompress.runfolder import check_members, open_run_folder
+from safecompress.runfolder import ARTIFACT, IDENTITY, check_members, open_run_folder
 from safecompress.search import Executor, Plan
 from safecompress.seeding import seeded
 from safecompress.shadowing import Lineage
@@ -147,7 +148,7 @@ def run_job(
 
 
 def audit(
-    artifact: str | Path,
+    artifact: str | Path | nn.Module,
     split: DataSplit,
     *,
     spec: SafetySpec,
@@ -177,29 +178,30 @@ def audit(
         "split", split, (DataSplit,), "Draw the one that the artifact was trained on: make_split(dataset, seed=...)."
     )
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
-    path, book = Path(artifact), _ledger(ledger)
+    book = _ledger(ledger)
     model = copy.deepcopy(model)  # the artifact's weights go into it
     with fixed_threads(threads):
-        loaded = Artifact.load(path)
+        subject = subject_of(artifact, split, model)
         split.check()
-        _check_task(loaded, split)
-        is_verified = check_members(path, split)
+        _check_task(subject, split)
+        is_verified = subject.path is not None and check_members(subject.path, split)
         evidence = one_row_per_unit(split)
-        lineage = None
-        if recipe is not None:
-            template = model if model is not None else loaded.build()
+        lineage, made = None, subject.artifact
+        if recipe is not None and made is not None:
+            template = model if model is not None else made.build()
             big = dense_recipe or replace(recipe, objective=CrossEntropy())
             needs = recipe.objective.needs | big.objective.needs
             population = split.part("population")
-            reference = (loaded.task.prepare(population[0]), population[1]) if "reference" in needs else None
-            lineage = Lineage(template, loaded.model_spec, loaded.task, recipe, big, start, reference=reference)
+            reference = (made.task.prepare(population[0]), population[1]) if "reference" in needs else None
+            lineage = Lineage(template, made.model_spec, made.task, recipe, big, start, reference=reference)
         opening = 1
         if book is not None:
             asked = question(spec, seed, dense, lineage, _released(released))
-            opening = book.number_for(evidence, artifact=loaded.digest(), spec=asked)
-        prospects = foresee(spec, evidence, spec.levels(opening), density=loaded.density)
-        certification = certify_file(
-            path,
+            opening = book.number_for(evidence, artifact=subject.digest, spec=asked)
+        density = None if made is None else made.density
+        prospects = foresee(spec, evidence, spec.levels(opening), density=density)
+        certification = judge(
+            subject,
             evidence,
             spec,
             dense=dense,
@@ -215,11 +217,33 @@ def audit(
         notes += [] if book else [UNCOUNTED]
         if dense is None and any(requirement.is_change() for requirement in spec.requirements):
             notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
-        name = loaded.metadata.get("name", path.stem)
-        digests = {} if dense is None else {"dense": digest_weights(dense)}
+        name = "model" if subject.path is None else subject.path.stem
         return build_report(
-            name, certification, loaded, split, prospects=prospects, seed=seed, notes=notes, digests=digests
+            name if made is None else made.metadata.get("name", name),
+            certification,
+            split,
+            artifact=subject.facts,
+            digest=subject.digest,
+            prospects=prospects,
+            seed=seed,
+            notes=notes,
+            digests={} if dense is None else {"dense": digest_weights(dense)},
         )
+
+
+def subject_of(given: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> Subject:
+    """What is to be judged: an artifact, an ONNX file, or a network that reads raw samples.
+
+    An ONNX file in a run folder knows the artifact that it was exported from.
+    """
+    if isinstance(given, nn.Module):
+        return Subject.of_network(given, split.dataset.input_shape, split.dataset.num_classes)
+    path = Path(given)
+    if path.suffix != ".onnx":
+        return Subject.of_artifact(path, model=model)
+    source = path.parent / ARTIFACT
+    known = (path.parent / IDENTITY).exists() and source.is_file()
+    return Subject.of_onnx(path, source=Artifact.load(source) if known else None, model=model)
 
 
 def build(spec: ModelSpec, seed: int) -> nn.Module:
@@ -270,10 +294,10 @@ def _released(path: str | Path | None) -> Released | None:
     return released
 
 
-def _check_task(artifact: Artifact, split: DataSplit) -> None:
-    """Raise ModelError when the data is not what the artifact reads."""
+def _check_task(subject: Subject, split: DataSplit) -> None:
+    """Raise ModelError when the data is not what the model reads."""
     dataset = split.dataset
-    wanted: tuple[Any, ...] = (artifact.task.input_shape, artifact.task.num_classes)
+    wanted: tuple[Any, ...] = (subject.input_shape, subject.num_classes)
     got = (dataset.input_shape, dataset.num_classes)
     if wanted != got:
         raise ModelError(

@@ -9,36 +9,37 @@ digests.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from safecompress import __version__
-from safecompress.attacks import SignalCache, Target
 from safecompress.attacks.private import PrivateFolder
-from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowTrainer
-from safecompress.certify import Certification, Ledger, Prospect, Released, certify, foresee
+from safecompress.certify import Certification, Ledger, Prospect, Released, foresee
 from safecompress.data import DataSplit, one_row_per_unit
-from safecompress.deploy import Artifact, Served
+from safecompress.deploy import Artifact
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
-from safecompress.measure import Direction, Measurement
+from safecompress.judging import Subject, judge, question
 from safecompress.progress import Progress, Silent
 from safecompress.ranking import rank_candidates
-from safecompress.report import Report, build_report, describe_round, digest_json
-from safecompress.runfolder import ARTIFACT, DENSE, Clock, RoundLog, RunFolder
+from safecompress.report import Report, build_report, describe_round
+from safecompress.runfolder import ARTIFACT, DENSE, ONNX, Clock, RoundLog, RunFolder
 from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor
-from safecompress.shadowing import Lineage, rounding_of, shadow_rows
+from safecompress.seeding import derive
+from safecompress.shadowing import Lineage
 from safecompress.sparsity import SparsityPattern
-from safecompress.spec import SafetySpec
 from safecompress.stages import Stages
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import digest_tensors
+
+CALIBRATION_ROWS = 512
+"""Most train rows from which int8 takes the ranges of activations."""
 
 UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are opened."
 """The note of a report without a ledger."""
@@ -106,10 +107,17 @@ def run(
     path = folder.path / ARTIFACT
     write_tensors(folder.path / DENSE, dense.model)
     artifact.save(path)
+    if job.packing.format == "onnx":
+        path = folder.path / ONNX
+        job.packing.export(artifact, path, _calibration(job), None if job.model_spec else job.scratch().cpu())
     watcher.begin("certify", 1)
     with stages.clock.of("certify"):
-        certification = certify_file(
-            path,
+        if job.packing.format == "onnx":
+            subject = Subject.of_onnx(path, source=artifact, model=job.scratch().cpu())
+        else:
+            subject = Subject.of_artifact(path, model=job.scratch(), device=job.device)
+        certification = judge(
+            subject,
             evidence,
             job.spec,
             dense=job.dense_network(dense.model),
@@ -127,8 +135,9 @@ def run(
     report = build_report(
         job.name,
         certification,
-        artifact,
         job.raw,
+        artifact=subject.facts,
+        digest=subject.digest,
         prospects=prospects,
         search=_describe_search(job, winner, rounds.entries),
         digests={
@@ -145,121 +154,11 @@ def run(
     return Outcome(artifact, report, certification, dense.model)
 
 
-def certify_file(
-    path: Path,
-    evidence: DataSplit,
-    spec: SafetySpec,
-    *,
-    dense: nn.Module | None,
-    seed: int,
-    ledger: Ledger | None,
-    model: nn.Module | None = None,
-    device: str = "cpu",
-    lineage: Lineage | None = None,
-    released: Released | None = None,
-    trained: Artifact | None = None,
-    store: PrivateFolder | None = None,
-    run: Map = map,
-) -> Certification:
-    """The verdict on the file at ``path``, read back and served as it would be shipped.
-
-    ``model`` is an instance of the network for an artifact of a class of the user's own. ``dense`` reads raw samples.
-    ``evidence`` are raw rows, one of each unit. ``lineage`` says how the model was trained; attacks by shadow models
-    need it. Attacks that join versions read the dense model and those in ``released``. ``trained`` is the model before
-    it was packed: where packing changed it, its figures stand beside the verdict's. Shadows are kept in ``store`` and
-    trained by ``run``.
-    """
-    shipped = Artifact.load(path)
-    own = None if shipped.model_spec else model
-    network = shipped.build(copy.deepcopy(own)).to(device)
-    opening = 1
-    if ledger is not None:
-        asked = question(spec, seed, dense, lineage, released)
-        opening = ledger.open(evidence, artifact=shipped.digest(), spec=asked).number
-    counted = (
-        Measurement.exact("density", shipped.density, Direction.LOWER),
-        Measurement.exact("artifact.size_bytes", path.stat().st_size, Direction.LOWER),
-        Measurement.exact("compression.ratio", dense_bytes(shipped, model) / path.stat().st_size, Direction.HIGHER),
-    )
-    has_reference = lineage is not None and lineage.reference is not None
-    rows = shadow_rows(evidence, "verdict", seed, has_reference=has_reference) if lineage else None
-
-    def under_attack(
-        network: nn.Module,
-        trainer: ShadowTrainer | None,
-        versions: Mapping[str, Target],
-        finish: Finish | None = None,
-    ) -> Target:
-        shadows = ShadowModels(rows, trainer, store=store, run=run, finish=finish) if rows and trainer else None
-        return Target(
-            network, access=spec.access, cache=signals, shadows=shadows, versions=versions, transform=transform
-        )
-
-    signals, transform = SignalCache(), digest_tensors(shipped.task.tensors())
-
-    def into(made: Lineage | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
-        if made is None:
-            return None
-        return made.trainer(SparsityPattern(masks), spec.shadows) if masks else made.dense_trainer()
-
-    versions = {}
-    if dense is not None:
-        versions["dense"] = under_attack(dense, lineage.dense_trainer() if lineage else None, {})
-    for name, version in (released.versions() if released else {}).items():
-        other = version.build(None if version.model_spec else copy.deepcopy(model))
-        made = lineage and lineage.of_version(version, other)
-        versions[name] = under_attack(Served(other, version.task), into(made, version.masks), {}, rounding_of(version))
-    # shadows are trained as the target was, dead units and all: these answer nothing
-    source = trained or shipped
-    made = lineage and lineage.of_version(source, network if source is shipped else lineage.template)
-    trainer = into(made, source.masks)
-    target = under_attack(Served(network, shipped.task), trainer, versions, rounding_of(shipped))
-    as_trained = None
-    if trained is not None and trained.digest() != shipped.digest():
-        as_trained = under_attack(Served(trained.build(copy.deepcopy(own)).to(device), trained.task), trainer, {})
-    return certify(
-        target,
-        versions.get("dense"),
-        evidence,
-        spec,
-        seed=seed,
-        opening=opening,
-        counted=counted,
-        trained=as_trained,
-        run=run,
-    )
-
-
-def dense_bytes(artifact: Artifact, model: nn.Module | None = None) -> int:
-    """Bytes of all parameters and buffers of the network before anything was removed, as it computes with them."""
-    network = model
-    if artifact.model_spec is not None:
-        with torch.device("meta"):
-            network = artifact.model_spec.build()
-    state = artifact.state if network is None else network.state_dict()
-    return sum(tensor.numel() * tensor.dtype.itemsize for tensor in state.values())
-
-
-def digest_weights(network: nn.Module) -> str:
-    """The digest of a network's weights, whether it stands alone or is served."""
-    return digest_tensors((network.network if isinstance(network, Served) else network).state_dict())
-
-
-def question(
-    spec: SafetySpec, seed: int, dense: nn.Module | None, lineage: Lineage | None, released: Released | None
-) -> str:
-    """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
-
-    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows.
-    """
-    compared, trained = None, None
-    is_joint = any(getattr(attack, "joins_versions", False) for attack in spec.attacks)
-    if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
-        compared = digest_weights(dense)
-    if lineage is not None and any(hasattr(attack, "num_shadows") for attack in spec.attacks):
-        trained = lineage.digest()
-    others = sorted(artifact.digest() for artifact in released.versions().values()) if released and is_joint else []
-    return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])
+def _calibration(job: Job) -> NDArray[np.float32]:
+    """Some raw train rows, drawn by lot."""
+    features, _ = job.raw.part("train")
+    rows = derive(job.seed, "calibration").permutation(len(features))[:CALIBRATION_ROWS]
+    return np.asarray(features[torch.from_numpy(rows)].numpy())
 
 
 def _opening(

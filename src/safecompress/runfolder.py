@@ -18,7 +18,7 @@ from safecompress.errors import ArtifactError, RunFolderError, StorageError
 from safecompress.report.files import JSON as REPORT
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
-ARTIFACT, DENSE = "artifact.safetensors", "dense.safetensors"
+ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY = "job.json"
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 

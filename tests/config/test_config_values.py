@@ -88,6 +88,7 @@ recovery = 0.125
 [deploy]
 shrink = true
 precision = "int8"
+format = "onnx"
 [safety]
 alpha = 0.1
 access = "scores"
@@ -161,7 +162,7 @@ def test_every_section_becomes_its_value() -> None:
         include=("body.*",),
         exclude=("head*",),
     )
-    assert config.packing == Packing(shrink=True, precision="int8")
+    assert config.packing == Packing(shrink=True, precision="int8", format="onnx")
     assert config.spec.attacks == (Gap(), Neural(epochs=50))
     assert config.spec.alpha == 0.1
     assert (config.spec.access, config.spec.shadows) == (Access.SCORES, "full pipeline")
@@ -261,7 +262,8 @@ CHANGES: dict[str, Any] = {
     "compress.include": ["*"],
     "compress.exclude": [],
     "deploy.shrink": False,
-    "deploy.precision": "float16",
+    "deploy.precision": "float32",
+    "deploy.format": "safetensors",
     "search.rounds": 4,
     "search.branches": ["keep", "set+random"],
     "search.selector.name": "random",

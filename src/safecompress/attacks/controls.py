@@ -118,10 +118,10 @@ def train_control(
 def fresh(model: nn.Module, seed: int) -> nn.Module:
     """A trainable copy of ``model`` on the CPU whose layers drew new weights and forgot their statistics.
 
-    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Raises AttackError when there is
-    no such layer.
+    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Of a model that cannot be trained
+    (it answers in a runtime of its own) its ``twin`` is copied. Raises AttackError when there is no such layer.
     """
-    network = copy.deepcopy(model).cpu().requires_grad_()
+    network = copy.deepcopy(getattr(model, "twin", model)).cpu().requires_grad_()
     resets = [reset for module in network.modules() if callable(reset := getattr(module, "reset_parameters", None))]
     if not resets:
         raise AttackError(

@@ -32,11 +32,16 @@ def predict_with_hidden(
     The second is None when the logits are not, as they are, the output of a linear layer over vectors: a model without
     one, or with anything behind it (a temperature, a softmax, an activation in place). A layer that is called several
     times gives the input of the last call, so that (p - onehot(y)) h^T is the gradient for that use of its weights.
-    Raises AttackError when the model returns something else than one tensor.
+    A model that answers in a runtime of its own may have ``with_hidden``, which gives both for a batch. Raises
+    AttackError when the model returns something else than one tensor.
     """
     device = next(model.parameters()).device
     logits: list[Tensor] = []
     hidden: list[Tensor] = []
+    if callable(asked := getattr(model, "with_hidden", None)):  # a runtime that no hook reaches
+        pairs = [asked(batch) for batch in torch.split(features, batch_size)]
+        is_whole = all(read is not None for _, read in pairs)
+        return torch.cat([gave for gave, _ in pairs]), torch.cat([r for _, r in pairs]).numpy() if is_whole else None
     # version counters, which tell of changes in place, exist outside inference mode only
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), _LastLinear(model) as last:
         for batch in torch.split(features, batch_size):

@@ -22,9 +22,9 @@ from safecompress.report.text import (
     figure_rows,
     health_line,
     num_rounds_beyond_noise,
-    packed_line,
     ranking_line,
     requirement_rows,
+    size_line,
     strongest_line,
 )
 
@@ -104,12 +104,7 @@ def show_report(report: Report, folder: Path | None) -> None:
     ranked = ranking_line(report)
     if ranked is not None:
         console.print(f"{escape(ranked)}.", highlight=False)
-    size = report.artifact
-    console.print(
-        f"Artifact: {size['size_bytes']:,} bytes, {packed_line(report)}; {size['num_active']:,} of "
-        f"{size['num_weights']:,} weights, payload {size['floor_ratio']:.3f} of its reference size.",
-        highlight=False,
-    )
+    console.print(f"Artifact: {escape(size_line(report))}.", highlight=False)
     for name, reason in report.errors.items():
         console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
     if report.health:

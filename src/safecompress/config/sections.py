@@ -140,7 +140,9 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
 def read_packing(table: Table, reading: Reading) -> Packing:
     """``[deploy]``; the default after a fault."""
     shape = read_table(DeployShape, table, "[deploy]", reading)
-    return Packing() if shape is None else Packing(**shape.model_dump())
+    if shape is None:
+        return Packing()
+    return reading.attempt("[deploy]", lambda: Packing(**shape.model_dump())) or Packing()
 
 
 def read_safety(safety: Table | None, requires: Sequence[Table], reading: Reading) -> SafetySpec | None:

@@ -83,6 +83,7 @@ class DeployShape(Shape):
 
     shrink: bool = False
     precision: Literal["float32", "float16", "int8"] = "float32"
+    format: Literal["safetensors", "onnx"] = "safetensors"
 
 
 class SearchShape(Shape):

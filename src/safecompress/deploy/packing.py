@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from safecompress.deploy.artifact import Artifact
 from safecompress.deploy.precision import Precision, require_precision
+from safecompress.errors import UsageError, suggest
+
+Format = Literal["safetensors", "onnx"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +24,24 @@ class Packing:
     """What is done between training and shipping; by default nothing.
 
     ``shrink`` removes units whose inputs or outputs are all masked, which changes no answer (needs Torch-Pruning);
-    ``precision`` is how the file keeps weights: float32, float16, or int8 with a scale for each channel. Raises
-    UsageError for an unknown precision.
+    ``precision`` is how the file keeps weights: float32, float16, or int8 with a scale for each channel. ``format`` is
+    an artifact ("safetensors"), or an ONNX file beside it ("onnx"), whose int8 computes in int8, activations included.
+    Raises UsageError for an unknown word, or float16 for ONNX.
     """
 
     shrink: bool = False
     precision: Precision = "float32"
+    format: Format = "safetensors"
 
     def __post_init__(self) -> None:
         require_precision(self.precision)
+        if self.format not in get_args(Format):
+            raise UsageError(f"Unknown format {self.format!r} of what ships. {suggest(self.format, get_args(Format))}")
+        if self.format == "onnx" and self.precision == "float16":
+            raise UsageError(
+                "An ONNX file keeps float32, or computes in int8; float16 is for artifacts. Set precision to one of "
+                "these, or format to 'safetensors'."
+            )
 
     @property
     def changes_weights(self) -> bool:
@@ -38,7 +55,24 @@ class Packing:
         ModelError for a network whose units cannot be traced.
         """
         whole = shrunk_artifact(artifact, model) if self.shrink else artifact
-        return whole.to_precision(self.precision)
+        return whole if self.format == "onnx" else whole.to_precision(self.precision)
+
+    def export(
+        self, artifact: Artifact, path: Path, calibration: NDArray[np.float32], model: nn.Module | None = None
+    ) -> None:
+        """Write the ONNX file of a packed ``artifact`` to ``path``, whole or not at all.
+
+        ``calibration`` are raw train rows (N, *input_shape), which int8 takes its ranges from. Raises UsageError
+        without ONNX Runtime, ArtifactError for a network that cannot be exported or quantised.
+        """
+        from safecompress.deploy.onnx import export_onnx
+        from safecompress.deploy.quantize import quantize_onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / "float.onnx" if self.precision == "int8" else path
+            export_onnx(artifact.build(copy.deepcopy(model)), artifact.task, written)
+            if self.precision == "int8":
+                quantize_onnx(written, path, calibration)
 
 
 def shrunk_artifact(artifact: Artifact, model: nn.Module | None = None) -> Artifact:

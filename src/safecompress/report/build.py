@@ -22,9 +22,10 @@ from safecompress.report.model import Report
 def build_report(
     name: str,
     certification: Certification,
-    artifact: Artifact,
     split: DataSplit,
     *,
+    artifact: Mapping[str, Any],
+    digest: str,
     prospects: Sequence[Prospect] = (),
     search: Mapping[str, Any] | None = None,
     digests: Mapping[str, Any] | None = None,
@@ -32,7 +33,10 @@ def build_report(
     seed: int,
     notes: Sequence[str] = (),
 ) -> Report:
-    """The report. ``digests`` are added to the artifact's and the verdict's own."""
+    """The report. ``artifact`` says what was judged (see `describe_artifact`), ``digest`` is that of its content.
+
+    ``digests`` are added to it and to the verdict's own.
+    """
     findings = certification.findings
     measurements = describe_measurements(certification.measurements)
     return Report(
@@ -53,10 +57,10 @@ def build_report(
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
         prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
-        artifact=_describe_artifact(artifact),
+        artifact=dict(artifact),
         search=_as_json(dict(search or {})),
         split=split.summary(),
-        digests={"artifact": artifact.digest(), "verdict": digest_json(measurements), **(digests or {})},
+        digests={"artifact": digest, "verdict": digest_json(measurements), **(digests or {})},
         environment={
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -92,7 +96,8 @@ def _claim(certification: Certification) -> str:
     )
 
 
-def _describe_artifact(artifact: Artifact) -> dict[str, Any]:
+def describe_artifact(artifact: Artifact) -> dict[str, Any]:
+    """Bytes, weights, layers and network of an artifact, as JSON values."""
     count = artifact.byte_count()
     return {
         "size_bytes": count.file,

@@ -184,21 +184,33 @@ def _value_and_interval(figure: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def _artifact_line(report: Report) -> str:
-    a = report.artifact
-    return (
-        f"{a['size_bytes']:,} bytes, {packed_line(report)} ({a['payload_bytes']:,} payload, {a['floor_ratio']:.3f} of "
-        f"the reference size {a['reference_bytes']:,.0f}); {a['num_active']:,} of {a['num_weights']:,} weights kept "
-        f"(density {a['density']:.4g}). TM-score {_score(report, 'artifact')}, dense model {_score(report, 'dense')}."
-    )
+    return f"{size_line(report)}. TM-score {_score(report, 'artifact')}, dense model {_score(report, 'dense')}."
+
+
+def size_line(report: Report) -> str:
+    """What was judged, as far as it is known: bytes, how the file keeps weights, how many of them there are."""
+    told = report.artifact
+    parts = [f"{told['size_bytes']:,} bytes, {packed_line(report)}"] if "size_bytes" in told else [packed_line(report)]
+    if "payload_bytes" in told:
+        parts.append(
+            f"{told['payload_bytes']:,} payload, {told['floor_ratio']:.3f} of its reference size "
+            f"{told['reference_bytes']:,.0f}"
+        )
+    if "num_weights" in told:
+        kept = f"{told['num_active']:,} of {told['num_weights']:,} weights kept"
+        parts.append(f"{kept} (density {told['density']:.4g})")
+    return "; ".join(parts)
 
 
 def packed_line(report: Report) -> str:
-    """How the file keeps the model: ``int8 weights, dead units removed, 38.4 times smaller than the dense model``."""
-    artifact = report.artifact
-    removed = ", dead units removed" if artifact.get("is_resized") else ""
+    """How the model ships: ``int8 weights, dead units removed, 38.4 times smaller than the dense model``."""
+    told = report.artifact
+    kind = {"onnx": "an ONNX file", "safetensors": ""}.get(told.get("format", "safetensors"), "a network in memory")
+    precision = f"{told['precision']} weights" if "precision" in told else ""
+    removed = "dead units removed" if told.get("is_resized") else ""
     ratio = report.measurements.get("compression.ratio")
-    smaller = f", {ratio['value']:.1f} times smaller than the dense model" if ratio else ""
-    return f"{artifact.get('precision', 'float32')} weights{removed}{smaller}"
+    smaller = f"{ratio['value']:.1f} times smaller than the dense model" if ratio else ""
+    return ", ".join(filter(None, (kind, precision, removed, smaller)))
 
 
 def _score(report: Report, which: str) -> str:

@@ -37,12 +37,19 @@ class OnnxNetwork(nn.Module):
         # beside the modules: its weights are none of this one's
         self.__dict__["twin"] = twin if twin is not None else _perceptron(self.facts)
         self.register_parameter("where", nn.Parameter(torch.zeros(0), requires_grad=False))  # callers ask for a device
-        self._inner = _with_inner_output(self.path)
+        proto = _read(self.path)
+        self._is_int8 = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node)
+        self._inner = _with_inner_output(proto, self.path)
 
     @property
     def facts(self) -> Facts:
         """What goes in and what comes out."""
         return self._engine.facts
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether weights or activations are quantised."""
+        return self._is_int8
 
     def forward(self, samples: Tensor) -> Tensor:
         """Logits (N, C), float32; those of an output that sums to 1 are its logarithms."""
@@ -67,17 +74,24 @@ def _perceptron(facts: Facts) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, facts.num_classes))
 
 
-def _with_inner_output(path: Path) -> tuple[Any, str, str] | None:
-    """A session that gives what the last linear layer reads, its input's name and that value's; None without one."""
+def _read(path: Path) -> Any:
     try:
-        onnx, runtime = (importlib.import_module(name) for name in ("onnx", "onnxruntime"))
+        onnx = importlib.import_module("onnx")
     except ImportError as error:
         raise UsageError('Auditing an ONNX file needs onnx: pip install "safecompress[deploy]"') from error
     try:
-        proto = onnx.load(path)
-        hidden = last_linear_input(proto)
-        if hidden is None:
-            return None
+        return onnx.load(path)
+    except Exception as error:  # protobuf's own kinds, and those of files beside
+        raise ArtifactError(f"{path} cannot be read as an ONNX model ({error}). Export it anew.") from error
+
+
+def _with_inner_output(proto: Any, path: Path) -> tuple[Any, str, str] | None:
+    """A session that gives what the last linear layer reads, its input's name and that value's; None without one."""
+    onnx, runtime = (importlib.import_module(name) for name in ("onnx", "onnxruntime"))
+    hidden = last_linear_input(proto)
+    if hidden is None:
+        return None
+    try:
         proto.graph.output.append(onnx.ValueInfoProto(name=hidden))
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

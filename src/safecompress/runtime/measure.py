@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from safecompress.measure import Interval
 
 Call = Callable[[], object]
 
-CONFIDENCE, NORMAL_QUANTILE = 0.95, 1.96
+CONFIDENCE = 0.95
 BLOCK_S = 0.004  # of calls of one kind before it is the next one's turn: long enough to warm caches
 
 
@@ -55,16 +56,16 @@ def quickest(calls: Mapping[str, Call], *, rounds: int = 3, block_s: float = 0.0
     return dict(sorted(taken.items(), key=lambda pair: pair[1]))
 
 
-def median_interval(values: Sequence[float], scale: float = 1.0) -> Interval:
+def median_interval(values: Sequence[float], scale: float = 1.0, *, confidence: float = CONFIDENCE) -> Interval:
     """The interval of the median of R independent ``values``, times ``scale``, between two of them (order statistics).
 
-    The ranks are those of the normal approximation to the binomial distribution. Rounds, not calls, are what comes near
-    to independence: whatever else the machine does lasts longer than one call.
+    It holds at the level ``confidence``; its ranks are those of the normal approximation to the binomial distribution.
+    Rounds, not calls, are what comes near to independence: whatever else the machine does lasts longer than one call.
     """
     ordered, num = sorted(values), len(values)
-    reach = NORMAL_QUANTILE * math.sqrt(num) / 2
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(num) / 2
     low, high = max(0, math.floor(num / 2 - reach)), min(num - 1, math.ceil(num / 2 + reach) - 1)
-    return Interval(ordered[low] * scale, ordered[max(low, high)] * scale, CONFIDENCE)
+    return Interval(ordered[low] * scale, ordered[max(low, high)] * scale, confidence)
 
 
 def _block(call: Call, seconds: float) -> tuple[float, ...]:
