@@ -449,6 +449,8 @@ def test_a_group_through_an_excluded_or_frozen_weight_stays_whole():
     model.body[0].bias.requires_grad_(False)
     with pytest.raises(UsageError, match=r"No hidden units can be cut.*2 groups.*body.0.bias, head.weight"):
         Units().fit(model, spec.input_shape, weights)
+    with pytest.raises(UsageError, match="since the model has none"):
+        Units().fit(nn.Linear(4, 2), (4,), find_maskable(nn.Linear(4, 2)))
 
 
 def test_units_need_the_size_of_a_sample_and_layers_that_can_be_told():

@@ -32,16 +32,15 @@ def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[s
     A group that runs through a parameter which may not be sparse or is frozen stays whole: its units could neither be
     retired nor recruited as one. Raises UsageError when no group is left, and what `unit_groups` raises.
     """
-    fixed = {
-        name for name, p in model.named_parameters() if (p.ndim >= 2 and name not in weights) or not p.requires_grad
-    }
+    parameters = dict(model.named_parameters())
+    fixed = [name for name, p in parameters.items() if (p.ndim >= 2 and name not in weights) or not p.requires_grad]
     found = unit_groups(model, input_shape)
     groups = tuple(group for group in found if not any(part.name in fixed for part in group.slices))
     if not groups:
-        raise UsageError(
-            f"No hidden units can be cut: the model has {len(found)} groups of them, and each runs through a weight "
-            f"that is excluded or frozen ({', '.join(sorted(fixed)) or 'none'}). Use the shape 'weight' or 'block'."
-        )
+        why = "the model has none"
+        if found:
+            why = f"each of the model's {len(found)} groups runs through what is excluded or frozen: {', '.join(fixed)}"
+        raise UsageError(f"No hidden units can be cut, since {why}. Use the shape 'weight' or 'block'.")
     return UnitFold({name: tuple(w.shape) for name, w in weights.items()}, groups, _fresh(model, groups, weights))
 
 
@@ -173,8 +172,9 @@ class UnitFold:
         if not found:
             total, least = sum(map(math.prod, self.shapes.values())), num_weights(shares[0])
             raise UsageError(
-                f"density {density} keeps {budget} of {total} weights, and one living unit (or block of units "
-                f"that share a norm) in each of the {len(sizes)} groups already has {least}. Use at least {math.ceil(1e4 * least / total) / 1e4:g}."
+                f"density {density} keeps {budget} of {total} weights, and one living unit (or block of units that "
+                f"share a norm) in each of the {len(sizes)} groups already has {least}. Use at least "
+                f"{math.ceil(1e4 * least / total) / 1e4:g}."
             )
         return at(shares[found - 1])
 

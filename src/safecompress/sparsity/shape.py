@@ -88,7 +88,8 @@ class Blocks:
     The allocation is the one for single weights; each layer's share is then rounded to whole blocks, and largest
     remainders make the number of blocks exact.
 
-    Source: Gray et al. 2017 (block-sparse kernels); Elsen et al. 2020 (1 x 4 blocks on processors).
+    Source: Gray et al. 2017 and Narang et al. 2017 (block-sparse weights). Differs from the papers, whose blocks are
+    square: four neighbours of a row are what a processor reads at once.
     """
 
     width: int = 4
