@@ -143,10 +143,12 @@ def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | N
     """The dense network, asked by ONNX Runtime or else PyTorch, and what is to be said of it."""
     from safecompress.runtime.network import TorchEngine, facts_of
     from safecompress.runtime.offers import onnx_engine
+    from safecompress.seeding import seeded
 
     if artifact.model_spec is None:
         return None, ["The artifact names no network, so that there is no dense one to compare it with."]
-    network, task = artifact.model_spec.build().eval(), artifact.task
+    with seeded(0, "bench.dense"):
+        network, task = artifact.model_spec.build().eval(), artifact.task
     if weights is not None:
         _fill(network, weights)
     facts = facts_of(task)

@@ -14,7 +14,12 @@ from torch import nn
 from safecompress.deploy import TaskInfo
 from safecompress.runtime.predictor import Floats
 
-SILENT = (nn.Dropout, nn.Flatten, nn.Identity)  # change nothing but the shape, in evaluation mode
+SILENT = (
+    nn.Dropout,
+    nn.Flatten,
+    nn.Identity,
+    nn.Sequential,
+)  # change no value, in evaluation mode and without children
 
 
 @dataclass(frozen=True, eq=False, slots=True)
