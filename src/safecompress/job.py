@@ -18,7 +18,7 @@ from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.models import ModelSpec
 from safecompress.report import digest_json
 from safecompress.search import Plan
-from safecompress.sparsity import find_maskable
+from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
 from safecompress.training import Course, Objective, Recipe, School, digest_tensors
@@ -226,9 +226,12 @@ def _check_dense(job: Job) -> None:
 
 
 def _check_sparse(job: Job) -> None:
-    """Raise UsageError when nothing of the model can be sparse, or the density leaves a layer without a weight."""
-    weights = find_maskable(job.model, include=job.plan.include, exclude=job.plan.exclude)
-    count_active(weights, job.plan.density)
+    """Raise UsageError when nothing can be sparse, the shape does not fit, or the density is too low for a layer."""
+    plan = job.plan
+    weights = find_maskable(job.model, include=plan.include, exclude=plan.exclude)
+    count_active(weights, plan.density)
+    fold = plan.shape.fit(job.model, job.task.input_shape, weights)
+    fold.initial(weights, plan.density, allocation=plan.allocation, start=Start.SCRATCH, seed=job.seed)
 
 
 def _check_storable(job: Job) -> None:

@@ -1,15 +1,25 @@
-"""``safecompress audit ARTIFACT --spec SPEC.toml``: the same requirements on a saved file."""
+"""``safecompress audit FILE --spec SPEC.toml``: the same requirements on a saved file, whoever trained it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from safecompress.cli.app import app
 
-ARTIFACT = typer.Argument(..., help="The artifact (artifact.safetensors).")
+if TYPE_CHECKING:
+    from safecompress.report import Report
+
+ARTIFACT = typer.Argument(..., help="The artifact (.safetensors), an ONNX file (.onnx), or weights for --model.")
 SPEC = typer.Option(..., "--spec", help="The spec whose rows and requirements judge it (TOML).")
+MEMBERS = typer.Option(
+    None,
+    "--members",
+    help="Rows it was trained on (.npz: x, y), for a model trained elsewhere; the spec's are not used.",
+)
+OTHERS = typer.Option(None, "--non-members", help="Rows of the same source that it never saw (.npz: x, y).")
 OUT = typer.Option(None, "--out", help="Folder for report.json and report.md.  (default: none are written)")
 MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes the network, if it is of your own.")
 DENSE = typer.Option(
@@ -28,6 +38,8 @@ THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
 def audit(
     artifact: Path = ARTIFACT,
     spec: Path = SPEC,
+    members: Path | None = MEMBERS,
+    non_members: Path | None = OTHERS,
     out: Path | None = OUT,
     model: str | None = MODEL,
     dense: Path | None = DENSE,
@@ -37,14 +49,16 @@ def audit(
     workers: int = WORKERS,
     threads: int = THREADS,
 ) -> None:
-    """Judge an artifact by a spec, with fresh attackers. Exit codes as compress."""
+    """Judge a file by a spec, with fresh attackers. Exit codes as compress.
+
+    With --members and --non-members any classifier can be judged: an ONNX file, or a network of your own (--model) with
+    weights from FILE. Of the spec only [safety] and [[require]] count then.
+    """
     from safecompress import api
-    from safecompress.cli.console import show_report
     from safecompress.cli.setup import as_trained, call_factory, check_data_digest, executor_of, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
-    from safecompress.report import save_report
     from safecompress.runfolder import ARTIFACT as ARTIFACT_NAME
     from safecompress.runfolder import IDENTITY
 
@@ -52,6 +66,9 @@ def audit(
         raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
     if not artifact.is_file():
         raise UsageError(f"{artifact} is no file. Name the artifact: RUN/{ARTIFACT_NAME}.")
+    if members is not None or non_members is not None:
+        report = _audit_foreign(artifact, spec, members, non_members, model, ledger, threads)
+        _finish(report, out)
     loaded = Artifact.load(artifact)
     if loaded.model_spec is None and model is None:
         raise UsageError(
@@ -89,6 +106,41 @@ def audit(
             executor=executor,
             threads=threads,
         )
+    _finish(report, out)
+
+
+def _audit_foreign(
+    file: Path,
+    spec: Path,
+    members: Path | None,
+    others: Path | None,
+    factory: str | None,
+    ledger: Path | None,
+    threads: int,
+) -> Report:
+    """The verdict on a model that was trained elsewhere, by rows that the user names."""
+    from dataclasses import replace
+
+    from safecompress import api
+    from safecompress.cli.setup import foreign_model, load_pools
+    from safecompress.config import load_limits
+    from safecompress.errors import UsageError
+
+    if members is None or others is None:
+        raise UsageError("--members and --non-members go together: attacks tell the ones from the others.")
+    limits = load_limits(spec)
+    target, num_classes = foreign_model(file, factory, members)
+    split = load_pools(members, others, num_classes, limits.seed)
+    book = ledger if ledger is not None else file.resolve().parent / "ledger.jsonl"
+    report = api.audit(target, split, spec=limits.spec, seed=limits.seed, ledger=book, threads=threads)
+    return replace(report, name=limits.name)
+
+
+def _finish(report: Report, out: Path | None) -> NoReturn:
+    """Save the report, show it, and leave with its exit code."""
+    from safecompress.cli.console import show_report
+    from safecompress.report import save_report
+
     if out is not None:
         save_report(report, out)
     show_report(report, out)

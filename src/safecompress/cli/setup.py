@@ -10,15 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from safecompress.api import build
 from safecompress.config import Config
-from safecompress.data import DataSplit, Scaler, SplitSizes, make_split, standardise
-from safecompress.deploy import TaskInfo
-from safecompress.errors import ArtifactError, ModelError
+from safecompress.data import DataSplit, Scaler, SplitSizes, make_split, read_npz, standardise
+from safecompress.data.files import read_arrays
+from safecompress.data.pools import split_of
+from safecompress.deploy import Artifact, TaskInfo
+from safecompress.deploy.container import FORMAT
+from safecompress.errors import ArtifactError, DataError, ModelError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
+from safecompress.runtime import load
 from safecompress.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.seeding import seeded
 from safecompress.storage import read_tensors
@@ -135,6 +141,41 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"--model {path} gave a {type(model).__name__}; it must give a torch.nn.Module.")
     return model
+
+
+def foreign_model(file: Path, factory: str | None, members: Path) -> tuple[Path | nn.Module, int]:
+    """What is to be judged, and its number of classes: a file that says so itself, or a network with weights from it.
+
+    A network that ``factory`` makes is asked; it is offered the shape of a row and the number of labels in ``members``.
+    """
+    if file.suffix == ".onnx":
+        return file, load(file).facts.num_classes
+    if read_tensors(file)[1].get("format") == FORMAT:
+        return file, Artifact.load(file).task.num_classes
+    if factory is None:
+        raise ModelError(f"{file} holds bare weights. Say which network they belong to: --model pkg.module:f.")
+    arrays = read_arrays(members, ("x", "y"))
+    rows, labels = arrays["x"], arrays["y"]
+    if rows.ndim < 2 or not len(rows) or labels.dtype.kind not in "iu" or len(labels) != len(rows):
+        raise DataError(
+            f"{members} must hold rows x (N, ...) and class numbers y (N,); got {rows.shape}, {labels.dtype}."
+        )
+    model = call_factory(factory, {"input_shape": rows.shape[1:], "num_classes": int(labels.max()) + 1})
+    model.load_state_dict(load_weights(file, model))
+    with torch.inference_mode():
+        scores = model.eval()(torch.from_numpy(rows[:2].astype("float32")))
+    return model, int(scores.shape[-1])
+
+
+def load_pools(members: Path, others: Path, num_classes: int, seed: int) -> DataSplit:
+    """Members and non-members from two .npz files with rows ``x``, class numbers ``y`` and perhaps ``group``."""
+    names = tuple(map(str, range(num_classes)))
+    read = []
+    for path in (members, others):
+        with np.load(path, allow_pickle=False) if path.is_file() else contextlib.nullcontext({}) as stored:
+            group = "group" if "group" in stored else None
+        read.append(read_npz(path, group=group, class_names=names))
+    return split_of(read[0], read[1], num_classes=num_classes, seed=seed)
 
 
 def as_trained(config: Config, metadata: Mapping[str, str]) -> Recipe:

@@ -9,8 +9,8 @@ from typing import Any
 
 from safecompress.config.reading import Reading
 from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
-from safecompress.config.tables import SpecShape, Table, read_table
-from safecompress.config.values import Config
+from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
+from safecompress.config.values import Config, Limits
 from safecompress.errors import SpecError
 from safecompress.training import CrossEntropy, Recipe
 
@@ -51,6 +51,22 @@ def parse_config(text: str, *, base: Path, source: str, model_given: bool = Fals
         raise SpecError.from_faults(source, reading.faults)
     made = tuple(reading.made)
     return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, packing=packing, made=made)
+
+
+def load_limits(path: str | Path) -> Limits:
+    """Name, seed and safety spec of the spec in the file ``path``, which needs no data and no model.
+
+    So a model that was trained elsewhere can be judged. All other sections of a whole spec are read over. Raises
+    SpecError, with every fault at once.
+    """
+    file = Path(path).absolute()
+    source = str(path)
+    tables, reading = parse_toml(read_text(file, source=source), source), Reading(file.parent)
+    shape = read_table(LimitsShape, tables, "", reading)
+    spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
+    if reading.faults or shape is None or spec is None:
+        raise SpecError.from_faults(source, reading.faults)
+    return Limits(shape.name, shape.seed, spec)
 
 
 def read_text(file: Path, source: str) -> str:

@@ -28,13 +28,14 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
+_NAMED = "It names the run's folder: up to 100 letters, digits, '.', '_' and '-', no '.' or '-' first."
+
+
 class SpecShape(Shape):
     """The whole file."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$",
-        description="It names the run's folder: up to 100 letters, digits, '.', '_' and '-', no '.' or '-' first.",
-    )
+    name: str = Field(pattern=_NAME, description=_NAMED)
     seed: Count = 0
     data: Table = Field(description='Say which data to use: source = "digits".')
     model: Table | None = Field(None, description='Say which network to train: name = "mlp".')
@@ -48,6 +49,13 @@ class SpecShape(Shape):
         min_length=1,
         description='Say what must hold, each in a table [[require]] of its own: metric = "neural.auc", at_most = 0.6.',
     )
+
+
+class LimitsShape(SpecShape):
+    """The whole file, when only its limits are read."""
+
+    name: str = Field("audit", pattern=_NAME, description=_NAMED)
+    data: Table = {}
 
 
 class DataShape(Shape):

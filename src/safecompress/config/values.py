@@ -155,5 +155,14 @@ class Config:
         return _digest({"seed": self.seed, "data": self.data.digest_table()})
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What must hold of a model that was trained elsewhere: the safety spec, and the name and seed of its audit."""
+
+    name: str
+    seed: int
+    spec: SafetySpec
+
+
 def _digest(tables: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tables, sort_keys=True, allow_nan=False).encode()).hexdigest()
