@@ -14,6 +14,7 @@ NAMES = [
     "DataSplit",
     "Dataset",
     "ModelSpec",
+    "Packing",
     "Plan",
     "ProcessExecutor",
     "Recipe",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from safecompress import attacks, data, models, sparsity
     from safecompress.api import CompressionResult, audit, compress
     from safecompress.data import Dataset, DataSplit, SplitSizes, make_split
-    from safecompress.deploy import Artifact
+    from safecompress.deploy import Artifact, Packing
     from safecompress.errors import SafeCompressError
     from safecompress.models import ModelSpec
     from safecompress.report import Report
@@ -27,6 +27,7 @@ _HOMES = {
     "DataSplit": "data",
     "Dataset": "data",
     "ModelSpec": "models",
+    "Packing": "deploy",
     "Plan": "search",
     "ProcessExecutor": "search",
     "Recipe": "training",
@@ -53,6 +54,7 @@ __all__ = [
     "DataSplit",
     "Dataset",
     "ModelSpec",
+    "Packing",
     "Plan",
     "ProcessExecutor",
     "Recipe",

@@ -188,7 +188,9 @@ def audit(
         evidence = one_row_per_unit(split)
         lineage, made = None, subject.artifact
         if recipe is not None and made is not None:
-            template = model if model is not None else made.build()
+            template = model
+            if template is None:  # of the whole size, whatever units were removed
+                template = made.build() if made.model_spec is None else build(made.model_spec, seed)
             big = dense_recipe or replace(recipe, objective=CrossEntropy())
             needs = recipe.objective.needs | big.objective.needs
             population = split.part("population")

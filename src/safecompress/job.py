@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -236,8 +238,12 @@ def _check_sparse(job: Job) -> None:
 
 def _check_storable(job: Job) -> None:
     """Raise ModelError when no artifact can hold the model, or it cannot be packed as asked."""
+    own = None if job.model_spec else copy.deepcopy(job.model).cpu()
     try:
-        packed = Artifact(job.model.state_dict(), {}, job.model_spec, job.task)
-        job.packing(packed, None if job.model_spec else copy.deepcopy(job.model).cpu())
+        packed = job.packing(Artifact(job.model.state_dict(), {}, job.model_spec, job.task), own)
+        if job.packing.format == "onnx":
+            with tempfile.TemporaryDirectory() as folder:
+                rows = job.raw.part("train")[0][:MIN_FIT].numpy()
+                job.packing.export(packed, Path(folder) / "trial.onnx", rows, own)
     except ArtifactError as error:
         raise ModelError(f"No artifact can hold this model. {error}") from error

@@ -69,7 +69,13 @@ def audit(
     if members is not None or non_members is not None:
         report = _audit_foreign(artifact, spec, members, non_members, model, ledger, threads)
         _finish(report, out)
-    loaded = Artifact.load(artifact)
+    source = artifact.parent / ARTIFACT_NAME if artifact.suffix == ".onnx" else artifact
+    if not source.is_file():
+        raise UsageError(
+            f"{artifact} does not lie in the folder of a run, which alone knows its members. Name rows that it was "
+            "trained on and rows that it never saw: --members and --non-members."
+        )
+    loaded = Artifact.load(source)
     if loaded.model_spec is None and model is None:
         raise UsageError(
             f"{artifact} holds a network of its author's own class. Say what makes it: --model pkg.module:f."
@@ -83,7 +89,10 @@ def audit(
     weights = dense if dense is not None else beside if beside.exists() else None
     dense_model = None
     if weights is not None:
-        template = network if network is not None else loaded.build()
+        template = network
+        if loaded.model_spec is not None and network is None:
+            template = api.build(loaded.model_spec, config.seed)  # of the whole size, whatever units were removed
+        assert template is not None  # refused above
         dense_model = api.served(loaded, load_weights(weights, template), network)
     folder = artifact.resolve().parent
     if (folder / IDENTITY).exists():

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from safecompress.api import build
 from safecompress.config import Config
-from safecompress.data import DataSplit, Scaler, SplitSizes, make_split, read_npz, standardise
+from safecompress.data import Dataset, DataSplit, Scaler, SplitSizes, make_split, standardise
 from safecompress.data.files import read_arrays
 from safecompress.data.pools import split_of
 from safecompress.deploy import Artifact, TaskInfo
@@ -170,12 +169,13 @@ def foreign_model(file: Path, factory: str | None, members: Path) -> tuple[Path 
 def load_pools(members: Path, others: Path, num_classes: int, seed: int) -> DataSplit:
     """Members and non-members from two .npz files with rows ``x``, class numbers ``y`` and perhaps ``group``."""
     names = tuple(map(str, range(num_classes)))
-    read = []
-    for path in (members, others):
-        with np.load(path, allow_pickle=False) if path.is_file() else contextlib.nullcontext({}) as stored:
-            group = "group" if "group" in stored else None
-        read.append(read_npz(path, group=group, class_names=names))
-    return split_of(read[0], read[1], num_classes=num_classes, seed=seed)
+
+    def read(path: Path) -> Dataset:
+        arrays = read_arrays(path, ("x", "y"), optional=("group",))
+        groups = arrays.get("group")
+        return Dataset.from_arrays(arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups)
+
+    return split_of(read(members), read(others), num_classes=num_classes, seed=seed)
 
 
 def as_trained(config: Config, metadata: Mapping[str, str]) -> Recipe:

@@ -46,8 +46,11 @@ def read_npz(
     )
 
 
-def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays called ``names`` of the .npz file ``path``. Raises DataError; objects (pickles) are refused unread."""
+def read_arrays(path: Path, names: Iterable[str], *, optional: Iterable[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """The arrays called ``names`` of the .npz file ``path``, and those of ``optional`` that it has.
+
+    Raises DataError; objects (pickles) are refused unread.
+    """
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -58,7 +61,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]
             absent = [name for name in names if name not in archive]
             if absent:
                 raise DataError(f"{path} has no array {absent[0]!r}. {suggest(absent[0], archive.files)}")
-            return {name: archive[name] for name in names}
+            return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -242,7 +242,10 @@ class Artifact:
         try:
             if self.model_spec.name in MODELS.builtins:  # the sizes came from a file: compare before taking memory
                 with torch.device("meta"):
-                    self._fit_(self.model_spec.build())
+                    model = self.model_spec.build()
+                    self._fit_(model)
+                if self.is_resized:  # what the spec alone would build may be any size
+                    return model.to_empty(device="cpu")
             with seeded(0, "artifact.build"):  # the caller's generators stay where they are
                 return self.model_spec.build()
         except UsageError as error:

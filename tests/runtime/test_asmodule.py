@@ -1,0 +1,105 @@
+"""An ONNX file as a module: it answers as the runtime does, gives what the last layer reads, and knows its content."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from safecompress.attacks.lastlayer import predict_with_hidden
+from safecompress.deploy import TaskInfo
+from safecompress.errors import ArtifactError
+from safecompress.models import ModelSpec
+from safecompress.seeding import seeded
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from safecompress.deploy.onnx import export_onnx  # noqa: E402
+from safecompress.deploy.quantize import quantize_onnx  # noqa: E402
+from safecompress.runtime.asmodule import OnnxNetwork, last_linear_input  # noqa: E402
+
+SPEC = ModelSpec("cnn", {"channels": (4, 6)}, (1, 8, 8), 3)
+TASK = TaskInfo(3, ("a", "b", "c"), (1, 8, 8), torch.tensor([0.5]), torch.tensor([0.25]))
+
+
+@pytest.fixture(scope="module")
+def network():
+    with seeded(0, "net"):
+        return SPEC.build().eval()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    with seeded(0, "rows"):
+        return torch.rand(80, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def files(network, rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(network, TASK, folder / "float.onnx")
+    quantize_onnx(folder / "float.onnx", folder / "int8.onnx", rows.numpy())
+    return folder
+
+
+def test_it_answers_as_the_network_and_gives_what_its_head_reads(files, network, rows):
+    asked = OnnxNetwork(files / "float.onnx")
+    logits, hidden = predict_with_hidden(asked, rows, batch_size=30)
+    wanted, read = predict_with_hidden(network, TASK.prepare(rows))
+    assert torch.allclose(logits, wanted, atol=1e-5) and np.allclose(hidden, read, atol=1e-5)
+    assert hidden.shape == (80, 6) and not asked.is_int8
+    assert torch.equal(asked(rows), logits)
+
+
+def test_int8_answers_in_int8_and_still_gives_it(files, network, rows):
+    asked = OnnxNetwork(files / "int8.onnx")
+    logits, hidden = predict_with_hidden(asked, rows)
+    wanted, read = predict_with_hidden(network, TASK.prepare(rows))
+    assert asked.is_int8 and hidden.shape == read.shape
+    assert 0 < np.abs(hidden - read).max() < 0.1 * np.abs(read).max()
+    assert 0 < (logits - wanted).abs().max() < 0.1 * wanted.abs().max()
+
+
+def test_another_file_is_another_model(files):
+    one, other = (OnnxNetwork(files / f"{name}.onnx") for name in ("float", "int8"))
+    assert one.digest in repr(one) and one.digest != other.digest
+    assert not list(one.state_dict()["where"]) and [name for name, _ in one.named_modules()] == [""]
+
+
+def test_its_twin_can_be_trained(files):
+    twin = OnnxNetwork(files / "float.onnx").twin
+    assert twin(torch.rand(5, 1, 8, 8)).shape == (5, 3) and any(p.requires_grad for p in twin.parameters())
+    own = nn.Flatten()
+    assert OnnxNetwork(files / "float.onnx", own).twin is own
+
+
+def graph_of(nodes, constants, output):
+    value = onnx.helper.make_tensor_value_info
+    held = [onnx.helper.make_tensor(name, 1, shape, np.zeros(shape).ravel()) for name, shape in constants.items()]
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", [value("x", 1, [None, 4])], [value(output, 1, [None, 3])], held)
+    )
+
+
+NODE = onnx.helper.make_node
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        ([NODE("Relu", ["x"], ["h"]), NODE("Gemm", ["h", "w", "b"], ["y"])], "h"),
+        ([NODE("MatMul", ["x", "w"], ["s"]), NODE("Add", ["s", "b"], ["y"])], "x"),
+        ([NODE("MatMul", ["x", "w"], ["s"]), NODE("Add", ["b", "s"], ["t"]), NODE("Identity", ["t"], ["y"])], "x"),
+        ([NODE("Gemm", ["x", "w", "b"], ["s"]), NODE("Softmax", ["s"], ["y"])], None),
+        ([NODE("Relu", ["x"], ["h"]), NODE("MatMul", ["x", "h"], ["y"])], None),
+        ([NODE("Identity", ["w"], ["v"]), NODE("Gemm", ["x", "v", "b"], ["y"])], "x"),
+    ],
+)
+def test_the_last_linear_layer_by_hand(nodes, found):
+    assert last_linear_input(graph_of(nodes, {"w": (4, 3), "b": (3,)}, "y")) == found
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"\x80\x04]q\x00.")
+    with pytest.raises(ArtifactError, match="cannot be opened as an ONNX model"):
+        OnnxNetwork(tmp_path / "a.onnx")
