@@ -46,6 +46,8 @@ def compress(
     from safecompress.cli.console import show_report, watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.config import load_config
+    from safecompress.runfolder import ARTIFACT, ONNX
+    from safecompress.runtime.bench import speed_line
     from safecompress.storage import write_bytes
 
     config = load_config(spec, model_given=model is not None)
@@ -60,7 +62,9 @@ def compress(
     written = config.moved_to(folder.resolve())
     text = written.to_toml() if model is None else _with_option(model, replace(written, model=None).to_toml())
     write_bytes(folder / "spec.toml", text.encode())
-    show_report(result.report, folder)
+    shipped = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
+    with fixed_threads(threads):
+        show_report(result.report, folder, speed=speed_line(shipped))
     raise typer.Exit(result.exit_code)
 
 

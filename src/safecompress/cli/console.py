@@ -86,8 +86,8 @@ class PlainLines:
         self._console.print(f"{time.monotonic() - self._began:7.1f} s  {escape(line)}", highlight=False)
 
 
-def show_report(report: Report, folder: Path | None) -> None:
-    """Print the figures, the requirements with their verdicts, and where the rest is."""
+def show_report(report: Report, folder: Path | None, *, speed: str | None = None) -> None:
+    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` tells the latency."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # a log has no width of its own
@@ -105,6 +105,8 @@ def show_report(report: Report, folder: Path | None) -> None:
     if ranked is not None:
         console.print(f"{escape(ranked)}.", highlight=False)
     console.print(f"Artifact: {escape(size_line(report))}.", highlight=False)
+    if speed is not None:
+        console.print(f"{escape(speed)}.", highlight=False)
     for name, reason in report.errors.items():
         console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
     if report.health:

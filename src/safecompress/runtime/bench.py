@@ -101,7 +101,8 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
 
     An artifact is compared with the network that its model spec names, float32 and dense, in ONNX Runtime (in PyTorch
     without the extra ``deploy``): with the weights in ``dense`` (safetensors), else with random ones, as fast as any.
-    An ONNX file is compared with the ONNX file ``dense``, if there is one. ``load_ms`` is from the path to a chosen
+    An ONNX file is compared with the ONNX file ``dense``, or with the dense network of the artifact beside it, as a run
+    leaves them; else with nothing. ``load_ms`` is from the path to a chosen
     engine, libraries being loaded already. The two take turns in ``rounds`` rounds, and intervals are of the rounds'
     medians. Raises what ``load`` raises, and UsageError for a ``dense`` that is no file or of the wrong kind.
     """
@@ -119,7 +120,7 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
     predictor = load(path, threads=1)
     load_ms = 1e3 * (time.perf_counter() - begun)
     if path.suffix == ".onnx":
-        size, peer = Size(path.stat().st_size), load(dense, threads=1) if dense is not None else None
+        size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense)
         words = ["An ONNX file is computed densely: zeros among its weights, if any, bring no speed."]
     else:
         from safecompress.deploy import Artifact
@@ -156,6 +157,18 @@ def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | N
         return _single(facts, onnx_engine(network, task, threads=1)), []
     except (UsageError, ArtifactError) as error:
         return _single(facts, TorchEngine(network, task)), [f"The dense network is asked by PyTorch: {error}"]
+
+
+def _peer_of_onnx(path: Path, dense: Path | None) -> Predictor | None:
+    """What an ONNX file is compared with."""
+    if dense is not None:
+        return load(dense, threads=1)
+    source = path.with_suffix(".safetensors")
+    if not source.is_file():
+        return None
+    from safecompress.deploy import Artifact
+
+    return _dense_peer(Artifact.load(source), None)[0]
 
 
 def _fill(network: Any, weights: Path) -> None:
@@ -210,6 +223,24 @@ def _words(speeds: tuple[Speed, ...], density: float | None, why: str) -> list[s
         f"With {rows}, zeros alone bring no speed here: {reason} (density {density:.3g}). The file is smaller all the "
         "same. Removing whole units or channels brings speed on any engine."
     ]
+
+
+def speed_line(path: Path) -> str | None:
+    """Latency of a file beside the dense network, in one line; None where the file says not what to compare with."""
+    try:
+        found = bench(path, rounds=11)
+    except (ArtifactError, UsageError):
+        return None
+    told = []
+    for speed in found.speeds:
+        if speed.dense is None or speed.ratio is None:
+            return None
+        rows = "1 sample" if speed.file.batch_size == 1 else f"{speed.file.batch_size} samples"
+        told.append(
+            f"{rows} {speed.file.p50_ms:.3g} ms ({speed.file.engine}), dense model {speed.dense.p50_ms:.3g} ms "
+            f"({speed.dense.engine}): {speed.ratio:.2f} times as fast"
+        )
+    return "Latency on one thread here: " + "; ".join(told)
 
 
 def _speed_to_json(speed: Speed) -> dict[str, Any]:
