@@ -24,6 +24,7 @@ NAMES = [
     "SparseTraining",
     "SparsityPattern",
     "SplitSizes",
+    "TaskInfo",
     "Verdict",
     "at_least",
     "at_most",

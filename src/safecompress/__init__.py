@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from safecompress import attacks, data, models, sparsity
     from safecompress.api import CompressionResult, audit, compress
     from safecompress.data import Dataset, DataSplit, SplitSizes, make_split
-    from safecompress.deploy import Artifact, Packing
+    from safecompress.deploy import Artifact, Packing, TaskInfo
     from safecompress.errors import SafeCompressError
     from safecompress.models import ModelSpec
     from safecompress.report import Report
@@ -37,6 +37,7 @@ _HOMES = {
     "SparseTraining": "sparsity",
     "SparsityPattern": "sparsity",
     "SplitSizes": "data",
+    "TaskInfo": "deploy",
     "Verdict": "spec",
     "at_least": "spec",
     "at_most": "spec",
@@ -64,6 +65,7 @@ __all__ = [
     "SparseTraining",
     "SparsityPattern",
     "SplitSizes",
+    "TaskInfo",
     "Verdict",
     "at_least",
     "at_most",

@@ -1,0 +1,52 @@
+"""The page on what ships: its spec is read, its code runs, its words name what exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from safecompress.config import parse_config
+from safecompress.deploy import Packing
+from safecompress.sparsity import Units
+from safecompress.spec import TASK_METRICS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
+REST = """
+name = "page"
+data = { source = "digits" }
+model = { name = "mlp" }
+safety = { attacks = ["loss"] }
+require = [{ metric = "accuracy", at_least = 0.5 }]
+"""
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.S | re.M)
+
+
+def test_the_spec_is_read_without_a_fault(tmp_path):
+    (spec,) = blocks("toml")
+    config = parse_config(REST + spec, base=tmp_path, source="deploy.md")
+    assert config.packing == Packing(shrink=True, precision="int8") and config.plan.shape == Units()
+
+
+@pytest.mark.slow
+def test_the_code_runs_in_an_empty_folder(tmp_path):
+    (code,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("(2, 10) "), done.stderr
+
+
+def test_options_and_metrics_exist():
+    from safecompress.cli import audit  # noqa: F401
+    from safecompress.cli.app import app
+
+    told = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "200"}).stdout
+    for option in set(re.findall(r"--[a-z-]+", " ".join(blocks("sh")))):
+        assert option in told, option
+    assert {"artifact.size_bytes", "compression.ratio", "latency.p50_ms"} <= set(TASK_METRICS)
+    for metric in ("artifact.size_bytes", "compression.ratio", "latency.p50_ms"):
+        assert f"`{metric}`" in PAGE
