@@ -77,6 +77,15 @@ def test_what_is_saved_is_what_is_loaded(tmp_path_factory, density, precision):
     assert torch.equal(loaded.predict(x), artifact.predict(x))
 
 
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (3, 2, 0, 1)])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_empty_weights_come_back(tmp_path, shape, precision):
+    artifact = Artifact({"w": torch.zeros(shape), "b": torch.ones(2)}, {}, None, TaskInfo(2, (), (4,)))
+    rounded = artifact.to_precision(precision)
+    rounded.save(tmp_path / "a")
+    assert Artifact.load(tmp_path / "a").digest() == rounded.digest()
+
+
 def test_the_reference_counts_stored_widths():
     whole, half, eighth = (artifact_of().to_precision(precision).byte_count() for precision in PRECISIONS)
     weights = artifact_of().num_active

@@ -52,7 +52,9 @@ def round_weights(state: Mapping[str, Tensor], precision: Precision) -> tuple[di
         if precision == "float16":
             rounded[name] = tensor.half().float()
         else:
-            scales[name] = tensor.flatten(1).abs().amax(dim=1) / LARGEST if tensor.numel() else tensor.new_zeros(0)
+            is_empty = tensor.numel() == 0
+            largest_O = tensor.new_zeros(len(tensor)) if is_empty else tensor.flatten(1).abs().amax(dim=1)
+            scales[name] = largest_O / LARGEST
             rounded[name] = from_int8(to_int8(tensor, scales[name]), scales[name])
         if not bool(rounded[name].isfinite().all()):
             raise ArtifactError(
