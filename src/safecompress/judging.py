@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowTraine
 from safecompress.certify import Certification, Ledger, Released, certify
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact, Served
+from safecompress.errors import ArtifactError
 from safecompress.measure import Direction, Levels, Measurement
 from safecompress.report import describe_artifact, digest_json
 from safecompress.runtime import load
@@ -211,6 +213,15 @@ def latency(subject: Subject, levels: Levels) -> Measurement:
 
 def _is_built_by_name(subject: Subject) -> bool:
     return subject.artifact is not None and subject.artifact.model_spec is not None
+
+
+def digest_file(path: Path) -> str:
+    """The digest of the content of an artifact or an ONNX file, as `Subject` knows it. Raises ArtifactError."""
+    if path.suffix != ".onnx":
+        return Artifact.load(path).digest()
+    if not path.is_file():
+        raise ArtifactError(f"There is no file {path}.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def dense_bytes(artifact: Artifact, model: nn.Module | None = None) -> int:

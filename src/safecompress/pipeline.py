@@ -26,7 +26,7 @@ from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
-from safecompress.judging import Subject, judge, question
+from safecompress.judging import Subject, digest_file, judge, question
 from safecompress.progress import Progress, Silent
 from safecompress.ranking import rank_candidates
 from safecompress.report import Report, build_report, describe_round
@@ -170,7 +170,7 @@ def _opening(
     job, winner = stages.job, stages.parent()
     made, asked = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
-        made = Artifact.load(folder.path / ARTIFACT).digest()
+        made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
         asked = question(job.spec, job.seed, dense, Lineage.of_job(job, winner.objective if winner else None), released)
     return ledger.number_for(evidence, artifact=made, spec=asked)

@@ -230,3 +230,12 @@ def test_a_network_that_onnx_cannot_hold_is_told_before_training(tmp_path, monke
             out=tmp_path / "run",
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_of_an_onnx_file_is_the_same_opening(shipped_as_onnx):
+    folder, _, report = shipped_as_onnx
+    spec = folder / "spec.toml"
+    assert run_cli("compress", spec, "--out", folder / "run").code == 3
+    again = report_of(folder / "run")
+    assert again["ledger"] == report["ledger"] and again["prospects"] == report["prospects"]
+    assert again["digests"]["artifact"] == report["digests"]["artifact"]
