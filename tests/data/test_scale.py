@@ -49,11 +49,27 @@ def test_only_train_rows_count_and_all_rows_are_scaled_alike() -> None:
 def test_train_rows_of_a_real_split_have_mean_zero_and_deviation_one() -> None:
     scaled, _ = standardise(make_split(digits(image=True), seed=0))
     train = scaled.part("train")[0]
+    assert train.mean().abs() < 1e-5 and train.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    assert train.shape[1:] == (1, 8, 8)
+    scaled.check()
+
+
+def test_images_are_scaled_by_channel() -> None:
+    pixels = torch.tensor([[[[0.0, 2.0]], [[10.0, 10.0]]], [[[4.0, 6.0]], [[10.0, 10.0]]]])  # 2 images, 2 channels, 1x2
+    scaler = Scaler.fit(pixels)
+    assert scaler.shift.tolist() == [[[3]], [[10]]] and scaler.scale.shape == (2, 1, 1)
+    assert scaler.scale.flatten().tolist() == pytest.approx([5**0.5, 1])
+    assert scaler.apply(pixels)[:, 1].tolist() == [[[0, 0]], [[0, 0]]]
+    assert torch.allclose(scaler.apply(pixels)[0, 0], torch.tensor([[-3.0, -1.0]]) / 5**0.5)
+    with pytest.raises(DataError, match="rows of shape"):
+        scaler.apply(torch.zeros(2, 3, 1, 2))
+
+
+def test_columns_are_scaled_each_for_itself() -> None:
+    train = standardise(make_split(digits(), seed=0))[0].part("train")[0]
     deviation = train.std(0, correction=0)
     assert train.mean(0).abs().max() < 1e-5
     assert torch.allclose(deviation[deviation > 0], torch.ones(()), atol=1e-4)
-    assert train.shape[1:] == (1, 8, 8)
-    scaled.check()
 
 
 def test_wrong_shapes_are_refused() -> None:

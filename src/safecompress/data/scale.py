@@ -12,7 +12,10 @@ from safecompress.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaler:
-    """``(features - shift) / scale``; both float32 of the shape of one row, or scalars. ``scale`` is never 0."""
+    """``(features - shift) / scale``; both float32 of the shape of one row, (C, 1, 1) for images, or scalars.
+
+    ``scale`` is never 0.
+    """
 
     shift: torch.Tensor = field(repr=False)
     scale: torch.Tensor = field(repr=False)
@@ -21,13 +24,14 @@ class Scaler:
     def fit(cls, features: torch.Tensor) -> Scaler:
         """Mean and population standard deviation over the rows of ``features`` (N, ...); scale 1 for a constant column.
 
-        Raises DataError when there are no rows.
+        Images (N, C, H, W) have one of each for a channel: pixels are of one kind, and a device has less to hold. Raises DataError when there are no rows.
         """
         if len(features) == 0:
             raise DataError("A scaler needs rows to fit, but got none. Give the features of the train part.")
-        exact = features.double()
-        scale = exact.std(0, correction=0).float()
-        return cls(exact.mean(0).float(), torch.where(scale == 0, torch.ones_like(scale), scale))
+        exact, is_image = features.double(), features.ndim == 4
+        over = (0, 2, 3) if is_image else (0,)
+        scale, shift = (s.squeeze(0).float() for s in (exact.std(over, 0, True), exact.mean(over, True)))
+        return cls(shift, torch.where(scale == 0, torch.ones_like(scale), scale))
 
     @classmethod
     def identity(cls) -> Scaler:
@@ -36,7 +40,8 @@ class Scaler:
 
     def apply(self, features: torch.Tensor) -> torch.Tensor:
         """The scaled copy of ``features`` (N, ...). Raises DataError when its rows have another shape."""
-        if self.shift.ndim and features.shape[1:] != self.shift.shape:
+        wanted = (self.shift.shape[0], *features.shape[2:]) if self.shift.ndim == 3 else self.shift.shape
+        if self.shift.ndim and (features.ndim != self.shift.ndim + 1 or features.shape[1:] != wanted):
             raise DataError(
                 f"This scaler was fitted on rows of shape {tuple(self.shift.shape)}, but got rows of shape "
                 f"{tuple(features.shape[1:])}. Give rows as the model was trained on, or fit a new scaler."
