@@ -24,13 +24,15 @@ class Scaler:
     def fit(cls, features: torch.Tensor) -> Scaler:
         """Mean and population standard deviation over the rows of ``features`` (N, ...); scale 1 for a constant column.
 
-        Images (N, C, H, W) have one of each for a channel: pixels are of one kind, and a device has less to hold. Raises DataError when there are no rows.
+        Images (N, C, H, W) have one of each for a channel: pixels are of one kind, and a device has less to hold.
+        Raises DataError when there are no rows.
         """
         if len(features) == 0:
             raise DataError("A scaler needs rows to fit, but got none. Give the features of the train part.")
-        exact, is_image = features.double(), features.ndim == 4
-        over = (0, 2, 3) if is_image else (0,)
-        scale, shift = (s.squeeze(0).float() for s in (exact.std(over, 0, True), exact.mean(over, True)))
+        exact = features.double()
+        over = (0, 2, 3) if features.ndim == 4 else (0,)
+        shift = exact.mean(over, keepdim=True)[0].float()
+        scale = exact.std(over, correction=0, keepdim=True)[0].float()
         return cls(shift, torch.where(scale == 0, torch.ones_like(scale), scale))
 
     @classmethod
