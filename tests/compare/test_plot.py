@@ -41,9 +41,11 @@ def test_equal_results_make_equal_pictures(kind, tmp_path):
     assert (tmp_path / f"other.{kind}").read_bytes() != first
 
 
-def test_a_crowd_is_drawn(tmp_path):
+@pytest.mark.parametrize("count", [20, 30])
+def test_a_crowd_is_drawn(count, tmp_path):
+    """Beyond 24 points a legend lists the methods, and only the front is named beside its points."""
     pytest.importorskip("matplotlib")
-    entries = [Entry(f"a method with a long name {n}", Static()) for n in range(20)]
+    entries = [Entry(f"a method with a long name {n}", Static()) for n in range(count)]
     study = tiny_study(entries, densities=(0.1,))
     results = [made_up(entry.label, 0.1, 0, 0.9, 0.6) for entry in entries]
     draw(study.comparison, results, tmp_path / "crowd.svg")

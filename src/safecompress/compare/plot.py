@@ -20,6 +20,9 @@ from safecompress.stats.pareto import pareto_front
 SHAPES = "osD^vPX*<>"
 """Markers: they tell apart what the colours leave."""
 
+_MOST_NAMED = 24
+"""Points that can all be named in the picture; of more the front is, and a legend tells the rest."""
+
 _SMALLEST, _LARGEST = 30.0, 420.0
 """Areas of markers, in square points."""
 
@@ -60,12 +63,15 @@ def draw(comparison: Comparison, results: Sequence[Result], path: Path, *, leak:
     if not points:
         raise UsageError("No cell has numbers, so there is nothing to draw.")
     front = [points[index] for index in pareto_front(np.array([(point.accuracy, point.leak) for point in points]))]
-    with drawing(path, width=8.4, height=5.6) as figure:
+    is_crowded = len(points) > _MOST_NAMED
+    with drawing(path, width=10.6 if is_crowded else 8.4, height=7.4 if is_crowded else 5.6) as figure:
         axes = figure.add_subplot()
         _paint(axes, points, front, leak)
+        if is_crowded:
+            _list_methods(axes, points)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        _name(axes, points)
+        _name(axes, points, front if is_crowded else points)
     return front
 
 
@@ -76,11 +82,9 @@ def _paint(axes: Any, points: Sequence[Point], front: Sequence[Point], leak: str
     steps_y = [y for point in front for y in (point.accuracy, point.accuracy)][:-1]
     axes.plot(steps_x, steps_y, color="#888888", linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
     for point, area in zip(points, _areas(points), strict=True):
-        number = labels.index(point.label)
-        colour = COLOURS[number % len(COLOURS)]
+        colour, shape = _look(labels, point.label)
         axes.plot(point.leaks, (point.accuracy,) * 2, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
         axes.plot((point.leak,) * 2, point.accuracies, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
-        shape = SHAPES[number % len(SHAPES)]
         axes.scatter(
             point.leak, point.accuracy, s=area, c=colour, marker=shape, alpha=0.85, linewidths=0.8,
             edgecolors="white", zorder=3,
@@ -95,14 +99,29 @@ def _paint(axes: Any, points: Sequence[Point], front: Sequence[Point], leak: str
     axes.set_title(seen, fontsize=8, color="#555555", loc="left")
 
 
+def _look(labels: Sequence[str], label: str) -> tuple[str, str]:
+    """Colour and marker of a method."""
+    number = labels.index(label)
+    return COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
+
+
+def _list_methods(axes: Any, points: Sequence[Point]) -> None:
+    """A legend, where there are too many points to name each; within a method the densities are told apart by size."""
+    labels = list(dict.fromkeys(point.label for point in points))
+    for label in labels:
+        colour, shape = _look(labels, label)
+        axes.scatter([], [], s=45, c=colour, marker=shape, edgecolors="white", linewidths=0.8, label=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+
+
 def _areas(points: Sequence[Point]) -> list[float]:
     """Areas in proportion to bytes, kept within what can be seen."""
     largest = max(point.size for point in points)
     return [max(_SMALLEST, _LARGEST * point.size / largest) for point in points]
 
 
-def _name(axes: Any, points: Sequence[Point]) -> None:
-    """Write every point's name beside it, where it covers neither a marker nor another name."""
+def _name(axes: Any, points: Sequence[Point], named: Sequence[Point]) -> None:
+    """Write the names of ``named`` beside them, where they cover neither a marker nor another name."""
     from matplotlib.patheffects import withStroke
 
     halo = withStroke(linewidth=2.5, foreground="white")
@@ -115,6 +134,8 @@ def _name(axes: Any, points: Sequence[Point]) -> None:
         taken += [_around(*start, *end) for start, end in itertools.pairwise(corners)]
     room = axes.get_window_extent(renderer).padded(-4)
     for point, (x, y), radius in zip(points, spots, radii, strict=True):
+        if point not in named:
+            continue
         text = axes.text(0, 0, f"{point.label}  {point.density:g}", transform=None, fontsize=8, zorder=4)
         extent = text.get_window_extent(renderer)
         width, height = extent.width, extent.height
