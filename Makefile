@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 .PHONY: demo test lint types check clean
 
 demo: .venv/installed
-	$(BIN)/safecompress compress examples/digits.toml
+	$(BIN)/safecompress compress examples/digits.toml --bench
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal

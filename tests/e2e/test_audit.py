@@ -296,5 +296,5 @@ def test_a_spec_cannot_name_code(tmp_path, monkeypatch):
         ended = run_cli("compress", spec, "--out", tmp_path / "run")
         assert ended.code == 2
         assert f"Unknown model '{name}'" in ended.err
-        assert "Allowed: cnn, mlp." in ended.err
+        assert "Allowed: cnn, mlp, resnet, vgg." in ended.err
     assert "code_for_test" not in sys.modules

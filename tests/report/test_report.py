@@ -16,6 +16,7 @@ from safecompress.models import ModelSpec
 from safecompress.report import (
     Report,
     build_report,
+    describe_artifact,
     describe_measurements,
     describe_round,
     load_report,
@@ -60,6 +61,7 @@ def artifact():
 
 ARTIFACT = artifact()
 COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
+DESCRIBED = {"artifact": describe_artifact(ARTIFACT), "digest": ARTIFACT.digest()}
 
 
 @functools.cache
@@ -106,7 +108,7 @@ def report(judged=None, *, rounds=None, **options):
         "seed": 0,
         "notes": ["No ledger was kept."],
     }
-    return build_report("digits", judged or certification(), ARTIFACT, SPLIT, **{**given, **options})
+    return build_report("digits", judged or certification(), SPLIT, **{**DESCRIBED, **given, **options})
 
 
 # --- round trips
@@ -491,7 +493,7 @@ def hostile_report():
         for described in entry["candidates"]:
             described.update(branch=HOSTILE, reason=HOSTILE)
     built = build_report(
-        HOSTILE, judged, ARTIFACT, SPLIT,
+        HOSTILE, judged, SPLIT, **DESCRIBED,
         prospects=[Prospect(SPEC.requirements[0], None, HOSTILE)],
         search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
         seconds={HOSTILE: 1.0}, seed=0, notes=[HOSTILE],

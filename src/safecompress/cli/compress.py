@@ -20,6 +20,7 @@ CACHE = typer.Option(
 )
 RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes for candidates and shadows, one thread each.")
+BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
 
@@ -35,6 +36,7 @@ def compress(
     workers: int = WORKERS,
     threads: int = THREADS,
     device: str = DEVICE,
+    bench: bool = BENCH,
 ) -> None:
     """Train small, attack every candidate, keep the best, certify the file that ships.
 
@@ -64,7 +66,7 @@ def compress(
     write_bytes(folder / "spec.toml", text.encode())
     shipped = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
     with fixed_threads(threads):
-        show_report(result.report, folder, speed=speed_line(shipped))
+        show_report(result.report, folder, speed=speed_line(shipped) if bench else None)
     raise typer.Exit(result.exit_code)
 
 

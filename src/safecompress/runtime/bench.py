@@ -166,8 +166,10 @@ def _peer_of_onnx(path: Path, dense: Path | None) -> Predictor | None:
     source = path.with_suffix(".safetensors")
     if not source.is_file():
         return None
-    from safecompress.deploy import Artifact
-
+    try:
+        from safecompress.deploy import Artifact
+    except ImportError:  # an ONNX file is asked without PyTorch
+        return None
     return _dense_peer(Artifact.load(source), None)[0]
 
 
