@@ -103,3 +103,11 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"\x80\x04]q\x00.")
     with pytest.raises(ArtifactError, match="cannot be opened as an ONNX model"):
         OnnxNetwork(tmp_path / "a.onnx")
+
+
+def test_weights_in_a_file_beside_are_refused(files, tmp_path):
+    """A verdict is bound to the file's content, and theirs could change under it."""
+    proto = onnx.load(files / "float.onnx")
+    onnx.save(proto, tmp_path / "a.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100)
+    with pytest.raises(ArtifactError, match="keeps weights in files beside it"):
+        OnnxNetwork(tmp_path / "a.onnx")

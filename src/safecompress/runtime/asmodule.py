@@ -33,11 +33,11 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.path = Path(path)
         self._engine = OnnxEngine(self.path, threads=1)
+        proto = _read(self.path)
         self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         # beside the modules: its weights are none of this one's
         self.__dict__["twin"] = twin if twin is not None else _perceptron(self.facts)
         self.register_parameter("where", nn.Parameter(torch.zeros(0), requires_grad=False))  # callers ask for a device
-        proto = _read(self.path)
         self._is_int8 = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node)
         self._inner = _with_inner_output(proto, self.path)
 
@@ -80,9 +80,15 @@ def _read(path: Path) -> Any:
     except ImportError as error:
         raise UsageError('Auditing an ONNX file needs onnx: pip install "safecompress[deploy]"') from error
     try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf's own kinds, and those of files beside
+        proto = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own kinds
         raise ArtifactError(f"{path} cannot be read as an ONNX model ({error}). Export it anew.") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise ArtifactError(  # a verdict is on a file by its content, and that content lies elsewhere
+            f"{path} keeps weights in files beside it, which a verdict on this file would not be bound to. Save it as "
+            "one: onnx.save(onnx.load(path), new_path)."
+        )
+    return proto
 
 
 def _with_inner_output(proto: Any, path: Path) -> tuple[Any, str, str] | None:
