@@ -1,5 +1,7 @@
 """An ONNX file as a module: it answers as the runtime does, gives what the last layer reads, and knows its content."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,34 @@ def test_weights_in_a_file_beside_are_refused(files, tmp_path):
     onnx.save(proto, tmp_path / "a.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100)
     with pytest.raises(ArtifactError, match="keeps weights in files beside it"):
         OnnxNetwork(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_weights_of_a_node_or_a_branch_in_another_file_are_refused(tmp_path, monkeypatch, depth):
+    """Also when asked from that folder, where the runtime would find them."""
+    monkeypatch.chdir(tmp_path)
+    Path("w.bin").write_bytes(np.ones((4, 3), np.float32).tobytes())
+    weight = onnx.TensorProto(name="w", data_type=1, dims=(4, 3), data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="w.bin")
+    nodes = [NODE("Constant", [], ["w"], value=weight)]
+    if depth:
+        branch = onnx.helper.make_graph(nodes, "b", [], [onnx.helper.make_tensor_value_info("w", 1, [4, 3])])
+        nodes = [NODE("If", ["c"], ["w2"], then_branch=branch, else_branch=branch)]
+    nodes.append(NODE("MatMul", ["x", "w2" if depth else "w"], ["y"]))
+    onnx.save(graph_of(nodes, {"c": ()} if depth else {}, "y"), "a.onnx")
+    with pytest.raises(ArtifactError, match="keeps weights in files beside it"):
+        OnnxNetwork("a.onnx")
+
+
+def test_a_file_that_reads_doubles_is_looked_into(tmp_path):
+    """Every figure of an audit needs what its last layer reads."""
+    value, weight = onnx.helper.make_tensor_value_info, np.arange(12.0).reshape(4, 3)
+    held = [onnx.numpy_helper.from_array(weight, "w")]
+    graph = onnx.helper.make_graph(
+        [NODE("MatMul", ["x", "w"], ["y"])], "g", [value("x", 11, [None, 4])], [value("y", 11, [None, 3])], held
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=opset), tmp_path / "a.onnx")
+    samples = torch.rand(5, 4)
+    logits, hidden = OnnxNetwork(tmp_path / "a.onnx").with_hidden(samples)
+    assert torch.equal(hidden, samples) and torch.allclose(logits, samples @ torch.from_numpy(weight).float())

@@ -32,8 +32,8 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: str | Path, twin: nn.Module | None = None) -> None:
         super().__init__()
         self.path = Path(path)
-        self._engine = OnnxEngine(self.path, threads=1)
         proto = _read(self.path)
+        self._engine = OnnxEngine(self.path, threads=1)
         self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         # beside the modules: its weights are none of this one's
         self.__dict__["twin"] = twin if twin is not None else _perceptron(self.facts)
@@ -61,7 +61,7 @@ class OnnxNetwork(nn.Module):
         if self._inner is None:
             return logits, None
         session, name, hidden = self._inner
-        (read,) = session.run([hidden], {name: samples.detach().cpu().float().numpy()})
+        (read,) = session.run([hidden], {name: self._engine.as_read(samples.detach().cpu().float().numpy())})
         return logits, torch.from_numpy(read.astype(np.float32)) if read.ndim == 2 else None
 
     def extra_repr(self) -> str:
@@ -81,14 +81,25 @@ def _read(path: Path) -> Any:
         raise UsageError('Auditing an ONNX file needs onnx: pip install "safecompress[deploy]"') from error
     try:
         proto = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"There is no file {path}. Check the path.") from error
     except Exception as error:  # protobuf's own kinds
-        raise ArtifactError(f"{path} cannot be read as an ONNX model ({error}). Export it anew.") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise ArtifactError(f"{path} cannot be opened as an ONNX model ({error}). Export it anew.") from error
+    if _lies_elsewhere(proto, onnx):
         raise ArtifactError(  # a verdict is on a file by its content, and that content lies elsewhere
             f"{path} keeps weights in files beside it, which a verdict on this file would not be bound to. Save it as "
             "one: onnx.save(onnx.load(path), new_path)."
         )
     return proto
+
+
+def _lies_elsewhere(message: Any, onnx: Any) -> bool:
+    """Whether any tensor in ``message``, of a graph, a node, a branch or a function, is kept in another file."""
+    if isinstance(message, onnx.TensorProto):
+        return bool(message.data_location == onnx.TensorProto.EXTERNAL or message.external_data)
+    fields = [value for field, value in message.ListFields() if field.type == field.TYPE_MESSAGE]
+    parts = [part for value in fields for part in ([value] if hasattr(value, "ListFields") else value)]
+    return any(_lies_elsewhere(part, onnx) for part in parts)
 
 
 def _with_inner_output(proto: Any, path: Path) -> tuple[Any, str, str] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.runtime.predictor import Facts, Floats
@@ -59,9 +60,13 @@ class OnnxEngine:
         logits_NC: Floats = np.log(np.maximum(raw_NC, np.finfo(np.float32).tiny))
         return logits_NC
 
+    def as_read(self, samples_N: Floats) -> NDArray[Any]:
+        """Samples in the type that the graph reads."""
+        return samples_N.astype(self._type, copy=False)
+
     def _run(self, samples_N: Floats) -> Floats:
         try:
-            raw: Floats = self._session.run([self._output], {self._input: samples_N.astype(self._type, copy=False)})[0]
+            raw: Floats = self._session.run([self._output], {self._input: self.as_read(samples_N)})[0]
         except Exception as error:  # onnxruntime's own kinds, one per fault
             raise ArtifactError(f"{self._where} cannot be run ({_first_line(error)}). Export it anew.") from error
         return raw.astype(np.float32, copy=False)
