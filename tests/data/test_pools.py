@@ -38,6 +38,8 @@ def test_groups_and_equal_rows_stay_together():
     for part in ("member_fit", "nonmember_verdict"):
         groups = split.dataset.groups[split.indices[part]]
         assert all((split.dataset.groups == group).sum() == (groups == group).sum() for group in groups)
+    below = split_of(members, rows(1, groups=-1 - np.arange(150) // 3), num_classes=3, seed=0)
+    assert np.array_equal(np.unique(below.dataset.groups), np.arange(100))  # no name is another's
     twice = np.repeat(np.random.default_rng(2).random((75, 4)), 2, axis=0)
     split_of(rows(0, features=twice, labels=np.repeat(np.arange(75) % 3, 2)), others=rows(1), num_classes=3, seed=0)
 

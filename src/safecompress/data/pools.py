@@ -24,9 +24,9 @@ def split_of(members: Dataset, others: Dataset, *, num_classes: int, seed: int) 
     """A split for an audit: ``members`` are the model's train rows or a sample of them, ``others`` it never saw.
 
     Half of the members fit attackers, half judge; of the others a third each, a sixth is the test part (accuracy) and a
-    sixth checks attacks on rows that nobody trained on. Rows of one group, and equal rows, stay together. Labels are
-    the model's class numbers, 0 to ``num_classes`` - 1. Raises DataError when the two do not go together, share a row
-    or a group, or have fewer than 100 rows.
+    sixth checks attacks on rows that nobody trained on. Rows of one group, and equal rows, stay together; a group of
+    members is another one than a group of others, whatever its name. Labels are the model's class numbers, 0 to
+    ``num_classes`` - 1. Raises DataError when the two do not go together, share a row, or have fewer than 100 rows.
     """
     if members.input_shape != others.input_shape:
         raise DataError(
@@ -46,7 +46,8 @@ def split_of(members: Dataset, others: Dataset, *, num_classes: int, seed: int) 
         raise DataError("Either both files have a group column, or neither: rows of one group count as one draw.")
     groups = None
     if members.groups is not None and others.groups is not None:
-        groups = np.concatenate([members.groups, others.groups + members.groups.max() + 1])
+        names, codes = np.unique(members.groups, return_inverse=True)  # any whole numbers name groups
+        groups = np.concatenate([codes, len(names) + np.unique(others.groups, return_inverse=True)[1]])
     labels = torch.cat([members.labels, others.labels])
     dataset = Dataset(
         f"{members.name} and {others.name}",
