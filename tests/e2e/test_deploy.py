@@ -210,6 +210,42 @@ def test_bare_weights_need_a_network(elsewhere):
     assert ended.code == 2 and "holds bare weights. Say which network they belong to" in " ".join(ended.err.split())
 
 
+def make_pair():
+    """For --model: what gives two tensors."""
+
+    class Pair(nn.Sequential):
+        def forward(self, rows):
+            return super().forward(rows), rows
+
+    return Pair(*make())
+
+
+def make_narrow():
+    """For --model: what reads other rows, with weights of the right sizes."""
+
+    class Narrow(nn.Sequential):
+        def forward(self, rows):
+            return super().forward(rows[:, :63])
+
+    return Narrow(*make())
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"), [("make_pair", "gave tuple for 2 rows"), ("make_narrow", "cannot read the rows of")]
+)
+def test_a_network_that_does_not_fit_the_rows_is_told(elsewhere, factory, said):
+    ended = audit(elsewhere, "weights.safetensors", "--model", f"{__name__}:{factory}")
+    assert ended.code == 2 and said in " ".join(ended.err.split())
+
+
+def test_an_artifact_of_ones_own_class_is_audited_by_named_rows(elsewhere):
+    net = memorised()[0]
+    sc.Artifact(net.state_dict(), {}, None, TaskInfo(10, (), (64,))).save(elsewhere / "own.safetensors")
+    ended = audit(elsewhere, "own.safetensors")
+    assert ended.code == 2 and "Say what makes it: --model" in " ".join(ended.err.split())
+    assert audit(elsewhere, "own.safetensors", "--model", f"{__name__}:make").code == 1
+
+
 def test_packing_that_cannot_be_is_refused_before_training(tmp_path, monkeypatch):
     spec = write_spec(tmp_path / "spec.toml", deploy={"format": "onnx", "precision": "float16"})
     ended = run_cli("compress", spec, "--out", tmp_path / "run")

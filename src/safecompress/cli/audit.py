@@ -138,10 +138,10 @@ def _audit_foreign(
     if members is None or others is None:
         raise UsageError("--members and --non-members go together: attacks tell the ones from the others.")
     limits = load_limits(spec)
-    target, num_classes = foreign_model(file, factory, members)
+    target, own, num_classes = foreign_model(file, factory, members)
     split = load_pools(members, others, num_classes, limits.seed)
     book = ledger if ledger is not None else file.resolve().parent / "ledger.jsonl"
-    report = api.audit(target, split, spec=limits.spec, seed=limits.seed, ledger=book, threads=threads)
+    report = api.audit(target, split, spec=limits.spec, model=own, seed=limits.seed, ledger=book, threads=threads)
     return replace(report, name=limits.name)
 
 

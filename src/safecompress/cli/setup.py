@@ -142,28 +142,48 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     return model
 
 
-def foreign_model(file: Path, factory: str | None, members: Path) -> tuple[Path | nn.Module, int]:
-    """What is to be judged, and its number of classes: a file that says so itself, or a network with weights from it.
+def foreign_model(file: Path, factory: str | None, members: Path) -> tuple[Path | nn.Module, nn.Module | None, int]:
+    """What is to be judged, an instance of its class where a file cannot build it, and its number of classes.
 
-    A network that ``factory`` makes is asked; it is offered the shape of a row and the number of labels in ``members``.
+    A file that says so itself, or a network with weights from it. A network that ``factory`` makes is asked; it is
+    offered the shape of a row and the number of labels in ``members``, or what an artifact knows of them.
     """
     if file.suffix == ".onnx":
-        return file, load(file).facts.num_classes
+        return file, None, load(file).facts.num_classes
     if read_tensors(file)[1].get("format") == FORMAT:
-        return file, Artifact.load(file).task.num_classes
+        artifact = Artifact.load(file)
+        if artifact.model_spec is not None:
+            return file, None, artifact.task.num_classes
+        if factory is None:
+            raise ModelError(f"{file} holds a network of its author's own class. Say what makes it: --model pkg.mod:f.")
+        shapes = {"input_shape": artifact.task.input_shape, "num_classes": artifact.task.num_classes}
+        return file, call_factory(factory, shapes), artifact.task.num_classes
     if factory is None:
         raise ModelError(f"{file} holds bare weights. Say which network they belong to: --model pkg.module:f.")
     arrays = read_arrays(members, ("x", "y"))
     rows, labels = arrays["x"], arrays["y"]
-    if rows.ndim < 2 or not len(rows) or labels.dtype.kind not in "iu" or len(labels) != len(rows):
+    are_numbers = rows.dtype.kind in "biuf" and labels.dtype.kind in "iu"
+    if rows.ndim < 2 or not len(rows) or not are_numbers or labels.shape != (len(rows),):
         raise DataError(
-            f"{members} must hold rows x (N, ...) and class numbers y (N,); got {rows.shape}, {labels.dtype}."
+            f"{members} must hold rows x (N, ...) and class numbers y (N,); got {rows.shape} {rows.dtype} and "
+            f"{labels.shape} {labels.dtype}."
         )
     model = call_factory(factory, {"input_shape": rows.shape[1:], "num_classes": int(labels.max()) + 1})
     model.load_state_dict(load_weights(file, model))
-    with torch.inference_mode():
-        scores = model.eval()(torch.from_numpy(rows[:2].astype("float32")))
-    return model, int(scores.shape[-1])
+    try:
+        with torch.inference_mode():
+            scores = model.eval()(torch.from_numpy(rows[:2].astype("float32")))
+    except Exception as error:  # the user's own code runs
+        raise ModelError(
+            f"--model {factory} cannot read the rows of {members}, of shape {rows.shape[1:]}: {type(error).__name__}: "
+            f"{error}. Both must belong to one model."
+        ) from error
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != len(rows[:2]) or scores.shape[1] < 2:
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ModelError(
+            f"--model {factory} gave {got} for {len(rows[:2])} rows; it must give one tensor of class scores (N, C)."
+        )
+    return model, None, int(scores.shape[1])
 
 
 def load_pools(members: Path, others: Path, num_classes: int, seed: int) -> DataSplit:
