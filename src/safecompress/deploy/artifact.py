@@ -16,7 +16,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from safecompress.deploy.container import Contents, Encoded, decode, encode, fault_of, read
+from safecompress.deploy.container import (
+    FREE_BYTES,
+    MAX_EXPANSION,
+    Contents,
+    Encoded,
+    decode,
+    encode,
+    fault_of,
+    read,
+)
 from safecompress.deploy.pack import dtype_name, require_masked, to_bytes
 from safecompress.deploy.precision import (
     Precision,
@@ -181,8 +190,10 @@ class Artifact:
         A network of the user's own class is passed as ``model``; it is loaded in place and returned. Raises
         ArtifactError when there is no such model here, or its tensors are not those of the file.
         """
-        model = self._blank() if model is None else model
-        self._fit_(model)
+        if model is None:
+            model = self._blank()
+        else:
+            self._fit_(model)
         model.load_state_dict(dict(self.state))
         return model.eval()
 
@@ -247,19 +258,37 @@ class Artifact:
                 if self.is_resized:  # what the spec alone would build may be any size
                     return model.to_empty(device="cpu")
             with seeded(0, "artifact.build"):  # the caller's generators stay where they are
-                return self.model_spec.build()
+                model = self.model_spec.build()
         except UsageError as error:
             raise ArtifactError(
                 f"The network of this artifact cannot be built here. {error} Install the package that it comes "
                 "from, or pass an instance: artifact.build(model)."
             ) from error
+        self._fit_(model)
+        return model
 
     def _fit_(self, model: nn.Module) -> None:
         """Give the layers of ``model`` the sizes that the file has. Raises ArtifactError when that cannot be."""
         if self.is_resized:
+            self._require_whole(model)
             resize_(model, {name: tuple(tensor.shape) for name, tensor in self.state.items()})
             self._require_flow(model)
         self._require_fit(model)
+
+    def _require_whole(self, model: nn.Module) -> None:
+        """Raise ArtifactError unless ``model`` is what units were removed from, and of a size to be believed."""
+        whole = model.state_dict()
+        counted = sum(whole[name].numel() for name in self.masks if name in whole)
+        if counted != self.resized_from:
+            raise ArtifactError(
+                f"It says that {self.resized_from} weights could be active before units were removed, and its network "
+                f"has {counted}: it is altered, or of another model."
+            )
+        size, held = (sum(t.numel() * t.dtype.itemsize for t in one.values()) for one in (whole, self.state))
+        if size > FREE_BYTES + MAX_EXPANSION * held:
+            raise ArtifactError(
+                f"Its {held} bytes of weights would be what is left of {size}, which is not believed: it is altered."
+            )
 
     def _require_flow(self, model: nn.Module) -> None:
         """Raise ArtifactError unless layers of these sizes fit each other, and end in the task's classes."""
