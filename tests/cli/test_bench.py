@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safecompress.deploy.onnx import export_onnx
 from safecompress.measure import Interval
 from safecompress.models import ModelSpec
 from safecompress.runtime.bench import Latency, Speed, _words
+from safecompress.runtime.bench import bench as measure
 from safecompress.seeding import seeded
 from safecompress.storage import write_tensors
 from whole_runs import run_cli
@@ -108,6 +110,20 @@ def test_an_onnx_file_beside_another(home):
     assert all(speed["ratio"] > 0 for speed in json.loads(ended.out)["speeds"])
     table = run_cli("bench", folder / "a.onnx")
     assert "zeros among its weights, if any, bring no speed" in table.out
+
+
+@pytest.mark.parametrize("beside", ["weights", "other shape", "other sizes"])
+def test_a_file_of_the_same_name_that_is_no_such_artifact_is_no_peer(home, tmp_path, beside):
+    (tmp_path / "a.onnx").write_bytes((home[0] / "a.onnx").read_bytes())
+    if beside == "weights":
+        write_tensors(tmp_path / "a.safetensors", SPEC.build().state_dict())
+    elif beside == "other shape":
+        make(tmp_path, replace(SPEC, input_shape=(9,)), replace(SPEC, input_shape=(9,)))
+    else:  # a network that no memory holds
+        huge = replace(SPEC, options={"hidden": (10**12,)})
+        task = TaskInfo(huge.num_classes, (), huge.input_shape)
+        Artifact(SPEC.build().state_dict(), {}, huge, task).save(tmp_path / "a.safetensors")
+    assert all(speed.dense is None for speed in measure(tmp_path / "a.onnx", rounds=2).speeds)
 
 
 def test_a_convolutional_network_hears_that_zeros_bring_no_speed(tmp_path):

@@ -102,9 +102,9 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
     An artifact is compared with the network that its model spec names, float32 and dense, in ONNX Runtime (in PyTorch
     without the extra ``deploy``): with the weights in ``dense`` (safetensors), else with random ones, as fast as any.
     An ONNX file is compared with the ONNX file ``dense``, or with the dense network of the artifact beside it, as a run
-    leaves them; else with nothing. ``load_ms`` is from the path to a chosen
-    engine, libraries being loaded already. The two take turns in ``rounds`` rounds, and intervals are of the rounds'
-    medians. Raises what ``load`` raises, and UsageError for a ``dense`` that is no file or of the wrong kind.
+    leaves them; else with nothing. ``load_ms`` is from the path to a chosen engine, libraries being loaded already.
+    The two take turns in ``rounds`` rounds, and intervals are of the rounds' medians. Raises what ``load`` raises, and
+    UsageError for a ``dense`` that is no file or of the wrong kind.
     """
     path, dense = Path(path), None if dense is None else Path(dense)
     if dense is not None and not dense.is_file():
@@ -120,7 +120,7 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
     predictor = load(path, threads=1)
     load_ms = 1e3 * (time.perf_counter() - begun)
     if path.suffix == ".onnx":
-        size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense)
+        size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense, predictor.facts)
         words = ["An ONNX file is computed densely: zeros among its weights, if any, bring no speed."]
     else:
         from safecompress.deploy import Artifact
@@ -159,8 +159,8 @@ def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | N
         return _single(facts, TorchEngine(network, task)), [f"The dense network is asked by PyTorch: {error}"]
 
 
-def _peer_of_onnx(path: Path, dense: Path | None) -> Predictor | None:
-    """What an ONNX file is compared with."""
+def _peer_of_onnx(path: Path, dense: Path | None, facts: Facts) -> Predictor | None:
+    """What an ONNX file, which says ``facts`` of itself, is compared with."""
     if dense is not None:
         return load(dense, threads=1)
     source = path.with_suffix(".safetensors")
@@ -170,7 +170,13 @@ def _peer_of_onnx(path: Path, dense: Path | None) -> Predictor | None:
         from safecompress.deploy import Artifact
     except ImportError:  # an ONNX file is asked without PyTorch
         return None
-    return _dense_peer(Artifact.load(source), None)[0]
+    try:
+        artifact = Artifact.load(source)
+        artifact.build()  # refuses a network of sizes that the file does not have, before memory is taken for it
+        peer = _dense_peer(artifact, None)[0]
+    except ArtifactError:  # a file of the same name that is none, or of another's class
+        return None
+    return peer if peer is not None and peer.facts.input_shape == facts.input_shape else None
 
 
 def _fill(network: Any, weights: Path) -> None:
