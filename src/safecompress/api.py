@@ -198,7 +198,7 @@ def audit(
             lineage = Lineage(template, made.model_spec, made.task, recipe, big, start, reference=reference)
         opening = 1
         if book is not None:
-            asked = question(spec, seed, dense, lineage, _released(released))
+            asked = question(spec, seed, dense, lineage, _released(released), into=made)
             opening = book.number_for(evidence, artifact=subject.digest, spec=asked)
         density = None if made is None else made.density
         prospects = foresee(spec, evidence, spec.levels(opening), density=density)

@@ -26,6 +26,7 @@ from safecompress.report import describe_artifact, digest_json
 from safecompress.runtime import load
 from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.runtime.measure import in_turns, median_interval
+from safecompress.runtime.network import facts_of
 from safecompress.shadowing import Lineage, Rounding, rounding_of, shadow_rows
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
@@ -34,6 +35,9 @@ from safecompress.training import digest_tensors
 LATENCY = "latency.p50_ms"
 LATENCY_ROUNDS = 60
 """Blocks of calls whose medians the latency's interval is taken from."""
+
+SAME = 1e-3
+"""What logits of an ONNX file and of its artifact may differ by, as a share of the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,8 @@ class Subject:
         counted = [Measurement.exact("artifact.size_bytes", size, Direction.LOWER)]
         facts: dict[str, Any] = {"size_bytes": size, "format": "onnx", "class_names": list(network.facts.class_names)}
         finish = None
-        if source is not None:
+        if source is not None and twin is not None:
+            _require_same(network, twin, source, path)
             ratio = dense_bytes(source, model) / size
             counted.append(Measurement.exact("compression.ratio", ratio, Direction.HIGHER))
             counted.append(Measurement.exact("density", source.density, Direction.LOWER))
@@ -132,7 +137,7 @@ def judge(
     """
     opening = 1
     if ledger is not None:
-        asked = question(spec, seed, dense, lineage, released)
+        asked = question(spec, seed, dense, lineage, released, into=None if trained else subject.artifact)
         opening = ledger.open(evidence, artifact=subject.digest, spec=asked).number
     has_reference = lineage is not None and lineage.reference is not None
     rows = shadow_rows(evidence, "verdict", seed, has_reference=has_reference) if lineage else None
@@ -164,7 +169,8 @@ def judge(
         versions["dense"] = under_attack(dense, lineage.dense_trainer() if lineage else None, {})
     for name, version in (released.versions() if released else {}).items():
         other = built(version)
-        made = lineage and lineage.of_version(version, other)
+        is_own = version.model_spec is None and not version.is_resized  # no shadow may begin with the version's weights
+        made = lineage and lineage.of_version(version, lineage.template if is_own else other)
         versions[name] = under_attack(Served(other, version.task), into(made, version.masks), {}, rounding_of(version))
     trainer, as_trained = None, None
     if source is not None:
@@ -197,18 +203,42 @@ def latency(subject: Subject, levels: Levels) -> Measurement:
     """
     noise = np.random.default_rng(0).standard_normal((1, *subject.input_shape), dtype=np.float32)
     loadable = subject.path is not None and (subject.path.suffix == ".onnx" or _is_built_by_name(subject))
-    if loadable and subject.path is not None:
-        predictor = load(subject.path, batch_sizes=(1,), threads=1)
-        (timing,) = in_turns({"": lambda: predictor.logits(noise)}, rounds=LATENCY_ROUNDS).values()
-    else:
-        sample = torch.from_numpy(noise)
-        with torch.inference_mode():
-            (timing,) = in_turns({"": lambda: subject.network(sample)}, rounds=LATENCY_ROUNDS).values()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if loadable and subject.path is not None:
+            predictor = load(subject.path, batch_sizes=(1,), threads=1)
+            (timing,) = in_turns({"": lambda: predictor.logits(noise)}, rounds=LATENCY_ROUNDS).values()
+        else:
+            sample = torch.from_numpy(noise)
+            with torch.inference_mode():
+                (timing,) = in_turns({"": lambda: subject.network(sample)}, rounds=LATENCY_ROUNDS).values()
+    finally:
+        torch.set_num_threads(threads)
     medians = timing.medians()
     alphas = (levels.alpha, levels.simultaneous_alpha)
     intervals = [median_interval(medians, 1e3, confidence=1 - alpha) for alpha in alphas]
     value = float(np.median(medians)) * 1e3
     return Measurement(LATENCY, value, intervals[0], intervals[1], len(medians), Direction.LOWER)
+
+
+def _require_same(network: OnnxNetwork, twin: nn.Module, source: Artifact, path: Path) -> None:
+    """Raise ArtifactError for a file that is not ``source``: its density and shadows would be another model's.
+
+    Int8 computes otherwise; of it, and of any file, only the shapes are compared.
+    """
+    told, task = network.facts, source.task
+    is_same = (told.input_shape, told.num_classes) == (task.input_shape, task.num_classes)
+    if is_same and not network.is_int8:
+        samples = torch.from_numpy(facts_of(task).random_samples(5))
+        with torch.inference_mode():
+            wanted, got = twin.eval()(samples), network(samples)
+        is_same = bool((got - wanted).abs().max() <= SAME * wanted.abs().max())
+    if not is_same:
+        raise ArtifactError(
+            f"{path} is not the artifact beside it: it answers otherwise, so that nothing is known of its weights or "
+            "of how it was trained. Audit it in a folder of its own, by rows that you name: --members, --non-members."
+        )
 
 
 def _is_built_by_name(subject: Subject) -> bool:
@@ -240,17 +270,24 @@ def digest_weights(network: nn.Module) -> str:
 
 
 def question(
-    spec: SafetySpec, seed: int, dense: nn.Module | None, lineage: Lineage | None, released: Released | None
+    spec: SafetySpec,
+    seed: int,
+    dense: nn.Module | None,
+    lineage: Lineage | None,
+    released: Released | None,
+    *,
+    into: Artifact | None = None,
 ) -> str:
     """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
 
-    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows.
+    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows,
+    such as ``into`` an artifact of which only the file is known, without its dead units, and not the model as trained.
     """
     compared, trained = None, None
     is_joint = any(getattr(attack, "joins_versions", False) for attack in spec.attacks)
     if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
         compared = digest_weights(dense)
     if lineage is not None and any(hasattr(attack, "num_shadows") for attack in spec.attacks):
-        trained = lineage.digest()
+        trained = lineage.digest() + (" without dead units" if into is not None and into.is_resized else "")
     others = sorted(artifact.digest() for artifact in released.versions().values()) if released and is_joint else []
     return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])

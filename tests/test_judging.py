@@ -1,0 +1,70 @@
+"""What is judged: a file that is what it is said to be, timed on one thread, and what the ledger knows of a verdict."""
+
+import pytest
+import torch
+
+from safecompress import judging
+from safecompress.deploy import Artifact, Packing, TaskInfo
+from safecompress.errors import ArtifactError
+from safecompress.judging import Subject, latency, question
+from safecompress.measure import Levels
+from safecompress.models import ModelSpec
+from safecompress.seeding import seeded
+from safecompress.shadowing import Lineage
+from safecompress.spec import SafetySpec, at_most
+from safecompress.training import Recipe
+
+SPEC = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
+TASK = TaskInfo(3, (), (6,))
+
+
+def artifact_of(seed=0):
+    with seeded(seed, "net"):
+        state = SPEC.build().state_dict()
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in state.items() if weight.ndim > 1}
+    masks["head.weight"][:, :3] = False  # three units that nobody reads
+    state["head.weight"][:, :3] = 0.0
+    return Artifact(state, masks, SPEC, TASK)
+
+
+def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
+    """The dense model's, say: its density would be the artifact's."""
+    pytest.importorskip("onnxruntime")
+    from safecompress.deploy.onnx import export_onnx
+
+    artifact = artifact_of()
+    export_onnx(artifact.build(), TASK, tmp_path / "a.onnx")
+    counted = {one.name: one.value for one in Subject.of_onnx(tmp_path / "a.onnx", source=artifact).counted}
+    assert counted["density"] == artifact.density
+    with pytest.raises(ArtifactError, match="is not the artifact beside it"):
+        Subject.of_onnx(tmp_path / "a.onnx", source=artifact_of(1))
+
+
+def test_latency_is_of_one_thread(monkeypatch):
+    """Whatever the rest of the process is given; and the rest has its own again afterwards."""
+    seen, timed = [], judging.in_turns
+
+    def watched(calls, **options):
+        seen.append(torch.get_num_threads())
+        return timed(calls, rounds=3)
+
+    monkeypatch.setattr(judging, "in_turns", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        latency(Subject.of_network(artifact_of().build(), (6,), 3), Levels(0.05, 1))
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shadows_without_dead_units_are_another_question():
+    """An audit has only what is left of the network, so that its shadows are not the run's."""
+    pytest.importorskip("torch_pruning")
+    whole, lineage = artifact_of(), Lineage(SPEC.build(), SPEC, TASK, Recipe(), Recipe())
+    shrunk = Packing(shrink=True)(whole)
+    assert shrunk.is_resized
+    by_shadows, alone = (SafetySpec([name], [at_most(f"{name}.auc", 0.9)]) for name in ("lira", "loss"))
+    asked = [question(by_shadows, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)]
+    assert asked[0] == asked[1] != asked[2]
+    assert len({question(alone, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)}) == 1
