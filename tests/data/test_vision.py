@@ -97,6 +97,24 @@ def test_broken_sheets_are_named(tmp_path, change, message):
         cifar10(tmp_path, part="test")
 
 
+@pytest.mark.parametrize("name", ["y", "off", "blob"])
+@pytest.mark.parametrize("change", [lambda a: a.astype(float), lambda a: a[None], lambda a: a.astype(str)])
+def test_sheets_of_another_kind_are_named(tmp_path, name, change):
+    write_sheets(tmp_path)
+    arrays = dict(np.load(tmp_path / "test.npz"))
+    np.savez(tmp_path / "test.npz", **{**arrays, name: change(arrays[name])})
+    with pytest.raises(DataError, match=f"{name} is otherwise"):
+        cifar10(tmp_path, part="test")
+
+
+def test_labels_beyond_a_byte_do_not_come_round_again(tmp_path):
+    write_sheets(tmp_path)
+    arrays = dict(np.load(tmp_path / "test.npz"))
+    np.savez(tmp_path / "test.npz", **{**arrays, "y": arrays["y"].astype(int) + 256})
+    with pytest.raises(DataError, match="labels y from 0 to 9"):
+        cifar10(tmp_path, part="test")
+
+
 @pytest.mark.skipif(not (CIFAR10 / "test.npz").is_file(), reason=f"no test.npz in {CIFAR10}")
 def test_cifar10_as_published():
     pytest.importorskip("PIL")

@@ -82,15 +82,23 @@ def _read_sheets(path: Path) -> tuple[Images, Images]:
             "pip install 'safecompress[vision]'"
         ) from error
     arrays = read_arrays(path, ("blob", "off", "y"))
-    content, ends, labels = arrays["blob"].tobytes(), arrays["off"], arrays["y"]
+    wrong = [name for name, array in arrays.items() if array.ndim != 1 or array.dtype.kind not in "iu"]
+    if wrong or ((arrays["y"] < 0) | (arrays["y"] >= len(CLASSES))).any():
+        raise DataError(
+            f"{path} must hold rows of whole numbers, labels y from 0 to {len(CLASSES) - 1} among them; "
+            f"{wrong[0] if wrong else 'y'} is otherwise. Copy the file again."
+        )
+    content, ends, labels = arrays["blob"].tobytes(), arrays["off"].tolist(), arrays["y"]
     sheets: list[Images] = []
     for start, end in itertools.pairwise(ends):
         try:
-            sheet = np.asarray(Image.open(io.BytesIO(content[start:end])).convert("RGB"))
+            opened = Image.open(io.BytesIO(content[start:end]))
+            is_sheet = opened.size == (10 * _SIDE, 10 * _SIDE)  # asked before memory is taken for it
+            sheet = np.asarray(opened.convert("RGB") if is_sheet else ())
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: sheet {len(sheets)} is no image ({error}). Copy the file again.") from error
-        if sheet.shape != (10 * _SIDE, 10 * _SIDE, _CHANNELS):
-            raise DataError(f"{path}: sheet {len(sheets)} is {sheet.shape}, not 10 x 10 images of {_SIDE} x {_SIDE}.")
+        if not is_sheet:
+            raise DataError(f"{path}: sheet {len(sheets)} is {opened.size}, not 10 x 10 images of {_SIDE} x {_SIDE}.")
         tiles = sheet.reshape(10, _SIDE, 10, _SIDE, _CHANNELS).transpose(0, 2, 4, 1, 3)
         sheets.append(tiles.reshape(100, _CHANNELS, _SIDE, _SIDE))
     images: Images = np.concatenate(sheets) if sheets else np.empty((0, _CHANNELS, _SIDE, _SIDE), np.uint8)
