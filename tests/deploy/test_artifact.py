@@ -349,6 +349,7 @@ def test_a_masked_minus_zero_is_refused_before_it_can_change_the_model():
         ((1, (), (8,)), "at least 2 classes"),
         ((3, (), ()), "at least 1 feature"),
         ((3, (), (8, 0)), "at least 1 feature"),
+        ((3, (), (3, 10**6, 10**6)), "more than 67108864 values"),
         ((3, ("a",), (8,)), "3 classes were given 1 names"),
         ((3, (), (8,), torch.zeros(7)), r"shift of shape \(7,\) does not broadcast"),
         ((3, (), (8,), torch.zeros(2, 8)), "does not broadcast"),

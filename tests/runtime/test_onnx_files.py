@@ -137,11 +137,12 @@ SUM = [helper.make_node("Add", ["x", "x2"], ["z"]), helper.make_node("Gemm", ["z
         ({"nodes": SUM, "inputs": {"x": ["n", 3], "x2": ["n", 3]}}, "it has 2: 'x', 'x2'"),
         ({"inputs": {"x": [4, 3]}, "outputs": {"y": [4, 2]}}, r"rows, is fixed at 4. Export .* a dynamic one"),
         ({"inputs": {"x": ["n", "m"]}}, "all sizes but the number of rows must be known"),
+        ({"inputs": {"x": ["n", 2**40]}, "nodes": TOTAL, "outputs": {"y": []}}, "more than 67108864 values"),
         ({"inputs": {"x": ["n"]}, "nodes": RELU, "outputs": {"y": ["n"]}}, "must be known"),
         ({"nodes": TOTAL, "outputs": {"y": []}}, r"for 2 rows it has \(\)"),
         ({"nodes": FLAT, "outputs": {"y": [1, None]}}, r"it has \(1, 6\)"),
     ],
-    ids=["outputs", "inputs", "fixed", "unknown", "flat", "scalar", "one row"],
+    ids=["outputs", "inputs", "fixed", "unknown", "huge", "flat", "scalar", "one row"],
 )
 def test_what_is_no_classifier_is_refused(changes, words, tmp_path):
     with pytest.raises(ArtifactError, match=words):

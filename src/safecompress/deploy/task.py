@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from safecompress.errors import ArtifactError, DataError
+
+LARGEST_SAMPLE = 1 << 26
+"""Values of one sample: a file may claim any size, and random samples are made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,8 @@ class TaskInfo:
                 "A task has at least 2 classes and samples of at least 1 feature; got "
                 f"num_classes={self.num_classes} and input_shape={self.input_shape}."
             )
+        if math.prod(self.input_shape) > LARGEST_SAMPLE:
+            raise ArtifactError(f"Samples of {self.input_shape} have more than {LARGEST_SAMPLE} values each.")
         if len(self.class_names) not in (0, self.num_classes):
             raise ArtifactError(
                 f"{self.num_classes} classes were given {len(self.class_names)} names: give all or none."

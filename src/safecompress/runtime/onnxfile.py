@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safecompress.runtime.predictor import Facts, Floats
 
 KEY, VERSION = "safecompress", 1  # as deploy.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+LARGEST_SAMPLE = 1 << 26  # values: a file may claim any size
 EXTRA = 'pip install "safecompress[deploy]"'
 
 
@@ -95,6 +97,11 @@ class OnnxEngine:
             raise ArtifactError(
                 f"The input {value.name!r} of {self._where} has the shape {value.shape}: all sizes but the number of "
                 "rows must be known. Export it with fixed sizes."
+            )
+        if math.prod(shape) > LARGEST_SAMPLE:
+            raise ArtifactError(
+                f"The input {value.name!r} of {self._where} takes samples of {tuple(shape)}, more than "
+                f"{LARGEST_SAMPLE} values each. It is altered: export it anew."
             )
         return value.name, TYPES[value.type], tuple(shape)
 
