@@ -205,6 +205,12 @@ def test_rows_that_cannot_be_used_are_refused(elsewhere, options, said):
     assert ended.code == 2 and said in " ".join(ended.err.split())
 
 
+@pytest.mark.parametrize("option", ["--dense", "--cache", "--released"])
+def test_what_an_audit_by_named_rows_does_not_read_is_refused(elsewhere, option):
+    ended = audit(elsewhere, "model.onnx", option, elsewhere / "weights.safetensors")
+    assert ended.code == 2 and f"{option}: nothing is compared with" in " ".join(ended.err.split())
+
+
 def test_bare_weights_need_a_network(elsewhere):
     ended = audit(elsewhere, "weights.safetensors")
     assert ended.code == 2 and "holds bare weights. Say which network they belong to" in " ".join(ended.err.split())

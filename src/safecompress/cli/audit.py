@@ -67,6 +67,13 @@ def audit(
     if not artifact.is_file():
         raise UsageError(f"{artifact} is no file. Name the artifact: RUN/{ARTIFACT_NAME}.")
     if members is not None or non_members is not None:
+        unread = {"--dense": dense, "--cache": cache, "--released": released}
+        given = [option for option, value in unread.items() if value is not None]
+        if given:
+            raise UsageError(
+                f"{' and '.join(given)}: nothing is compared with, and no shadow is trained for, a model that was "
+                "trained elsewhere. Leave it out with --members and --non-members."
+            )
         report = _audit_foreign(artifact, spec, members, non_members, model, ledger, threads)
         _finish(report, out)
     source = artifact.parent / ARTIFACT_NAME if artifact.suffix == ".onnx" else artifact
