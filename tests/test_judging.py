@@ -10,7 +10,7 @@ from safecompress.judging import Subject, latency, question
 from safecompress.measure import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
-from safecompress.shadowing import Lineage
+from safecompress.shadowing import Lineage, Rounding
 from safecompress.spec import SafetySpec, at_most
 from safecompress.training import Recipe
 
@@ -38,6 +38,17 @@ def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
     assert counted["density"] == artifact.density
     with pytest.raises(ArtifactError, match="is not the artifact beside it"):
         Subject.of_onnx(tmp_path / "a.onnx", source=artifact_of(1))
+
+
+def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
+    """Also where it keeps them in float32: it may come of an artifact that was rounded before."""
+    pytest.importorskip("onnxruntime")
+    from safecompress.deploy.onnx import export_onnx
+
+    for precision, finish in (("float32", None), ("int8", Rounding("int8")), ("float16", Rounding("float16"))):
+        source = artifact_of().to_precision(precision)
+        export_onnx(source.build(), TASK, tmp_path / "a.onnx")
+        assert Subject.of_onnx(tmp_path / "a.onnx", source=source).finish == finish
 
 
 def test_latency_is_of_one_thread(monkeypatch):

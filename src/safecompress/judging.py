@@ -92,7 +92,7 @@ class Subject:
             counted.append(Measurement.exact("density", source.density, Direction.LOWER))
             facts |= {"precision": "int8" if network.is_int8 else "float32", "is_resized": source.is_resized}
             facts |= {"num_weights": source.num_weights, "num_active": source.num_active, "density": source.density}
-            finish = Rounding("int8") if network.is_int8 else None
+            finish = Rounding("int8") if network.is_int8 else rounding_of(source)
         told = network.facts
         return cls(
             *(network, network.digest, tuple(counted), facts, told.input_shape, told.num_classes, source, finish, path)
