@@ -43,11 +43,6 @@ class Packing:
                 "these, or format to 'safetensors'."
             )
 
-    @property
-    def changes_weights(self) -> bool:
-        """Whether what ships is not, tensor for tensor, what was trained."""
-        return self != Packing()
-
     def __call__(self, artifact: Artifact, model: nn.Module | None = None) -> Artifact:
         """The artifact that ships, of the one as trained. ``model`` is an instance of a network of the user's own.
 
