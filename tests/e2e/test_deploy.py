@@ -108,6 +108,15 @@ def test_the_onnx_file_of_a_run_is_audited_with_its_shadows(shipped_as_onnx, tmp
     assert audited["notes"] == []  # the run folder proves who the members are
 
 
+def test_an_onnx_file_and_its_artifact_away_from_the_run_are_no_run(shipped_as_onnx, tmp_path):
+    """Or an attack by shadows would break down for want of a recipe."""
+    folder, _, _ = shipped_as_onnx
+    for name in ("artifact.onnx", "artifact.safetensors"):
+        (tmp_path / name).write_bytes((folder / "run" / name).read_bytes())
+    ended = run_cli("audit", tmp_path / "artifact.onnx", "--spec", folder / "run" / "spec.toml")
+    assert ended.code == 2 and "does not lie in the folder of a run" in " ".join(ended.err.split())
+
+
 # --- models that were trained elsewhere
 
 

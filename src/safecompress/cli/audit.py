@@ -77,7 +77,7 @@ def audit(
         report = _audit_foreign(artifact, spec, members, non_members, model, ledger, threads)
         _finish(report, out)
     source = artifact.parent / ARTIFACT_NAME if artifact.suffix == ".onnx" else artifact
-    if not source.is_file():
+    if not source.is_file() or (source != artifact and not (artifact.parent / IDENTITY).exists()):
         raise UsageError(
             f"{artifact} does not lie in the folder of a run, which alone knows its members. Name rows that it was "
             "trained on and rows that it never saw: --members and --non-members."
@@ -98,6 +98,7 @@ def audit(
     if weights is not None:
         template = network
         if loaded.model_spec is not None and network is None:
+            loaded.build()  # refuses sizes that are not the file's, before memory is taken for the whole
             template = api.build(loaded.model_spec, config.seed)  # of the whole size, whatever units were removed
         assert template is not None  # refused above
         dense_model = api.served(loaded, load_weights(weights, template), network)
