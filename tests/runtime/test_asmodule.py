@@ -94,6 +94,7 @@ NODE = onnx.helper.make_node
         ([NODE("MatMul", ["x", "w"], ["s"]), NODE("Add", ["b", "s"], ["t"]), NODE("Identity", ["t"], ["y"])], "x"),
         ([NODE("Gemm", ["x", "w", "b"], ["s"]), NODE("Softmax", ["s"], ["y"])], None),
         ([NODE("Relu", ["x"], ["h"]), NODE("MatMul", ["x", "h"], ["y"])], None),
+        ([NODE("Gemm", ["x", "w"], ["y"], transA=1)], None),
         ([NODE("Identity", ["w"], ["v"]), NODE("Gemm", ["x", "v", "b"], ["y"])], "x"),
     ],
 )
@@ -144,3 +145,16 @@ def test_a_file_that_reads_doubles_is_looked_into(tmp_path):
     samples = torch.rand(5, 4)
     logits, hidden = OnnxNetwork(tmp_path / "a.onnx").with_hidden(samples)
     assert torch.equal(hidden, samples) and torch.allclose(logits, samples @ torch.from_numpy(weight).float())
+
+
+def test_what_is_read_must_be_a_row_for_each_sample(tmp_path):
+    """Not one for each half of it."""
+    held = [onnx.numpy_helper.from_array(np.array(shape), name) for name, shape in (("s", [-1, 2]), ("t", [-1, 2]))]
+    held.append(onnx.numpy_helper.from_array(np.ones((2, 1), np.float32), "w"))
+    nodes = [NODE("Reshape", ["x", "s"], ["h"]), NODE("MatMul", ["h", "w"], ["m"]), NODE("Reshape", ["m", "t"], ["y"])]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, [None, 4])], [value("y", 1, [None, 2])], held)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=opset), tmp_path / "a.onnx")
+    logits, hidden = OnnxNetwork(tmp_path / "a.onnx").with_hidden(torch.rand(5, 4))
+    assert logits.shape == (5, 2) and hidden is None

@@ -62,7 +62,8 @@ class OnnxNetwork(nn.Module):
             return logits, None
         session, name, hidden = self._inner
         (read,) = session.run([hidden], {name: self._engine.as_read(samples.detach().cpu().float().numpy())})
-        return logits, torch.from_numpy(read.astype(np.float32)) if read.ndim == 2 else None
+        is_by_row = read.ndim == 2 and len(read) == len(samples)
+        return logits, torch.from_numpy(read.astype(np.float32)) if is_by_row else None
 
     def extra_repr(self) -> str:
         """Which file, by its content."""
@@ -143,5 +144,7 @@ def last_linear_input(proto: Any) -> str | None:
         sums = [name for name in node.input if not is_constant(name)]
         node = behind(sums[0]) if len(sums) == 1 else None
     if node is None or node.op_type not in ("Gemm", "MatMul") or not is_constant(node.input[1]):
+        return None
+    if any(attribute.name == "transA" and attribute.i for attribute in node.attribute):  # rows and columns changed
         return None
     return str(node.input[0])
