@@ -192,6 +192,12 @@ def _check_fit(job: Job) -> None:
             f"The model is made for features of shape {job.model_spec.input_shape}, and the data has {shape}. Make the "
             "ModelSpec with the data's input_shape."
         )
+    size, known = job.split.dataset.vocab_size, getattr(job.model, "vocab_size", None)
+    if size is not None and known is not None and known < size:
+        raise ModelError(
+            f"The model knows {known} tokens, and the data's tokenizer makes {size}: they do not belong together. Give "
+            "the data the tokenizer that the model was trained with (vocab.txt or tokenizer.json beside its weights)."
+        )
     if any(map(is_lazy, (*job.model.parameters(), *job.model.buffers()))):
         raise ModelError("The model has lazy layers without weights yet. Run one batch of the data through it first.")
     try:

@@ -314,3 +314,33 @@ def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError) as caught:
         LabelOnly(**options)
     assert f"{name}={value}" in str(caught.value)
+
+
+def test_of_texts_shares_of_tokens_are_left_out() -> None:
+    random = np.random.default_rng(0)
+    tokens = torch.from_numpy(random.integers(1, 9, size=(80, 12)).astype(np.int32))
+    is_member = np.arange(80) < 40
+    tokens[is_member, 1:-1] = 8  # a word that decides, and stays whatever is left out
+    audit = AuditData(tokens, torch.ones(80, dtype=torch.int64), is_member)
+
+    class Word(nn.Module):
+        """Class 1 where most tokens are the word 8; padding counts for nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            share = (tokens == 8).sum(1) / (tokens >= 0).sum(1)
+            return torch.stack([0.3 - share, share - 0.3], dim=1) * self.weight
+
+    fitted_attack = fitted(LabelOnly(queries=10), Target(Word()), audit)
+    assert {copy.kind for copy in fitted_attack.copies} == {"drop"}
+    assert (
+        fitted_attack.score(Target(Word()), audit)[:40].mean() > fitted_attack.score(Target(Word()), audit)[40:].mean()
+    )
+
+
+def test_shares_of_tokens_lie_between_none_and_all() -> None:
+    with pytest.raises(UsageError, match="drops in"):
+        LabelOnly(drops=(0.0, 0.5))

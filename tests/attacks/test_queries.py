@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safecompress.attacks.queries import NOISE, varied, vary
+from safecompress.attacks.queries import NOISE, shortened, varied, vary
+from safecompress.data import Dataset
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import noise_audit
 
@@ -105,3 +106,24 @@ def test_the_direction_is_standard_normal_and_always_the_same():
 
 def test_a_row_of_zeros_has_no_size_to_vary_by():
     assert torch.equal(vary(torch.zeros(2, 6), 1), torch.zeros(2, 6))
+
+
+def test_of_a_text_the_same_places_are_left_out_and_its_marks_stay() -> None:
+    tokens = torch.tensor([[101, 5, 6, 7, 102], [101, 5, 102, -1, -1]], dtype=torch.int32)
+    is_out = torch.tensor([True, True, False, True, True])
+    assert shortened(tokens, is_out).tolist() == [[101, 6, 102, -1, -1], [101, 102, -1, -1, -1]]
+    assert torch.equal(shortened(tokens, torch.zeros(5, dtype=torch.bool)), tokens)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_a_variant_of_a_text_is_a_text_whoever_stands_beside_it(seed: int, number: int) -> None:
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, 9, size=5)
+    tokens = generator.integers(0, 50, size=(5, 8))
+    tokens[np.arange(8) >= lengths[:, None]] = -1
+    given_rows = torch.from_numpy(tokens.astype(np.int32))
+    found = vary(given_rows, number)
+    assert torch.equal(found[1:2], vary(given_rows[1:2], number))
+    Dataset.from_tokens(found.numpy(), range(5), vocab_size=50)  # refuses rows that are no texts
+    for before, after in zip(given_rows, found, strict=True):
+        assert after[0] == before[0] and after[after >= 0][-1] == before[before >= 0][-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -154,7 +155,7 @@ def test_groups_that_name_nobody() -> None:
 
 
 def test_the_bare_constructor_is_as_strict() -> None:
-    with pytest.raises(DataError, match="from_arrays converts"):
+    with pytest.raises(DataError, match="from_arrays and"):
         Dataset("x", torch.zeros(2, 2, dtype=torch.float64), torch.tensor([0, 1]), ("a", "b"))
     with pytest.raises(DataError, match="from_arrays converts"):
         Dataset("x", torch.zeros(2, 2), torch.tensor([0, 1]), ("a", "b"), np.zeros(2))
@@ -187,3 +188,32 @@ def test_row_keys_are_equal_exactly_for_equal_features() -> None:
     assert [keys.index(key) for key in keys] == [0, 0, 2, 3, 0]
     images = np.arange(24).reshape(2, 3, 2, 2)
     assert row_keys(Dataset.from_arrays(images, [0, 1])) == row_keys(Dataset.from_arrays(images.reshape(2, 12), [1, 0]))
+
+
+def test_texts_are_rows_of_tokens_that_nothing_is_added_to() -> None:
+    data = Dataset.from_tokens(np.array([[5, 6, -1], [5, 6, 7], [0, -1, -1]]), ["a", "b", "a"], vocab_size=8)
+    assert data.is_tokens and data.features.dtype == torch.int32 and data.input_shape == (3,)
+    assert repr(data) == "Dataset('data', 3 rows of 3 tokens, 2 classes)"
+    assert not Dataset.from_arrays([[1.0], [2.0]], [0, 1]).is_tokens
+    assert len(set(row_keys(data))) == 3 and row_keys(data)[:1] == row_keys(dataclasses.replace(data, name="other"))[:1]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ([[1, 2], [-1, 3]], "1 row (1) are empty or have -1 before a token"),
+        ([[1, -1, 2], [1, 2, 3]], "1 row (0) are empty or have -1 before a token"),
+        ([[1, 9], [1, 2]], "1 row (0) hold others"),
+        ([[1, -2], [1, 2]], "these go from -2 to 2"),
+        ([[0.5, 1], [1, 2]], "dtype float64"),
+        ([1, 2], "shape (2,)"),
+    ],
+)
+def test_tokens_that_are_none(tokens: list, said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        Dataset.from_tokens(np.array(tokens), [0, 1], vocab_size=8)
+
+
+def test_a_vocabulary_that_float32_cannot_hold_is_refused() -> None:
+    with pytest.raises(DataError, match=re.escape("vocab_size of 1 .. 16777215")):
+        Dataset.from_tokens(np.array([[1], [2]]), [0, 1], vocab_size=1 << 24)

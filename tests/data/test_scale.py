@@ -77,3 +77,9 @@ def test_wrong_shapes_are_refused() -> None:
         Scaler.fit(torch.zeros(4, 2)).apply(torch.zeros(4, 3))
     with pytest.raises(DataError, match="needs rows"):
         Scaler.fit(torch.zeros(0, 2))
+
+
+def test_tokens_have_no_mean() -> None:
+    words = Dataset.from_tokens(np.arange(60).reshape(60, 1), np.arange(60) % 2, vocab_size=60)
+    with pytest.raises(DataError, match="have no mean or spread"):
+        standardise(make_split(words, seed=0))

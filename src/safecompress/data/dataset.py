@@ -1,4 +1,4 @@
-"""A Dataset: checked features, class indices, class names and optional groups, all in memory."""
+"""A Dataset: checked features or tokens, class indices, class names and optional groups, all in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from safecompress.errors import DataError, suggest
 
 Int64Array = npt.NDArray[np.int64]
 
+MOST_TOKENS = 1 << 24
+"""Vocabularies stay below: a device reads samples as float32, which holds such numbers exactly."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """N labelled rows of one shape. Whoever holds one may rely on it: every constructor runs all checks.
 
-    ``features`` (N, ...) float32, finite. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with
-    a row. ``groups`` (N,) int64 or None: rows with one group number (a person, an author, a patient) stay
-    together in a split. All live on the CPU. Raises DataError, with the number of offending rows and the
-    first of them, for anything else.
+    ``features`` (N, ...) float32, finite; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``,
+    -1 past a row's last one. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,)
+    int64 or None: rows with one group number (a person, an author, a patient) stay together in a split. All live on the
+    CPU. Raises DataError, with the number of offending rows and the first of them, for anything else.
     """
 
     name: str
@@ -31,15 +34,20 @@ class Dataset:
     labels: torch.Tensor = field(repr=False)
     class_names: tuple[str, ...]
     groups: Int64Array | None = field(default=None, repr=False)
+    vocab_size: int | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self)
-        _check_finite(self)
+        if self.is_tokens:
+            _check_tokens(self)
+        else:
+            _check_finite(self)
         _check_classes(self)
 
     def __repr__(self) -> str:
         groups = "" if self.groups is None else f", {len(np.unique(self.groups))} groups"
-        return f"Dataset({self.name!r}, {self.num_rows} rows of {self.input_shape}, {self.num_classes} classes{groups})"
+        kind = f"{self.input_shape[0]} tokens" if self.is_tokens else f"{self.input_shape}"
+        return f"Dataset({self.name!r}, {self.num_rows} rows of {kind}, {self.num_classes} classes{groups})"
 
     @property
     def num_rows(self) -> int:
@@ -55,6 +63,11 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return tuple(self.features.shape[1:])
+
+    @property
+    def is_tokens(self) -> bool:
+        """Whether a row is a text, as the numbers of its tokens: nothing can be added to it or averaged."""
+        return self.vocab_size is not None
 
     @classmethod
     def from_arrays(
@@ -76,6 +89,35 @@ class Dataset:
         converted = _as_features(features)
         indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
         return cls(name, converted, indices, names, None if groups is None else _as_groups(groups))
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: Any,
+        labels: Any,
+        *,
+        vocab_size: int,
+        name: str = "data",
+        class_names: Iterable[str] | None = None,
+        groups: Any = None,
+    ) -> Dataset:
+        """A dataset of texts: ``tokens`` (N, L), whole numbers below ``vocab_size``, -1 past a row's last token.
+
+        All else as in ``from_arrays``. Raises DataError.
+        """
+        array = np.asarray(tokens)
+        if array.ndim != 2 or array.dtype.kind not in "iu":
+            raise DataError(
+                f"Tokens are whole numbers of shape (N, L), -1 past a row's last one, but have shape {array.shape} and "
+                f"dtype {array.dtype}. Turn texts into numbers with a tokenizer, and pad them to one length."
+            )
+        if array.size and not -1 <= array.min() <= array.max() <= np.iinfo(np.int32).max:
+            raise DataError(
+                f"Tokens are -1 (none) or 0 .. {vocab_size - 1}; these go from {array.min()} to {array.max()}."
+            )
+        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
+        given = None if groups is None else _as_groups(groups)
+        return cls(name, torch.from_numpy(array.astype(np.int32)), indices, names, given, vocab_size)
 
     @classmethod
     def from_map_style(
@@ -111,7 +153,10 @@ class Dataset:
 
 
 def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """The content of each row as (N, num_bytes) little-endian float32, minus zero written as zero."""
+    """The content of each row as (N, num_bytes) little-endian float32, minus zero written as zero.
+
+    Tokens are written alike: float32 holds whole numbers up to 2^24.
+    """
     flat = features.detach().flatten(1).numpy() + np.float32(0)
     return np.ascontiguousarray(flat, dtype="<f4").view(np.uint8)
 
@@ -237,11 +282,12 @@ def _as_groups(groups: Any) -> Int64Array:
 
 
 def _check_shapes(data: Dataset) -> None:
-    if data.features.dtype != torch.float32 or data.labels.dtype != torch.int64 or data.labels.ndim != 1:
+    wanted = torch.int32 if data.is_tokens else torch.float32
+    if data.features.dtype != wanted or data.labels.dtype != torch.int64 or data.labels.ndim != 1:
         raise DataError(
-            "A Dataset holds float32 features and int64 labels of shape (N,), but got "
-            f"{data.features.dtype} and {data.labels.dtype} of shape {tuple(data.labels.shape)}. "
-            "Dataset.from_arrays converts them."
+            f"A Dataset holds {'int32 tokens' if data.is_tokens else 'float32 features'} and int64 labels of shape "
+            f"(N,), but got {data.features.dtype} and {data.labels.dtype} of shape {tuple(data.labels.shape)}. "
+            "Dataset.from_arrays and Dataset.from_tokens convert them."
         )
     if data.groups is not None and (data.groups.dtype != np.int64 or data.groups.ndim != 1):
         raise DataError(
@@ -271,6 +317,28 @@ def _check_finite(data: Dataset) -> None:
             f"Features must be finite, but {listing('row', rows.tolist())} hold NaN or infinity, in "
             f"{listing('column', columns.tolist())}, both counted from 0 (columns of the flattened row; "
             "numbers past 3.4e38 are infinite in float32). Fill in or drop these values."
+        )
+
+
+def _check_tokens(data: Dataset) -> None:
+    size, tokens = data.vocab_size or 0, data.features
+    if not 1 <= size < MOST_TOKENS or tokens.ndim != 2:
+        raise DataError(
+            f"Tokens have the shape (N, L) and a vocab_size of 1 .. {MOST_TOKENS - 1}; got {tuple(tokens.shape)} and "
+            f"{size}. The vocabulary is the tokenizer's."
+        )
+    outside = ((tokens < -1) | (tokens >= size)).any(1).nonzero().flatten()
+    if len(outside):
+        raise DataError(
+            f"Tokens are -1 (none) or 0 .. {size - 1}, but {listing('row', outside.tolist())} hold others. Give the "
+            "vocab_size of the tokenizer that made them."
+        )
+    is_token = tokens >= 0
+    ragged = ((is_token[:, 1:] & ~is_token[:, :-1]).any(1) | ~is_token[:, 0]).nonzero().flatten()
+    if len(ragged):
+        raise DataError(
+            f"A row's tokens come first and -1 after them, but {listing('row', ragged.tolist())} are empty or have -1 "
+            "before a token. Pad on the right, and drop texts without a token."
         )
 
 

@@ -55,7 +55,13 @@ def standardise(split: DataSplit) -> tuple[DataSplit, Scaler]:
     """The same split over features scaled by the train rows, and the scaler; no other row influences it.
 
     Keyed digests are of content: a ledger that must know a row again takes them from the split that came in.
+    Raises DataError for tokens.
     """
+    if split.dataset.is_tokens:
+        raise DataError(
+            f"The rows of {split.dataset.name!r} are tokens, numbers of words, and have no mean or spread. Leave "
+            'them as they are: normalise = "none".'
+        )
     scaler = Scaler.fit(split.part("train")[0])
     scaled = replace(split.dataset, features=scaler.apply(split.dataset.features))
     return replace(split, dataset=scaled), scaler

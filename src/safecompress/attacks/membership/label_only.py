@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safecompress.attacks.queries import vary
+from safecompress.attacks.queries import shortened, vary
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
@@ -32,7 +32,8 @@ class LabelOnly:
     The model is asked for the label of the row and of ``queries`` copies. With ``by="noise"`` each copy adds Gaussian
     noise of one of ``sizes``, in units of the row's own root mean square; where all features are 0 or 1, every size
     takes turns with ``flips``, the shares of features that are flipped. With ``by="moves"`` copies are images, mirrored
-    and shifted. The k-th copy goes in the same direction for every row.
+    and shifted. Of a text, whichever is asked for, ``drops`` are the shares of tokens that are left out. The k-th copy
+    goes in the same direction for every row.
 
     Differs from the papers: not one size is chosen, but the shares of right answers at all of them are weighted, by
     logistic regression on the fitting pool. Large sizes may count against membership: who survives them is easy.
@@ -42,6 +43,7 @@ class LabelOnly:
     by: Literal["noise", "moves"] = "noise"
     sizes: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
     flips: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1)
+    drops: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8)
     name: str = field(default="label_only", init=False)
     access: Access = field(default=Access.LABELS, init=False)
     tier: int = field(default=1, init=False)
@@ -50,10 +52,12 @@ class LabelOnly:
         if self.by not in ("noise", "moves"):
             raise UsageError(f"What moves a row in the label-only attack: {suggest(self.by, ('noise', 'moves'))}")
         sizes_fit = len(self.sizes) > 0 and all(0 < size < np.inf for size in self.sizes)
-        if not (self.queries >= 1 and sizes_fit and all(0 < share < 1 for share in self.flips)):
+        shares_fit = len(self.drops) > 0 and all(0 < share < 1 for share in (*self.flips, *self.drops))
+        if not (self.queries >= 1 and sizes_fit and shares_fit):
             raise UsageError(
-                "The label-only attack needs queries of at least 1, one or more finite sizes above 0 and "
-                f"flips in (0, 1); got queries={self.queries}, sizes={self.sizes}, flips={self.flips}."
+                "The label-only attack needs queries of at least 1, one or more finite sizes above 0, flips in (0, 1) "
+                f"and one or more drops in (0, 1); got queries={self.queries}, sizes={self.sizes}, flips={self.flips}, "
+                f"drops={self.drops}."
             )
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedLabelOnly:
@@ -69,6 +73,9 @@ class LabelOnly:
 
     def _copies(self, features: Tensor) -> tuple[Copy, ...]:
         """``queries`` copies: noise and flips in turn, so that each size has its share, or images in order of shift."""
+        if not features.is_floating_point():
+            turns = [k % len(self.drops) for k in range(self.queries)]
+            return tuple(Copy("drop", self.drops[turn], group=turn) for turn in turns)
         if self.by == "moves":
             if features.ndim != 4:
                 raise AttackError(
@@ -97,6 +104,8 @@ class Copy:
         if self.kind == "move":
             return vary(features, int(self.size))
         chance, shape = derive(seed, "copy", number), tuple(features.shape[1:])
+        if self.kind == "drop":
+            return shortened(features, torch.from_numpy(chance.random(shape) < self.size))
         if self.kind == "flip":
             return torch.where(torch.from_numpy(chance.random(shape) < self.size), 1 - features, features)
         root_mean_square = features.flatten(1).square().mean(dim=1).sqrt().view(-1, *[1] * len(shape))
