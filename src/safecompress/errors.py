@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class SafeCompressError(Exception):
@@ -28,6 +29,13 @@ class UsageError(SafeCompressError):
     """What was asked for cannot be done; nothing was trained."""
 
     exit_code = 2
+
+    @classmethod
+    def from_faults(cls, source: str, faults: Iterable[str]) -> Self:
+        """One error that lists all ``faults`` of what ``source`` names: a spec, a folder."""
+        listed = list(faults)
+        count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
+        return cls(f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in listed))
 
 
 class SpecError(UsageError):
