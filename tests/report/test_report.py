@@ -9,6 +9,7 @@ import torch
 
 from safecompress.attacks import AttackResult, Neural, Target
 from safecompress.certify import Prospect, certify, foresee
+from safecompress.certify.exposure import ROC_FPRS
 from safecompress.deploy import Artifact, TaskInfo
 from safecompress.errors import ArtifactError
 from safecompress.measure import Direction, Measurement
@@ -60,6 +61,7 @@ def artifact():
 
 
 ARTIFACT = artifact()
+MODELS = ("artifact", "dense")
 COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
 DESCRIBED = {"artifact": describe_artifact(ARTIFACT), "digest": ARTIFACT.digest()}
 
@@ -156,6 +158,14 @@ def test_a_report_of_another_kind_is_refused(tmp_path, change):
         load_report(tmp_path)
 
 
+def test_a_report_of_version_two_comes_back_as_one_of_today(tmp_path):
+    built = report()
+    added = ("exposure", "speed", "command")
+    old = {name: value for name, value in built.to_json().items() if name not in added} | {"schema_version": 2}
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"schema_version": 1}'])
 def test_a_file_that_is_no_report_is_refused(tmp_path, content):
     (tmp_path / "report.json").write_text(content)
@@ -183,6 +193,19 @@ def test_figures_are_those_of_the_certification():
     assert [f["requirement"] for f in built.findings] == [str(requirement) for requirement in SPEC.requirements]
     assert built.artifact["num_active"] == ARTIFACT.num_active
     assert built.artifact["layer_densities"].keys() == ARTIFACT.masks.keys()
+
+
+def test_exposure_is_that_of_the_certification():
+    built, told = report().exposure, certification().exposure
+    assert built["confidence"] == 0.975
+    assert built["roc"]["artifact"].keys() == built["roc"]["dense"].keys() == {"loss", "gap", "neural"}
+    point = told.roc["loss"][3]
+    assert built["roc"]["artifact"]["loss"][3] == {
+        "fpr": point.fpr, "tpr": point.tpr, "low": point.interval.low, "high": point.interval.high,
+    }  # fmt: skip
+    assert [one["name"] for one in built["classes"]["apart"]] == [one.name for one in told.classes.apart]
+    assert sum(one["num_members"] for one in built["classes"]["apart"]) <= POOL
+    assert built["worst_case"] is None  # no attack asked for shadows
 
 
 def test_seconds_lie_outside_the_digests():
@@ -255,7 +278,7 @@ def test_broken_attacks_are_named():
 def test_what_was_judged_and_how_is_in_the_report():
     judged = certification()
     built = report(judged)
-    assert (built.access, built.shadows, built.schema_version) == ("WEIGHTS", None, 2)
+    assert (built.access, built.shadows, built.schema_version) == ("WEIGHTS", None, 3)
     assert built.health == [
         {
             "check": check.name,
@@ -560,7 +583,9 @@ def test_nothing_in_the_report_has_a_row_for_every_person():
     """Neither an array, nor a table, nor a text is as long as a pool: the largest are classes, parts and figures."""
     data = json.loads(json.dumps(report().to_json()))
     longest = max(len(SPEC.requirements), CLASSES, 2)
-    assert all(len(array) <= longest for path, array in arrays_in(data) if path not in (".health", ".doubts"))
+    is_apart = {".health", ".doubts", *(f".exposure.roc.{model}.{a.name}" for model in MODELS for a in SPEC.attacks)}
+    assert all(len(array) <= longest for path, array in arrays_in(data) if path not in is_apart)
+    assert all(len(points) == len(ROC_FPRS) < POOL // 2 for points in data["exposure"]["roc"]["artifact"].values())
     assert len(data["doubts"]) < len(data["health"]) < POOL // 2
     numbers = [path for path, array in arrays_in(data) if array and all(isinstance(item, float) for item in array)]
     assert numbers == [".search.recipe.milestones"]

@@ -1,9 +1,20 @@
 """Certification: fresh attackers on rows that chose nothing, on the file as shipped."""
 
+from safecompress.certify.exposure import Exposure
 from safecompress.certify.health import HealthCheck
 from safecompress.certify.ledger import Ledger, Opening
 from safecompress.certify.planning import Prospect, foresee
 from safecompress.certify.released import Released
 from safecompress.certify.verdict import Certification, certify
 
-__all__ = ["Certification", "HealthCheck", "Ledger", "Opening", "Prospect", "Released", "certify", "foresee"]
+__all__ = [
+    "Certification",
+    "Exposure",
+    "HealthCheck",
+    "Ledger",
+    "Opening",
+    "Prospect",
+    "Released",
+    "certify",
+    "foresee",
+]

@@ -13,6 +13,7 @@ from safecompress import stats
 from safecompress.attacks import Access, Attack, Attacker, AttackResult, BrokenAttacker, Target, simulate_attacker
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.shadows import Map
+from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCheck, examine_health
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
@@ -54,6 +55,8 @@ class Certification:
     """Figures of the model before it was packed; empty where packing changed nothing."""
     trained_findings: Findings = Findings(())
     """What the spec's requirements say of it, where they were measured on it."""
+    exposure: Exposure = field(default_factory=Exposure, repr=False)
+    """Whom the attacks find: ROCs, classes apart, the most exposed rows. It describes, and decides nothing."""
 
     @property
     def tm_score(self) -> float | None:
@@ -141,6 +144,14 @@ def certify(
         shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
         unpacked.measurements if unpacked else {},
         spec.judge(unpacked.measurements, unpacked.errors, partly=True) if unpacked else Findings(()),
+        examine_exposure(
+            shipped,
+            split.audit("verdict"),
+            split.dataset.class_names,
+            now.results,
+            before.results if before else (),
+            levels.alpha,
+        ),
     )
 
 

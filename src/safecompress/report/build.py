@@ -15,7 +15,7 @@ from safecompress import __version__
 from safecompress.certify import Certification, Prospect
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact
-from safecompress.report.describe import describe_check, describe_finding, describe_measurements
+from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
 from safecompress.report.model import Report
 
 
@@ -78,6 +78,7 @@ def build_report(
         trained=describe_measurements(certification.trained),
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
+        exposure=describe_exposure(certification.exposure, certification.levels.alpha),
         notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
 
@@ -111,7 +112,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "num_active": artifact.num_active,
         "density": artifact.density,
         "layer_densities": {name: float(mask.float().mean()) for name, mask in artifact.masks.items()},
-        "model": _as_json(artifact.model_spec.to_json()) if artifact.model_spec else None,
+        "model": _as_json(artifact.model_spec.stored().to_json()) if artifact.model_spec else None,
         "class_names": list(artifact.task.class_names),
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safecompress.certify import HealthCheck
-from safecompress.measure import Measurement
+from safecompress.certify import Exposure, HealthCheck
+from safecompress.certify.exposure import ClassExposure, RocPoint, WorstCase
+from safecompress.measure import Interval, Measurement
 from safecompress.search import RoundResult, compare_to_keep
 from safecompress.spec import Finding
 
@@ -49,6 +50,48 @@ def describe_check(check: HealthCheck) -> dict[str, Any]:
         "value": check.value,
         "detail": check.detail,
     }
+
+
+def describe_exposure(exposure: Exposure, alpha: float) -> dict[str, Any]:
+    """ROCs of artifact and dense model, classes apart, the most exposed rows: `certify.exposure` as JSON values."""
+    classes, worst = exposure.classes, exposure.worst_case
+    return {
+        "confidence": 1 - alpha,
+        "roc": {"artifact": _describe_rocs(exposure.roc), "dense": _describe_rocs(exposure.dense_roc)},
+        "classes": {
+            "apart": [_describe_class(one) for one in classes.apart],
+            "others": _describe_class(classes.others) if classes.others else None,
+            "num_untold": classes.num_untold,
+        },
+        "worst_case": _describe_worst(worst) if worst else None,
+    }
+
+
+def _describe_rocs(rocs: Mapping[str, Sequence[RocPoint]]) -> dict[str, Any]:
+    return {
+        attack: [{"fpr": p.fpr, "tpr": p.tpr, "low": p.interval.low, "high": p.interval.high} for p in points]
+        for attack, points in rocs.items()
+    }
+
+
+def _describe_class(one: ClassExposure) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "num_classes": one.num_classes,
+        "num_members": one.num_members,
+        "num_non_members": one.num_non_members,
+        "auc": {attack: _describe_value(*figure) for attack, figure in one.aucs.items()},
+    }
+
+
+def _describe_worst(worst: WorstCase) -> dict[str, Any]:
+    counts = ("num_rows", "num_eligible", "num_choosing", "num_scoring")
+    figures = {name: _describe_value(*getattr(worst, name)) for name in ("worst", "every")}
+    return {**{name: getattr(worst, name) for name in counts}, **figures}
+
+
+def _describe_value(value: float, interval: Interval) -> dict[str, float]:
+    return {"value": value, "low": interval.low, "high": interval.high}
 
 
 def describe_round(result: RoundResult) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safecompress.errors import ArtifactError
-from safecompress.report.model import SCHEMA_VERSION, Report
+from safecompress.report.model import READABLE, SCHEMA_VERSION, Report
 from safecompress.report.text import to_markdown
 from safecompress.storage import read_json, write_bytes, write_json
 
@@ -19,12 +19,16 @@ def save_report(report: Report, folder: Path) -> None:
 
 
 def load_report(folder: Path) -> Report:
-    """The report of a run folder. Raises ArtifactError when there is none, or it is of another schema."""
+    """The report of a run folder. Raises ArtifactError when there is none, or it is of a schema that is not read.
+
+    One of an older version comes back as one of today's, without what was added since.
+    """
     path = folder / JSON if folder.is_dir() else folder
     data = read_json(path)
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(f"{path} is no report of schema {SCHEMA_VERSION}: this version cannot read it.")
+    if not isinstance(data, dict) or data.get("schema_version") not in READABLE:
+        readable = " or ".join(map(str, READABLE))
+        raise ArtifactError(f"{path} is no report of schema {readable}: this version of safecompress cannot read it.")
     try:
-        return Report.from_json(data)
+        return Report.from_json({**data, "schema_version": SCHEMA_VERSION})
     except TypeError as error:
         raise ArtifactError(f"{path} is not a whole report ({error}). Run the job again to make it anew.") from error

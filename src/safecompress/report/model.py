@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``."""
+
+READABLE = (2, SCHEMA_VERSION)
+"""What is read: a report of version 2 lacks what was added."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,11 @@ class Report:
     attacks and of the data; ``doubts`` say, beside the findings, why the verdict cannot be PASS.
     ``dense_verdicts`` are what the same requirements say of the dense model; ``epsilon`` are lower limits on each
     attack's epsilon per sample. ``trained`` and ``trained_verdicts`` are those of the model before it was packed; empty
-    where packing (removed units, rounded weights) changed nothing.
+    where packing (removed units, rounded weights) changed nothing. ``exposure`` tells whom the attacks find: ROCs on a
+    grid, classes apart, the most exposed rows; no figure of it stands for fewer than twenty rows. ``speed`` is what
+    `runtime.bench` measured, ``command`` what to type to have it all again; both may be missing.
+
+    The JSON has a schema: ``report.schema.json`` beside this page, or ``safecompress report --schema``.
     """
 
     name: str
@@ -51,6 +59,9 @@ class Report:
     epsilon: Mapping[str, float] = field(default_factory=dict)
     trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trained_verdicts: Mapping[str, str] = field(default_factory=dict)
+    exposure: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] | None = None
+    command: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
