@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.seeding import derive, derive_seed, reseed, seeded
 
 
 def test_a_seed_by_hand():
@@ -61,3 +61,11 @@ def test_the_global_generator_is_restored_even_after_an_error():
     assert torch.equal(torch.rand(3), expected)
     with seeded(0, "outer"):
         assert torch.equal(torch.rand(4), torch.cat([first, second]))
+
+
+def test_reseeding_is_manual_seed_to_the_bit():
+    with seeded(0):
+        torch.manual_seed(derive_seed(3, "step", 7))
+        expected = torch.rand(4), torch.randperm(9)
+        reseed(3, "step", 7, device=torch.device("cpu"))
+        assert torch.equal(torch.rand(4), expected[0]) and torch.equal(torch.randperm(9), expected[1])

@@ -138,6 +138,18 @@ CASES = [
     ),
     ("[recipe]", "milestones = [0.5, 2]", ["[recipe]: ", "milestones must lie in [0, 1], got 2.0"]),
     ("[recipe]", "nesterov = 1", ["[recipe] nesterov: takes true or false, got 1."]),
+    (
+        "[recipe]",
+        'augment = "flip"',
+        ["[recipe] augment: takes a list of names, or of tables with names, got 'flip'. Allowed: crop, cutout, flip."],
+    ),
+    ("[recipe]", 'augment = ["flop"]', ["[recipe] augment 1: Unknown augmentation 'flop'. Did you mean 'flip'?"]),
+    (
+        "[recipe]",
+        'augment = ["flip", { name = "crop", padding = 0 }]',
+        ["[recipe] augment 2: Crop: padding must be a whole number of at least 1, got 0."],
+    ),
+    ("[recipe]", "augment = [3]", ["[recipe] augment: takes a list of names, or of tables with names, got [3]."]),
     ("[dense_recipe]", "momentum = true", ["[dense_recipe] momentum: takes a number, got true."]),
     ("[dense_recipe]", "momentum = 3", ["[dense_recipe]: ", "momentum must lie in"]),
     # compress

@@ -235,6 +235,8 @@ RECIPE_CHANGES = {
     "milestones": [0.3],
     "decay_factor": 0.2,
     "objective": "label_smoothing",
+    "warmup": 0.1,
+    "augment": ["flip", {"name": "crop", "padding": 2}],
 }
 CHANGES: dict[str, Any] = {
     "seed": 8,

@@ -27,7 +27,11 @@ from safecompress.training import CrossEntropy, Recipe
         ({"decay_factor": 1.5}, "decay_factor must lie in"),
         ({"milestones": (0.5, 1.1)}, r"each of milestones must lie in \[0, 1\], got 1.1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx' is unknown .Did you mean 'adam'. Allowed: adam, adamw, sgd"),
-        ({"decay": "linear"}, "decay 'linear' is unknown .Allowed: constant, cosine, step"),
+        (
+            {"decay": "linaer"},
+            "decay 'linaer' is unknown .Did you mean 'linear'. Allowed: constant, cosine, linear, step",
+        ),
+        ({"warmup": 1.1}, r"warmup must lie in \[0, 1\], got 1.1"),
     ],
 )
 def test_what_trains_nothing_is_refused(options, message):
@@ -66,6 +70,38 @@ def test_cosine_and_constant_by_hand():
     assert {Recipe(decay="constant").learning_rate_at(step, 10) for step in range(10)} == {0.1}
 
 
+def test_linear_by_hand():
+    linear = Recipe(learning_rate=0.4, decay="linear")
+    assert [linear.learning_rate_at(step, 4) for step in (0, 1, 2, 3, 4, 6)] == pytest.approx(
+        [0.4, 0.3, 0.2, 0.1, 0, 0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("constant", [0.2, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]),
+        ("linear", [0.2, 0.4, 0.4, 0.4 * 5 / 6, 0.4 * 4 / 6, 0.2, 0.4 * 2 / 6, 0.4 / 6]),
+        ("cosine", [0.2, 0.4, *(0.2 * (1 + math.cos(math.pi * k / 6)) for k in range(6))]),
+        ("step", [0.2, 0.4, 0.4, 0.4, 0.04, 0.04, 0.004, 0.004]),
+    ],
+)
+def test_a_warm_up_of_a_quarter_by_hand(decay, expected):
+    """Two of eight steps rise; what falls to zero does so over the other six; milestones stay where they are."""
+    recipe = Recipe(learning_rate=0.4, decay=decay, warmup=0.25)
+    assert [recipe.learning_rate_at(step, 8) for step in range(8)] == pytest.approx(expected)
+
+
+def test_a_warm_up_reaches_its_highest_rate_once_and_never_trains_at_zero():
+    for total in (1, 7, 300):
+        rates = [Recipe(decay="linear", warmup=0.1).learning_rate_at(step, total) for step in range(total)]
+        assert max(rates) == 0.1 and min(rates) > 0
+        top = rates.index(max(rates))
+        assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    whole = [Recipe(decay="constant", warmup=1.0).learning_rate_at(step, 4) for step in range(5)]
+    assert whole == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+
+
 @dataclasses.dataclass(frozen=True)
 class Doubled(CrossEntropy):
     """Another objective with the same fields: its name alone tells it apart."""
@@ -84,10 +120,23 @@ def test_every_field_changes_the_digest():
         "milestones": (0.5, 0.7),
         "decay_factor": 0.2,
         "objective": Doubled(),
+        "warmup": 0.1,
+        "augment": ("flip",),
     }
     assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}
     digests = {Recipe(**{name: value}).digest() for name, value in changed.items()}
     assert len(digests | {Recipe().digest()}) == len(changed) + 1
+
+
+def test_a_recipe_that_uses_nothing_new_is_known_as_before():
+    """What a digest or a repr said before later fields came is the identity of stored trainings and run folders."""
+    assert Recipe().digest() == "d4e82f594ede1933cc5cd21b2d988db8885551e0879234efb83dc0eff7f573e5"
+    assert repr(Recipe()) == (
+        "Recipe(epochs=60, batch_size=128, optimizer='sgd', learning_rate=0.1, momentum=0.9, nesterov=True, "
+        "weight_decay=0.0005, decay='step', milestones=(0.5, 0.75), decay_factor=0.1, objective=CrossEntropy())"
+    )
+    assert Recipe(warmup=0.1).facts() == {**Recipe().facts(), "warmup": 0.1}
+    assert "warmup=0.1" in repr(Recipe(warmup=0.1))
 
 
 def test_equal_recipes_have_equal_digests():

@@ -37,7 +37,7 @@ from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES, Start
 from safecompress.spec import TASK_METRICS, Requirement, SafetySpec, direction_of
 from safecompress.spec.requirement import change_suffix
-from safecompress.training import OBJECTIVES, Objective, Recipe
+from safecompress.training import AUGMENTATIONS, OBJECTIVES, Augmentation, Objective, Recipe
 
 
 def read_data(table: Table, reading: Reading) -> DataConfig | None:
@@ -81,12 +81,14 @@ def read_recipe(table: Table, where: str, reading: Reading, start: Recipe) -> Re
     options = dict(table)
     choice = options.pop("objective", None)
     objective = start.objective if choice is None else _read_objective(choice, where, reading)
+    augment = _read_augment(options.pop("augment"), where, reading) if "augment" in options else start.augment
     for key, value in options.items():
         read = read_options(Recipe, {key: value}, where, "the recipe", reading)
         fields |= {} if read is None else {key: read[key]}
     return (
         reading.attempt(
-            where, lambda: replace(start, **convert(Recipe, fields), objective=objective or start.objective)
+            where,
+            lambda: replace(start, **convert(Recipe, fields), objective=objective or start.objective, augment=augment),
         )
         or start
     )
@@ -98,6 +100,19 @@ def _read_objective(choice: Any, where: str, reading: Reading) -> Objective | No
         return make_strategy(OBJECTIVES, choice, f"{where} objective", reading)
     reading.note(f"{where} objective", f"takes a name or a table with one, got {show(choice)}.")
     return None
+
+
+def _read_augment(choices: Any, where: str, reading: Reading) -> tuple[Augmentation, ...]:
+    """The augmentations that a list of names, or tables with names, stands for; those that could be made."""
+    if not isinstance(choices, list) or not all(isinstance(choice, str | dict) for choice in choices):
+        reading.note(
+            f"{where} augment",
+            f"takes a list of names, or of tables with names, got {show(choices)}. Allowed: "
+            f"{', '.join(AUGMENTATIONS.names())}.",
+        )
+        return ()
+    made = [make_strategy(AUGMENTATIONS, one, f"{where} augment {n}", reading) for n, one in enumerate(choices, 1)]
+    return tuple(augmentation for augmentation in made if augmentation is not None)
 
 
 def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -17,13 +17,23 @@ from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES
 from safecompress.spec import Requirement, SafetySpec
-from safecompress.training import OBJECTIVES, Recipe
+from safecompress.training import AUGMENTATIONS, OBJECTIVES, Recipe
 
 
 def recipe_table(recipe: Recipe, made: Iterable[Made]) -> dict[str, Any]:
     """``[recipe]`` or ``[dense_recipe]``."""
-    values = {one.name: plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name != "objective"}
-    return {**values, "objective": strategy_table(OBJECTIVES, recipe.objective, made)}
+    strategies = {
+        "objective": strategy_table(OBJECTIVES, recipe.objective, made),
+        "augment": [strategy_table(AUGMENTATIONS, one, made) for one in recipe.augmentations],
+    }
+    values = {one.name: plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name not in strategies}
+    return {**values, **strategies}
+
+
+def told_of_recipe(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``table`` of ``recipe`` without what no digest mentions: later fields that keep their defaults."""
+    told = recipe.told()
+    return {name: value for name, value in table.items() if name in told}
 
 
 def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training: one recipe, one loop, for target, candidate and shadow alike."""
 
 from safecompress.training.accuracy import classified_right, measure_accuracy
+from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import Course, dense_gradient, train
 from safecompress.training.many import is_stackable, train_many
@@ -12,7 +13,9 @@ from safecompress.training.state import TrainingState, digest_tensors
 from safecompress.training.trace import LossTrace
 
 __all__ = [
+    "AUGMENTATIONS",
     "OBJECTIVES",
+    "Augmentation",
     "Batch",
     "Course",
     "CrossEntropy",

@@ -1,4 +1,4 @@
-"""Ranges of an objective's options, refused with what is allowed and what to do."""
+"""Ranges of options, refused with what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ def require_within(owner: object, name: str, *, least: float, most: float = math
     if not (is_number and math.isfinite(value) and least <= value <= most):
         allowed = f"at least {least:g}" if most == math.inf else f"in [{least:g}, {most:g}]"
         raise UsageError(f"{type(owner).__name__}: {name} must be a finite number {allowed}, got {value!r}. {advice}")
+
+
+def require_whole(owner: object, name: str, *, least: int, advice: str) -> None:
+    """Raise UsageError unless the option ``name`` of ``owner`` is a whole number of at least ``least``."""
+    value = getattr(owner, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(
+            f"{type(owner).__name__}: {name} must be a whole number of at least {least}, got {value!r}. {advice}"
+        )

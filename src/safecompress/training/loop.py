@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from safecompress.errors import TrainingError, UsageError
 from safecompress.progress import Progress, Silent
-from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.seeding import derive, reseed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
+from safecompress.training.augment import augmented, check_images
 from safecompress.training.layout import laid_out
 from safecompress.training.objective import Batch, Objective
 from safecompress.training.recipe import Recipe
@@ -32,7 +33,8 @@ class Course:
     """What training runs on: the rows, the recipe and the seed that orders them. Features (N, ...), labels (N,).
 
     ``teacher`` are a teacher's logits (N, C) of the rows, ``reference`` other rows and their labels, for objectives
-    that need them. Raises UsageError, with the remedy, when the recipe's objective needs what is not there.
+    that need them. Raises UsageError, with the remedy, when the recipe's objective needs what is not there, or rows
+    that are no images are to be augmented.
     """
 
     features: Tensor = field(repr=False)
@@ -58,6 +60,7 @@ class Course:
             raise UsageError(
                 f"The teacher's logits are of {len(self.teacher)} rows, the course has {len(self.labels)}."
             )
+        check_images(self.features, self.recipe.augmentations)
 
     def towards(self, objective: Objective) -> Course:
         """The same course with another objective."""
@@ -130,7 +133,7 @@ def train(
         for step in range(state.step, until):
             if opponent is not None:
                 opponent.advance(step)
-            torch.manual_seed(derive_seed(course.seed, "step", step))
+            reseed(course.seed, "step", step, device=device)
             batch = objective.mix(loader.at(step))
             set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
             optimizer.zero_grad(set_to_none=True)
@@ -175,7 +178,7 @@ def dense_gradient(
 
 
 class Loader:
-    """The course's batches by step, on ``device``; the current epoch's order is drawn once."""
+    """The course's batches by step, augmented, on ``device``; the current epoch's order is drawn once."""
 
     def __init__(self, course: Course, device: torch.device) -> None:
         self._course = course
@@ -194,10 +197,12 @@ class Loader:
 
     def at(self, step: int) -> Batch:
         """The batch at ``step``."""
-        rows = self.rows(step)
+        rows, course = self.rows(step), self._course
         teacher = None if self._teacher is None else self._teacher[rows]
-        progress = step / self._course.total_steps
-        return Batch(self._features[rows], self._labels[rows], step // self._per_epoch, progress, teacher)
+        features = self._features[rows]
+        if course.recipe.augment:
+            features = laid_out(augmented(features, course.recipe.augmentations, course.seed, step))
+        return Batch(features, self._labels[rows], step // self._per_epoch, step / course.total_steps, teacher)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from safecompress.errors import UsageError
-from safecompress.seeding import derive_seed, seeded
+from safecompress.seeding import reseed, seeded
 from safecompress.sparsity import SparsityPattern
 from safecompress.training.loop import Course, Loader, check_finite, set_learning_rate
 from safecompress.training.state import TrainingState
@@ -89,7 +89,7 @@ def train_many(
         for step in range(until):
             batches = []
             for course, loader in zip(courses, loaders, strict=True):
-                torch.manual_seed(derive_seed(course.seed, "step", step))
+                reseed(course.seed, "step", step, device=device)
                 batches.append(objective.mix(loader.at(step)))
             x_KBF = torch.stack([batch.features for batch in batches])
             set_learning_rate(optimizer, recipe.learning_rate_at(step, total))

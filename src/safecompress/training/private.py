@@ -18,8 +18,9 @@ from torch.nn.functional import cross_entropy
 
 from safecompress.errors import ModelError, UsageError, suggest
 from safecompress.progress import Progress, Silent
-from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.seeding import derive, derive_seed, reseed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
+from safecompress.training.augment import augmented
 from safecompress.training.loop import Course, check_finite, set_learning_rate
 from safecompress.training.objective import CrossEntropy
 from safecompress.training.state import TrainingState
@@ -191,7 +192,7 @@ def _train(
     try:
         with seeded(course.seed, "steps"):
             for step in range(state.step, course.total_steps):
-                torch.manual_seed(derive_seed(course.seed, "step", step))
+                reseed(course.seed, "step", step, device=device)
                 generator.manual_seed(derive_seed(course.seed, "noise", step))
                 is_drawn_N = derive(course.seed, "sample", step).random(len(labels)) < sample_rate
                 rows = torch.from_numpy(np.flatnonzero(is_drawn_N)).to(device)
@@ -201,7 +202,9 @@ def _train(
                     noisy.zero_grad(set_to_none=True)
                     noisy.signal_skip_step(place < len(portions))  # so far sum only
                     if len(part):
-                        losses_B = cross_entropy(_logits(clipped, features[part]), labels[part], reduction="none")
+                        own_lots = derive_seed(course.seed, "portion", place)  # each row's variant is its own
+                        x = augmented(features[part], course.recipe.augmentations, own_lots, step)
+                        losses_B = cross_entropy(_logits(clipped, x), labels[part], reduction="none")
                         backward_clipped_(clipped, losses_B)
                         loss_sum += losses_B.detach().sum()
                     for parameter in trained:

@@ -5,29 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError, suggest
+from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.objective import CrossEntropy, Objective
+from safecompress.training.rates import DecayName, rate_share
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
-DecayName = Literal["step", "cosine", "constant"]
+
+LATER = ("warmup", "augment")
+"""Fields that came after the first digests were taken: where they keep their defaults no identity mentions them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Optimizer, learning rate over time, batch size, length of training, and the objective that it minimises.
 
-    ``decay`` is ``step`` (times ``decay_factor`` at each of ``milestones``, as shares of training), ``cosine`` (to
-    zero) or ``constant``. The default is the papers' recipe (SGD with Nesterov momentum 0.9, rate 0.1, weight decay
-    5e-4, divided by ten at one half and three quarters, batch 128), shortened from 300 to 60 epochs. Adam and AdamW run
-    fused and use ``momentum`` as their first beta. Raises UsageError for values that cannot train anything.
+    ``decay`` is ``step`` (times ``decay_factor`` at each of ``milestones``, as shares of training), ``cosine`` or
+    ``linear`` (to zero) or ``constant``; before it the rate rises through the share ``warmup`` of training. The default
+    is the papers' recipe (SGD with Nesterov momentum 0.9, rate 0.1, weight decay 5e-4, divided by ten at one half and
+    three quarters, batch 128), shortened from 300 to 60 epochs. Adam and AdamW run fused and use ``momentum`` as their
+    first beta.
+
+    ``augment`` lists augmentations of images, as objects, names or tables (``"flip"``, ``{"name": "crop", "padding":
+    4}``), which only training sees. Raises UsageError for values that cannot train anything.
     """
 
     epochs: int = 60
@@ -41,8 +49,13 @@ class Recipe:
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay_factor: float = 0.1
     objective: Objective = field(default_factory=CrossEntropy)
+    warmup: float = 0.0
+    augment: Sequence[Augmentation | str | Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.augment, str | Mapping):
+            raise UsageError(f"augment takes a list of augmentations, got {self.augment!r}. Write [{self.augment!r}].")
+        object.__setattr__(self, "augment", tuple(map(AUGMENTATIONS.make, self.augment)))
         faults = [
             *_unknown("optimizer", self.optimizer, get_args(OptimizerName)),
             *_unknown("decay", self.decay, get_args(DecayName)),
@@ -54,6 +67,7 @@ class Recipe:
             *_outside("momentum", self.momentum, 0, 0.9999),
             *_outside("weight_decay", self.weight_decay, 0, math.inf),
             *_outside("decay_factor", self.decay_factor, 0, 1),
+            *_outside("warmup", self.warmup, 0, 1),
             *(fault for share in self.milestones for fault in _outside("each of milestones", share, 0, 1)),
         ]
         if faults:
@@ -69,12 +83,14 @@ class Recipe:
 
     def learning_rate_at(self, step: int, total_steps: int) -> float:
         """The learning rate of the step with this index, counted from 0."""
-        progress = step / total_steps
-        if self.decay == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-        if self.decay == "step":
-            return self.learning_rate * self.decay_factor ** sum(progress >= share for share in self.milestones)
-        return self.learning_rate
+        return self.learning_rate * rate_share(
+            step,
+            total_steps,
+            decay=self.decay,
+            milestones=self.milestones,
+            factor=self.decay_factor,
+            warmup=self.warmup,
+        )
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
         """A fresh optimizer over ``parameters``."""
@@ -96,12 +112,27 @@ class Recipe:
             fused=True,
         )
 
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Those of ``augment``, made."""
+        return cast(tuple[Augmentation, ...], self.augment)
+
+    def told(self) -> dict[str, Any]:
+        """The fields that tell this recipe from others: all but `LATER` ones that keep their defaults."""
+        defaults = {one.name: one.default for one in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if name not in LATER or value != defaults[name]}
+
+    def __repr__(self) -> str:
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.told().items())})"
+
     def facts(self) -> dict[str, Any]:
-        """All fields as JSON holds them, the objective as its ``repr``: what tells one recipe from another."""
-        return {
-            **{name: value for name, value in asdict(self).items() if name != "objective"},
-            "objective": repr(self.objective),
-        }
+        """What `told` tells as JSON holds it, objects by their ``repr``."""
+        told = self.told()
+        strategies: dict[str, Any] = {"objective": repr(told.pop("objective"))}
+        if "augment" in told:
+            strategies["augment"] = list(map(repr, told.pop("augment")))
+        return {**told, **strategies}
 
     def digest(self) -> str:
         """SHA-256 over all fields."""
