@@ -23,6 +23,7 @@ from safecompress.errors import (
     TrainingError,
     UsageError,
 )
+from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.training import digest_tensors, predict_logits
 from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
@@ -260,7 +261,7 @@ def test_a_map_style_dataset(tmp_path):
 
 
 @dataclass
-class Recorder:
+class Recorder(Silent):
     """Everything that a Progress is told, in order."""
 
     told: list = field(default_factory=list)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from safecompress import __version__
 from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.shadows import Map
 from safecompress.certify import Certification, Ledger, Prospect, Released, foresee
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact
@@ -31,7 +32,7 @@ from safecompress.progress import Progress, Silent
 from safecompress.ranking import rank_candidates
 from safecompress.report import Report, build_report, describe_round
 from safecompress.runfolder import ARTIFACT, DENSE, ONNX, Clock, RoundLog, RunFolder
-from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor
+from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor, watched_map
 from safecompress.seeding import derive
 from safecompress.shadowing import Lineage
 from safecompress.sparsity import SparsityPattern
@@ -79,6 +80,7 @@ def run(
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     rounds, store = RoundLog(folder), PrivateFolder(cache if cache is not None else folder.work / "cache")
+    shadowing = watched_map(worker, watcher, "shadows")
 
     dense = stages.dense()
     winner = stages.parent() or stages.start(dense)
@@ -86,7 +88,7 @@ def run(
     search = stages.search(worker, dense)
     for result in search.rounds(winner, first=winner.round + 1):
         winner = result.winner
-        rounds.append(describe_round(result) | _ranked(job, result, stages, store, worker))
+        rounds.append(describe_round(result) | _ranked(job, result, stages, store, shadowing))
         stages.keep(result)
         watcher.say(_round_line(rounds.entries[-1]))
     final = stages.finish(winner, dense)
@@ -129,9 +131,11 @@ def run(
             released=released,
             trained=trained,
             store=store,
-            run=worker.map,
+            run=watched_map(worker, watcher, "shadows", then="certify"),
         )
     watcher.advance()
+    figures = {f"verdict/{name}": figure.value for name, figure in certification.measurements.items()}
+    watcher.measured(final.step, figures)
     report = build_report(
         job.name,
         certification,
@@ -183,15 +187,17 @@ def _prospect_line(prospect: Prospect) -> str:
 
 def _round_line(entry: Mapping[str, Any]) -> str:
     winner = next(c for c in entry["candidates"] if c["won"])
-    return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} (accuracy {winner['accuracy']:.3f})"
+    worst = max(figure["value"] for name, figure in winner["metrics"].items() if name.endswith(".auc"))
+    figures = f"accuracy {winner['accuracy']:.3f}, worst AUC {worst:.3f}"
+    return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 
 
-def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder, executor: Executor) -> dict[str, Any]:
+def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder, run: Map) -> dict[str, Any]:
     """After the last round, how well its cheap tests ranked the candidates."""
     if result.number + 1 < job.plan.rounds or not job.plan.rank:
         return {}
     with stages.clock.of("rank"):
-        ranking = rank_candidates(job, result, stages.tried(result), store=store, run=executor.map)
+        ranking = rank_candidates(job, result, stages.tried(result), store=store, run=run)
     return {} if ranking is None else {"ranking": asdict(ranking)}
 
 

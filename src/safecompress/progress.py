@@ -1,12 +1,57 @@
-"""What long work tells whoever watches: phases with a length, steps done, and plain lines."""
+"""What long work tells whoever watches: phases, figures, and how the candidates of a round stand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 
+class Stage(StrEnum):
+    """How far one candidate of a round has come."""
+
+    WAITING = "waiting"
+    TRYING = "trying"
+    TESTED = "tested"
+    FINALIST = "finalist"
+    WON = "won"
+    LOST = "lost"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One candidate of a round: accuracy, the worst attack's AUC and the TM-score, None until they are measured."""
+
+    branch: str
+    stage: Stage = Stage.WAITING
+    accuracy: float | None = None
+    worst_auc: float | None = None
+    tm_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """How round ``number`` (from 1) of ``rounds`` stands; ``step`` is the optimizer step at which it is tested."""
+
+    number: int
+    rounds: int
+    step: int
+    candidates: tuple[Standing, ...] = field(repr=False)
+
+    @property
+    def winner(self) -> Standing | None:
+        """The candidate that lives on; None while the round runs."""
+        return next((one for one in self.candidates if one.stage is Stage.WON), None)
+
+
 class Progress(Protocol):
-    """Receives what happens; a terminal, a log file or nobody. It can change nothing."""
+    """Receives what happens; a terminal, a log file or nobody. It can change nothing, and sees aggregates only.
+
+    All is told by the process that started the work, whatever processes carry it out. Derive yours from `Silent`, and
+    it is deaf to what it does not override.
+    """
 
     def begin(self, phase: str, total: int) -> None:
         """A phase of ``total`` steps starts; the one before it has ended."""
@@ -18,6 +63,14 @@ class Progress(Protocol):
 
     def say(self, line: str) -> None:
         """One line for the reader."""
+        ...
+
+    def stands(self, standings: Standings) -> None:
+        """How the candidates of a round stand now; told at every change, and for the last time with a winner."""
+        ...
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures at an optimizer step, by a name with its series before the slash: ``dense/loss``."""
         ...
 
 
@@ -32,3 +85,24 @@ class Silent:
 
     def say(self, line: str) -> None:
         """Ignored."""
+
+    def stands(self, standings: Standings) -> None:
+        """Ignored."""
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """Ignored."""
+
+
+class Series(Silent):
+    """Passes on to ``watcher`` what training tells, its figures by the name of a series: ``loss`` as ``dense/loss``."""
+
+    def __init__(self, watcher: Progress, name: str) -> None:
+        self._watcher, self._name = watcher, name
+
+    def advance(self, steps: int = 1) -> None:
+        """Passed on."""
+        self._watcher.advance(steps)
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """Passed on under the series' name."""
+        self._watcher.measured(step, {f"{self._name}/{name}": value for name, value in figures.items()})

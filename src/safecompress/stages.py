@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from safecompress.attacks import Target
 from safecompress.job import Job
-from safecompress.progress import Progress
+from safecompress.progress import Progress, Series
 from safecompress.runfolder import Clock
 from safecompress.search import (
     Attackers,
@@ -25,6 +25,7 @@ from safecompress.search import (
     RunStore,
     Search,
     Trial,
+    WatchedExecutor,
     candidate_name,
     choose_among,
     finalists,
@@ -34,9 +35,6 @@ from safecompress.search import (
 from safecompress.seeding import derive
 from safecompress.sparsity import Fold, Start, find_maskable, rescale_, view_layers
 from safecompress.training import Course, TrainingState, dense_gradient, train
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 _PARENT, _TEACHER = "parent", "teacher"
 
@@ -119,7 +117,7 @@ class Stages:
         attacks, costly = plan.tests(job.spec.attacks)
         pools = job.split.audit("fit"), job.split.audit("select")
         trial = Trial(model, course, job.split.part("validation"), *pools, attacks, costly, job.spec, plan, store)
-        watched, fold = _Watched(executor, self.watcher), self._fold(model)
+        watched, fold = WatchedExecutor(executor, self.watcher), self._fold(model)
 
         def train_interval(parent: Candidate, number: int) -> Candidate:
             until, _ = plan.round_steps(number, course.total_steps)
@@ -132,6 +130,8 @@ class Stages:
         def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
             masks, state = trained.pattern.masks, trained.state
             reads = frozenset().union(*(branch.reads for branch in plan.branches))
+            _, tested_at = plan.round_steps(number, course.total_steps)
+            watched.open(number, plan.rounds, tested_at, [branch.name for branch in plan.branches])
             with clock.of("propose"):
                 own = course.towards(trained.objective)
                 gradient = dense_gradient(model, state, own, masks) if "gradient" in reads else None
@@ -170,7 +170,9 @@ class Stages:
             indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
             if isinstance(plan.selector, RandomChoice):  # the control draws from all: no figure decides
                 indices = list(range(len(evaluations)))
-            return choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
+            choice = choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
+            watched.close(evaluations, choice)
+            return choice
 
         def adopt(evaluation: Evaluation) -> Candidate:
             candidate = store.load_candidate(candidate_name(evaluation.candidate))
@@ -205,7 +207,8 @@ class Stages:
         state = self.store.load_state(_checkpoint(phase)) or state
         self.watcher.begin(phase, until - state.step)
         save: Callable[[TrainingState], None] = partial(self.store.save_state, _checkpoint(phase))
-        return train(model, state, course, until=until, progress=self.watcher, checkpoint=save, **options)
+        watcher = Series(self.watcher, "dense" if phase == "dense" else "sparse")
+        return train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
 
     def _round(self, number: int) -> str:
         return f"round {number + 1} of {self.job.plan.rounds}"
@@ -213,18 +216,3 @@ class Stages:
 
 def _checkpoint(phase: str) -> str:
     return "checkpoint-" + phase.replace(" ", "-")
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """An executor whose finished items move the watcher's bar."""
-
-    executor: Executor
-    watcher: Progress
-
-    def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
-        work = list(items)
-        self.watcher.begin("candidates", len(work))
-        for result in self.executor.map(fn, work):
-            self.watcher.advance()
-            yield result

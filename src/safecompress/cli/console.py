@@ -1,18 +1,15 @@
-"""What a person sees: progress while it runs, the verdict table at the end. Plain lines where there is no terminal."""
+"""What a person sees at the end: the verdict table; and names. The view while it runs is `live`."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from safecompress.progress import Progress as Watcher
+from safecompress.cli.live import watching as watching
 from safecompress.report import Report
 from safecompress.report.text import (
     AS_TRAINED,
@@ -30,60 +27,6 @@ from safecompress.report.text import (
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
 SHOWN = (".auc", ".balanced_accuracy", ".tpr@fpr=0.01")
-
-
-@contextlib.contextmanager
-def watching() -> Iterator[Watcher]:
-    """Progress bars with the time left on a terminal, plain lines elsewhere; both on standard error."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield PlainLines()
-        return
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        yield Bars(bars)
-
-
-class Bars:
-    """A bar for the phase that runs."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-
-    def begin(self, phase: str, total: int) -> None:
-        """Replace the bar."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(phase, total=total)
-
-    def advance(self, steps: int = 1) -> None:
-        """Move it."""
-        if self._task is not None:
-            self._bars.advance(self._task, steps)
-
-    def say(self, line: str) -> None:
-        """Print above it."""
-        self._bars.console.print(escape(line), highlight=False)
-
-
-class PlainLines:
-    """A line per phase and per message, with the seconds since the start."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True)
-        self._began = time.monotonic()
-
-    def begin(self, phase: str, total: int) -> None:
-        """One line."""
-        self.say(f"{phase}: {total} steps")
-
-    def advance(self, steps: int = 1) -> None:
-        """Nothing: a log needs no bar."""
-
-    def say(self, line: str) -> None:
-        """One line."""
-        self._console.print(f"{time.monotonic() - self._began:7.1f} s  {escape(line)}", highlight=False)
 
 
 def show_report(report: Report, folder: Path | None, *, speed: str | None = None) -> None:

@@ -20,6 +20,7 @@ from safecompress.search.select import (
 )
 from safecompress.search.store import RunStore
 from safecompress.search.trial import Attackers, Trial, candidate_name, keeps_momentum
+from safecompress.search.watched import WatchedExecutor, watched_map
 
 __all__ = [
     "DEFAULT_BRANCHES",
@@ -44,6 +45,7 @@ __all__ = [
     "SerialExecutor",
     "TmScore",
     "Trial",
+    "WatchedExecutor",
     "candidate_name",
     "choose_among",
     "compare_to_keep",
@@ -52,4 +54,5 @@ __all__ = [
     "parse_branches",
     "propose",
     "use_one_thread",
+    "watched_map",
 ]

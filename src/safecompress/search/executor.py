@@ -51,7 +51,7 @@ class ProcessExecutor:
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
             raise UsageError(f"The number of workers must be at least 1, got {num_workers}.")
-        self._num_workers = num_workers
+        self.num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class ProcessExecutor:
                 num_lost += 1
                 if num_lost == 2:
                     raise WorkerError(
-                        f"A worker process was lost twice ({self._num_workers} workers). It was killed from outside or "
+                        f"A worker process was lost twice ({self.num_workers} workers). It was killed from outside or "
                         "ran out of memory. Run the same command again to go on from the last finished round, with "
                         "fewer --workers."
                     ) from error
@@ -84,8 +84,8 @@ class ProcessExecutor:
             before = os.environ.get("OMP_NUM_THREADS")
             os.environ["OMP_NUM_THREADS"] = "1"
             try:
-                self._pool = ProcessPoolExecutor(self._num_workers, mp_context=context, initializer=_settle)
-                list(self._pool.map(_ready, range(self._num_workers)))  # workers inherit the environment as they start
+                self._pool = ProcessPoolExecutor(self.num_workers, mp_context=context, initializer=_settle)
+                list(self._pool.map(_ready, range(self.num_workers)))  # workers inherit the environment as they start
             finally:
                 if before is None:
                     del os.environ["OMP_NUM_THREADS"]
