@@ -22,7 +22,7 @@ FLOORS = [
     {"spec"},
     {"search", "certify"},
     {"report"},
-    {"job", "runfolder"},
+    {"job", "runfolder", "gate"},
     {"stages"},
     {"shadowing"},
     {"ranking", "judging"},

@@ -1,0 +1,146 @@
+"""An Outcome: what one command found, as cases that pass or do not. JUnit, SARIF and annotations are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safecompress.errors import SafeCompressError
+
+if TYPE_CHECKING:
+    from safecompress.report import Report
+
+PASS, FAIL, INCONCLUSIVE, ERROR = "PASS", "FAIL", "INCONCLUSIVE", "ERROR"
+EXIT_CODES: Mapping[str, int] = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3, ERROR: 3}
+
+REQUIREMENT, ATTACK, EVIDENCE, COMMAND = "requirement", "attack", "evidence", "command"
+"""Kinds of cases: a limit of the spec; an attack that broke; a doubt about the evidence; the command itself."""
+
+UNFINISHED = "The command has not finished: it still runs, or it was killed. Nothing is known of the artifact."
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing that had to hold. ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; only PASS passes.
+
+    ``rule`` is its name among all cases, stable over runs; ``message`` says in one paragraph what came out, with the
+    interval where there is one.
+    """
+
+    kind: str
+    rule: str
+    verdict: str
+    message: str
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether it holds."""
+        return self.verdict == PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The cases of one verdict on one file, or the one case of a command that gave none.
+
+    ``artifact`` is the path of what was judged, as the user gave it; ``claim`` says against whom the verdict is meant.
+    Texts hold no control or formatting character but line breaks: names in a spec, an artifact or an error are inert.
+    """
+
+    name: str
+    artifact: str
+    cases: tuple[Case, ...]
+    claim: str = ""
+    exit_code: int = 3
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """FAIL if any case fails, else ERROR or INCONCLUSIVE if any is; PASS only if there are cases and all pass."""
+        verdicts = {case.verdict for case in self.cases}
+        for verdict in (FAIL, ERROR, INCONCLUSIVE):
+            if verdict in verdicts:
+                return verdict
+        return PASS if verdicts == {PASS} else ERROR
+
+    @property
+    def unmet(self) -> tuple[Case, ...]:
+        """The cases that do not pass, the worst first."""
+        order = (FAIL, ERROR, INCONCLUSIVE)
+        return tuple(sorted((case for case in self.cases if not case.is_pass), key=lambda c: order.index(c.verdict)))
+
+    @classmethod
+    def of_report(cls, report: Report, artifact: str) -> Outcome:
+        """The cases of a report. A report that contradicts itself is an ERROR, whatever it says of its verdict."""
+        cases = (*_cases(report),)
+        outcome = cls(
+            inert(report.name), inert(artifact), cases, inert(report.claim), seconds=sum(report.seconds.values())
+        )
+        said, found = (report.verdict, report.exit_code), outcome.verdict
+        if said != (found, EXIT_CODES[found]):
+            words = (
+                f"The report says {said[0]!s} (exit code {said[1]!s}), and its findings say {found}. It was altered, "
+                "or written by another version: make it anew."
+            )
+            cases = (*cases, _case(COMMAND, "report", ERROR, words))
+        code = EXIT_CODES[cls(outcome.name, outcome.artifact, cases).verdict]
+        return cls(outcome.name, outcome.artifact, cases, outcome.claim, code, outcome.seconds)
+
+    @classmethod
+    def of_failure(cls, error: BaseException | str, artifact: str, *, name: str = "safecompress") -> Outcome:
+        """A command that gave no verdict: it was refused, crashed, was stopped, or has not finished (a text)."""
+        if isinstance(error, str):
+            words, code = error, 3
+        elif isinstance(error, KeyboardInterrupt):
+            words, code = "The command was stopped (Ctrl-C) before it gave a verdict.", 130
+        else:
+            words = f"The command gave no verdict. {type(error).__name__}: {error}"
+            code = error.exit_code if isinstance(error, SafeCompressError) else 3
+        case = _case(COMMAND, "command", ERROR, words)
+        return cls(inert(name), inert(artifact), (case,), exit_code=code)
+
+
+def _cases(report: Report) -> Iterator[Case]:
+    for finding in report.findings:
+        yield _case(REQUIREMENT, finding["requirement"], finding["verdict"], finding_line(finding))
+    required = {str(finding["metric"]).partition(".")[0] for finding in report.findings}
+    for attack, reason in report.errors.items():
+        if attack not in required:  # else its requirement says so
+            yield _case(ATTACK, f"attack {attack}", ERROR, f"The attack {attack} gave no numbers: {reason}.")
+    for number, doubt in enumerate(report.doubts, 1):
+        verdict, _, reason = str(doubt).partition(": ")
+        yield _case(EVIDENCE, f"evidence {number}", ERROR if verdict in (PASS, FAIL) else verdict, reason or doubt)
+
+
+def _case(kind: str, rule: object, verdict: object, message: object) -> Case:
+    """A case of inert texts; a verdict that is none of the four is an ERROR."""
+    known = str(verdict) if str(verdict) in EXIT_CODES else ERROR
+    return Case(kind, inert(str(rule)).replace("\n", " "), known, inert(str(message)))
+
+
+def finding_line(finding: Mapping[str, Any]) -> str:
+    """What a requirement came to: ``lira.auc ≤ 0.6: FAIL. Measured 0.71, 95 % interval 0.66 to 0.76 (400 rows); ...``.
+
+    ``finding`` is one of a report's findings.
+    """
+    measured, reason = finding["measurement"], f"{finding['reason']}."
+    if measured is not None:
+        figures = f"measured {_short(measured['value'])}"
+        if measured["num_samples"]:
+            figures += (
+                f", {100 * measured['confidence']:.4g} % interval {_short(measured['low'])} to "
+                f"{_short(measured['high'])}, {measured['num_samples']} rows"
+            )
+        reason = f"{figures}; {reason}"
+    return f"{finding['requirement']}: {finding['verdict']}. {reason[:1].upper()}{reason[1:]}"
+
+
+def _short(figure: float) -> str:
+    """Four digits; counts of thousands in full."""
+    return f"{figure:.4g}" if abs(figure) < 1e4 else f"{figure:,.0f}"
+
+
+def inert(text: str) -> str:
+    """``text`` without control characters, direction marks and lone surrogates; line breaks stay."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join("".join(c if c.isprintable() else "�" for c in line.replace("\t", " ")) for line in lines)
