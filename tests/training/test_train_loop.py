@@ -279,6 +279,26 @@ def test_a_watcher_hears_of_every_step():
     assert watcher.steps == 7
 
 
+def test_a_watcher_hears_the_mean_loss_of_the_steps_since_it_last_heard():
+    class Hearing(Silent):
+        def __init__(self):
+            self.heard = []
+
+        def measured(self, step, figures):
+            assert list(figures) == ["loss"]
+            self.heard.append((step, figures["loss"]))
+
+    together, apart = Hearing(), Hearing()
+    train(net(), start(), LONG, until=70, progress=together)
+    assert [step for step, _ in together.heard] == [32, 64, 70]
+    state = start()
+    for until in range(1, 71):
+        state = train(net(), state, LONG, until=until, progress=apart)
+    losses = [loss for _, loss in apart.heard]
+    means = [np.mean(losses[:32]), np.mean(losses[32:64]), np.mean(losses[64:])]
+    assert [loss for _, loss in together.heard] == pytest.approx(means, rel=1e-5)
+
+
 # --- batches and the dense gradient
 
 

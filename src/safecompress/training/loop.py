@@ -95,7 +95,8 @@ def train(
     """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
 
     With a ``pattern`` dormant weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
-    ``checkpoint`` is called now and then with a state to save; ``trace`` keeps the rows' losses, and changes nothing.
+    ``progress`` is told every step, and the mean loss over some. ``checkpoint`` is called now and then with a state to
+    save; ``trace`` keeps the rows' losses, and changes nothing.
     Raises TrainingError when the loss or a weight is not a finite number; no checkpoint is made of such a state. Raises
     UsageError when ``until`` lies before the state's step, or the trace is one of another course.
     """
@@ -124,7 +125,7 @@ def train(
         other = None if opponent is None else opponent.capture()
         return TrainingState.capture(step, model, optimizer, momentum, other)
 
-    loss_sum = torch.zeros((), device=device)
+    loss_sum, summed_from = torch.zeros((), device=device), state.step
     saved_at = time.monotonic()
     with contextlib.ExitStack() as ends, seeded(course.seed, "steps"):
         for hooked in (masker, opponent):
@@ -150,6 +151,8 @@ def train(
             is_last = step + 1 == until
             if is_last or (step + 1) % _CHECK_EVERY == 0:
                 check_finite(loss_sum, step, course.recipe)
+                watcher.measured(step + 1, {"loss": loss_sum.item() / (step + 1 - summed_from)})
+                loss_sum, summed_from = torch.zeros_like(loss_sum), step + 1
                 is_saving = checkpoint is not None and time.monotonic() - saved_at > checkpoint_every_s
                 if is_last or is_saving:
                     check_finite(_probe(model), step, course.recipe)
