@@ -1,0 +1,129 @@
+"""A table of texts, labels and whatever else its files say of a row, which knows where each row was read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from safecompress.data.dataset import listing
+from safecompress.errors import DataError, suggest
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextTable:
+    """N rows of one or more files. ``columns`` name -> N cells, None where a row has none.
+
+    ``names`` are the columns that the files have, also those that were not asked for. Row n stands in
+    ``files[file_N[n]]`` at ``place_N[n]``: lines are counted from 1, rows of files without lines from 0.
+    ``class_names`` are the names that a file gives the numbers in a column.
+    """
+
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    columns: Mapping[str, Sequence[Any]] = field(repr=False)
+    file_N: Int64Array = field(repr=False)
+    place_N: Int64Array = field(repr=False)
+    noun: Literal["line", "row"] = "line"
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_file(
+        cls,
+        path: Path,
+        columns: Mapping[str, Sequence[Any]],
+        places: Iterable[int] | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        class_names: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> TextTable:
+        """The table of one file; ``places`` are line numbers, None where its rows have none."""
+        count = max(map(len, columns.values()), default=0)
+        place_N = np.arange(count) if places is None else np.array(list(places), dtype=np.int64)
+        noun: Literal["line", "row"] = "row" if places is None else "line"
+        listed = tuple(columns if names is None else names)
+        return cls((path,), listed, columns, np.zeros(len(place_N), np.int64), place_N, noun, class_names or {})
+
+    @classmethod
+    def joined(cls, tables: Sequence[TextTable]) -> TextTable:
+        """The rows of all tables, one after another. Raises DataError when their columns or class names differ."""
+        first = tables[0]
+        for table in tables[1:]:
+            apart = sorted({*first.columns} ^ {*table.columns})
+            if apart:
+                raise DataError(
+                    f"{first.files[0]} and {table.files[0]} must have the same columns, but only one of them has "
+                    f"{', '.join(map(repr, apart))}. Write both in one way, or read them apart."
+                )
+            if dict(first.class_names) != dict(table.class_names):
+                raise DataError(
+                    f"{first.files[0]} and {table.files[0]} name the numbers of their classes in different ways. "
+                    "Write both in one way, or read them apart."
+                )
+        files = tuple(path for table in tables for path in table.files)
+        starts = np.cumsum([0, *(len(table.files) for table in tables)])
+        return cls(
+            files,
+            first.names,
+            {name: [cell for table in tables for cell in table.columns[name]] for name in first.columns},
+            np.concatenate([table.file_N + start for table, start in zip(tables, starts[:-1], strict=True)]),
+            np.concatenate([table.place_N for table in tables]),
+            first.noun,
+            first.class_names,
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return len(self.place_N)
+
+    def take(self, rows: Int64Array) -> TextTable:
+        """Those rows, in that order."""
+        columns = {name: [cells[row] for row in rows.tolist()] for name, cells in self.columns.items()}
+        located = self.file_N[rows], self.place_N[rows]
+        return TextTable(self.files, self.names, columns, *located, self.noun, self.class_names)
+
+    def only(self, names: Collection[str]) -> TextTable:
+        """The same rows with those columns alone."""
+        return replace(self, columns={name: cells for name, cells in self.columns.items() if name in names})
+
+    def renamed(self, names: Mapping[str, str]) -> TextTable:
+        """The same rows, a column called otherwise where ``names`` says so."""
+        return replace(self, columns={names.get(name, name): cells for name, cells in self.columns.items()})
+
+    def cells(self, name: str) -> Sequence[Any]:
+        """The cells of one column. Raises DataError where there is no such column, or a row has none."""
+        if name not in self.columns:
+            raise DataError(f"{self.files[0]} has no column {name!r}. {suggest(name, self.names)}")
+        cells = self.columns[name]
+        self.refuse([row for row, cell in enumerate(cells) if cell is None], f"have no {name!r}", "Fill it in.")
+        return cells
+
+    def texts(self, name: str) -> list[str]:
+        """The cells of one column as texts. Raises DataError also where a cell is something else."""
+        cells = self.cells(name)
+        odd = [row for row, cell in enumerate(cells) if not isinstance(cell, str)]
+        if odd:
+            kind = type(cells[odd[0]]).__name__
+            self.refuse(odd, f"have a {name!r} that is no text, the first is of type {kind}", "Name the text's column.")
+        return list(cells)
+
+    def refuse(self, rows: Sequence[int] | Int64Array, what: str, advice: str) -> None:
+        """Raise DataError with file, count and first places of ``rows``, and what to do; nothing where there are none.
+
+        Rows of several files are told file by file, the first three of them.
+        """
+        if len(rows) == 0:
+            return
+        chosen = np.asarray(rows)
+        told = []
+        for number in np.unique(self.file_N[chosen])[:3]:
+            places = self.place_N[chosen[self.file_N[chosen] == number]]
+            told.append(f"{listing(self.noun, places)} of {self.files[number]}")
+        raise DataError(f"{' and '.join(told)} {what}. {advice}")
