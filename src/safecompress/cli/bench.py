@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.output import AS_JSON, say_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,14 +21,11 @@ DENSE = typer.Option(
     "--dense",
     help="Dense weights to compare with.  (default: random ones in the network that the artifact names)",
 )
-AS_JSON = typer.Option(False, "--json", help="Print one JSON object and nothing else.")
 
 
 @app.command()
 def bench(artifact: Path = FILE, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
     """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
-    import json
-
     from rich.console import Console
     from rich.markup import escape
 
@@ -35,7 +33,7 @@ def bench(artifact: Path = FILE, dense: Path | None = DENSE, as_json: bool = AS_
 
     found = measure(artifact, dense=dense)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+        say_json(found.to_json())
         return
     console = Console()
     if not console.is_terminal:

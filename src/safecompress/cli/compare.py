@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.compare import Compared
@@ -28,13 +29,15 @@ def compare(
     workers: int = WORKERS,
     cache: Path | None = CACHE,
     threads: int = THREADS,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
 ) -> None:
     """Put methods side by side: accuracy, what attacks find, bytes. Exploratory, never a release verdict.
 
     A killed comparison goes on with the same command; with another method or seed in the spec, only what is missing is
     done. Exit code: 0 every cell has numbers, 2 usage or spec error, 3 a method or an attack failed.
     """
-    from safecompress.cli.console import watching
+    from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of
     from safecompress.compare import compare as run
     from safecompress.compare import load_comparison
@@ -43,7 +46,7 @@ def compare(
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name
     study = wanted.study(threads)
-    with watching() as watcher, executor_of(workers) as executor:
+    with watching(quiet) as watcher, executor_of(workers) as executor:
         compared = run(
             study,
             folder,
@@ -53,7 +56,12 @@ def compare(
             progress=watcher,
             cache=cache,
         )
-    _show(compared, folder / MARKDOWN)
+    if as_json:
+        say_json(compared.to_json())
+    elif quiet:
+        typer.echo(f"Page: {folder / MARKDOWN}")
+    else:
+        _show(compared, folder / MARKDOWN)
     raise typer.Exit(compared.exit_code)
 
 

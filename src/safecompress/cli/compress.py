@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress import __version__
 from safecompress.cli.app import app
+from safecompress.cli.gate import GITHUB, JUNIT, SARIF, Gate
+from safecompress.cli.output import AS_JSON, QUIET
+
+if TYPE_CHECKING:
+    from safecompress.config import Config
 
 SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).")
 OUT = typer.Option(None, "--out", help="Run folder.  (default: runs/<name>)", show_default=False)
@@ -20,6 +27,9 @@ CACHE = typer.Option(
 )
 RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes for candidates and shadows, one thread each.")
+LOG = typer.Option(
+    [], "--log", metavar="KIND:TARGET", help="Log figures: tensorboard:FOLDER or mlflow:URI. May be given several times."
+)
 BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
@@ -27,6 +37,7 @@ THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; par
 
 @app.command()
 def compress(
+    context: typer.Context,
     spec: Path = SPEC,
     out: Path | None = OUT,
     model: str | None = MODEL,
@@ -37,6 +48,12 @@ def compress(
     threads: int = THREADS,
     device: str = DEVICE,
     bench: bool = BENCH,
+    log: list[str] = LOG,
+    junit: Path | None = JUNIT,
+    sarif: Path | None = SARIF,
+    github: bool = GITHUB,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
 ) -> None:
     """Train small, attack every candidate, keep the best, certify the file that ships.
 
@@ -45,29 +62,55 @@ def compress(
     """
     from safecompress.api import fixed_threads, run_job
     from safecompress.certify import Ledger
-    from safecompress.cli.console import show_report, watching
+    from safecompress.cli.console import show_report
+    from safecompress.cli.output import watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.config import load_config
+    from safecompress.loggers import logging_to
     from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import speed_line
     from safecompress.storage import write_bytes
 
+    gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
     config = load_config(spec, model_given=model is not None)
     folder = out if out is not None else Path("runs") / config.name
+    shipped = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
+    gate.artifact = str(shipped)
     book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
-        with watching() as watcher, executor_of(workers) as executor:
+        with (
+            watching(quiet) as shown,
+            logging_to(log, shown, settings=_settings(config)) as watcher,
+            executor_of(workers) as executor,
+        ):
             result = run_job(
                 job, folder, ledger=book, executor=executor, progress=watcher, cache=cache, released=released
             )
     written = config.moved_to(folder.resolve())
     text = written.to_toml() if model is None else _with_option(model, replace(written, model=None).to_toml())
     write_bytes(folder / "spec.toml", text.encode())
-    shipped = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
-    with fixed_threads(threads):
-        show_report(result.report, folder, speed=speed_line(shipped) if bench else None)
-    raise typer.Exit(result.exit_code)
+
+    def show() -> None:
+        with fixed_threads(threads):
+            show_report(result.report, folder, speed=speed_line(shipped) if bench else None, quiet=quiet)
+
+    gate.finish(result.report, show)
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """What a log says of the run that its figures are of."""
+    plan, recipe = config.plan, config.recipe.facts()
+    return {
+        "safecompress": __version__,
+        "name": config.name,
+        "seed": config.seed,
+        "density": plan.density,
+        "rounds": plan.rounds,
+        "branches": ", ".join(branch.name for branch in plan.branches),
+        "selector": repr(plan.selector),
+        **{f"recipe.{name}": value for name, value in recipe.items()},
+    }
 
 
 def _with_option(model: str, text: str) -> str:

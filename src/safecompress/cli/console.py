@@ -29,11 +29,19 @@ COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "m
 SHOWN = (".auc", ".balanced_accuracy", ".tpr@fpr=0.01")
 
 
-def show_report(report: Report, folder: Path | None, *, speed: str | None = None) -> None:
-    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` tells the latency."""
+def show_report(report: Report, folder: Path | None, *, speed: str | None = None, quiet: bool = False) -> None:
+    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` tells the latency.
+
+    With ``quiet`` only the line of the verdict.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # a log has no width of its own
+    colour = COLOURS[report.verdict]
+    verdict = f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}."
+    if quiet:
+        console.print(verdict, soft_wrap=True)
+        return
     console.print(_figures(report))
     console.print(_requirements(report))
     strongest = strongest_line(report)
@@ -58,8 +66,7 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
         console.print(f"[yellow]Doubt[/] {escape(doubt)}", highlight=False)
     for note in report.notes:
         console.print(escape(note))
-    colour = COLOURS[report.verdict]
-    console.print(f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}.")
+    console.print(verdict)
     if folder is not None:
         console.print(f"Report: {escape(str(folder / 'report.md'))}", highlight=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.output import AS_JSON, say_json
 
 RUN = typer.Argument(..., help="A run folder, or a report.json.")
 
@@ -29,7 +30,7 @@ def report(run: Path = RUN) -> None:
 
 
 @app.command(name="list")
-def list_names() -> None:
+def list_names(as_json: bool = AS_JSON) -> None:
     """List everything that a spec can name, and where each comes from."""
     from safecompress.attacks import ATTACKS
     from safecompress.cli.console import show_names
@@ -37,8 +38,13 @@ def list_names() -> None:
     from safecompress.models import MODELS
     from safecompress.search import SELECTORS
     from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
-    from safecompress.training import OBJECTIVES
+    from safecompress.training import AUGMENTATIONS, OBJECTIVES
 
     rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SHAPES, SCHEDULES, SELECTORS)
-    registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, *rules)
-    show_names({registry.kind: registry.describe() for registry in registries})
+    registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, AUGMENTATIONS, *rules)
+    told = {registry.kind: registry.describe() for registry in registries}
+    if as_json:
+        keys = ("origin", "summary")
+        say_json({kind: {n: dict(zip(keys, t, strict=True)) for n, t in names.items()} for kind, names in told.items()})
+        return
+    show_names(told)

@@ -7,13 +7,14 @@ from pathlib import Path
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.output import AS_JSON, say_json
 
 ARTIFACT = typer.Argument(..., help="The artifact that is being released.")
 LIST = typer.Option(Path("released.jsonl"), "--to", help="The list of released versions.")
 
 
 @app.command()
-def release(artifact: Path = ARTIFACT, to: Path = LIST) -> None:
+def release(artifact: Path = ARTIFACT, to: Path = LIST, as_json: bool = AS_JSON) -> None:
     """Add an artifact to the list of versions that are out.
 
     Whoever holds several versions of one model learns more than from each alone: give the list to compress and audit
@@ -22,4 +23,7 @@ def release(artifact: Path = ARTIFACT, to: Path = LIST) -> None:
     from safecompress.certify import Released
 
     Released(to).add(artifact)
+    if as_json:
+        say_json({"artifact": str(artifact), "list": str(to)})
+        return
     typer.echo(f"{artifact} is listed in {to} as released. Give --released {to} to compress and audit from now on.")

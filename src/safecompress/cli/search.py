@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.tuning import Found
@@ -19,14 +20,21 @@ THREADS = typer.Option(1, "--threads", min=1, help="Threads of each process; par
 
 
 @app.command()
-def search(spec: Path = SPEC, out: Path | None = OUT, workers: int = WORKERS, threads: int = THREADS) -> None:
+def search(
+    spec: Path = SPEC,
+    out: Path | None = OUT,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
+) -> None:
     """Search settings for accuracy and against leakage; leave a spec for each point of the front.
 
     Reads no test or verdict row: certify what you take with compress. A killed search goes on with the same command.
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
     from safecompress.api import fixed_threads
-    from safecompress.cli.console import watching
+    from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.tuning import load_tuning, tune
     from safecompress.tuning.run import MARKDOWN
@@ -35,9 +43,14 @@ def search(spec: Path = SPEC, out: Path | None = OUT, workers: int = WORKERS, th
     folder = out if out is not None else Path("runs") / wanted.config.name
     with fixed_threads(threads):
         job = make_job(wanted.config, load_rows(wanted.config), None, "cpu")
-        with watching() as watcher, executor_of(workers) as executor:
+        with watching(quiet) as watcher, executor_of(workers) as executor:
             found = tune(wanted.tuning(job, threads), folder, spec=wanted, executor=executor, progress=watcher)
-    _show(found, folder / MARKDOWN)
+    if as_json:
+        say_json(found.to_json())
+    elif quiet:
+        typer.echo(f"Page: {folder / MARKDOWN}")
+    else:
+        _show(found, folder / MARKDOWN)
     raise typer.Exit(found.exit_code)
 
 

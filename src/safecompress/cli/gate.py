@@ -1,0 +1,115 @@
+"""``--junit``, ``--sarif``, ``--github``: the verdict for pipelines, which fails closed whatever happens to a command.
+
+`main` opens the gate before anything else is read, the verb tells it the verdict, and `main` tells it whatever kept the
+verb from that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from safecompress.cli.output import options_given, say_json
+
+if TYPE_CHECKING:
+    from safecompress.gate import GateFiles, Outcome
+    from safecompress.report import Report
+
+JUNIT = typer.Option(None, "--junit", metavar="FILE.xml", help="Write the verdict as JUnit XML, a case a requirement.")
+SARIF = typer.Option(None, "--sarif", metavar="FILE.sarif", help="Write what does not pass as SARIF 2.1.0.")
+GITHUB = typer.Option(False, "--github", help="Print annotations for GitHub Actions.")
+
+
+@dataclass
+class Gate:
+    """Where the verdict of this command is told. ``artifact`` is what is judged, once that is known."""
+
+    junit: Path | None = None
+    sarif: Path | None = None
+    github: bool = False
+    as_json: bool = False
+    artifact: str = ""
+    is_told: bool = False
+    _token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    _is_hushed: bool = False
+
+    @classmethod
+    def of_arguments(cls, arguments: Sequence[str]) -> Gate:
+        """The gate that ``arguments`` name, even if they make no sense otherwise. Names of other kinds are left."""
+        given = options_given(arguments, "--junit", "--sarif", "--github", "--json")
+        if "--junit" not in given and "--sarif" not in given:
+            return cls(github="--github" in given, as_json="--json" in given)
+        from safecompress.gate.files import why_not
+
+        paths = {name: Path(text) for name in ("--junit", "--sarif") if (text := given.get(name))}
+        sound = {name: path for name, path in paths.items() if why_not(name, path) is None}
+        return cls(sound.get("--junit"), sound.get("--sarif"), "--github" in given, "--json" in given)
+
+    @classmethod
+    def here(
+        cls, context: typer.Context, junit: Path | None, sarif: Path | None, github: bool, as_json: bool, artifact: str
+    ) -> Gate:
+        """The gate that `main` opened, now that the command line is understood. Raises UsageError for a wrong name."""
+        cls(junit, sarif)._files()  # refuses, before what main opened is forgotten
+        gate = context.obj if isinstance(context.obj, cls) else cls()
+        was_open = (gate.junit, gate.sarif)
+        gate.junit, gate.sarif, gate.github, gate.as_json, gate.artifact = junit, sarif, github, as_json, artifact
+        if was_open != (junit, sarif):
+            gate.begin()
+        return gate
+
+    def begin(self) -> None:
+        """Say "not finished" in every file. Raises StorageError where one cannot be written, before any work."""
+        if self.junit is not None or self.sarif is not None:
+            self._files().begin(self.artifact)
+        if self.github and not self._is_hushed:
+            from safecompress.gate.github import hush
+
+            self._is_hushed = True
+            typer.echo(hush(self._token), err=self.as_json)
+
+    def finish(self, report: Report, show: Callable[[], None]) -> NoReturn:
+        """Show the report, tell the verdict, and leave with its exit code. Raises StorageError where it cannot be told.
+
+        The command line's ``--json`` prints the report, as report.json holds it, in place of what ``show`` does.
+        """
+        from safecompress.gate import Outcome
+
+        outcome = Outcome.of_report(report, self.artifact)
+        if not self.as_json:
+            show()
+        self._tell(outcome)
+        if self.as_json:
+            say_json(report.to_json())
+        self.is_told = True  # what breaks before this line is told instead
+        raise typer.Exit(outcome.exit_code)
+
+    def fail(self, error: BaseException | str) -> None:
+        """Tell, as far as that can be done, why there is no verdict."""
+        if self.is_told or not (self.github or self.junit is not None or self.sarif is not None):
+            return
+        from safecompress.errors import SafeCompressError
+        from safecompress.gate import Outcome
+
+        with contextlib.suppress(SafeCompressError, OSError):
+            self._tell(Outcome.of_failure(error, self.artifact))
+
+    def _tell(self, outcome: Outcome) -> None:
+        if self.github:
+            from safecompress.gate.github import annotation_lines, speak
+
+            for line in ([speak(self._token)] if self._is_hushed else []) + annotation_lines(outcome):
+                typer.echo(line, err=self.as_json)
+            self._is_hushed = False
+        self._files().write(outcome)
+
+    def _files(self) -> GateFiles:
+        from safecompress.gate import GateFiles
+
+        return GateFiles(self.junit, self.sarif)
