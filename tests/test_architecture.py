@@ -15,7 +15,7 @@ ROOT = Path(safecompress.__file__).parent
 FLOORS = [
     {"errors"},
     {"seeding", "storage", "measure", "registry", "progress"},
-    {"stats"},
+    {"stats", "loggers"},
     {"data", "models", "sparsity"},
     {"training", "deploy"},
     {"attacks", "runtime"},
@@ -30,6 +30,7 @@ FLOORS = [
     {"compare", "tuning"},
     {"api"},
     {"cli"},
+    {"pytest_plugin"},
 ]
 # May import anything under cli; no room imports it.
 TESTING = "testing"

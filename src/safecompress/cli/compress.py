@@ -27,9 +27,7 @@ CACHE = typer.Option(
 )
 RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes for candidates and shadows, one thread each.")
-LOG = typer.Option(
-    [], "--log", metavar="KIND:TARGET", help="Log figures: tensorboard:FOLDER or mlflow:URI. May be given several times."
-)
+LOG = typer.Option([], "--log", metavar="KIND:TARGET", help="Log to tensorboard:FOLDER or mlflow:URI; may be repeated.")
 BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
