@@ -83,7 +83,9 @@ def run(
     shadowing = watched_map(worker, watcher, "shadows")
 
     dense = stages.dense()
-    winner = stages.parent() or stages.start(dense)
+    winner = stages.start(dense)
+    began = _layer_shares(winner.pattern.masks)
+    winner = stages.parent() or winner
     rounds.keep(winner.round + 1)
     search = stages.search(worker, dense)
     for result in search.rounds(winner, first=winner.round + 1):
@@ -143,7 +145,7 @@ def run(
         artifact=subject.facts,
         digest=subject.digest,
         prospects=prospects,
-        search=_describe_search(job, winner, rounds.entries),
+        search=_describe_search(job, winner, rounds.entries, began),
         digests={
             "pattern": winner.pattern.digest(),
             "weights": final.digest(),
@@ -201,13 +203,27 @@ def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder,
     return {} if ranking is None else {"ranking": asdict(ranking)}
 
 
-def _describe_search(job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How the artifact came about."""
+def _layer_shares(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """The share of each layer's weights that a mask marks."""
+    return {name: float(mask.double().mean()) for name, mask in masks.items()}
+
+
+def _describe_search(
+    job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]], began: Mapping[str, float]
+) -> dict[str, Any]:
+    """How the artifact came about; layers had the shares ``began`` of their weights at first."""
+    masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
+    shares = _layer_shares(masks)
+    layers = [
+        {"name": name, "num_weights": mask.numel(), "start": began[name], "end": shares[name], "ever": explored[name]}
+        for name, mask in masks.items()
+    ]
     return {
         "plan": {name: repr(value) for name, value in vars(job.plan).items()},
         "recipe": job.recipe.facts(),
         "dense_recipe": None if job.dense is not None else job.dense_recipe.facts(),
         "objective": repr(winner.objective),
         "coverage": SparsityPattern(winner.fired).density,
+        "layers": layers,
         "rounds": list(rounds),
     }
