@@ -14,6 +14,8 @@ from safecompress.errors import DataError
 def digits(*, image: bool = False) -> Dataset:
     """1,797 handwritten digits in 10 classes, values 0 .. 1, rows of shape (64,), or (1, 8, 8) with ``image``.
 
+    Files: none; they come with scikit-learn.
+
     Source: UCI "Optical Recognition of Handwritten Digits" (test part), as shipped with scikit-learn.
     """
     from sklearn.datasets import load_digits  # slow to import, and only this function needs it
@@ -24,7 +26,9 @@ def digits(*, image: bool = False) -> Dataset:
 
 
 def location30(root: str | Path) -> Dataset:
-    """Location-30: 5,010 people, 446 visited-or-not columns, 30 classes, from ``root/location30.npz``.
+    """Location-30: 5,010 people, 446 visited-or-not columns, 30 classes.
+
+    Files: location30.npz in root.
 
     The file holds ``x_packed`` (N, 56) uint8, ``np.packbits`` along the features; ``n_features`` (); ``y``
     (N,) 0 .. 29. Raises DataError when the file or one of these arrays is missing or of another shape.

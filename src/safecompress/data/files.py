@@ -26,6 +26,8 @@ def read_npz(
 ) -> Dataset:
     """A dataset from the arrays called ``features``, ``label`` and perhaps ``group`` of an .npz file.
 
+    Files: path, an .npz file of plain arrays.
+
     Shapes, dtypes and ``class_names`` as in ``Dataset.from_arrays``. Raises DataError when the file cannot be
     read, lacks an array, or holds pickled objects.
     """
@@ -71,7 +73,9 @@ def read_csv(
     categorical: Sequence[str] = (),
     class_names: Iterable[str] | None = None,
 ) -> Dataset:
-    """A dataset from a comma-separated UTF-8 table with a header, plain or compressed (.csv.gz, .csv.xz).
+    """A dataset from a comma-separated UTF-8 table with a header, plain or compressed.
+
+    Files: path, a .csv, .csv.gz or .csv.xz file.
 
     Every column but ``label``, ``group`` and those in ``ignore`` is a feature. A column of numbers is one
     feature; any other column, and those in ``categorical``, becomes one 0/1 feature per category, in sorted

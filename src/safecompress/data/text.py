@@ -43,6 +43,8 @@ def read_text(
 ) -> Dataset:
     """Labelled texts of a file or folder: a table (.csv, .tsv), JSON lines (.jsonl), Parquet, or a saved dataset.
 
+    Files: root, one such file, or a folder with train and test (or validation, dev); and the tokenizer's.
+
     A table or JSON lines may be compressed (.gz, .xz). In a folder the parts are files or folders called ``train`` and
     ``test`` (or ``validation``, ``dev``); ``part`` "all" reads both, and a file or saved dataset whole. The columns
     ``text`` make one text; ``columns`` names those of a table whose first line does not. Rows with one value of

@@ -35,6 +35,9 @@ def ag_news(
 ) -> Dataset:
     """AG News: reports in 4 classes (120,000 train, 7,600 test), from the files in the folder ``root``.
 
+    Files: train.csv and test.csv (release ag_news_csv), or train and test with the fields text and label as .jsonl,
+    .parquet, .csv or .tsv, or a saved dataset; and the tokenizer's.
+
     Either the release (``train.csv``, ``test.csv`` of ``ag_news_csv``: class 1 .. 4, title, description), or the fields
     ``text`` and ``label`` (0 .. 3) as JSON lines, Parquet, a table or a saved dataset. Title and description of the
     release make one text. A backslash, which stands there for the end of a line, becomes a blank. ``words_only``
@@ -73,6 +76,9 @@ def yelp5(
 ) -> Dataset:
     """Yelp reviews with 1 to 5 stars (650,000 train, 50,000 test), from the files in the folder ``root``.
 
+    Files: train.csv and test.csv (release yelp_review_full_csv), or train and test with the fields text and label as
+    .jsonl, .parquet, .csv or .tsv, or a saved dataset; and the tokenizer's.
+
     Either the release (``train.csv``, ``test.csv`` of ``yelp_review_full_csv``: class 1 .. 5, text), or the fields
     ``text`` and ``label`` (0 .. 4) as JSON lines, Parquet, a table or a saved dataset. ``\\n`` and other backslashes,
     which the release writes into texts, become blanks. Options and errors as in `read_text`.
@@ -100,6 +106,9 @@ def sst2(
     skip_unreadable: bool = False,
 ) -> Dataset:
     """SST-2: phrases of film reviews, negative or positive (67,349 train, 872 dev), from the folder ``root``.
+
+    Files: train.tsv and dev.tsv (GLUE), or train and dev with the fields sentence or text, and label, as .jsonl,
+    .parquet, .csv or .tsv, or a saved dataset; and the tokenizer's.
 
     Either GLUE's files (``train.tsv``, ``dev.tsv`` of ``SST-2``: sentence, label), or the fields ``sentence`` or
     ``text`` and ``label`` (0, 1) as JSON lines, Parquet, a table or a saved dataset. ``part`` "test" is the dev part:
