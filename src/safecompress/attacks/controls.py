@@ -9,11 +9,13 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.shadows import Map, ShadowDraw, ShadowModels, ShadowRows
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
@@ -221,7 +223,7 @@ def blind_scores(fit: AuditData, verdict: AuditData, *, seed: int) -> Floats:
     Logistic regression sees a shift of means spread over many columns, a random forest sees a shape; their mean is the
     score, fitted on ``fit``. Where it separates, the pools differ by more than membership (Das, Zhang, Tramer 2024,
     "Blind baselines beat membership inference attacks for foundation models") and any attack's figure is void. Rows of
-    more than 4,096 features are folded at random signs on as many columns.
+    more than 4,096 features are folded at random signs on as many columns. Texts are read as bags of tokens.
     """
     from sklearn.ensemble import RandomForestClassifier, VotingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -230,8 +232,14 @@ def blind_scores(fit: AuditData, verdict: AuditData, *, seed: int) -> Floats:
 
     numbers = derive(seed, "blind").integers(2**31, size=2)
     num_classes = 1 + int(max(fit.labels.max(), verdict.labels.max()))
-    readings = [_reading(pool, num_classes, int(numbers[0])) for pool in (fit, verdict)]
-    shift = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
+    readings: list[Any]
+    if fit.features.is_floating_point():
+        readings = [_reading(pool, num_classes, int(numbers[0])) for pool in (fit, verdict)]
+        shift = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
+    else:  # counts as they are: scaled, a word of three rows would outweigh the common ones
+        bag = BagOfTokens.fit(fit.features)
+        readings = [_text_reading(bag, pool, num_classes) for pool in (fit, verdict)]
+        shift = LogisticRegression(max_iter=1000)
     shape = RandomForestClassifier(100, min_samples_leaf=3, random_state=int(numbers[1]))
     blind = VotingClassifier([("shift", shift), ("shape", shape)], voting="soft")
     scores: Floats = blind.fit(readings[0], fit.is_member).predict_proba(readings[1])[:, 1]
@@ -244,6 +252,13 @@ def _reading(pool: AuditData, num_classes: int, seed: int) -> Floats:
     if flat_NF.shape[1] > _WIDEST:
         flat_NF = _folded(flat_NF, np.random.default_rng(seed))
     return np.concatenate([flat_NF, np.eye(num_classes)[pool.labels.numpy()]], axis=1)
+
+
+def _text_reading(bag: BagOfTokens, pool: AuditData, num_classes: int) -> Any:
+    """Counts of tokens beside one-hot labels, sparse, (N, W + 1 + C)."""
+    from scipy.sparse import hstack
+
+    return hstack([bag.read(pool.features), np.eye(num_classes)[pool.labels.numpy()]], format="csr")
 
 
 def _folded(flat_NF: Floats, generator: np.random.Generator) -> Floats:
