@@ -1,8 +1,10 @@
-"""The report: what a run found, as pure data and as text."""
+"""The report: what a run found, as pure data, as a page, as text, as a model card."""
 
 from safecompress.report.build import build_report, describe_artifact, digest_json
+from safecompress.report.card import to_card
 from safecompress.report.describe import describe_measurements, describe_round
-from safecompress.report.files import load_report, save_report
+from safecompress.report.files import load_report, render_report, save_report
+from safecompress.report.html import to_html
 from safecompress.report.model import Report
 from safecompress.report.text import to_markdown
 
@@ -14,6 +16,9 @@ __all__ = [
     "describe_round",
     "digest_json",
     "load_report",
+    "render_report",
     "save_report",
+    "to_card",
+    "to_html",
     "to_markdown",
 ]

@@ -1,21 +1,46 @@
-"""The report's files: report.json, the whole of it, and report.md, to read."""
+"""The report's files: report.json, the whole of it; report.html, report.md and model_card.md, made of it to read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safecompress.errors import ArtifactError
+from safecompress.report.card import to_card
+from safecompress.report.html import to_html
 from safecompress.report.model import READABLE, SCHEMA_VERSION, Report
 from safecompress.report.text import to_markdown
 from safecompress.storage import read_json, write_bytes, write_json
 
-JSON, MARKDOWN = "report.json", "report.md"
+JSON, HTML, MARKDOWN, CARD = "report.json", "report.html", "report.md", "model_card.md"
+
+RENDERED: dict[str, Callable[[Report], str]] = {HTML: to_html, MARKDOWN: to_markdown, CARD: to_card}
+"""What is written of a report for people, by file."""
 
 
 def save_report(report: Report, folder: Path) -> None:
-    """Write both files into ``folder``."""
+    """Write report.json into ``folder``, and what people read of it. Raises StorageError where the disk refuses."""
     write_json(folder / JSON, report.to_json())
-    write_bytes(folder / MARKDOWN, to_markdown(report).encode())
+    render_report(report, folder)
+
+
+def render_report(report: Report, folder: Path, *, license_id: str | None = None) -> None:
+    """Write what people read of a report, all or nothing; report.json stays as it is.
+
+    ``license_id`` goes into the model card. Raises ArtifactError for a report from a file whose parts are not what the
+    schema says.
+    """
+    try:
+        pages = {name: render(report) for name, render in RENDERED.items()}
+        pages[CARD] = to_card(report, license_id=license_id)
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise ArtifactError(
+            f"The report {report.name!r} cannot be shown: something in it is missing or of another kind "
+            f"({type(error).__name__}: {error}). Check it against the schema (safecompress report --schema), or run "
+            "the job again to make it anew."
+        ) from error
+    for name, page in pages.items():
+        write_bytes(folder / name, page.encode())
 
 
 def load_report(folder: Path) -> Report:

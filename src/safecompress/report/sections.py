@@ -1,0 +1,247 @@
+"""The sections of report.html as values: tiles, rows and pictures, in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from safecompress.report import words
+from safecompress.report.model import Report
+from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
+from safecompress.report.plots.exposure import dots
+from safecompress.report.plots.layers import layers_plot
+from safecompress.report.plots.roc import roc_plot
+from safecompress.report.plots.rounds import timeline
+from safecompress.report.plots.search import Spot, candidates_plot, shared_attacks, verdict_plot, worst_auc
+from safecompress.report.plots.split import split_plot
+from safecompress.report.text import AS_TRAINED, DENSE, columns_beside
+
+MOST_CLASSES = 20
+"""Classes that are drawn; the table below the picture has all."""
+
+TOLD_FPRS = (0.001, 0.01, 0.1)
+"""The points of a ROC that its table tells."""
+
+Section = dict[str, Any]
+
+
+def tiles(report: Report) -> list[Section]:
+    """The figures that are asked for first: a name, a figure, what stands beside it."""
+    found: list[Section] = []
+    accuracy, dense = report.measurements.get("accuracy"), report.dense.get("accuracy")
+    if accuracy:
+        beside = f"dense model {100 * dense['value']:.1f}%" if dense else "on test rows"
+        found.append({"name": "Accuracy", "value": f"{100 * accuracy['value']:.1f}%", "beside": beside})
+    worst, before = worst_auc(report.measurements), worst_auc(report.dense)
+    if worst:
+        beside = f"by {worst[0]}; 0.5 is guessing" + (f"; dense model {before[1]['value']:.3f}" if before else "")
+        found.append({"name": "Strongest attack, AUC", "value": f"{worst[1]['value']:.3f}", "beside": beside})
+    if "size_bytes" in report.artifact:
+        ratio = report.measurements.get("compression.ratio")
+        beside = f"{ratio['value']:.1f} times smaller than dense" if ratio else "on disk"
+        found.append({"name": "File", "value": words.size(report.artifact["size_bytes"]), "beside": beside})
+    if report.health:
+        held = sum(check["outcome"] == "PASS" for check in report.health)
+        beside = "of the attacks and the data hold"
+        found.append({"name": "Health checks", "value": f"{held} of {len(report.health)}", "beside": beside})
+    return found
+
+
+def requirements(report: Report) -> Section:
+    """A row per requirement with its bar; what the models beside the artifact would get."""
+    beside = {AS_TRAINED: report.trained_verdicts, DENSE: report.dense_verdicts}
+    rows = []
+    for place, finding in enumerate(report.findings):
+        domain = domain_of(finding["metric"], report.findings, report.dense)
+        dense = report.dense.get(finding["metric"])
+        rows.append(
+            {
+                **finding,
+                "bar": requirement_bar(finding, dense, domain, f"requirement-{place}"),
+                "others": [beside[name].get(finding["requirement"]) for name in columns_beside(report)],
+                "figure": figure(finding["measurement"]),
+            }
+        )
+    return {"columns": columns_beside(report), "rows": rows, "confidence": 1 - report.ledger["alpha"]}
+
+
+def figure(measured: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A figure and its interval, in words."""
+    if measured is None:
+        return "–", "not measured"
+    if measured["confidence"] == 1:
+        return f"{measured['value']:,.6g}", "counted"
+    return f"{measured['value']:.3f}", f"{measured['low']:.3f} to {measured['high']:.3f}"
+
+
+def pareto(report: Report) -> Section:
+    """The search's candidates, and what ships beside the dense model."""
+    spots: list[Spot] = []
+    models = (("dense model", "dense", report.dense), (AS_TRAINED, "trained", report.trained))
+    for told, class_, metrics in (*models, ("what ships", "artifact", report.measurements)):
+        worst, accuracy = worst_auc(metrics), metrics.get("accuracy")
+        if worst and accuracy:
+            spots.append((told, class_, accuracy, worst[1]))
+    bounds = {f["metric"]: f["bound"] for f in report.findings}
+    auc_bound = min((bound for metric, bound in bounds.items() if metric.endswith(".auc")), default=None)
+    return {
+        "candidates": candidates_plot(report.rounds, "candidates") if report.rounds else None,
+        "tests": shared_attacks(report.rounds),
+        "verdict": verdict_plot(spots, (auc_bound, bounds.get("accuracy")), "verdict-plot") if spots else None,
+        "legend": [(told, class_) for told, class_, *_ in spots],
+    }
+
+
+def roc(report: Report) -> Section | None:
+    """A ROC for each attack of the verdict, those that the spec bounds first; None where none was kept."""
+    known = report.exposure.get("roc", {})
+    artifact, dense = known.get("artifact", {}), known.get("dense", {})
+    if not artifact:
+        return None
+    parts = report.split["parts"]
+    rows = parts.get("nonmember_verdict", {}).get("rows")
+    bounded = {finding["metric"].partition(".")[0] for finding in report.findings}
+    panels = []
+    for place, (attack, points) in enumerate(sorted(artifact.items(), key=lambda item: item[0] not in bounded)):
+        panels.append(
+            {
+                "attack": attack,
+                "does": words.ATTACKS.get(attack, ""),
+                "is_bounded": attack in bounded,
+                "auc": figure(report.measurements.get(f"{attack}.auc")),
+                "picture": roc_plot(attack, points, dense.get(attack), rows, f"roc-{place}"),
+                "told": [point for point in points if point["fpr"] in TOLD_FPRS],
+            }
+        )
+    return {"panels": panels, "rows": rows, "has_dense": bool(dense), "fprs": TOLD_FPRS}
+
+
+def exposure(report: Report) -> Section | None:
+    """Classes apart under the attack that finds most, and the most exposed rows; None where neither was told."""
+    classes, worst = report.exposure.get("classes"), report.exposure.get("worst_case")
+    told = [*classes["apart"], *([classes["others"]] if classes["others"] else [])] if classes else []
+    strongest = worst_auc(report.measurements)
+    attack = strongest[0] if strongest else ""
+    rows = [(_class_name(one), one["auc"][attack]) for one in told if attack in one["auc"]]
+    rows.sort(key=lambda row: -float(row[1]["value"]))
+    if not rows and not worst:
+        return None
+    return {
+        "attack": attack,
+        "classes": told,
+        "rows": rows,
+        "num_untold": classes["num_untold"] if classes else 0,
+        "picture": dots(rows[:MOST_CLASSES], f"AUC of {attack}, class by class", "AUC within the class", "classes")
+        if rows
+        else None,
+        "num_drawn": min(MOST_CLASSES, len(rows)),
+        "worst": worst,
+        "worst_picture": _worst_picture(worst) if worst else None,
+    }
+
+
+def _class_name(one: Mapping[str, Any]) -> str:
+    return str(one["name"]) if one["num_classes"] == 1 else f"{one['num_classes']} small classes"
+
+
+def _worst_picture(worst: Mapping[str, Any]) -> Markup:
+    rows = [(f"{worst['num_rows']} most exposed", worst["worst"]), (f"all {worst['num_eligible']}", worst["every"])]
+    return dots(rows, "The most exposed rows", "chance that the model trained with the row is surer", "worst-case")
+
+
+def layers(report: Report) -> Section | None:
+    """Density of each layer before and after; of an audited file only after."""
+    found = report.search.get("layers") or [
+        {"name": name, "num_weights": None, "start": None, "end": share, "ever": None}
+        for name, share in report.artifact.get("layer_densities", {}).items()
+    ]
+    if not found:
+        return None
+    return {"rows": found, "picture": layers_plot(found, "layers"), "has_start": bool(report.search.get("layers"))}
+
+
+def rounds(report: Report) -> Section | None:
+    """The timeline, and each round's table."""
+    if not report.rounds:
+        return None
+    tables = []
+    for entry in report.rounds:
+        candidates = entry["candidates"]
+        longest = max(candidates, key=lambda one: len(one["metrics"]))["metrics"]
+        attacks = [metric.removesuffix(".auc") for metric in longest if metric.endswith(".auc")]
+        winner = next(one for one in candidates if one["won"])
+        tables.append({"number": entry["round"] + 1, "winner": winner, "attacks": attacks, "candidates": candidates})
+    return {"picture": timeline(report.rounds, "timeline"), "tables": tables}
+
+
+def ships(report: Report) -> Section:
+    """Bytes beside the dense model's, and latency where it was measured."""
+    size, ratio = report.artifact.get("size_bytes"), report.measurements.get("compression.ratio")
+    picture = None
+    if size and ratio:
+        dense = size * ratio["value"]
+        bars = [("dense model", dense, words.size(dense), "dense"), ("what ships", size, words.size(size), "artifact")]
+        picture = amounts(bars, "Bytes beside the dense model", "bytes")
+    latency = report.measurements.get("latency.p50_ms")
+    return {"picture": picture, "speeds": (report.speed or {}).get("speeds", []), "latency": latency}
+
+
+def health(report: Report) -> list[Section]:
+    """A row per kind of check: what it asks, how many hold, what did not."""
+    kinds = dict.fromkeys(check["check"] for check in report.health)
+    found = []
+    for kind in kinds:
+        checks = [check for check in report.health if check["check"] == kind]
+        broken = [check for check in checks if check["outcome"] != "PASS"]
+        worst = "ERROR" if any(check["outcome"] == "ERROR" for check in broken) else "INCONCLUSIVE"
+        found.append(
+            {
+                "kind": kind.replace("_", " "),
+                "asks": words.CHECKS.get(kind, ""),
+                "held": len(checks) - len(broken),
+                "total": len(checks),
+                "outcome": worst if broken else "PASS",
+                "broken": broken,
+            }
+        )
+    return found
+
+
+def split(report: Report) -> Section:
+    """The parts with their rows, and a bar of them."""
+    parts = report.split["parts"]
+    within = [name for name in parts if name.startswith("member_")]
+    outer = [(name, parts[name]["rows"], _class(name)) for name in parts if name not in within]
+    inner = [(name, parts[name]["rows"], _class(name)) for name in within]
+    rows = [
+        {
+            "name": name,
+            "rows": part["rows"],
+            "use": words.PARTS.get(name, ""),
+            "is_within": name in within,
+            "class_": _class(name),
+        }
+        for name, part in parts.items()
+    ]
+    drawn = [part for part in outer if part[1]]
+    return {"rows": rows, "picture": split_plot(drawn, inner, "split") if drawn else None}
+
+
+def _class(part: str) -> str:
+    """A part's class on the page: only known names may choose a colour."""
+    return part if part in words.PARTS else ""
+
+
+def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested values as rows of a table."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{key} {name}", told) for name, told in facts(value)]
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            rows.append((key, ", ".join(map(str, value))))
+        else:
+            rows.append((key, str(value)))
+    return rows
