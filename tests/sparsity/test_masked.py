@@ -299,3 +299,52 @@ def test_without_weight_decay_the_momentum_of_dead_weights_may_be_minus_zero_but
     for parameter, mask in pattern.pairs(model):
         assert is_plus_zero(parameter.detach()[~mask])
         assert not optimizer.state[parameter]["momentum_buffer"][~mask].any()
+
+
+# --- loops that are somebody else's: closures, clipping out of sight
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_gradients_that_a_closure_makes_are_masked(by_name):
+    """Trainers run backward inside ``optimizer.step(closure)``: before the step there is nothing to mask yet."""
+    model, pattern, optimizer = masked_by_hand()
+    masker = Masker(model, optimizer, pattern)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model.weight * torch.arange(1.0, 9.0).reshape(2, 4)).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        loss = optimizer.step(closure=closure) if by_name else optimizer.step(closure)
+        dormant = model.weight.detach()[~pattern.masks["weight"]]
+        assert not dormant.any() and not torch.signbit(dormant).any()
+    assert loss.requires_grad and model.weight.detach()[pattern.masks["weight"]].abs().min() > 0
+    masker.detach()
+
+
+def test_masked_early_what_clips_measures_active_weights_only_unless_told_otherwise():
+    model, pattern, optimizer = masked_by_hand()
+    masker = Masker(model, optimizer, pattern)
+    dense = []
+    masker.mask_early(unless=lambda: bool(dense))
+
+    def norm():
+        optimizer.zero_grad()
+        for _ in range(2):  # two parts of a batch
+            (model.weight * 3.0).sum().backward()
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+
+    assert norm() == pytest.approx(6 * 4**0.5)  # 4 of 8 weights are active
+    dense.append(True)
+    assert norm() == pytest.approx(6 * 8**0.5)
+    dense.clear()
+    masker.detach()
+    assert norm() == pytest.approx(6 * 8**0.5)
+
+
+def masked_by_hand():
+    model = nn.Linear(4, 2, bias=False)
+    pattern = SparsityPattern({"weight": torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1]], dtype=torch.bool)})
+    return model, pattern, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -400,3 +400,85 @@ def test_an_optimizer_of_another_model_leaves_the_model_alone():
     with pytest.raises(UsageError, match="does not hold"):
         SparseTraining(model, sgd(net().parameters()), density=0.1, total_steps=10)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+# --- loops that are somebody else's
+
+
+def test_automatic_counts_the_optimizers_steps():
+    model, twin = net(), net()
+    options = {"density": 0.2, "total_steps": 40, "every": 5}
+    optimizer, other = sgd(model.parameters()), sgd(twin.parameters())
+    sparse = SparseTraining(model, optimizer, automatic=True, **options)
+    by_hand = SparseTraining(twin, other, **options)
+    for step in range(40):
+        rows = slice(step * 16 % 64, step * 16 % 64 + 16)
+        optimizer.zero_grad()
+        cross_entropy(model(INPUTS[rows]), LABELS[rows]).backward()
+        optimizer.step()
+    train(twin, other, by_hand, range(40))
+    assert sparse.num_steps == 40 and sparse.num_rewires == by_hand.num_rewires == 6
+    assert sparse.pattern.digest() == by_hand.pattern.digest()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True))
+    with pytest.raises(UsageError, match=r"leave out sparse\.step\(\)"):
+        sparse.step()
+    sparse.detach()
+    optimizer.step()
+    assert sparse.num_steps == 40
+
+
+def test_going_on_from_a_state_leaves_the_weights_as_they_are():
+    model = net()
+    optimizer = sgd(model.parameters())
+    options = {"density": 0.2, "total_steps": 60, "every": 4, "automatic": True}
+    sparse = SparseTraining(model, optimizer, **options)
+    for _ in range(10):
+        optimizer.zero_grad()
+        cross_entropy(model(INPUTS), LABELS).backward()
+        optimizer.step()
+    sparse.detach()
+    before = [p.detach().clone() for p in model.parameters()]
+    again = SparseTraining(model, optimizer, state=sparse.state_dict(), **options)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert (again.num_steps, again.num_rewires) == (10, sparse.num_rewires)
+    assert again.pattern.digest() == sparse.pattern.digest() and again.coverage == sparse.coverage
+    with pytest.raises(UsageError, match=r"has density 0\.1998, and density=0\.1 is asked for"):
+        SparseTraining(model, optimizer, state=sparse.state_dict(), **{**options, "density": 0.1})
+
+
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+def test_masked_before_clipping_the_norm_is_of_active_weights_and_nothing_else_changes(grow):
+    def run(clip, early):
+        model = net()
+        optimizer = sgd(model.parameters())
+        sparse = SparseTraining(model, optimizer, density=0.2, total_steps=20, every=4, grow=grow, automatic=True)
+        norms = []
+        for step in range(20):
+            rows = slice(step * 16 % 64, step * 16 % 64 + 16)
+            optimizer.zero_grad()
+            cross_entropy(model(INPUTS[rows]), LABELS[rows]).backward()
+            if early:
+                sparse.mask_gradients()
+            norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), clip).item())
+            optimizer.step()
+        return norms, sparse, model
+
+    loose, late, first = run(1e9, early=False)
+    norms, early, second = run(1e9, early=True)
+    assert late.pattern.digest() == early.pattern.digest() and late.num_rewires == early.num_rewires == 3
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(masked < dense for masked, dense in zip(norms, loose, strict=True))
+
+
+def test_a_gradient_that_overflowed_rewires_nothing():
+    """Before a gradient scaler skips its step, `mask_gradients` may see it."""
+    model = net()
+    optimizer = sgd(model.parameters())
+    sparse = SparseTraining(model, optimizer, density=0.2, total_steps=20, every=1, automatic=True)
+    cross_entropy(model(INPUTS), LABELS).backward()
+    optimizer.step()
+    digest = sparse.pattern.digest()
+    assert sparse.is_due()
+    model[0].weight.grad[0, 0] = float("inf")
+    sparse.mask_gradients()
+    assert sparse.is_due() and sparse.pattern.digest() == digest

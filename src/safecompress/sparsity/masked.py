@@ -6,12 +6,14 @@ Adam family, RMSprop) ever moves a dormant weight, so nothing needs repair after
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from safecompress.errors import UsageError
 from safecompress.sparsity.pattern import Fill, SparsityPattern
@@ -21,7 +23,8 @@ class Masker:
     """Masks the gradients of ``model`` in a step pre-hook of ``optimizer``; `assign_` changes the pattern.
 
     With ``momentum_decay`` it also keeps a moving average of the dense gradients (``momentum``), fed before masking,
-    which momentum growth reads. A step that an AMP gradient scaler is about to skip leaves everything as it is.
+    which momentum growth reads. A step that an AMP gradient scaler is about to skip leaves everything as it is. A step
+    that is given a closure, as trainers do, has its gradients masked when the closure has made them.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Masker:
         self._optimizer = optimizer
         self._decay = momentum_decay
         self._has_read = False
+        self._early: list[RemovableHandle] = []
         self.assign_(pattern)
         self.momentum: dict[str, Tensor] = {}
         if momentum_decay is not None:
@@ -48,8 +52,24 @@ class Masker:
         self._hook = optimizer.register_step_pre_hook(self._before_step)
 
     def detach(self) -> None:
-        """Take the hook off the optimizer; the weights stay as they are."""
-        self._hook.remove()
+        """Take the hooks off the optimizer and the parameters; the weights stay as they are."""
+        for hook in (self._hook, *self._early):
+            hook.remove()
+        self._early = []
+
+    def mask_early(self, unless: Callable[[], bool]) -> None:
+        """Mask gradients as backward makes them, too, for loops that clip them out of our sight before they step.
+
+        What clips then measures active weights only. ``unless`` says when the coming step needs them dense.
+        """
+
+        def mask(parameter: Tensor, name: str) -> None:
+            if parameter.grad is not None and not unless():
+                parameter.grad.mul_(self._float_masks[name])
+
+        for name, parameter in self._parameters.items():
+            handle = parameter.register_post_accumulate_grad_hook(partial(mask, name=name))  # type: ignore[no-untyped-call]
+            self._early.append(handle)
 
     @torch.no_grad()
     def assign_(self, pattern: SparsityPattern) -> None:
@@ -82,7 +102,21 @@ class Masker:
                 if torch.is_tensor(state) and state.shape == tensors[name].shape:
                     fill.clear_(state)
 
-    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Mask; or, where a closure is yet to make the gradients, give the step one that masks what it made."""
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._mask_for_step(optimizer)
+            return None
+
+        def masked() -> Any:
+            loss = closure()
+            self._mask_for_step(optimizer)
+            return loss
+
+        return ((args[0], masked, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": masked})
+
+    def _mask_for_step(self, optimizer: Optimizer) -> None:
         found_inf = getattr(optimizer, "found_inf", None)  # set by a gradient scaler that lets a fused optimizer skip
         if found_inf is None or not found_inf.any():
             self.mask_gradients_()

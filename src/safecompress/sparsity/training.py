@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from safecompress.errors import UsageError
 from safecompress.seeding import derive
-from safecompress.sparsity.allocate import ALLOCATIONS, Allocation
+from safecompress.sparsity.allocate import ALLOCATIONS, Allocation, count_active
 from safecompress.sparsity.drop import DROP_RULES, DropRule
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.initialise import Start, rescale_
@@ -21,7 +21,7 @@ from safecompress.sparsity.masked import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
 from safecompress.sparsity.schedule import SCHEDULES, Schedule
-from safecompress.sparsity.shape import SHAPES, Shape, check_shape
+from safecompress.sparsity.shape import SHAPES, EachWeight, Shape, check_shape
 
 MOMENTUM_DECAY = 0.9
 """How slowly the moving average of gradients forgets: its memory is about ten steps."""
@@ -34,12 +34,16 @@ class SparseTraining:
         for x, y in loader:
             optimizer.zero_grad(); loss(model(x), y).backward()
             optimizer.step()      # the hook masks the gradients, and rewires when it is time
-            sparse.step()         # counts the step
+            sparse.step()         # counts the step; with automatic=True this line falls away
 
     Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
     second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
     ``schedule``, ``allocation`` and ``shape`` take a name or an object; ``include`` and ``exclude`` are globs over
     parameters. The shape "unit" needs the ``input_shape`` of one sample, and a grow rule that reads no gradient.
+
+    With ``automatic`` a hook counts the optimizer's steps, for loops that are somebody else's. ``state`` is what
+    `state_dict` gave: training goes on from it, with the weights that model and optimizer already have.
+    Call `mask_gradients` before gradients are clipped, so that the norm is that of active weights.
 
     With a gradient scaler a skipped step skips the rewire, which is made up for at the next step.
     """
@@ -63,6 +67,8 @@ class SparseTraining:
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         seed: int = 0,
+        automatic: bool = False,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         if every < 1 or total_steps < 1:
             raise UsageError(f"every and total_steps must be at least 1, got {every} and {total_steps}.")
@@ -74,16 +80,27 @@ class SparseTraining:
         made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
         check_shape(made, shares, [self._grow])
         self._fold = made.fit(model, input_shape, weights)
-        pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)
+        if state is None:
+            pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)
+        else:
+            pattern = _pattern_of(state)
+            if made == EachWeight() and pattern.num_active != count_active(weights, density):
+                raise UsageError(
+                    f"The state that training should go on from has density {pattern.density:.4g}, and density="
+                    f"{density:g} is asked for. Give the density that it began with, or start anew."
+                )
         reads = self._drop.reads | self._grow.reads
         decay = MOMENTUM_DECAY if "momentum" in reads else None
         self._weights = weights
         self._masker = _RewiringMasker(model, optimizer, pattern, momentum_decay=decay, owner=self)
-        if start == Start.SCRATCH:
+        if start == Start.SCRATCH and state is None:
             rescale_(model, pattern)
         self._fired = {name: mask.clone() for name, mask in pattern.masks.items()}
         self.num_steps = 0
         self.num_rewires = 0
+        self._counter = optimizer.register_step_post_hook(self._count) if automatic else None
+        if state is not None:
+            self.load_state_dict(state)
 
     @property
     def pattern(self) -> SparsityPattern:
@@ -96,12 +113,32 @@ class SparseTraining:
         return SparsityPattern(self._fired).density
 
     def step(self) -> None:
-        """Count one optimizer step."""
+        """Count one optimizer step. Raises UsageError where a hook counts them."""
+        if self._counter is not None:
+            raise UsageError("automatic=True counts the optimizer's steps by itself: leave out sparse.step().")
         self.num_steps += 1
 
+    def _count(self, *_: Any) -> None:
+        self.num_steps += 1
+
+    def mask_gradients(self) -> None:
+        """Mask the gradients now, before they are measured or clipped; a rewire that is due happens now, too."""
+        self._masker.mask_gradients_()
+
+    def mask_early(self) -> None:
+        """Mask gradients as backward makes them, for loops that clip where nobody else can act.
+
+        Not in a step that rewires, nor with a rule that reads momentum: those need dense gradients, and there the norm
+        is of the dense gradient.
+        """
+        if not self._masker.momentum:
+            self._masker.mask_early(unless=self.is_due)
+
     def detach(self) -> None:
-        """Stop masking; the weights stay as they are."""
+        """Stop masking, rewiring and counting; the weights stay as they are."""
         self._masker.detach()
+        if self._counter is not None:
+            self._counter.remove()
 
     def is_due(self) -> bool:
         """Whether the optimizer step that comes next rewires."""
@@ -140,11 +177,15 @@ class SparseTraining:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``; load the model's and the optimizer's own states first."""
-        self._masker.assign_(SparsityPattern({name: mask.bool() for name, mask in state["masks"].items()}))
+        self._masker.assign_(_pattern_of(state))
         self._fired = {name: fired.bool().clone() for name, fired in state["fired"].items()}
         for name, momentum in state["momentum"].items():
             self._masker.momentum[name].copy_(momentum)
         self.num_steps, self.num_rewires = int(state["num_steps"]), int(state["num_rewires"])
+
+
+def _pattern_of(state: Mapping[str, Any]) -> SparsityPattern:
+    return SparsityPattern({name: mask.bool() for name, mask in state["masks"].items()})
 
 
 class _RewiringMasker(Masker):
@@ -157,5 +198,7 @@ class _RewiringMasker(Masker):
     def _read_dense(self, gradients: dict[str, Tensor]) -> None:
         """Feed the average, and rewire when due; masking follows, with the pattern that holds from this step on."""
         super()._read_dense(gradients)
-        if self._owner.is_due():
+        if self._owner.is_due() and all(
+            bool(g.isfinite().all()) for g in gradients.values()
+        ):  # else it will be skipped
             self._owner._rewire(gradients)
