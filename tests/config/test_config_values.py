@@ -236,6 +236,11 @@ RECIPE_CHANGES = {
     "decay_factor": 0.2,
     "objective": "label_smoothing",
     "warmup": 0.1,
+    "clip_norm": 1.0,
+    "micro_batches": 2,
+    "amp": "bf16",
+    "average": 0.999,
+    "compiled": True,
     "augment": ["flip", {"name": "crop", "padding": 2}],
 }
 CHANGES: dict[str, Any] = {

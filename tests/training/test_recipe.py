@@ -31,6 +31,12 @@ from safecompress.training import CrossEntropy, Recipe
             {"decay": "linaer"},
             "decay 'linaer' is unknown .Did you mean 'linear'. Allowed: constant, cosine, linear, step",
         ),
+        ({"clip_norm": -1.0}, r"clip_norm must lie in \[0, inf\], got -1.0"),
+        ({"clip_norm": math.inf}, "clip_norm must lie in"),
+        ({"micro_batches": 0}, "micro_batches must lie in"),
+        ({"micro_batches": 2.0}, "micro_batches must be a whole number, got 2.0"),
+        ({"amp": "fp61"}, "amp 'fp61' is unknown .Did you mean 'fp16'. Allowed: bf16, fp16, none"),
+        ({"average": 1.0}, "average must lie in"),
         ({"warmup": 1.1}, r"warmup must lie in \[0, 1\], got 1.1"),
     ],
 )
@@ -121,6 +127,11 @@ def test_every_field_changes_the_digest():
         "decay_factor": 0.2,
         "objective": Doubled(),
         "warmup": 0.1,
+        "clip_norm": 1.0,
+        "micro_batches": 2,
+        "amp": "bf16",
+        "average": 0.999,
+        "compiled": True,
         "augment": ("flip",),
     }
     assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}

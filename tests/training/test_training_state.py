@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.seeding import seeded
+from safecompress.sparsity.pattern import Fill
 from safecompress.storage import read_tensors, write_tensors
 from safecompress.training import Recipe, TrainingState, digest_tensors
 
@@ -45,7 +46,7 @@ def test_a_state_goes_through_a_file_into_another_model_and_optimizer(name, tmp_
     assert equal(again.momentum, state.momentum)
     other = net(1)
     fresh = Recipe(optimizer=name).make_optimizer(other.parameters())
-    again.restore_(other, fresh)
+    again.resume_(other, fresh)
     assert equal(TrainingState.capture(5, other, fresh, state.momentum).to_tensors(), state.to_tensors())
     assert again.digest() == state.digest()
 
@@ -60,7 +61,7 @@ def test_a_capture_is_a_copy_and_restoring_too():
     for states in optimizer.state.values():
         states["exp_avg"].fill_(7)
     assert digest_tensors(state.to_tensors()) == before
-    state.restore_(model, optimizer)
+    state.resume_(model, optimizer)
     model[0].weight.data.fill_(3)
     optimizer.state[model[0].weight]["exp_avg"].fill_(3)
     optimizer.state[model[0].weight]["step"].fill_(3)
@@ -69,7 +70,7 @@ def test_a_capture_is_a_copy_and_restoring_too():
 
 def test_restoring_clears_what_the_optimizer_remembered():
     model, optimizer = trained()
-    TrainingState.capture(0, net()).restore_(model, optimizer)
+    TrainingState.capture(0, net()).resume_(model, optimizer)
     assert len(optimizer.state) == 0
     assert equal(model.state_dict(), net().state_dict())
 
@@ -121,3 +122,24 @@ def test_a_digest_sees_names_types_shapes_and_the_sign_of_zero():
     assert digest_tensors({"w": torch.arange(6.0).reshape(2, 3).t()}) == digest_tensors(
         {"w": torch.arange(6.0).reshape(2, 3).t().contiguous()}
     )
+
+
+def test_an_average_is_what_is_restored_and_the_moving_weights_are_what_training_resumes():
+    model, optimizer = trained()
+    average = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    state = TrainingState.capture(5, model, optimizer, average=average, scaler={"scale": torch.tensor(8.0)})
+    again = TrainingState.from_tensors(5, state.to_tensors())
+    tested, resumed = net(1), net(2)
+    again.restore_(tested)
+    again.resume_(resumed)
+    assert equal(tested.state_dict(), average) and equal(resumed.state_dict(), model.state_dict())
+    assert again.scaler["scale"] == 8 and again.digest() == digest_tensors(average)
+    assert TrainingState.capture(5, model).moving == {}
+
+
+def test_what_a_rewire_fills_goes_into_the_average_and_into_the_moving_weights():
+    model, _ = trained()
+    state = TrainingState.capture(5, model, average={name: tensor + 1 for name, tensor in model.state_dict().items()})
+    filled = state.filled({"0.bias": Fill(np.array([2]), np.array([7.0]))})
+    for weights, before in ((filled.model, state.model), (filled.moving, state.moving)):
+        assert weights["0.bias"][2] == 7 and (weights["0.bias"] != before["0.bias"]).sum() == 1

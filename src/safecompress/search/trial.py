@@ -147,7 +147,7 @@ class Trial:
         state.restore_(self.model)
         reestimate_batch_norm_(self.model, self.course.features[rows])
         fresh: Mapping[str, Tensor] = TrainingState.capture(state.step, self.model).model
-        return TrainingState(state.step, fresh, state.optimizer, state.momentum)
+        return replace(state, model=fresh, opponent={})
 
 
 def keeps_momentum(plan: Plan) -> bool:

@@ -2,11 +2,13 @@
 
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
+from safecompress.training.course import Course
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
-from safecompress.training.loop import Course, dense_gradient, train
+from safecompress.training.loop import dense_gradient, train
 from safecompress.training.many import is_stackable, train_many
 from safecompress.training.objective import Batch, CrossEntropy, Objective, Opponent
 from safecompress.training.objectives import OBJECTIVES
+from safecompress.training.ranks import sharing_batches
 from safecompress.training.recipe import Recipe
 from safecompress.training.school import School
 from safecompress.training.state import TrainingState, digest_tensors
@@ -33,6 +35,7 @@ __all__ = [
     "measure_accuracy",
     "predict_logits",
     "reestimate_batch_norm_",
+    "sharing_batches",
     "train",
     "train_many",
 ]

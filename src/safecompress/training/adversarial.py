@@ -21,7 +21,7 @@ from safecompress.training.inference import evaluating
 from safecompress.training.objective import Batch, Need, Objective, Opponent
 
 if TYPE_CHECKING:
-    from safecompress.training.loop import Course
+    from safecompress.training.course import Course
 
 AdversaryName = Literal["black_box", "white_box", "both"]
 Form = Literal["bounded", "paper"]
@@ -319,7 +319,8 @@ class _Game:
         self._optimizer.step()
 
     def _catch(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-        self._hidden = inputs[0] if inputs else named["input"]
+        hidden_BH = inputs[0] if inputs else named["input"]
+        self._hidden = hidden_BH.float() if hidden_BH.dtype in (torch.bfloat16, torch.float16) else hidden_BH
 
     @torch.no_grad()
     def _look_at(self, features: Tensor) -> tuple[nn.Linear | None, int]:

@@ -15,7 +15,8 @@ from torch.func import functional_call, vmap
 from safecompress.errors import UsageError
 from safecompress.seeding import reseed, seeded
 from safecompress.sparsity import SparsityPattern
-from safecompress.training.loop import Course, Loader, check_finite, set_learning_rate
+from safecompress.training.course import Course, Loader
+from safecompress.training.loop import check_finite, set_learning_rate
 from safecompress.training.state import TrainingState
 
 STACKABLE = (
@@ -59,11 +60,12 @@ def train_many(
     recipe, total = courses[0].recipe, courses[0].total_steps
     are_equal = len({(course.recipe, tuple(course.features.shape)) for course in courses}) == 1
     have_begun = any(state.step for state in states)
-    is_alone = recipe.objective.has_opponent
+    is_alone = not recipe.is_stackable
     if have_begun or is_alone or not are_equal or not is_stackable(model, courses[0].features.shape[1:]):
         raise UsageError(
             "Models train together from step 0 on, when they are plain stacks of layers, on courses of one recipe and "
-            "as many rows, with an objective that has no opponent. Train these one after another."
+            "as many rows, with an objective that has no opponent, and without clip_norm, micro_batches, amp, average "
+            "or compiled in the recipe. Train these one after another."
         )
     device = next(model.parameters()).device
     stacked = {

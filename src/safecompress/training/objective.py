@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from safecompress.errors import UsageError
 
 if TYPE_CHECKING:
-    from safecompress.training.loop import Course
+    from safecompress.training.course import Course
     from safecompress.training.school import School
 
 Need = Literal["teacher", "reference"]
@@ -65,12 +65,14 @@ class Opponent(Protocol):
 class Objective(Protocol):
     """A frozen value that turns logits into the loss of a batch.
 
-    ``needs`` says what the course must bring, ``has_opponent`` whether it trains against one. Whatever is drawn by lot
+    ``needs`` says what the course must bring, ``has_opponent`` whether it trains against one, ``is_mean`` whether the
+    loss of a batch is the mean of its rows' losses, so that a batch may be computed in parts. Whatever is drawn by lot
     comes from PyTorch's global generator, which the training loop seeds in every step.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     has_opponent: ClassVar[bool] = False
+    is_mean: ClassVar[bool] = True
 
     def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
         """The loss, a scalar: finite for finite logits."""

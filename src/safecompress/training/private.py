@@ -21,8 +21,10 @@ from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed, reseed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.training.augment import augmented
-from safecompress.training.loop import Course, check_finite, set_learning_rate
+from safecompress.training.course import Course
+from safecompress.training.loop import check_finite, set_learning_rate
 from safecompress.training.objective import CrossEntropy
+from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
 
 AccountantName = Literal["prv", "rdp"]
@@ -35,6 +37,9 @@ MOST_PRV_EPSILON = 20.0
 """Beyond it rdp stands in for prv, whose tables grow with epsilon until they take minutes and gigabytes."""
 
 _CHECK_EVERY = 32
+
+_NOT_PRIVATE = ("clip_norm", "micro_batches", "amp", "average", "compiled")
+"""Fields of a recipe that private training refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ def _train(
     device = next(model.parameters()).device
     features, labels = course.features.to(device), course.labels.to(device)
     optimizer = course.recipe.make_optimizer(model.parameters())
-    state.restore_(model, optimizer)
+    state.resume_(model, optimizer)
     masker = None if pattern is None else Masker(model, optimizer, pattern)  # masks the noisy sum, before the update
     pairs = [] if pattern is None else pattern.pairs(model)
     masks: dict[Tensor, Tensor] = {weight: mask.to(device) for weight, mask in pairs}
@@ -350,6 +355,13 @@ def _refuse_course(state: TrainingState, course: Course) -> None:
         raise UsageError(
             "Private training bounds each row's own gradient, which the objective "
             f"{course.recipe.objective!r} may not have. Train with the objective cross_entropy, or without DP-SGD."
+        )
+    recipe, plain = course.recipe, Recipe()
+    asked = [name for name in _NOT_PRIVATE if getattr(recipe, name) != getattr(plain, name)]
+    if asked:
+        raise UsageError(
+            f"Private training does not take {', '.join(asked)} from a recipe: it clips each row's gradient itself "
+            "(max_grad_norm), goes through a step in portions of rows, and computes in float32. Leave it out."
         )
     if state.step >= course.total_steps:
         raise UsageError(

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from safecompress.errors import UsageError, suggest
+from safecompress.training.amp import AmpName
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.objective import CrossEntropy, Objective
 from safecompress.training.rates import DecayName, rate_share
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 
-LATER = ("warmup", "augment")
+LATER = ("warmup", "clip_norm", "micro_batches", "amp", "average", "compiled", "augment")
 """Fields that came after the first digests were taken: where they keep their defaults no identity mentions them."""
 
 
@@ -35,7 +36,13 @@ class Recipe:
     first beta.
 
     ``augment`` lists augmentations of images, as objects, names or tables (``"flip"``, ``{"name": "crop", "padding":
-    4}``), which only training sees. Raises UsageError for values that cannot train anything.
+    4}``), which only training sees. A ``clip_norm`` above 0 bounds the gradient's length (see `take_step`).
+    ``micro_batches`` computes a batch in so many parts, one after another, for memory's sake (see `Descent`). ``amp``
+    is the precision of forward and backward passes (see `Amp`); testing stays in float32. An ``average`` above 0, such
+    as 0.999, tests and ships the weights' moving average, which keeps so much of itself in a step (see
+    `WeightAverage`). ``compiled`` trains through ``torch.compile``, whose results differ in rounding.
+
+    Raises UsageError for values that cannot train anything.
     """
 
     epochs: int = 60
@@ -50,6 +57,11 @@ class Recipe:
     decay_factor: float = 0.1
     objective: Objective = field(default_factory=CrossEntropy)
     warmup: float = 0.0
+    clip_norm: float = 0.0
+    micro_batches: int = 1
+    amp: AmpName = "none"
+    average: float = 0.0
+    compiled: bool = False
     augment: Sequence[Augmentation | str | Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
@@ -68,8 +80,18 @@ class Recipe:
             *_outside("weight_decay", self.weight_decay, 0, math.inf),
             *_outside("decay_factor", self.decay_factor, 0, 1),
             *_outside("warmup", self.warmup, 0, 1),
+            *_outside("clip_norm", self.clip_norm, 0, math.inf),
+            *_fractional("micro_batches", self.micro_batches),
+            *_outside("micro_batches", self.micro_batches, 1, math.inf),
+            *_unknown("amp", self.amp, get_args(AmpName)),
+            *_outside("average", self.average, 0, 0.999999),
             *(fault for share in self.milestones for fault in _outside("each of milestones", share, 0, 1)),
         ]
+        if self.micro_batches != 1 and not getattr(self.objective, "is_mean", True):
+            faults.append(
+                f"micro_batches must be 1 with {self.objective!r}, whose loss is no mean over rows, "
+                f"got {self.micro_batches!r}"
+            )
         if faults:
             raise UsageError("The recipe cannot train anything: " + "; ".join(faults) + ".")
 
@@ -116,6 +138,12 @@ class Recipe:
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Those of ``augment``, made."""
         return cast(tuple[Augmentation, ...], self.augment)
+
+    @property
+    def is_stackable(self) -> bool:
+        """Whether `train_many` may follow it: nothing in it looks at one model's gradients, weights or graph alone."""
+        has_own = self.clip_norm or self.average or self.compiled or self.micro_batches > 1 or self.amp != "none"
+        return not (has_own or self.objective.has_opponent)
 
     def told(self) -> dict[str, Any]:
         """The fields that tell this recipe from others: all but `LATER` ones that keep their defaults."""

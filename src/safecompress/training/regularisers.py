@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
@@ -77,6 +78,8 @@ class ErrorEntropy(Objective):
 
     weight: float = 0.08
 
+    is_mean: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         require_within(self, "weight", least=0, advice=_WEIGHT)
 
@@ -100,6 +103,8 @@ class ErrorUniform(Objective):
     """
 
     weight: float = 0.1
+
+    is_mean: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_within(self, "weight", least=0, advice=_WEIGHT)

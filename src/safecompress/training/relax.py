@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class RelaxLoss(Objective):
     """
 
     target: float = 1.0
+
+    is_mean: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_within(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.seeding import derive_seed
+from safecompress.training.course import Course
 from safecompress.training.inference import predict_logits
-from safecompress.training.loop import Course, train
+from safecompress.training.loop import train
 from safecompress.training.state import TrainingState
 
 Weights = Mapping[str, Tensor]

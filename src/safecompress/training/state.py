@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from safecompress.sparsity import Fill
 
-_GROUPS = ("model", "optimizer", "momentum", "opponent")
+_GROUPS = ("model", "optimizer", "momentum", "opponent", "moving", "scaler")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,8 +20,11 @@ class TrainingState:
     """Weights and buffers, optimizer state and gradient averages after ``step`` optimizer steps.
 
     ``optimizer`` is keyed ``parameter-name/state-name``; ``momentum`` (dense gradient averages by parameter name) is
-    empty unless a grow rule reads it, ``opponent`` unless the objective has one. Tensors lie on the CPU and are never
-    changed in place.
+    empty unless a grow rule reads it, ``opponent`` unless the objective has one, ``scaler`` unless losses are scaled.
+
+    ``model`` is what is tested and shipped. Where the recipe averages weights that is the average, and ``moving`` are
+    the weights that training goes on from; else ``moving`` is empty. Tensors lie on the CPU and are never changed in
+    place.
     """
 
     step: int
@@ -29,6 +32,8 @@ class TrainingState:
     optimizer: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     momentum: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     opponent: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    moving: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    scaler: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def capture(
@@ -38,19 +43,34 @@ class TrainingState:
         optimizer: Optimizer | None = None,
         momentum: Mapping[str, Tensor] | None = None,
         opponent: Mapping[str, Tensor] | None = None,
+        average: Mapping[str, Tensor] | None = None,
+        scaler: Mapping[str, Tensor] | None = None,
     ) -> TrainingState:
-        """A copy of everything, on the CPU."""
+        """A copy of everything, on the CPU; with an ``average`` (a state dict) that is the state's ``model``."""
         states: dict[str, Tensor] = {}
         if optimizer is not None:
             for name, parameter in model.named_parameters():
                 for key, value in optimizer.state.get(parameter, {}).items():
                     if torch.is_tensor(value):
                         states[f"{name}/{key}"] = _copy(value)
-        return cls(step, _copies(model.state_dict()), states, _copies(momentum or {}), _copies(opponent or {}))
+        weights = model.state_dict()
+        return cls(
+            step,
+            _copies(weights if average is None else average),
+            states,
+            _copies(momentum or {}),
+            _copies(opponent or {}),
+            _copies({} if average is None else weights),
+            _copies(scaler or {}),
+        )
 
-    def restore_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-        """Load the weights into ``model``, and the optimizer's state into ``optimizer``."""
+    def restore_(self, model: nn.Module) -> None:
+        """Load the weights that are tested and shipped into ``model``."""
         model.load_state_dict(self.model)
+
+    def resume_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Load the weights that training goes on from into ``model``, and the optimizer's state into ``optimizer``."""
+        model.load_state_dict(self.moving or self.model)
         if optimizer is None:
             return
         parameters = dict(model.named_parameters())
@@ -67,15 +87,16 @@ class TrainingState:
         """The state with ``values`` written into weights and buffers, by name; their optimizer state starts at zero."""
         if not values:
             return self
-        model, optimizer = dict(self.model), dict(self.optimizer)
+        model, moving, optimizer = dict(self.model), dict(self.moving), dict(self.optimizer)
         for name, fill in values.items():
-            model[name] = model[name].clone()
-            fill.write_(model[name])
+            for weights in (model, moving) if moving else (model,):
+                weights[name] = weights[name].clone()
+                fill.write_(weights[name])
             for key, state in self.optimizer.items():
                 if key.rpartition("/")[0] == name and state.shape == model[name].shape:
                     optimizer[key] = state.clone()
                     fill.clear_(optimizer[key])
-        return replace(self, model=model, optimizer=optimizer)
+        return replace(self, model=model, optimizer=optimizer, moving=moving)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All tensors under one flat namespace, for a file."""
