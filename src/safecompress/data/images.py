@@ -33,8 +33,8 @@ def read_images(
     With ``side`` the largest central square of each image is resized to ``side`` x ``side`` (bilinear, averaging);
     without it all must have one size, ``must_be`` x ``must_be`` if given. Alpha is dropped, grey is repeated, tags of
     orientation are not obeyed. Files are read one after another: on two busy cores two threads read images of 32 to 64
-    pixels at .66 to .93 times the speed of one, and photographs at .96 times. Raises one DataError that names every kind of fault
-    with its first files, and ends with ``advice`` where sizes differ; UsageError without Pillow.
+    pixels at .66 to .93 times the speed of one, and photographs at .96 times. Raises one DataError that names every
+    kind of fault with its first files, and ends with ``advice`` where sizes differ; UsageError without Pillow.
     """
     pillow = require_pillow(f"{root} holds image files")
     images: Images | None = None
