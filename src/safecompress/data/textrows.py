@@ -14,6 +14,7 @@ from safecompress.data.dataset import Dataset
 from safecompress.data.texttable import TextTable
 from safecompress.data.tokens import Bools, TextTokenizer, read_tokenizer
 from safecompress.errors import DataError, UsageError
+from safecompress.seeding import derive
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -27,8 +28,8 @@ class Reading:
 
     ``tokenizer`` is a file or folder as for `read_tokenizer`. A row has at most ``max_length`` tokens, its marks
     included; rows are as wide as the longest, or ``max_length`` wide with ``pad_to_max``. ``per_class`` keeps the first
-    so many of each class, ``rows`` so many evenly spread over all. ``skip_unreadable`` leaves out texts without a token
-    that the vocabulary has, which are refused otherwise.
+    so many of each class, ``rows`` so many drawn by lot, always the same. ``skip_unreadable`` leaves out texts without
+    a token that the vocabulary has, which are refused otherwise.
     """
 
     tokenizer: str | Path
@@ -82,9 +83,10 @@ def tokenised(
 
 
 def chosen_rows(labels: Int64Array, rows: int | None, per_class: int | None, *, num_classes: int) -> Int64Array:
-    """All rows, or the first ``per_class`` of each class, or ``rows`` evenly spread; in the file's order.
+    """All rows, or the first ``per_class`` of each class, or ``rows`` drawn by lot; in the file's order.
 
-    Spread, because many files are sorted by class. Raises DataError when there are not so many.
+    By lot, because many files are sorted by class, or deal classes in turn. The draw is always the same, and a smaller
+    one lies within a larger. Raises DataError when there are not so many.
     """
     if per_class is not None:
         places = [np.flatnonzero(labels == label) for label in range(num_classes)]
@@ -96,7 +98,7 @@ def chosen_rows(labels: Int64Array, rows: int | None, per_class: int | None, *, 
         return np.arange(len(labels))
     if not 1 <= rows <= len(labels):
         raise DataError(f"rows = {rows} is out of range: there are {len(labels)} texts.")
-    return np.arange(rows, dtype=np.int64) * len(labels) // rows
+    return np.sort(derive(0, "rows of texts").permutation(len(labels))[:rows])
 
 
 def _refuse_unreadable(table: TextTable, tokenizer: TextTokenizer, is_text: Bools, is_known: Bools) -> None:

@@ -27,7 +27,7 @@ FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 NO_TOKEN = -1
 """What stands past a row's last token."""
 
-_BATCH = 4096  # texts at once: what is known of each while they are split is a hundred times its tokens
+_BATCH = 1024  # texts at once: what is known of each while they are split is a hundred times its tokens
 
 
 @dataclass(frozen=True, eq=False)
