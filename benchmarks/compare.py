@@ -65,7 +65,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "cifar10": {
         "model": {"name": "resnet", "blocks": [1, 1, 1]},  # ResNet-8
-        "recipe": {"epochs": 10, "batch_size": 128, "decay": "cosine"},
+        "recipe": {"epochs": 6, "batch_size": 128, "decay": "cosine"},
         "sizes": {
             "train": 10_000, "validation": 2_000, "test": 5_000, "population": 10_000,
             "member_fit": 2_000, "member_select": 1_000, "member_verdict": 2_000,

@@ -152,7 +152,7 @@ def audit(
     split: DataSplit,
     *,
     spec: SafetySpec,
-    model: nn.Module | None = None,
+    model: nn.Module | ModelSpec | None = None,
     dense: nn.Module | None = None,
     seed: int = 0,
     recipe: Recipe | None = None,
@@ -166,10 +166,11 @@ def audit(
 ) -> Report:
     """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
 
-    ``model`` is an instance of the network when the artifact's class is the user's own, ``dense`` the dense model,
-    reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and ``start``) says
-    how the artifact was trained: attacks by shadow models need it, and train theirs in ``executor``. ``cache`` is a
-    private folder that keeps them for the next audit; without it they are forgotten.
+    ``model`` is an instance of the network when the artifact's class is the user's own; for one that began with
+    pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
+    model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
+    ``start``) says how the artifact was trained: attacks by shadow models need it, and train theirs in ``executor``.
+    ``cache`` is a private folder that keeps them for the next audit; without it they are forgotten.
     ``released`` is the list of versions already out (`Released`), for attacks that join what all of them say.
 
     Raises ArtifactError for a broken file, SpecError when a requirement could never pass on these rows.
@@ -179,7 +180,8 @@ def audit(
     )
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
     book = _ledger(ledger)
-    model = copy.deepcopy(model)  # the artifact's weights go into it
+    begun = model if isinstance(model, ModelSpec) else None
+    model = None if isinstance(model, ModelSpec) else copy.deepcopy(model)  # the artifact's weights go into it
     with fixed_threads(threads):
         subject = subject_of(artifact, split, model)
         split.check()
@@ -188,14 +190,14 @@ def audit(
         evidence = one_row_per_unit(split)
         lineage, made = None, subject.artifact
         if recipe is not None and made is not None:
-            template = model
+            template, whole = model, _whole_spec(made, begun)
             if template is None:  # of the whole size, whatever units were removed
-                template = made.build() if made.model_spec is None else build(made.model_spec, seed)
+                template = made.build() if whole is None else build(whole, seed)
             big = dense_recipe or replace(recipe, objective=CrossEntropy())
             needs = recipe.objective.needs | big.objective.needs
             population = split.part("population")
             reference = (made.task.prepare(population[0]), population[1]) if "reference" in needs else None
-            lineage = Lineage(template, made.model_spec, made.task, recipe, big, start, reference=reference)
+            lineage = Lineage(template, whole, made.task, recipe, big, start, reference=reference)
         opening = 1
         if book is not None:
             asked = question(spec, seed, dense, lineage, _released(released), into=made)
@@ -231,6 +233,18 @@ def audit(
             notes=notes,
             digests={} if dense is None else {"dense": digest_weights(dense)},
         )
+
+
+def _whole_spec(artifact: Artifact, begun: ModelSpec | None) -> ModelSpec | None:
+    """The spec of the network as it began. Raises ModelError when ``begun`` is of another network."""
+    if begun is None:
+        return artifact.model_spec
+    if begun.stored() != artifact.model_spec:
+        raise ModelError(
+            f"The artifact holds another network than the spec names: {artifact.model_spec} and {begun.stored()}. Name "
+            "the pretrained model, and its options, that training began with."
+        )
+    return begun
 
 
 def subject_of(given: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> Subject:

@@ -24,6 +24,8 @@ from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
 from safecompress.training import Course, Objective, Recipe, School, digest_tensors
+from safecompress.training.amp import check_amp
+from safecompress.training.augment import check_images
 from safecompress.training.objective import Need
 
 MIN_FIT = 20
@@ -114,7 +116,8 @@ class Job:
             self.plan, attacks=tuple(attack for tier in self.plan.tests(self.spec.attacks) for attack in tier)
         )
         parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names, self.packing]
-        parts += [self.model_spec, self.model]  # weights alone do not tell one dropout from another
+        spec = self.model_spec and self.model_spec.stored()
+        parts += [spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
         numerics = [torch.__version__, torch.get_num_threads(), self.device]
@@ -128,6 +131,7 @@ class Job:
         _check_parts(self)
         _check_objectives(self)
         _check_device(self)
+        _check_recipes(self)
         _check_fit(self)
         _check_dense(self)
         _check_sparse(self)
@@ -181,6 +185,14 @@ def _check_device(job: Job) -> None:
         raise UsageError(
             f"The device {job.device!r} cannot be used here: {reason}. Use 'cpu', or install a PyTorch built for it."
         ) from error
+
+
+def _check_recipes(job: Job) -> None:
+    """Raise UsageError when the rows, the device or a branch's objective do not suit a recipe."""
+    features, _ = job.split.part("train")
+    for recipe in (job.dense_recipe, *(replace(job.recipe, objective=one) for one in job.objectives)):
+        check_images(features, recipe.augmentations)
+        check_amp(recipe.amp, torch.device(job.device))
 
 
 def _check_fit(job: Job) -> None:

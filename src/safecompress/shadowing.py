@@ -145,7 +145,8 @@ class FinalPattern:
     @property
     def group_size(self) -> int:
         """How many small nets one call trains."""
-        return 1 if self.recipe.objective.has_opponent else self.network.group_size
+        recipes = [self.recipe, self.dense_recipe or self.recipe]
+        return self.network.group_size if all(recipe.is_stackable for recipe in recipes) else 1
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
@@ -312,12 +313,15 @@ class Lineage:
     def of_version(self, artifact: Artifact, network: nn.Module) -> Lineage:
         """The same training of ``network``, which ``artifact`` holds; one whose units were removed is its own shape."""
         spec = None if artifact.is_resized else artifact.model_spec
+        if spec is not None and self.model_spec is not None and self.model_spec.stored() == spec:
+            spec = self.model_spec  # which knows pretrained weights that the file does not name
         return replace(self, template=network, model_spec=spec, task=artifact.task)
 
     def digest(self) -> str:
         """Over what shadows are trained by, beside rows and pattern."""
         recipes = [self.recipe.facts(), self.dense_recipe.facts()]
-        return digest_json([repr(self.template), repr(self.model_spec), *recipes, str(self.start)])
+        spec = self.model_spec and self.model_spec.stored()
+        return digest_json([repr(self.template), repr(spec), *recipes, str(self.start)])
 
     def trainer(self, pattern: SparsityPattern, mode: ShadowMode, *, share: float = 1.0) -> ShadowTrainer:
         """Trains shadows of the sparse model. Raises UsageError for the full pipeline without a job."""

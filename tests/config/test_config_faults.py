@@ -15,6 +15,7 @@ from safecompress.config import load_config, parse_config
 from safecompress.config.tables import DataShape
 from safecompress.config.words import describe, show
 from safecompress.data import PARTS
+from safecompress.data import DATASETS
 from safecompress.errors import SpecError, UsageError
 from safecompress.models import MODELS
 from safecompress.registry import Registry
@@ -81,7 +82,7 @@ CASES = [
     ("[data]", "", ["[data] source: is missing."]),
     ("[data]", "source = 5", ["[data] source: takes text or a table, got 5."]),
     ("[data]", 'source = "digts"', ["[data] source: Unknown dataset 'digts'. Did you mean 'digits'?"]),
-    ("[data]", 'source = { path = "x" }', ["[data] source: a table", "takes a name", "csv, digits, location30, npz"]),
+    ("[data]", 'source = { path = "x" }', ["[data] source: a table", "takes a name", ", ".join(DATASETS.names())]),
     ("[data]", "source = { name = 4 }", ["[data] source: a table", "takes a name, got 4."]),
     ("[data]", 'source = { name = "digits", imgae = true }', ["[data] source imgae", "no option", "mean 'image'?"]),
     ("[data]", 'source = { name = "digits", image = 1 }', ["[data] source image: takes true or false, got 1."]),
@@ -110,7 +111,7 @@ CASES = [
     ("[data]", 'source = "digits"\ntrain = 0', ["[data]: The train part needs rows"]),
     # model
     ("[model]", None, ['[model]: is missing. Say which network to train: name = "mlp".']),
-    ("[model]", "hidden = [1]", ["[model] name: is missing. Allowed: cnn, mlp, resnet, vgg."]),
+    ("[model]", "hidden = [1]", [f"[model] name: is missing. Allowed: {', '.join(MODELS.names())}."]),
     ("[model]", "name = 1", ["[model] name: takes text, got 1."]),
     ("[model]", 'name = "mpl"', ["[model] name: Unknown model 'mpl'. Did you mean 'mlp'?"]),
     (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safecompress.errors import ModelError
-from safecompress.models import Mlp, Resnet, SmallCnn, Vgg
+from safecompress.models import Alexnet, Mlp, Resnet, SmallCnn, Vgg
 from safecompress.models.resnet import ResidualBlock
 from safecompress.seeding import seeded
 
@@ -158,3 +158,21 @@ def test_a_vgg_copes_with_images_of_many_sizes(input_shape):
 def test_resnets_and_vggs_refuse_what_they_cannot_build(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+def test_alexnet_s_has_the_size_of_the_papers() -> None:
+    with torch.device("meta"):
+        model = Alexnet((3, 32, 32), 10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 5_077_066
+
+
+@pytest.mark.parametrize("input_shape", [(3, 32, 32), (1, 8, 8), (2, 5, 3)])
+def test_an_alexnet_copes_with_images_of_many_sizes(input_shape: tuple[int, ...]) -> None:
+    model = Alexnet(input_shape, 4, widths=(4, 6), hidden=(5,), dropout=0.5).eval()
+    assert model(torch.ones(2, *input_shape)).shape == (2, 4)
+    assert isinstance(last_module_called(model, torch.ones(2, *input_shape)), nn.Linear)
+
+
+def test_an_alexnet_without_convolutions_is_refused() -> None:
+    with pytest.raises(ModelError, match="at least one convolution"):
+        Alexnet((3, 8, 8), 4, widths=())

@@ -16,7 +16,7 @@ from torch import nn
 
 from safecompress import registry
 from safecompress.errors import ModelError
-from safecompress.models import MODELS, Mlp, ModelSpec, Resnet, SmallCnn, Vgg
+from safecompress.models import MODELS, Alexnet, Mlp, ModelSpec, Resnet, SmallCnn, TokenBag, Transformer, Vgg
 from safecompress.seeding import seeded
 
 if TYPE_CHECKING:
@@ -191,5 +191,6 @@ def test_a_plugin_gets_its_options_in_the_types_it_asked_for():
 
 
 def test_the_built_in_models():
-    assert dict(MODELS.builtins) == {"cnn": SmallCnn, "mlp": Mlp, "resnet": Resnet, "vgg": Vgg}
-    assert MODELS.names() == ["cnn", "mlp", "resnet", "tiny", "unresolved", "vgg"]
+    builtins = {"alexnet": Alexnet, "cnn": SmallCnn, "mlp": Mlp, "resnet": Resnet, "token_bag": TokenBag}
+    assert dict(MODELS.builtins) == {**builtins, "transformer": Transformer, "vgg": Vgg}
+    assert MODELS.names() == sorted([*MODELS.builtins, "tiny", "unresolved"])

@@ -22,7 +22,6 @@ from safecompress.deploy import Artifact, TaskInfo
 from safecompress.deploy.container import FORMAT
 from safecompress.errors import ArtifactError, DataError, ModelError
 from safecompress.job import Job
-from safecompress.models import ModelSpec
 from safecompress.runtime import load
 from safecompress.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.seeding import seeded
@@ -67,7 +66,7 @@ def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Jo
             model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
     else:
         assert config.model is not None  # load_config refused a spec without one
-        model_spec = ModelSpec(config.model.name, config.model.options, input_shape, num_classes)
+        model_spec = config.model.spec(input_shape, num_classes)
         model = build(model_spec, config.seed)
     weights = config.model.weights if config.model else None
     return Job(

@@ -20,7 +20,6 @@ from safecompress.config.sections import read_attacks, read_branches, read_data,
 from safecompress.config.tables import Choice, Count, Shape, SpecShape, Table, place, read_table
 from safecompress.config.words import show
 from safecompress.errors import SpecError, suggest
-from safecompress.models import ModelSpec
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
 from safecompress.training import OBJECTIVES, Recipe
@@ -87,7 +86,7 @@ class StudySpec:
     def study(self, threads: int = 1) -> Study:
         """The study of the spec's data. Raises DataError when they cannot be read or are not usable."""
         dataset = self.data.load()
-        model = ModelSpec(self.model.name, self.model.options, dataset.input_shape, dataset.num_classes)
+        model = self.model.spec(dataset.input_shape, dataset.num_classes)
         return Study(self.comparison, dataset, model, self.recipe, self.data.sizes, self.data.normalise, threads)
 
 

@@ -14,9 +14,11 @@ import tomli_w
 
 from safecompress.config.options import convert
 from safecompress.config.reading import Made
-from safecompress.config.write import plan_tables, recipe_table, safety_tables
+from safecompress.config.write import plan_tables, recipe_table, safety_tables, told_of_recipe
 from safecompress.data import DATASETS, Dataset
 from safecompress.deploy import Packing
+from safecompress.models import MODELS, ModelSpec
+from safecompress.registry import Registry
 from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec
 from safecompress.training import Recipe
@@ -46,13 +48,7 @@ class DataConfig:
 
     def moved_to(self, folder: Path) -> DataConfig:
         """The same data, with relative paths counted from ``folder``."""
-        factory = DATASETS.factory(self.source)
-        located = convert(factory, self.options, self.base)
-        options = {
-            key: os.path.relpath(located[key], folder) if isinstance(located[key], Path) else value
-            for key, value in self.options.items()
-        }
-        return replace(self, options=options, base=folder)
+        return replace(self, options=_moved(DATASETS, self.source, self.options, self.base, folder), base=folder)
 
     def digest_table(self) -> dict[str, Any]:
         """What decides which rows are drawn: all but where the files lie."""
@@ -75,6 +71,12 @@ class ModelConfig:
     written_weights: str | None = None
     base: Path = field(default=Path(), repr=False, compare=False)
 
+    def spec(self, input_shape: tuple[int, ...], num_classes: int) -> ModelSpec:
+        """The network for samples of ``input_shape`` and so many classes; files among its options are found."""
+        found = convert(MODELS.factory(self.name), self.options, self.base)
+        options = {key: str(value) if isinstance(value, Path) else value for key, value in found.items()}
+        return ModelSpec(self.name, options, input_shape, num_classes)
+
     @property
     def weights(self) -> Path | None:
         """The file of trained dense weights to load instead of training, or None."""
@@ -83,7 +85,8 @@ class ModelConfig:
     def moved_to(self, folder: Path) -> ModelConfig:
         """The same model, with a relative path of weights counted from ``folder``."""
         weights = None if self.weights is None else os.path.relpath(self.weights, folder)
-        return replace(self, written_weights=weights, base=folder)
+        options = _moved(MODELS, self.name, self.options, self.base, folder)
+        return replace(self, options=options, written_weights=weights, base=folder)
 
     def table(self) -> dict[str, Any]:
         """``[model]``."""
@@ -148,7 +151,10 @@ class Config:
 
         Paths enter as written, wherever the spec lies; what the files hold does not.
         """
-        return _digest({key: value for key, value in self.tables().items() if key != "name"})
+        tables = {key: value for key, value in self.tables().items() if key != "name"}
+        for name, recipe in (("recipe", self.recipe), ("dense_recipe", self.dense_recipe)):
+            tables[name] = told_of_recipe(recipe, tables[name])
+        return _digest(tables)
 
     def data_digest(self) -> str:
         """SHA-256 over the seed and ``[data]`` without paths: equal for specs that split rows in the same way."""
@@ -166,3 +172,12 @@ class Limits:
 
 def _digest(tables: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tables, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _moved(registry: Registry[Any], name: str, options: Mapping[str, Any], base: Path, folder: Path) -> dict[str, Any]:
+    """``options`` of the factory called ``name``, with relative paths counted from ``folder`` instead of ``base``."""
+    located = convert(registry.factory(name), options, base)
+    return {
+        key: os.path.relpath(located[key], folder) if isinstance(located[key], Path) else value
+        for key, value in options.items()
+    }

@@ -214,7 +214,7 @@ class Artifact:
         rounding = {} if self.precision == "float32" else {"precision": self.precision}
         resizing = {} if self.resized_from is None else {"resized_from": self.resized_from}
         return {
-            "model": self.model_spec.to_json() if self.model_spec else None,
+            "model": self.model_spec.stored().to_json() if self.model_spec else None,
             "task": {
                 "num_classes": self.task.num_classes,
                 "class_names": list(self.task.class_names),

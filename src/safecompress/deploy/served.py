@@ -15,6 +15,12 @@ class Served(nn.Module):
         self.network = network
         self._task = task
 
+    @property
+    def twin(self) -> nn.Module:
+        """What controls are copies of: this, or what the network itself says may stand for it (its ``twin``)."""
+        network = getattr(self.network, "twin", None)
+        return self if network is None else Served(network, self._task)
+
     def forward(self, samples: Tensor) -> Tensor:
         """Logits (N, C) of raw samples (N, *input_shape)."""
         device = next(self.network.parameters()).device

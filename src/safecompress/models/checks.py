@@ -45,3 +45,13 @@ def require_norm(norm: str) -> None:
     """Raise ModelError for a norm that is not "batch" or "group"."""
     if norm not in ("batch", "group"):
         raise ModelError(f"norm is 'batch', or 'group' for layers that mix no rows; got {norm!r}.")
+
+
+def require_text(model: str, input_shape: tuple[int, ...]) -> None:
+    """Raise ModelError unless ``input_shape`` has the one dimension of a text, the number of its tokens."""
+    if len(input_shape) != 1:
+        raise ModelError(
+            f"The model {model!r} reads texts, as tokens (N, L); the data has samples of shape {tuple(input_shape)}. "
+            "Choose a data set of texts, or a model for images or tables."
+        )
+    require_sizes("input_shape", input_shape)

@@ -6,22 +6,35 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from safecompress.errors import ModelError, UsageError, suggest
+from safecompress.models.alexnet import Alexnet
 from safecompress.models.checks import require_classes, require_sizes
 from safecompress.models.cnn import SmallCnn
 from safecompress.models.mlp import Mlp
 from safecompress.models.resnet import Resnet
+from safecompress.models.tokenbag import TokenBag
+from safecompress.models.transformer import Transformer
 from safecompress.models.vgg import Vgg
 from safecompress.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry(
-    "model", "safecompress.models", {"mlp": Mlp, "cnn": SmallCnn, "resnet": Resnet, "vgg": Vgg}
+    "model",
+    "safecompress.models",
+    {
+        "mlp": Mlp,
+        "cnn": SmallCnn,
+        "resnet": Resnet,
+        "vgg": Vgg,
+        "alexnet": Alexnet,
+        "token_bag": TokenBag,
+        "transformer": Transformer,
+    },
 )
 """A model factory takes ``input_shape`` and ``num_classes`` by keyword, and its own options after them."""
 
@@ -71,6 +84,15 @@ class ModelSpec:
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             reason = (str(error) or repr(error)).splitlines()[0]
             raise ModelError(f"The model {self.name!r} cannot be built from {self.describe()}: {reason}") from error
+
+    def stored(self) -> ModelSpec:
+        """The spec that a file keeps: it builds the same network with fresh weights, and names no place.
+
+        A factory whose options name files says by ``stored_options(options)`` what stands for them. Raises ModelError
+        where those cannot be read.
+        """
+        hook = getattr(self._factory(), "stored_options", None) if self.name in MODELS.names() else None
+        return self if hook is None else replace(self, options=hook(self.options))
 
     def describe(self) -> str:
         """One line for a person: ``hidden=(64,), input_shape=(64,), num_classes=10``."""

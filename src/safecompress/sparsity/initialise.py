@@ -17,10 +17,13 @@ from safecompress.sparsity.pattern import SparsityPattern
 
 
 class Start(StrEnum):
-    """What the sparse model starts from: fresh weights under a random mask, or the dense model's largest weights."""
+    """What the sparse model starts from: fresh weights under a random mask, or the largest weights of the trained dense
+    model, or of the model as it begins, for one that begins with pretrained weights.
+    """
 
     SCRATCH = "scratch"
     DENSE = "dense"
+    PRETRAINED = "pretrained"
 
     @classmethod
     def _missing_(cls, value: object) -> None:
@@ -32,14 +35,14 @@ def initial_pattern(
 ) -> SparsityPattern:
     """A pattern with exactly round(density x N) active weights, shared out by ``allocation``.
 
-    ``Start.SCRATCH`` draws each layer's active weights by lot, ``Start.DENSE`` keeps each layer's largest |weight|.
+    ``Start.SCRATCH`` draws each layer's active weights by lot, the others keep each layer's largest |weight|.
     Raises UsageError for a density outside (0, 1] or too small for one weight a layer.
     """
     counts = allocation(weights, count_active(weights, density))
     masks = {}
     for name, weight in weights.items():
         flat = torch.zeros(weight.numel(), dtype=torch.bool)
-        if start is Start.DENSE:
+        if start is not Start.SCRATCH:
             kept = largest(flat_array(weight.abs()), counts[name])
         else:
             kept = derive(seed, "initialise", name).choice(weight.numel(), counts[name], replace=False, shuffle=False)

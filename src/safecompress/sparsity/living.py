@@ -87,17 +87,17 @@ class UnitFold:
         """One share of living units in all groups, the largest whose weights do not exceed round(density x N).
 
         So the density is met from below, and ``allocation`` is not asked. Every group keeps at least one entry.
-        `Start.SCRATCH` draws the living units by lot, `Start.DENSE` keeps those of largest norm. Raises UsageError when
+        `Start.SCRATCH` draws the living units by lot, the others keep those of largest norm. Raises UsageError when
         even one entry in each group makes too many weights.
         """
         counts = self._counts(count_active(weights, density), density)
         everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in self.shapes.items()}
-        views = self.fold(view_layers(weights, everything)) if start is Start.DENSE else ()
+        views = self.fold(view_layers(weights, everything)) if start is not Start.SCRATCH else ()
         norms = {view.name: view.weight for view in views}
         living = {}
         for group in self.groups:
             alive, count = np.zeros(_num_entries(group), dtype=bool), counts[group.name]
-            if start is Start.DENSE:
+            if start is not Start.SCRATCH:
                 alive[largest(norms[group.name], count)] = True
             else:
                 generator = derive(seed, "initialise", group.name)

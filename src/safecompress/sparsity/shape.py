@@ -198,14 +198,14 @@ class BlockFold:
     ) -> SparsityPattern:
         """As many blocks as the allocation's weights make, give or take half a block in all.
 
-        `Start.SCRATCH` draws each layer's blocks by lot, `Start.DENSE` keeps those of largest norm.
+        `Start.SCRATCH` draws each layer's blocks by lot, the others keep those of largest norm.
         """
         counts = self._counts(weights, allocation(weights, count_active(weights, density)), density)
         masks = {}
         for name, weight in weights.items():
             width = self.widths[name]
             alive = np.zeros(weight.numel() // width, dtype=bool)
-            if start is Start.DENSE:
+            if start is not Start.SCRATCH:
                 kept = largest(_norms(flat_array(weight), width), counts[name])
             else:
                 kept = derive(seed, "initialise", name).choice(alive.size, counts[name], replace=False, shuffle=False)

@@ -1,0 +1,215 @@
+"""Text classifiers of the BERT family: any of Hugging Face transformers, pretrained or built from its sizes."""
+
+# N samples, L tokens of one sample, C classes
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safecompress.errors import ModelError
+from safecompress.models.checks import require_classes, require_text
+from safecompress.models.tokenbag import TokenBag
+
+INSTALL = "This model needs the package transformers, which is not installed: pip install 'safecompress[text]'"
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+_FORGOTTEN = (
+    *("_name_or_path", "architectures", "transformers_version", "id2label", "label2id", "problem_type", "auto_map"),
+    *("dtype", "torch_dtype", "return_dict", "output_attentions", "output_hidden_states"),
+)
+"""Entries of a configuration that say nothing of the network, or name a place or code."""
+
+
+class Transformer(nn.Module):
+    """An encoder with a classification head, from pretrained weights or from its sizes alone.
+
+    ``folder`` holds ``config.json`` and ``model.safetensors``; ``hub`` is a model's name on the Hugging Face hub, which
+    is looked up in this machine's cache only: nothing is downloaded. ``config`` is the text of a ``config.json``, for
+    fresh weights. Of these exactly one is given. ``layers`` keeps the first so many layers of the encoder.
+    ``forward`` maps tokens (N, L), -1 where there is none, to logits (N, num_classes); the attention mask follows from
+    the tokens. The head's weights are fresh.
+
+    Raises UsageError without the package, ModelError for a folder that lacks a file, pickled weights, a configuration
+    that is no text classifier's, or texts longer than the encoder can read.
+    Source: Devlin et al. 2019 (BERT), Liu et al. 2019 (RoBERTa), Sanh et al. 2019 (DistilBERT), Wang et al. 2020
+    (MiniLM), as Wolf et al. 2020 (transformers) implements them.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        folder: Path | None = None,
+        hub: str | None = None,
+        config: str | None = None,
+        layers: int | None = None,
+    ) -> None:
+        super().__init__()
+        require_text("transformer", input_shape)
+        require_classes(num_classes)
+        told = located(folder, hub, config)
+        settings = configuration(told if isinstance(told, str) else _read(told / CONFIG), num_classes, layers)
+        _require_room(settings, input_shape[0])
+        self.vocab_size = int(settings.vocab_size)
+        self.network = _pretrained(told, settings) if isinstance(told, Path) else _fresh(settings)
+        self._num_classes, self._input_shape = num_classes, tuple(input_shape)
+        self._padding = settings.pad_token_id if settings.pad_token_id is not None else 0
+
+    @property
+    def twin(self) -> nn.Module:
+        """A network that reads the same rows and is trained in seconds, for controls that must know theirs by heart."""
+        return TokenBag(self._input_shape, self._num_classes, self.vocab_size)
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        """Logits (N, C) of tokens (N, L): whole numbers in any type."""
+        tokens_NL = tokens_NL.to(torch.int64)
+        is_token_NL = tokens_NL >= 0
+        is_token_NL = torch.cat([torch.ones_like(is_token_NL[:, :1]), is_token_NL[:, 1:]], dim=1)  # never none at all
+        ids_NL = torch.where(tokens_NL >= 0, tokens_NL, self._padding)
+        logits_NC: Tensor = self.network(input_ids=ids_NL, attention_mask=is_token_NL.to(torch.int64)).logits
+        return logits_NC
+
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that build the same network without its folder: what a file keeps of it, which names no place."""
+        given = {name: options.get(name) for name in ("folder", "hub", "config")}
+        told = located(Path(given["folder"]) if given["folder"] else None, given["hub"], given["config"])
+        settings = configuration(told if isinstance(told, str) else _read(told / CONFIG), 2, options.get("layers"))
+        kept = {name: value for name, value in settings.to_dict().items() if name not in _FORGOTTEN}
+        return {"config": json.dumps(kept, sort_keys=True)}
+
+
+def located(folder: Path | None, hub: str | None, config: str | None) -> Path | str:
+    """Where the pretrained model lies, or the text of a configuration. Raises ModelError unless one is given."""
+    given = {"folder": folder, "hub": hub, "config": config}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise ModelError(
+            "A transformer comes from one of: folder (config.json and model.safetensors), hub (the name of a model in "
+            f"this machine's cache), config (the text of a config.json, for fresh weights); got {named or 'none'}."
+        )
+    if config is not None:
+        return config
+    place = folder if folder is not None else _cached(str(hub))
+    lacks = [name for name in (CONFIG, WEIGHTS) if not (place / name).is_file()]
+    if lacks:
+        pickled = any((place / name).is_file() for name in ("pytorch_model.bin", "tf_model.h5"))
+        raise ModelError(
+            f"A pretrained model is expected in {place}, but {' and '.join(lacks)} {'are' if len(lacks) > 1 else 'is'} "
+            "not there. Nothing is downloaded: fetch them with 'hf download NAME --local-dir FOLDER', or write them "
+            "with model.save_pretrained(FOLDER)"
+            + (" (the weights that are there are not safetensors)." if pickled else ".")
+        )
+    return place
+
+
+def configuration(text: str, num_classes: int, layers: int | None) -> Any:
+    """The sizes of the network. Raises ModelError for a text that is no text classifier's configuration."""
+    transformers = _require()
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"The configuration of the transformer is no JSON ({error}).") from error
+    kind = told.get("model_type") if isinstance(told, dict) else None
+    known = transformers.models.auto.modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    if kind not in known:
+        raise ModelError(
+            f"The configuration is of the kind {kind!r}, which has no text classifier in this version of transformers. "
+            "bert, roberta, distilbert, albert, electra and deberta-v2 have."
+        )
+    kept = {name: value for name, value in told.items() if name not in (*_FORGOTTEN, "model_type", "num_labels")}
+    with _quiet(transformers):
+        try:
+            settings = transformers.AutoConfig.for_model(kind, **kept, num_labels=num_classes)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"The configuration of the {kind} cannot be read: {error}") from error
+    if layers is not None:
+        most = settings.num_hidden_layers
+        if not 1 <= layers <= most:
+            raise ModelError(f"layers keeps 1 .. {most} layers of this encoder; got {layers}.")
+        settings.num_hidden_layers = layers
+    return settings
+
+
+def _require_room(settings: Any, length: int) -> None:
+    """Raise ModelError for texts that are longer than the encoder has positions."""
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is None or positions <= 0:
+        return
+    room = positions - (1 + settings.pad_token_id if settings.model_type.endswith("roberta") else 0)
+    if length > room:
+        raise ModelError(
+            f"The encoder reads texts of at most {room} tokens, and the data has {length}: set max_length."
+        )
+
+
+def _pretrained(folder: Path, settings: Any) -> nn.Module:
+    transformers = _require()
+    with _quiet(transformers):
+        try:
+            network: nn.Module = transformers.AutoModelForSequenceClassification.from_pretrained(
+                str(folder), config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
+        except Exception as error:  # transformers, safetensors and the disk each have errors of their own
+            reason = (str(error) or repr(error)).splitlines()[0]
+            raise ModelError(f"The weights in {folder} cannot be read: {reason}") from error
+    return network.requires_grad_()
+
+
+def _fresh(settings: Any) -> nn.Module:
+    transformers = _require()
+    with _quiet(transformers):
+        network: nn.Module = transformers.AutoModelForSequenceClassification.from_config(settings)
+    return network
+
+
+def _cached(name: str) -> Path:
+    """Where this machine's cache of the hub has the model."""
+    _require()
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # the hub's own errors, and names that it refuses
+        raise ModelError(
+            f"The model {name!r} is not in this machine's cache of the hub, and nothing is downloaded. Where there is "
+            f"a network: hf download {name} --local-dir FOLDER; then give folder = FOLDER ({CONFIG}, {WEIGHTS})."
+        ) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).") from error
+
+
+def _require() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(INSTALL) from error
+    return transformers
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without the package's bars and its report on weights that are fresh by intent."""
+    logging = transformers.utils.logging
+    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if has_bars:
+            logging.enable_progress_bar()
