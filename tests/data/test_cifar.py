@@ -217,6 +217,12 @@ def test_no_copy_stays_of_images_that_occur_twice(tmp_path, part, lost):
 def test_cifar100_refuses_what_it_is_not(tmp_path):
     with pytest.raises(DataError, match=r"CIFAR-100 is expected .* as train\.bin \.\. test\.bin"):
         cifar100(tmp_path)
+    (tmp_path / "test").mkdir()  # of PNG, and no pickle
+    with pytest.raises(DataError, match=r"Nothing is downloaded\.$"):
+        cifar100(tmp_path)
+    (tmp_path / "cifar-100-python").mkdir()
+    with pytest.raises(DataError, match="pickled: take the binary one"):
+        cifar100(tmp_path)
     write_hundred(tmp_path, change=lambda records: records[:, [1, 0, *range(2, 3074)]])
     with pytest.raises(DataError, match="under 20 and 100, but 160 of 200"):
         cifar100(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from safecompress.config import parse_config
 from safecompress.data import image_folder
 from safecompress.errors import DataError, UsageError
 
@@ -192,6 +193,20 @@ def test_a_folder_that_is_none(tmp_path):
     assert "0 class folders, and a classifier needs 2" in message(tmp_path)
     write(tmp_path, ["train/cat/a.png", "train/dog/a.png"])
     assert "is root a level too high?" in message(tmp_path)
+
+
+def test_a_spec_names_the_folder_from_where_it_lies(tmp_path):
+    write(tmp_path / "photos", [f"{name}/{n}.png" for name in ("cat", "dog") for n in range(3)])
+    (tmp_path / "photos" / "Thumbs.db").write_text("")
+    spec = """
+    name = "photos"
+    data = { source = { name = "image_folder", root = "photos", size = 4, ignore = ["Thumbs.db"] } }
+    model = { name = "mlp" }
+    safety = { attacks = ["loss"] }
+    require = [{ metric = "accuracy", at_least = 0.5 }]
+    """
+    data = parse_config(spec, base=tmp_path, source="spec").load_dataset()
+    assert (data.name, data.num_rows, data.input_shape) == ("photos", 6, (3, 4, 4))
 
 
 @pytest.mark.parametrize("size", [0, -1, 4097])

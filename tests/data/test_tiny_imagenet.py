@@ -1,5 +1,7 @@
 """Tiny ImageNet in miniature: labels from its lists, and a release that is damaged in many ways."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,19 @@ def test_every_fault_of_the_lists_is_named_at_once(release):
         "images in val/images that are not listed: 1 name ('unlisted.JPEG')",
     ):
         assert words in str(caught.value)
+
+
+def test_what_is_no_image_is_named_and_never_opened(release):
+    images = release / "train" / "n01" / "images"
+    (images / "._n01_0.JPEG").write_bytes(b"\0\5\x16\7")
+    (images / "notes.txt").write_text("")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(release / "val" / "images" / "pipe.JPEG")
+    with pytest.raises(DataError) as caught:
+        tiny_imagenet(release, part="all")
+    assert "hidden: 1 path ('train/n01/images/._n01_0.JPEG'). Delete them." in str(caught.value)
+    assert "not of the kinds read here: 1 path ('train/n01/images/notes.txt')" in str(caught.value)
+    assert ("not readable: 1 path ('val/images/pipe.JPEG')" in str(caught.value)) == hasattr(os, "mkfifo")
 
 
 def test_images_of_another_size_and_broken_ones_are_named_at_once(release):

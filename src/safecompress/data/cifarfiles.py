@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from safecompress.data.cifarclasses import CIFAR10_CLASSES, CIFAR100_CLASSES
 from safecompress.data.folders import present, scan
-from safecompress.data.images import Images, read_images
+from safecompress.data.images import Images, read_images, require_memory
 from safecompress.data.sheets import CHANNELS, SIDE, read_sheets
 from safecompress.errors import DataError
 
@@ -26,8 +26,8 @@ class Release:
     """How a data set is published: ``binary`` and ``sheets`` are the files of each part.
 
     ``label_values`` tells how many values each of the label bytes before an image has; the last is the label.
-    ``folder`` is what the archive unpacks to, ``pickled`` what the release that is not read does. With
-    ``any_number`` train sheets go on being counted: train_1.npz, train_2.npz and so on.
+    ``folder`` is what the archive unpacks to; ``pickled`` are the files of the release that is not read, and
+    ``pickled_folder`` its folder. With ``any_number`` train sheets go on being counted: train_1.npz, train_2.npz, ...
     """
 
     title: str
@@ -37,6 +37,7 @@ class Release:
     label_values: tuple[int, ...]
     folder: str
     pickled: tuple[str, ...]
+    pickled_folder: str
     any_number: bool = False
 
 
@@ -47,7 +48,8 @@ CIFAR10 = Release(
     {"train": [f"train_{n}.npz" for n in range(5)], "test": ["test.npz"]},
     (10,),
     "cifar-10-batches-bin",
-    ("data_batch_1", "cifar-10-batches-py"),
+    ("data_batch_1", "test_batch"),
+    "cifar-10-batches-py",
 )
 CIFAR100 = Release(
     "CIFAR-100",
@@ -56,7 +58,8 @@ CIFAR100 = Release(
     {"train": ["train_0.npz"], "test": ["test.npz"]},
     (20, 100),
     "cifar-100-binary",
-    ("train", "meta", "cifar-100-python"),
+    ("train", "test", "meta"),
+    "cifar-100-python",
     any_number=True,
 )
 
@@ -81,7 +84,7 @@ def read_release(root: Path, release: Release, part: Part) -> Labelled:
         if found:
             images, labels, marked = zip(*[read(folder / name, release) for name in names], strict=True)
             return np.concatenate(images), np.concatenate(labels), np.concatenate(marked)
-    pickled = any((folder / name).exists() for name in release.pickled)
+    pickled = (folder / release.pickled_folder).is_dir() or any((folder / name).is_file() for name in release.pickled)
     binary, sheets = ([name for names in kind.values() for name in names] for kind in (release.binary, release.sheets))
     raise DataError(
         f"{release.title} is expected in {folder} as {binary[0]} .. {binary[-1]} (the release 'binary version'), as "
@@ -109,6 +112,7 @@ def _read_binary(path: Path, release: Release) -> Labelled:
     num_labels, num_pixels = len(release.label_values), CHANNELS * SIDE * SIDE
     record = num_labels + num_pixels
     try:
+        require_memory((path.stat().st_size,), str(path))
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error

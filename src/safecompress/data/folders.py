@@ -58,25 +58,33 @@ def scan(root: Path, *, suffixes: Sequence[str] = SUFFIXES, ignore: Sequence[str
         top = _entries(root, ignore)
     except OSError as error:
         raise DataError(f"{root} cannot be listed ({error.strerror or error}). Check the path.") from error
-    odd: dict[str, list[str]] = {what: [] for what in _REMEDIES}
+    odd = nothing_odd()
     classes: dict[str, list[Path]] = {}
     for path in top:
         what = _what_is(path, suffixes)
         if what == "folder":
-            classes[path.name] = _class_files(path, root, suffixes, ignore, odd)
+            classes[path.name] = image_files(path, root, odd, suffixes, ignore)
         else:
             odd["hidden" if what == "hidden" else "outside a class folder"].append(shown(path, root))
     odd["class folders without an image"] = [repr(name) for name, files in classes.items() if not files]
     odd["class folders whose name no text can hold"] = [repr(name) for name in classes if not _is_plain(name)]
-    return ClassFolders(
-        classes, [f"{what}: {listing('path', paths)}. {_REMEDIES[what]}" for what, paths in odd.items() if paths]
-    )
+    return ClassFolders(classes, sentences(odd))
 
 
-def _class_files(
-    folder: Path, root: Path, suffixes: Sequence[str], ignore: Sequence[str], odd: dict[str, list[str]]
+def nothing_odd() -> dict[str, list[str]]:
+    """A list for each kind of thing that does not belong."""
+    return {what: [] for what in _REMEDIES}
+
+
+def sentences(odd: Mapping[str, Sequence[str]]) -> list[str]:
+    """What does not belong, as ``what: 2 paths (a, b). What to do.``"""
+    return [f"{what}: {listing('path', paths)}. {_REMEDIES[what]}" for what, paths in odd.items() if paths]
+
+
+def image_files(
+    folder: Path, root: Path, odd: dict[str, list[str]], suffixes: Sequence[str] = SUFFIXES, ignore: Sequence[str] = ()
 ) -> list[Path]:
-    """The image files in ``folder``, sorted by name; all else is noted in ``odd``."""
+    """The image files in ``folder``, sorted by name; all else is noted in ``odd``, as paths from ``root``."""
     try:
         inside = _entries(folder, ignore)
     except OSError:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from safecompress.data.dataset import Dataset, listing
-from safecompress.data.folders import present
+from safecompress.data.folders import image_files, nothing_odd, present, sentences
 from safecompress.data.images import read_images
 from safecompress.data.pixels import first_of_each, from_pixels
 from safecompress.errors import DataError, UsageError, suggest
@@ -18,8 +18,6 @@ from safecompress.errors import DataError, UsageError, suggest
 Part = Literal["train", "val", "all"]
 
 SIDE = 64
-_SUFFIXES = (".jpeg", ".jpg", ".png")
-
 Found = tuple[list[Path], list[int], list[str]]
 """Files, the label of each, and faults."""
 
@@ -42,7 +40,7 @@ def tiny_imagenet(root: str | Path, *, part: Part = "train", per_class: int | No
     folder = folder if folder.is_dir() else Path(root)
     needed = ["wnids.txt", "words.txt", *(["train"] if part != "val" else [])]
     needed += ["val/images", "val/val_annotations.txt"] if part != "train" else []
-    lacking = [name for name in needed if not (folder / name).exists()]
+    lacking = [name for name in needed if not (folder / name).is_file() and not (folder / name).is_dir()]
     if lacking:
         raise DataError(
             f"Tiny ImageNet (tiny-imagenet-200) is expected in {folder}, which lacks {', '.join(lacking)}: "
@@ -69,14 +67,15 @@ def tiny_imagenet(root: str | Path, *, part: Part = "train", per_class: int | No
 def _train(folder: Path, wnids: Sequence[str]) -> Found:
     files: list[Path] = []
     labels: list[int] = []
-    empty = []
+    empty, odd = [], nothing_odd()
     for label, wnid in enumerate(wnids):
         inside = folder / "train" / wnid / "images"
-        paths = _images(inside) if _is_name(wnid) else []
+        paths = image_files(inside, folder, odd) if _is_name(wnid) and inside.is_dir() else []
         files += paths
         labels += [label] * len(paths)
         empty += [] if paths else [repr(f"train/{wnid}/images")]
-    return files, labels, [f"no image in {listing('folder', empty)}. Unpack the release again."] if empty else []
+    faults = [f"no image in {listing('folder', empty)}. Unpack the release again."] if empty else []
+    return files, labels, faults + sentences(odd)
 
 
 def _validation(folder: Path, wnids: Sequence[str]) -> Found:
@@ -84,7 +83,8 @@ def _validation(folder: Path, wnids: Sequence[str]) -> Found:
     places = {wnid: label for label, wnid in enumerate(wnids)}
     rows = [line.split("\t") for line in _lines(folder / "val" / "val_annotations.txt") if line.strip()]
     told = [row for row in rows if len(row) >= 2 and row[1].strip() in places and _is_name(row[0])]
-    there = {path.name for path in _images(folder / "val" / "images")}
+    strange = nothing_odd()
+    there = {path.name for path in image_files(folder / "val" / "images", folder, strange)}
     listed = {row[0] for row in told}
     odd = {
         "lines of no image name and known wnid": [repr(row[0]) for row in rows if row not in told],
@@ -93,15 +93,9 @@ def _validation(folder: Path, wnids: Sequence[str]) -> Found:
         "images in val/images that are not listed": sorted(map(repr, there - listed)),
     }
     faults = [f"val/val_annotations.txt: {what}: {listing('name', names)}." for what, names in odd.items() if names]
+    faults += sentences(strange)
     known = [row for row in told if row[0] in there]
     return [folder / "val" / "images" / row[0] for row in known], [places[row[1].strip()] for row in known], faults
-
-
-def _images(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
-    except OSError:
-        return []
 
 
 def _is_name(text: str) -> bool:
