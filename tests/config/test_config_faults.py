@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from safecompress.config import load_config, parse_config
 from safecompress.config.tables import DataShape
 from safecompress.config.words import describe, show
-from safecompress.data import PARTS
-from safecompress.data import DATASETS
+from safecompress.data import DATASETS, PARTS
 from safecompress.errors import SpecError, UsageError
 from safecompress.models import MODELS
 from safecompress.registry import Registry
