@@ -230,6 +230,11 @@ def test_cifar100_refuses_what_it_is_not(tmp_path):
         cifar100(tmp_path, labels="course")
 
 
+def test_the_sheets_of_another_data_set_are_told(tmp_path):
+    with pytest.raises(DataError, match=r"10 of the 100 classes of CIFAR-100: test\.npz are of another data set"):
+        cifar100(write_sheets(tmp_path), part="test")
+
+
 def test_cifar100_sheets_go_on_as_far_as_there_are_files_and_their_marks_count(tmp_path):
     write_sheets(tmp_path)  # train_0 .. train_4
     for n in range(5):

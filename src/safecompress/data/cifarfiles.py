@@ -82,8 +82,15 @@ def read_release(root: Path, release: Release, part: Part) -> Labelled:
         if found and found != names:
             raise DataError(f"{folder} lacks {', '.join(sorted({*names} - {*found}))}: copy the whole release there.")
         if found:
-            images, labels, marked = zip(*[read(folder / name, release) for name in names], strict=True)
-            return np.concatenate(images), np.concatenate(labels), np.concatenate(marked)
+            read_parts = zip(*[read(folder / name, release) for name in names], strict=True)
+            images, labels, marked = map(np.concatenate, read_parts)
+            num_seen = len(np.unique(labels))
+            if num_seen < len(release.classes):
+                raise DataError(
+                    f"{folder} holds images of {num_seen} of the {len(release.classes)} classes of {release.title}: "
+                    f"{', '.join(names)} are of another data set, or cut short. Copy the whole release there."
+                )
+            return images, labels, marked
     pickled = (folder / release.pickled_folder).is_dir() or any((folder / name).is_file() for name in release.pickled)
     binary, sheets = ([name for names in kind.values() for name in names] for kind in (release.binary, release.sheets))
     raise DataError(
