@@ -22,17 +22,18 @@ VERBS = ("compare", "search", "compress", "audit", "report", "release", "list")
 # --- report ---
 
 
-def test_report_shows_the_verdict_again_and_writes_report_md_anew(finished, finished_once):
-    markdown = (finished / "run" / "report.md").read_bytes()
-    (finished / "run" / "report.md").unlink()
+def test_report_shows_the_verdict_again_and_writes_its_pages_anew(finished, finished_once):
+    pages = {name: (finished / "run" / name).read_bytes() for name in ("report.html", "report.md", "model_card.md")}
+    for name in pages:
+        (finished / "run" / name).unlink()
     before = (finished / "run" / "report.json").read_bytes()
     ended = run_cli("report", finished / "run")
     assert ended.code == finished_once[1].code == report_of(finished / "run")["exit_code"]
-    assert (finished / "run" / "report.md").read_bytes() == markdown
+    assert {name: (finished / "run" / name).read_bytes() for name in pages} == pages
     assert (finished / "run" / "report.json").read_bytes() == before
     first = finished_once[1].out.splitlines()
     assert ended.out.splitlines()[:-1] == first[:-1]  # the last line names the folder
-    assert ended.out.splitlines()[-1] == f"Report: {finished / 'run' / 'report.md'}"
+    assert ended.out.splitlines()[-1] == f"Report: {finished / 'run' / 'report.html'}"
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("PASS", 0), ("FAIL", 1), ("INCONCLUSIVE", 3), ("ERROR", 3)])

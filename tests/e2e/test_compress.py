@@ -26,7 +26,7 @@ def test_a_run_that_passes_exits_0_and_says_so(finished_once):
     table = [line for line in ended.out.splitlines() if "PASS" in line]
     for requirement in ("gap.auc ≤ 0.75", "label_only.auc ≤ 0.75", "accuracy ≥ 0.6", "artifact.size_bytes ≤ 40000"):
         assert any(requirement in line for line in table), ended.out
-    assert f"Report: {home / 'run' / 'report.md'}" in ended.out
+    assert f"Report: {home / 'run' / 'report.html'}" in ended.out
     assert "against the attacks that the spec bounds: gap, label_only." in " ".join(
         ended.out.split()
     )  # never "safe" as such
@@ -111,7 +111,16 @@ def test_all_faults_of_a_spec_are_told_at_once_and_nothing_is_written(tmp_path):
 
 def test_the_run_folder_holds_what_was_promised(finished_once):
     run = finished_once[0] / "run"
-    names = {"report.json", "report.md", "artifact.safetensors", "dense.safetensors", "spec.toml", "candidates.jsonl"}
+    names = {
+        "report.json",
+        "report.html",
+        "report.md",
+        "model_card.md",
+        "artifact.safetensors",
+        "dense.safetensors",
+        "spec.toml",
+        "candidates.jsonl",
+    }
     assert names <= {path.name for path in run.iterdir()}
     assert not list(finished_once[0].rglob("*.part"))
     assert list((run / "work" / "candidates").iterdir()) == []  # what was not chosen takes no room

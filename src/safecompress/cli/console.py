@@ -68,7 +68,7 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
         console.print(escape(note))
     console.print(verdict)
     if folder is not None:
-        console.print(f"Report: {escape(str(folder / 'report.md'))}", highlight=False, soft_wrap=True)
+        console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:

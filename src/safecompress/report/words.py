@@ -78,7 +78,7 @@ def limits(report: Report) -> str:
     """What the verdict does not say."""
     dense = "" if report.dense else " No dense model was at hand to compare with."
     return (
-        "It holds against the attacks named, for these rows, at this confidence. It says nothing of attacks that are "
+        "The verdict is about the attacks named, these rows and this confidence. It says nothing of attacks that are "
         f"not named, and claims no differential privacy.{dense}"
     )
 

@@ -78,6 +78,11 @@ class Bench:
     speeds: tuple[Speed, ...]
     words: tuple[str, ...]
 
+    def speed_to_json(self) -> dict[str, Any]:
+        """The times alone, as JSON values."""
+        told = self.to_json()
+        return {name: told[name] for name in SPEED}
+
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values."""
         size = self.size
@@ -94,6 +99,10 @@ class Bench:
             "speeds": [_speed_to_json(speed) for speed in self.speeds],
             "words": list(self.words),
         }
+
+
+SPEED = ("load_ms", "threads", "why", "speeds", "words")
+"""What a report keeps of a bench: no path, and no bytes, which it has from elsewhere."""
 
 
 def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = ROUNDS) -> Bench:
@@ -233,21 +242,23 @@ def _words(speeds: tuple[Speed, ...], density: float | None, why: str) -> list[s
     ]
 
 
-def speed_line(path: Path) -> str | None:
-    """Latency of a file beside the dense network, in one line; None where the file says not what to compare with."""
+def quick_bench(path: Path) -> Bench | None:
+    """A short `bench` for the end of a run; None where the file says not what to compare it with."""
     try:
         found = bench(path, rounds=11)
     except (ArtifactError, UsageError):
         return None
+    return None if any(speed.dense is None or speed.ratio is None for speed in found.speeds) else found
+
+
+def speed_line(found: Bench) -> str:
+    """Latency of a file beside the dense network, in one line."""
     told = []
     for speed in found.speeds:
-        if speed.dense is None or speed.ratio is None:
-            return None
         rows = "1 sample" if speed.file.batch_size == 1 else f"{speed.file.batch_size} samples"
-        told.append(
-            f"{rows} {speed.file.p50_ms:.3g} ms ({speed.file.engine}), dense model {speed.dense.p50_ms:.3g} ms "
-            f"({speed.dense.engine}): {speed.ratio:.2f} times as fast"
-        )
+        dense = "" if speed.dense is None else f", dense model {speed.dense.p50_ms:.3g} ms ({speed.dense.engine})"
+        times = "" if speed.ratio is None else f": {speed.ratio:.2f} times as fast"
+        told.append(f"{rows} {speed.file.p50_ms:.3g} ms ({speed.file.engine}){dense}{times}")
     return "Latency on one thread here: " + "; ".join(told)
 
 
