@@ -7,18 +7,25 @@ from pathlib import Path
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.complete import artifacts, spec_files
 from safecompress.cli.gate import GITHUB, JUNIT, SARIF, Gate
 from safecompress.cli.output import AS_JSON, QUIET
 
-ARTIFACT = typer.Argument(..., help="The artifact (.safetensors), an ONNX file (.onnx), or weights for --model.")
-SPEC = typer.Option(..., "--spec", help="The spec whose rows and requirements judge it (TOML).")
+ARTIFACT = typer.Argument(
+    ...,
+    help="The artifact (.safetensors), an ONNX file (.onnx), or weights for --model.",
+    autocompletion=artifacts,
+)
+SPEC = typer.Option(
+    ..., "--spec", help="The spec whose rows and requirements judge it (TOML).", autocompletion=spec_files
+)
 MEMBERS = typer.Option(
     None,
     "--members",
     help="Rows it was trained on (.npz: x, y), for a model trained elsewhere; the spec's are not used.",
 )
 OTHERS = typer.Option(None, "--non-members", help="Rows of the same source that it never saw (.npz: x, y).")
-OUT = typer.Option(None, "--out", help="Folder for report.json and report.md.  (default: none are written)")
+OUT = typer.Option(None, "--out", help="Folder for report.json and report.html.  (default: none are written)")
 MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes the network, if it is of your own.")
 DENSE = typer.Option(
     None, "--dense", help="Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)"
@@ -58,6 +65,9 @@ def audit(
     With --members and --non-members any classifier can be judged: an ONNX file, or a network of your own (--model) with
     weights from FILE. Of the spec only [safety] and [[require]] count then.
     """
+    from dataclasses import replace
+
+    from safecompress.cli.again import Option, again
     from safecompress.cli.auditing import audit_file
     from safecompress.errors import UsageError
     from safecompress.runfolder import IDENTITY
@@ -78,6 +88,9 @@ def audit(
         workers=workers,
         threads=threads,
     )
+    told: dict[str, Option] = {"spec": spec, "members": members, "non_members": non_members, "model": model}
+    told |= {"dense": dense, "released": released, "threads": threads if threads > 1 else None}
+    report = replace(report, command=again("audit", artifact, **told))
 
     def show() -> None:
         from safecompress.cli.console import show_report

@@ -65,6 +65,9 @@ def audit_file(
     rows = load_rows(config)
     shapes = {"input_shape": loaded.task.input_shape, "num_classes": loaded.task.num_classes}
     network = call_factory(model, shapes) if model else None
+    begun = config.model.spec(loaded.task.input_shape, loaded.task.num_classes) if config.model else None
+    if begun is not None and (loaded.model_spec is None or begun.stored() == begun):
+        begun = None  # the file itself says how training began
     beside = artifact.parent / "dense.safetensors"
     weights = dense if dense is not None else beside if beside.exists() else None
     dense_model = None
@@ -84,7 +87,7 @@ def audit_file(
             artifact,
             rows.raw,
             spec=config.spec,
-            model=network,
+            model=network if network is not None else begun,
             dense=dense_model,
             seed=config.seed,
             recipe=as_trained(config, loaded.metadata),

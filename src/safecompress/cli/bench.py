@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.complete import artifacts
 from safecompress.cli.output import AS_JSON, say_json
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from safecompress.runtime.bench import Bench, Latency, Speed
 
-FILE = typer.Argument(..., help="An artifact (.safetensors) or an ONNX model (.onnx).", metavar="ARTIFACT")
+FILE = typer.Argument(
+    ..., help="An artifact (.safetensors) or an ONNX model (.onnx).", metavar="ARTIFACT", autocompletion=artifacts
+)
 DENSE = typer.Option(
     None,
     "--dense",

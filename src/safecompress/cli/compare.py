@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.complete import spec_files
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.compare import Compared
 
-SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).")
+SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the comparison.  (default: runs/<name>)", show_default=False)
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes; each makes and attacks one model at a time.")
 CACHE = typer.Option(

@@ -29,7 +29,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     gate = Gate.of_arguments(arguments)
     try:
-        from safecompress.cli import audit, bench, compare, compress, data, inspect, release, search  # noqa: F401  (they register their verbs)
+        from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, search  # noqa: F401  (they register their verbs)
 
         gate.begin()
         app(prog_name="safecompress", obj=gate)

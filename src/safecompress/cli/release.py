@@ -7,9 +7,10 @@ from pathlib import Path
 import typer
 
 from safecompress.cli.app import app
+from safecompress.cli.complete import artifacts
 from safecompress.cli.output import AS_JSON, say_json
 
-ARTIFACT = typer.Argument(..., help="The artifact that is being released.")
+ARTIFACT = typer.Argument(..., help="The artifact that is being released.", autocompletion=artifacts)
 LIST = typer.Option(Path("released.jsonl"), "--to", help="The list of released versions.")
 
 
