@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import lzma
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +202,38 @@ def test_pickled_objects_are_never_opened(tmp_path: Path) -> None:
     np.savez(path, x=bombs, y=[0, 1])
     with pytest.raises(DataError, match="never opened"):
         read_npz(path)
+
+
+def test_tables_that_unpack_without_end_are_not_read_to_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("safecompress.data.table.MAX_LINE", 1000)
+    path = tmp_path / "t.csv.xz"
+    path.write_bytes(lzma.compress(b"a,b\n" + b"0" * 10_000))
+    with pytest.raises(DataError, match="a line has 1,000 characters or more"):
+        read_csv(path, label="b")
+    monkeypatch.setattr("safecompress.data.table.MAX_CHARACTERS", 5000)
+    path.write_bytes(lzma.compress(b"a,b\n" + b"0,1\n" * 10_000))
+    with pytest.raises(DataError, match="or all lines over 5,000"):
+        read_csv(path, label="b")
+
+
+def claiming(path: Path, shape: tuple[int, ...]) -> Path:
+    """An .npz file whose array x claims a shape and holds next to nothing."""
+    member = io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", member.getvalue() + bytes(64))
+    return path
+
+
+@pytest.mark.parametrize("count", [10**7, 10**14, 10**18])
+def test_arrays_that_only_claim_to_be_large_are_refused(count: int, tmp_path: Path) -> None:
+    path = claiming(tmp_path / "t.npz", (count, 8))
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        read_npz(path)
+
+
+def test_archives_larger_than_memory_are_not_unpacked(tmp_path: Path, monkeypatch) -> None:
+    np.savez_compressed(tmp_path / "t.npz", x=np.zeros((100, 8)), y=np.arange(100) % 2)
+    monkeypatch.setattr("os.sysconf", lambda name: 20)  # 20 pages of 20 bytes
+    with pytest.raises(DataError, match=r"claims to unpack to [0-9,]+ bytes, of which 400 are read at most"):
+        read_npz(tmp_path / "t.npz")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from safecompress.data.cifarclasses import CIFAR10_CLASSES, CIFAR100_CLASSES
 from safecompress.data.folders import present, scan
-from safecompress.data.images import Images, read_images, require_memory
+from safecompress.data.images import Images, read_images
+from safecompress.data.memory import require_memory
 from safecompress.data.sheets import CHANNELS, SIDE, read_sheets
 from safecompress.errors import DataError
 

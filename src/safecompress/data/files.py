@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safecompress.data.dataset import Dataset, listing
+from safecompress.data.memory import require_unpackable
 from safecompress.data.table import Table, in_order
 from safecompress.errors import DataError, suggest
 
@@ -39,11 +40,15 @@ def read_npz(
     )
 
 
-def read_arrays(path: Path, names: Iterable[str], *, optional: Iterable[str] = ()) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    path: Path, names: Iterable[str], *, optional: Iterable[str] = (), limit: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays called ``names`` of the .npz file ``path``, and those of ``optional`` that it has.
 
-    Raises DataError; objects (pickles) are refused unread.
+    Raises DataError; objects (pickles) are refused unread, and so is a file that claims to unpack to more than
+    ``limit`` bytes, or than the machine's memory.
     """
+    require_unpackable(path, limit)
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -57,6 +62,8 @@ def read_arrays(path: Path, names: Iterable[str], *, optional: Iterable[str] = (
             return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
+    except MemoryError as error:
+        raise DataError(f"{path} claims arrays larger than this machine's memory ({error}). Copy it again.") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} is not a whole .npz file of plain arrays ({error}). Write numbers or strings with "

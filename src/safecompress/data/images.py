@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safecompress.data.dataset import listing
+from safecompress.data.memory import require_memory
 from safecompress.errors import DataError, UsageError
 
 Images = npt.NDArray[np.uint8]
@@ -75,20 +75,6 @@ def require_pillow(why: str) -> ModuleType:
         ) from error
     module: ModuleType = Image
     return module
-
-
-def require_memory(shape: Sequence[int], source: str) -> None:
-    """Raise DataError when pixels of this ``shape``, as bytes and as float32, are more than the machine's memory."""
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
-        return
-    needed = 5 * int(np.prod(shape, dtype=object))
-    if needed > there:
-        raise DataError(
-            f"{source} holds {' x '.join(map(str, shape))} values, which take {needed / 2**30:,.0f} GiB; this machine "
-            f"has {there / 2**30:,.0f}. Take fewer images (per_class), or smaller ones (size)."
-        )
 
 
 def shown(file: Path, root: Path) -> str:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from safecompress.data.dataset import Dataset
-from safecompress.data.images import Images, require_memory
+from safecompress.data.images import Images
+from safecompress.data.memory import require_memory
 from safecompress.errors import DataError
 
 Rows = npt.NDArray[np.intp]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +26,7 @@ def read_sheets(path: Path, num_classes: int) -> tuple[Images, Images, npt.NDArr
     one, the marks. Raises DataError for what is otherwise, UsageError without Pillow.
     """
     pillow = require_pillow(f"{path} holds image sheets")
-    arrays = _arrays(path)
+    arrays = read_arrays(path, ("blob", "off", "y"), optional=("dup",), limit=MAX_BYTES)
     marks = arrays.pop("dup", np.zeros(0, dtype=np.bool_))
     wrong = [name for name, array in arrays.items() if array.ndim != 1 or array.dtype.kind not in "iu"]
     if wrong or ((arrays["y"] < 0) | (arrays["y"] >= num_classes)).any():
@@ -59,18 +57,3 @@ def read_sheets(path: Path, num_classes: int) -> tuple[Images, Images, npt.NDArr
             f"{path} must mark duplicates by one bool an image, dup {labels.shape}; got {marks.dtype} {marks.shape}."
         )
     return images, labels.astype(np.uint8), marks if len(marks) else np.zeros(len(labels), dtype=np.bool_)
-
-
-def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays, unless they claim to be far larger than any release."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-    except (OSError, zipfile.BadZipFile):
-        claimed = 0  # read_arrays says what is wrong
-    if claimed > MAX_BYTES:
-        raise DataError(f"{path} claims to unpack to {claimed:,} bytes, of which {MAX_BYTES:,} are read at most.")
-    try:
-        return read_arrays(path, ("blob", "off", "y"), optional=("dup",))
-    except MemoryError as error:
-        raise DataError(f"{path} claims arrays larger than this machine's memory. Copy the file again.") from error

@@ -7,7 +7,7 @@ import gzip
 import lzma
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +20,7 @@ from safecompress.errors import DataError, suggest
 
 MISSING = frozenset({"", "?", "nan"})  # compared in lower case
 MAX_CATEGORIES = 1000
+MAX_LINE, MAX_CHARACTERS = 2**24, 2**32
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -123,7 +124,7 @@ def read_rows(path: Path) -> list[tuple[list[str], int]]:
     """
     try:
         with _open(path) as file:
-            reader = csv.reader(file, strict=True, skipinitialspace=True)
+            reader = csv.reader(_lines(file), strict=True, skipinitialspace=True)
             return [([cell.strip() for cell in row], reader.line_num) for row in reader if row]
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
@@ -132,6 +133,16 @@ def read_rows(path: Path) -> list[tuple[list[str], int]]:
             f"{path} is not a whole comma-separated UTF-8 table ({error}). "
             "Check for an unclosed quote, a cut download, or another encoding, and write it anew."
         ) from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of ``file``, as long as they can be those of a table: a small file can unpack without end."""
+    taken = 0
+    while line := file.readline(MAX_LINE):
+        taken += len(line)
+        if len(line) == MAX_LINE or taken > MAX_CHARACTERS:
+            raise csv.Error(f"a line has {MAX_LINE:,} characters or more, or all lines over {MAX_CHARACTERS:,}")
+        yield line
 
 
 def _open(path: Path) -> TextIO:

@@ -1,0 +1,47 @@
+"""What a file may claim: sizes are asked against the machine's memory before any is taken."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from safecompress.errors import DataError
+
+
+def physical_memory() -> int | None:
+    """The machine's memory in bytes; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def require_memory(shape: Sequence[int], source: str) -> None:
+    """Raise DataError when pixels of this ``shape``, as bytes and as float32, are more than the machine's memory."""
+    there, needed = physical_memory(), 5 * prod(shape)
+    if there is not None and needed > there:
+        raise DataError(
+            f"{source} holds {' x '.join(map(str, shape))} values, which take {needed / 2**30:,.0f} GiB; this machine "
+            f"has {there / 2**30:,.0f}. Take fewer images (per_class), or smaller ones (size)."
+        )
+
+
+def require_unpackable(path: Path, limit: int | None = None) -> None:
+    """Raise DataError when the members of a zip file claim more than ``limit`` bytes, or than the machine's memory.
+
+    What is no zip file passes: its reader says so.
+    """
+    most = physical_memory() if limit is None else limit
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return
+    if most is not None and claimed > most:
+        raise DataError(
+            f"{path} claims to unpack to {claimed:,} bytes, of which {most:,} are read at most. It is damaged, or made "
+            "to do harm: get it from its source again."
+        )
