@@ -17,7 +17,7 @@ FLOORS = [
     {"seeding", "storage", "measure", "registry", "progress"},
     {"stats", "loggers"},
     {"data", "models", "sparsity"},
-    {"training", "deploy"},
+    {"training", "deploy", "integrations"},
     {"attacks", "runtime"},
     {"spec"},
     {"search", "certify"},
