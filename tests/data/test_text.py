@@ -161,7 +161,7 @@ def test_labels_are_numbers_names_or_whatever_there_is(tmp_path, vocab):
     assert labels(5, 4, class_names=["4", "5"]) == ([1, 0], ("4", "5"))
     for given, options, message in (
         ((1, None, 0), {}, r"1 line \(2\) of .*a\.jsonl have no 'label'"),
-        ((1, True, 0.5, ""), {}, r"3 lines \(2, 3, 4\) of .* empty, a fraction, true or false"),
+        ((1, True, 0.5, ""), {}, r"3 lines \(2, 3, 4\) of .* empty, a fraction, true, false or half"),
         ((1, -1, 0), {}, r"1 line \(2\) of .* have the 'label' -1, which stands for no label"),
         (("ham", "egg"), {"class_names": ["ham", "spam"]}, r"1 line \(2\) .*'egg'.*Allowed: 0 \.\. 1, or ham, spam"),
         ((0, 2), {"class_names": ["a", "b"]}, r"of no class \('2'\)"),
@@ -182,6 +182,32 @@ def test_several_columns_make_a_text_and_authors_stay_together(tmp_path, vocab):
     )
     assert spelt(data) == ['good film , " the " news', "bad news", "fine film"]
     assert data.groups.tolist() == [0, 1, 0] and data.class_names == ("1", "2")
+
+
+def test_a_column_has_one_role_and_a_group_for_every_row(tmp_path, vocab):
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": row % 2, "who": row} for row in range(4)])
+    assert read_text(tmp_path / "a.jsonl", tokenizer=vocab, group="who").groups.tolist() == [0, 1, 2, 3]
+    for options in ({"text": []}, {"text": ["text", "label"]}, {"group": "label"}, {"text": ["text", "text"]}):
+        with pytest.raises(UsageError, match="text, label and group name one column or more, each in one role"):
+            read_text(tmp_path / "a.jsonl", tokenizer=vocab, **options)
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": 0, "who": who} for who in ("x", " ", 1.5, True, 7)])
+    with pytest.raises(DataError, match=r"3 lines \(2, 3, 4\) of .* have a 'who' that is empty or no whole number"):
+        read_text(tmp_path / "a.jsonl", tokenizer=vocab, group="who")
+
+
+def test_a_column_of_texts_is_no_column_of_classes(tmp_path, vocab):
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": f"words {row}"} for row in range(1001)])
+    with pytest.raises(DataError, match=r"'label' of .* has 1,001 different labels; at most 1,000 can be classes"):
+        read_text(tmp_path / "a.jsonl", tokenizer=vocab)
+
+
+def test_half_a_character_is_named(tmp_path, vocab):
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "film \\ud83d", "label": 0}\n')
+    with pytest.raises(DataError, match=r"1 line \(2\) of .* have half of a character in 'text'"):
+        read_text(tmp_path / "a.jsonl", tokenizer=vocab)
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "\\ud83d"}\n{"text": "film", "label": "x"}\n')
+    with pytest.raises(DataError, match=r"1 line \(1\) of .* or half a character"):
+        read_text(tmp_path / "a.jsonl", tokenizer=vocab)
 
 
 def test_how_many_rows(tmp_path, vocab):
@@ -305,10 +331,14 @@ def test_what_is_not_installed_is_named(tmp_path, vocab, monkeypatch):
 def test_what_is_not_there_is_named(tmp_path, vocab):
     with pytest.raises(DataError, match=r"There is no file or folder .*away\.csv\. Nothing is downloaded"):
         read_text(tmp_path / "away.csv", tokenizer=vocab)
-    with pytest.raises(DataError, match=r"part 'train', is expected in .* as train with one of.*there is nothing\."):
+    with pytest.raises(
+        DataError, match=r"part 'train', is expected in .* as train with one of.*the folder is empty\. Nothing"
+    ):
         read_text(tmp_path, tokenizer=vocab)
     (tmp_path / "notes.md").write_text("-")
-    with pytest.raises(DataError, match=r"SST-2, part 'test', .* as dev or validation or .*there is notes\.md\."):
+    with pytest.raises(
+        DataError, match=r"SST-2, part 'test', .* as dev or validation or .*the folder holds 1 name \('notes\.md'\)\."
+    ):
         sst2(tmp_path, tokenizer=vocab, part="test")
     with pytest.raises(DataError, match=r"Yelp reviews, part 'train', .* no such folder"):
         yelp5(tmp_path / "away", tokenizer=vocab)

@@ -52,8 +52,11 @@ def test_a_long_text_loses_its_end_but_no_mark(vocab):
         numbers("[CLS]", "good", "[SEP]", "", "")
     ]
     assert tokenizer.encode(["the film"], max_length=3).tolist() == [numbers("[CLS]", "the", "[SEP]")]
-    with pytest.raises(UsageError, match=r"max_length = 2 leaves no room for a word beside the 2 marks"):
-        tokenizer.encode(["good"], max_length=2)
+    for wrong in (2, 0, -1, 10**12):
+        with pytest.raises(
+            UsageError, match=rf"max_length = {wrong} is out of range: .* 2 marks .* so 3 \.\. 131072 are"
+        ):
+            tokenizer.encode(["good"], max_length=wrong)
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(vocab, monkeypatch):
@@ -121,6 +124,17 @@ def test_bytes_in_pairs_know_every_text(tmp_path):
     (tmp_path / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(alphabet)}))
     with pytest.raises(DataError, match="has no <s> and </s>, so it is not RoBERTa's"):
         read_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_that_gives_up_is_named(tmp_path):
+    whole = json.loads(read_tokenizer(write_vocab(tmp_path / "vocab.txt")).splitter.to_str())
+    whole["added_tokens"] = []
+    del whole["model"]["vocab"]["[UNK]"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    tokenizer = read_tokenizer(tmp_path)
+    assert tokenizer.encode(["the film"]).tolist() == [[2, 5, 6, 3]]
+    with pytest.raises(DataError, match=r"tokenizer\.json cannot split these texts \(.*UNK"):
+        tokenizer.encode(["zzz"])
 
 
 def test_vocabularies_are_read_as_they_stand(tmp_path):

@@ -65,11 +65,14 @@ def read_text(
     is_whole = place.is_file() or (place / STATE).is_file()
     if is_whole and part != "all":
         raise UsageError(f"part = {part!r} names a part of a folder, and {place} is one piece. Leave part out.")
-    if not asked:
-        raise UsageError("text names no column. Name the columns that make a text.")
+    used = [*asked, label, *([] if group is None else [group])]
+    if not asked or len(set(used)) < len(used):
+        raise UsageError(
+            f"text, label and group name one column or more, each in one role; got text = {asked}, label = {label!r}, "
+            f"group = {group!r}."
+        )
     paths = [place] if is_whole else files_of(place, part, STEMS, ("data",), "A text dataset")
-    wanted = [*asked, label, *([] if group is None else [group])]
-    table = TextTable.joined([read_texts(path, wanted, header=columns) for path in paths])
+    table = TextTable.joined([read_texts(path, used, header=columns) for path in paths])
     texts = [" ".join(cells) for cells in zip(*(table.texts(name) for name in asked), strict=True)]
     labels, names = class_indices(table, label, class_names)
     return tokenised(
@@ -79,7 +82,7 @@ def read_text(
         names,
         name=place.name.split(".")[0] or place.name,
         reading=reading,
-        groups=None if group is None else table.cells(group),
+        groups=None if group is None else table.groups(group),
     )
 
 

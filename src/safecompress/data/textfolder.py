@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safecompress.data.columnar import STATE
+from safecompress.data.folders import present
 from safecompress.data.textfiles import COMPRESSED, KINDS
 from safecompress.errors import DataError
 
@@ -32,16 +33,10 @@ def find_part(root: Path, stems: Sequence[str], *, subfolders: Sequence[str] = (
                 )
             if found:
                 return next(iter(found.values()))
-    if not root.is_dir():
-        raise DataError(
-            f"{called} is expected in the folder {root}, and there is no such folder. Nothing is downloaded."
-        )
-    there = sorted(path.name for path in root.iterdir())
-    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     raise DataError(
         f"{called} is expected in {root} as {' or '.join(stems)} with one of the endings {', '.join(KINDS)} (perhaps "
-        f"{' or '.join(COMPRESSED)} after it) or .parquet, or as a saved dataset; there is {shown or 'nothing'}. "
-        "Nothing is downloaded: put the files there."
+        f"{' or '.join(COMPRESSED)} after it) or .parquet, or as a saved dataset; {present(root)}. Nothing is "
+        "downloaded: put the files there."
     )
 
 

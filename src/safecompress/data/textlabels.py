@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from safecompress.data.table import in_order
-from safecompress.data.texttable import TextTable
+from safecompress.data.texttable import TextTable, is_whole
+from safecompress.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
+
+MOST_CLASSES = 1000
+"""More different labels than that are taken for another column, unless their names are given."""
 
 _WHOLE = re.compile(r"-?\d+")
 _NO_LABEL = "-1"  # what GLUE's test parts have in its place
@@ -30,7 +34,7 @@ def class_indices(
     keys = [_key(cell) for cell in table.cells(column)]
     table.refuse(
         [row for row, key in enumerate(keys) if key is None],
-        f"have a {column!r} that is empty, a fraction, true or false",
+        f"have a {column!r} that is empty, a fraction, true, false or half a character",
         "A label is a whole number or a text: fill it in, or drop the row.",
     )
     texts = [str(key) for key in keys]
@@ -40,6 +44,11 @@ def class_indices(
         "Read a part that has labels (of GLUE the validation part), or drop these rows.",
     )
     known = table.class_names.get(column) if names is None else names
+    if known is None and len(set(texts)) > MOST_CLASSES:
+        raise DataError(
+            f"The column {column!r} of {table.files[0]} has {len(set(texts)):,} different labels; at most "
+            f"{MOST_CLASSES:,} can be classes. Name the column of the classes, or give class_names."
+        )
     chosen = in_order(texts) if known is None else list(known)
     allowed = {name: index for index, name in enumerate(chosen)}
     if known is not None and not any(_WHOLE.fullmatch(name) for name in chosen):
@@ -55,7 +64,7 @@ def class_indices(
 def _key(cell: Any) -> str | None:
     """A label as text, or None for what is none."""
     if isinstance(cell, str):
-        return cell.strip() or None
+        return cell.strip() or None if is_whole(cell) else None
     if isinstance(cell, bool):
         return None
     if isinstance(cell, float) and cell.is_integer():

@@ -112,7 +112,17 @@ class TextTable:
         if odd:
             kind = type(cells[odd[0]]).__name__
             self.refuse(odd, f"have a {name!r} that is no text, the first is of type {kind}", "Name the text's column.")
+        halves = [row for row, cell in enumerate(cells) if not is_whole(cell)]
+        self.refuse(halves, f"have half of a character in {name!r}", "Write the file anew in UTF-8.")
         return list(cells)
+
+    def groups(self, name: str) -> list[str | int]:
+        """The cells of one column as what rows belong to. Raises DataError also where a cell is empty or a fraction."""
+        cells = [cell.strip() if isinstance(cell, str) else cell for cell in self.cells(name)]
+        odd = [row for row, cell in enumerate(cells) if cell == "" or type(cell) not in (int, str)]
+        advice = "Give every row a group; a row that belongs to nobody gets one of its own."
+        self.refuse(odd, f"have a {name!r} that is empty or no whole number or text", advice)
+        return cells if all(isinstance(cell, int) for cell in cells) else [str(cell) for cell in cells]
 
     def refuse(self, rows: Sequence[int] | Int64Array, what: str, advice: str) -> None:
         """Raise DataError with file, count and first places of ``rows``, and what to do; nothing where there are none.
@@ -127,3 +137,12 @@ class TextTable:
             places = self.place_N[chosen[self.file_N[chosen] == number]]
             told.append(f"{listing(self.noun, places)} of {self.files[number]}")
         raise DataError(f"{' and '.join(told)} {what}. {advice}")
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text has whole characters only: JSON can spell halves of a pair (``\\ud83d``), which mean nothing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

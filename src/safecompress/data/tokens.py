@@ -27,6 +27,9 @@ FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 NO_TOKEN = -1
 """What stands past a row's last token."""
 
+LONGEST = 1 << 17
+"""The most tokens of a row; models that read longer texts are not at hand."""
+
 _BATCH = 1024  # texts at once: what is known of each while they are split is a hundred times its tokens
 
 
@@ -53,23 +56,35 @@ class TextTokenizer:
         """Tokens (N, L) of the texts, int32, -1 past a row's last one.
 
         A longer text loses its end, never its marks. L is the length of the longest row, at most ``max_length``, or
-        with ``pad_to_max`` always ``max_length``. Raises UsageError when ``max_length`` leaves no room for a word.
+        with ``pad_to_max`` always ``max_length``. Raises UsageError when ``max_length`` leaves no room for a word, or
+        is more than any model reads.
         """
-        if max_length <= self.num_framing:
+        if not self.num_framing < max_length <= LONGEST:
             raise UsageError(
-                f"max_length = {max_length} leaves no room for a word beside the {self.num_framing} marks that "
-                f"{self.path} puts round every text. Give a larger one."
+                f"max_length = {max_length} is out of range: {self.path} puts {self.num_framing} marks round every "
+                f"text, so {self.num_framing + 1} .. {LONGEST} are allowed. 128 is usual."
             )
         self.splitter.no_padding()
         self.splitter.enable_truncation(max_length)
-        tokens = np.full((len(texts), max_length), NO_TOKEN, dtype=np.int32)
-        longest = 1
-        for first in range(0, len(texts), _BATCH):
-            for row, encoded in enumerate(self.splitter.encode_batch_fast(texts[first : first + _BATCH]), first):
-                numbers = encoded.ids
-                tokens[row, : len(numbers)] = numbers
-                longest = max(longest, len(numbers))
-        return tokens if pad_to_max else np.ascontiguousarray(tokens[:, :longest])
+        blocks = [self._block(texts[first : first + _BATCH]) for first in range(0, len(texts), _BATCH)]
+        width = max_length if pad_to_max else max((block.shape[1] for block in blocks), default=1)
+        tokens = np.full((len(texts), width), NO_TOKEN, dtype=np.int32)
+        for number, block in enumerate(blocks):
+            tokens[number * _BATCH : number * _BATCH + len(block), : block.shape[1]] = block
+        return tokens
+
+    def _block(self, texts: Sequence[str]) -> Tokens:
+        """The tokens of a few texts, as wide as the longest. Raises DataError when the tokenizer gives up."""
+        try:
+            rows = [encoded.ids for encoded in self.splitter.encode_batch_fast(texts)]
+        except Exception as error:  # the package raises nothing narrower
+            raise DataError(
+                f"The tokenizer {self.path} cannot split these texts ({error}). Give one that is whole, of the model."
+            ) from error
+        tokens = np.full((len(rows), max(1, *map(len, rows))), NO_TOKEN, dtype=np.int32)
+        for place, numbers in enumerate(rows):
+            tokens[place, : len(numbers)] = numbers
+        return tokens
 
     def readable(self, tokens: Tokens) -> tuple[Bools, Bools]:
         """Which tokens (N, L) stand for text, and which of those stand for something that the vocabulary has."""
