@@ -3,11 +3,14 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import typer
 
 from safecompress.cli.data import files_of
-from safecompress.data import DATASETS
+from safecompress.cli.dataview import show_facts
+from safecompress.data import DATASETS, Dataset
+from safecompress.data.facts import facts_of
 from whole_runs import run_cli
 
 
@@ -49,6 +52,15 @@ def test_options_are_read_as_the_data_set_takes_them(table):
     told = json.loads(check("csv", "-o", f"path={table}", "-o", "label=sick", "-o", "group=1", "--json").out)
     assert (told["shape"], told["groups"]) == ([1], 40)
     assert json.loads(check("csv", "--root", table, "-o", 'label="b"', "--json").out)["balance"] == 6 / 5
+
+
+def test_texts_have_lengths_instead_of_values(capsys):
+    tokens = np.array([[5, 6, -1], [7, -1, -1], [1, 2, 3], [4, 8, -1]])
+    show_facts(facts_of(Dataset.from_tokens(tokens, [0, 1, 0, 1], vocab_size=30_522, name="news")))
+    shown = capsys.readouterr().out
+    assert re.search(r"tokens a row +1 to 3, median 2; vocabulary 30,522", shown)
+    assert re.search(r"a row +3, tokens", shown)
+    assert not re.search(r"\bvalues\b", shown)
 
 
 def test_many_classes_are_shown_by_their_ends(tmp_path):
