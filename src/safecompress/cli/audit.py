@@ -26,7 +26,9 @@ MEMBERS = typer.Option(
 )
 OTHERS = typer.Option(None, "--non-members", help="Rows of the same source that it never saw (.npz: x, y).")
 OUT = typer.Option(None, "--out", help="Folder for report.json and report.html.  (default: none are written)")
-MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Makes the network, if it is of your own.")
+MODEL = typer.Option(
+    None, "--model", metavar="PKG.MODULE:FACTORY", help="What makes the network, where its class is your own."
+)
 DENSE = typer.Option(
     None, "--dense", help="Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)"
 )
@@ -60,10 +62,13 @@ def audit(
     as_json: bool = AS_JSON,
     quiet: bool = QUIET,
 ) -> None:
-    """Judge a file by a spec, with fresh attackers. Exit codes as compress.
+    """Judge a saved model by a spec, with attackers trained anew.
 
     With --members and --non-members any classifier can be judged: an ONNX file, or a network of your own (--model) with
-    weights from FILE. Of the spec only [safety] and [[require]] count then.
+    weights from ARTIFACT. Of the spec only [safety] and [[require]] count then.
+
+    Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or INCONCLUSIVE. Reports for pipelines: --junit, --sarif,
+    --github, --json.
     """
     from dataclasses import replace
 

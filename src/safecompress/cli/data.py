@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from safecompress.cli.app import app
+from safecompress.cli.app import App, app
 from safecompress.cli.output import AS_JSON, QUIET, say_json
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 NAME = typer.Argument(..., help="A data set, as `safecompress data list` names them.")
 ROOT = typer.Option(None, "--root", help="The folder, or the file, that holds the data.")
-OPTION = typer.Option([], "--option", "-o", help="An option of the data set, as in [data] source; repeat as needed.",
+OPTION = typer.Option([], "--option", "-o", help="An option of the data set, as in \\[data] source; repeat as needed.",
                       metavar="KEY=VALUE")  # fmt: skip
 
-data = typer.Typer(name="data", help="Look at data before anything is trained.", no_args_is_help=True)
+data = App(name="data", help="Look at data before anything is trained.", no_args_is_help=True)
 app.add_typer(data)
 
 

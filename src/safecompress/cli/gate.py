@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from safecompress.gate import GateFiles, Outcome
     from safecompress.report import Report
 
-JUNIT = typer.Option(None, "--junit", metavar="FILE.xml", help="Write the verdict as JUnit XML, a case a requirement.")
-SARIF = typer.Option(None, "--sarif", metavar="FILE.sarif", help="Write what does not pass as SARIF 2.1.0.")
-GITHUB = typer.Option(False, "--github", help="Print annotations for GitHub Actions.")
+JUNIT = typer.Option(
+    None, "--junit", metavar="FILE.xml", help="Also write the verdict as JUnit XML, one test case per requirement."
+)
+SARIF = typer.Option(None, "--sarif", metavar="FILE.sarif", help="Also write what does not pass as SARIF 2.1.0.")
+GITHUB = typer.Option(False, "--github", help="Also print annotations for GitHub Actions.")
 
 
 @dataclass

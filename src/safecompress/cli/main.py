@@ -29,8 +29,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     gate = Gate.of_arguments(arguments)
     try:
-        from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, search  # noqa: F401  (they register their verbs)
-
+        register()
         gate.begin()
         app(prog_name="safecompress", obj=gate)
     except SafeCompressError as error:
@@ -46,6 +45,11 @@ def main() -> None:
         traceback.print_exc()
         words = "This is a fault of safecompress, not a verdict. Please report it with the lines above."
         _leave(gate, error, UNKNOWN, words)
+
+
+def register() -> None:
+    """Import every verb: each joins the application as it is loaded."""
+    from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, search  # noqa: F401
 
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> None:

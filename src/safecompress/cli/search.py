@@ -14,7 +14,7 @@ from safecompress.cli.output import AS_JSON, QUIET
 if TYPE_CHECKING:
     from safecompress.tuning import Found
 
-SPEC = typer.Argument(..., help="The spec: that of compress, with a table [tune] (TOML).", autocompletion=spec_files)
+SPEC = typer.Argument(..., help="The spec: that of compress, with a table \\[tune] (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the search.  (default: runs/<name>)", show_default=False)
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes; each tries one setting at a time.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of each process; part of what results depend on.")
