@@ -26,6 +26,7 @@ FLOORS = [
     {"stages"},
     {"shadowing"},
     {"ranking", "judging"},
+    {"estimate"},
     {"pipeline", "config", "baselines"},
     {"compare", "tuning"},
     {"api"},

@@ -10,13 +10,14 @@ import typer
 
 from safecompress import __version__
 from safecompress.cli.app import app
+from safecompress.cli.complete import spec_files
 from safecompress.cli.gate import GITHUB, JUNIT, SARIF, Gate
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.config import Config
 
-SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).")
+SPEC = typer.Argument(..., help="The spec: data, model, limits (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Run folder.  (default: runs/<name>)", show_default=False)
 MODEL = typer.Option(None, "--model", metavar="PKG.MODULE:FACTORY", help="Your own model instead of the spec's.")
 LEDGER = typer.Option(
@@ -29,6 +30,9 @@ RELEASED = typer.Option(None, "--released", help="List of versions already out, 
 WORKERS = typer.Option(1, "--workers", min=1, help="Processes for candidates and shadows, one thread each.")
 LOG = typer.Option([], "--log", metavar="KIND:TARGET", help="Log to tensorboard:FOLDER or mlflow:URI; may be repeated.")
 BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
+DRY_RUN = typer.Option(False, "--dry-run", help="Train nothing: say what was found, memory and time by phase.")
+SCALE = typer.Option(None, "--scale", metavar="NAME", help="The spec's shortened version, its table \\[scale.NAME].")
+DENSITY = typer.Option(None, "--density", help="Share of weights kept, in place of the spec's.")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
 
@@ -46,6 +50,9 @@ def compress(
     threads: int = THREADS,
     device: str = DEVICE,
     bench: bool = BENCH,
+    dry_run: bool = DRY_RUN,
+    scale: str | None = SCALE,
+    density: float | None = DENSITY,
     log: list[str] = LOG,
     junit: Path | None = JUNIT,
     sarif: Path | None = SARIF,
@@ -60,17 +67,22 @@ def compress(
     """
     from safecompress.api import fixed_threads, run_job
     from safecompress.certify import Ledger
+    from safecompress.cli.again import Option, again
     from safecompress.cli.console import show_report
     from safecompress.cli.output import watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.config import load_config
     from safecompress.loggers import logging_to
+    from safecompress.report import save_report
     from safecompress.runfolder import ARTIFACT, ONNX
-    from safecompress.runtime.bench import speed_line
+    from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.storage import write_bytes
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
-    config = load_config(spec, model_given=model is not None)
+    config = load_config(spec, model_given=model is not None, scale=scale, density=density)
+    if dry_run:
+        _estimate(config, model, device, workers, threads, as_json)
+        return
     folder = out if out is not None else Path("runs") / config.name
     shipped = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
     gate.artifact = str(shipped)
@@ -88,12 +100,33 @@ def compress(
     written = config.moved_to(folder.resolve())
     text = written.to_toml() if model is None else _with_option(model, replace(written, model=None).to_toml())
     write_bytes(folder / "spec.toml", text.encode())
+    with fixed_threads(threads):
+        speed = quick_bench(shipped) if bench else None
+    told: dict[str, Option] = {"model": model, "released": released, "threads": threads if threads > 1 else None}
+    typed = again("compress", Path("spec.toml"), **told, device=device if device != "cpu" else None)
+    notes = [*result.report.notes, *config.notes()]
+    report = replace(
+        result.report, notes=notes, command=f"{typed} --out ../again", speed=speed.speed_to_json() if speed else None
+    )
+    save_report(report, folder)
+    line = speed_line(speed) if speed else None
+    gate.finish(report, lambda: show_report(report, folder, speed=line, quiet=quiet))
 
-    def show() -> None:
-        with fixed_threads(threads):
-            show_report(result.report, folder, speed=speed_line(shipped) if bench else None, quiet=quiet)
 
-    gate.finish(result.report, show)
+def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
+    """Print what the run would cost."""
+    from safecompress.api import fixed_threads
+    from safecompress.cli.dryrun import show_estimate
+    from safecompress.cli.output import say_json
+    from safecompress.cli.setup import load_rows, make_job
+    from safecompress.estimate import estimate
+
+    with fixed_threads(threads):
+        found = estimate(make_job(config, load_rows(config), model, device), workers=workers)
+    if as_json:
+        say_json({"name": config.name, **found.to_json()})
+    else:
+        show_estimate(config.name, found, workers)
 
 
 def _settings(config: Config) -> dict[str, object]:

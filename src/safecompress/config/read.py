@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safecompress.config.reading import Reading
+from safecompress.config.scale import laid_over, shortened
 from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
 from safecompress.config.values import Config, Limits
@@ -19,22 +20,37 @@ MAX_DEPTH = 8
 """Tables and lists inside each other. The deepest that a spec needs is an option of an attack in a list: four."""
 
 
-def load_config(path: str | Path, *, model_given: bool = False) -> Config:
+def load_config(
+    path: str | Path, *, model_given: bool = False, scale: str | None = None, density: float | None = None
+) -> Config:
     """The spec in the file ``path``; ``model_given`` when a model comes from elsewhere and ``[model]`` may be absent.
 
-    Raises SpecError, with every fault at once, when the file cannot be read or says something wrong.
+    ``scale`` names one of the spec's shortened versions, ``density`` stands for its own. Raises SpecError, with every
+    fault at once, when the file cannot be read or says something wrong.
     """
     file = Path(path).absolute()
     text = read_text(file, source=str(path))
-    return replace(parse_config(text, base=file.parent, source=str(path), model_given=model_given), path=file)
+    options: dict[str, Any] = {"model_given": model_given, "scale": scale, "density": density}
+    return replace(parse_config(text, base=file.parent, source=str(path), **options), path=file)
 
 
-def parse_config(text: str, *, base: Path, source: str, model_given: bool = False) -> Config:
+def parse_config(
+    text: str,
+    *,
+    base: Path,
+    source: str,
+    model_given: bool = False,
+    scale: str | None = None,
+    density: float | None = None,
+) -> Config:
     """The spec in ``text``. Relative paths in it count from ``base``; ``source`` is its name in messages.
 
     Raises SpecError as ``load_config`` does.
     """
-    tables, reading = parse_toml(text, source), Reading(base.absolute())
+    written, reading = parse_toml(text, source), Reading(base.absolute())
+    tables, told = shortened(written, scale, reading)
+    if density is not None:
+        tables = laid_over(tables, {"compress": {"density": density}})
     shape = read_table(SpecShape, tables, "", reading)
     if "model" not in tables and not model_given:
         reading.note("[model]", f"is missing. {SpecShape.model_fields['model'].description}")
@@ -50,7 +66,9 @@ def parse_config(text: str, *, base: Path, source: str, model_given: bool = Fals
     if reading.faults or shape is None or data is None or plan is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
     made = tuple(reading.made)
-    return Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, packing=packing, made=made)
+    name = "-".join([shape.name, *([scale] if scale else []), *([f"{density:g}"] if density is not None else [])])
+    parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
+    return Config(*parts, packing=packing, made=made, shortened=(*shape.shortened, *told))
 
 
 def load_limits(path: str | Path) -> Limits:
@@ -61,7 +79,8 @@ def load_limits(path: str | Path) -> Limits:
     """
     file = Path(path).absolute()
     source = str(path)
-    tables, reading = parse_toml(read_text(file, source=source), source), Reading(file.parent)
+    reading = Reading(file.parent)
+    tables, _ = shortened(parse_toml(read_text(file, source=source), source), None, reading)
     shape = read_table(LimitsShape, tables, "", reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or spec is None:

@@ -49,6 +49,7 @@ class SpecShape(Shape):
         min_length=1,
         description='Say what must hold, each in a table [[require]] of its own: metric = "neural.auc", at_most = 0.6.',
     )
+    shortened: list[str] = []
 
 
 class LimitsShape(SpecShape):

@@ -98,7 +98,8 @@ class ModelConfig:
 class Config:
     """What one spec says. ``model`` is None when the model comes from the command line; ``path`` when no file was read.
 
-    A changed copy (``dataclasses.replace``) has a digest and a TOML text of its own.
+    ``shortened`` says, a line for each value, what a shortened version of the spec changed. A changed copy
+    (``dataclasses.replace``) has a digest and a TOML text of its own.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Config:
     packing: Packing = Packing()
     path: Path | None = field(default=None, compare=False)
     made: tuple[Made, ...] = field(default=(), repr=False, compare=False)
+    shortened: tuple[str, ...] = field(default=(), compare=False)
 
     def load_dataset(self) -> Dataset:
         """The rows that ``[data]`` names. Raises DataError when they cannot be read or are not usable."""
@@ -143,8 +145,16 @@ class Config:
         """The spec with every default written out; read from the same folder, it gives an equal digest."""
         tables = self.tables()
         requirements = tables.pop("require")
+        if self.shortened:
+            tables = {"shortened": list(self.shortened), **tables}
         blocks = [f"[[require]]\n{tomli_w.dumps(requirement)}" for requirement in requirements]
         return "\n".join([HEADER + tomli_w.dumps(tables), *blocks])
+
+    def notes(self) -> list[str]:
+        """What a report must say of the spec: that it was shortened, and how."""
+        if not self.shortened:
+            return []
+        return [f"A shortened run, not the spec at its full size: {'; '.join(self.shortened)}."]
 
     def digest(self) -> str:
         """SHA-256 over every value that influences results: all but the run's name.
