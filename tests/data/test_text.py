@@ -285,6 +285,7 @@ def test_a_tokenizer_of_another_language(tmp_path, vocab):
         ("a.txt", b"good\n", r"of no kind that texts are read from\. .*\.csv.*compressed \(\.gz, \.xz\)"),
         ("a.jsonl.gz", b'{"text": "good"}\n', r"cannot be read \(Not a gzipped file"),
         ("a.csv.xz", lzma.compress(b"text,label\ngood,1\n")[:-9], "cut download"),
+        ("a.csv.xz", lzma.compress(b"text,label\n\xff,1\n")[:-9], "cut download"),
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read"),
     ],
 )
@@ -321,6 +322,18 @@ def test_broken_saved_datasets_are_named(tmp_path, vocab):
             read_text(folder, tokenizer=vocab)
 
 
+def test_offsets_past_the_end_of_a_saved_dataset_are_refused_not_read(tmp_path, vocab):
+    write_saved(tmp_path / "saved", pieces=1)
+    file = tmp_path / "saved" / "data-00000-of-00001.arrow"
+    right = np.array([0, 9, 17, 23], dtype="<i4")  # where each of the three texts begins and ends
+    wrong = np.array([0, 9, 17, 1 << 30], dtype="<i4")
+    content = file.read_bytes()
+    assert content.count(right.tobytes()) == 1
+    file.write_bytes(content.replace(right.tobytes(), wrong.tobytes()))
+    with pytest.raises(DataError, match=r"data-00000-of-00001\.arrow cannot be read"):
+        read_text(tmp_path / "saved", tokenizer=vocab)
+
+
 def test_what_is_not_installed_is_named(tmp_path, vocab, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -340,7 +353,7 @@ def test_what_is_not_there_is_named(tmp_path, vocab):
         DataError, match=r"SST-2, part 'test', .* as dev or validation or .*the folder holds 1 name \('notes\.md'\)\."
     ):
         sst2(tmp_path, tokenizer=vocab, part="test")
-    with pytest.raises(DataError, match=r"Yelp reviews, part 'train', .* no such folder"):
+    with pytest.raises(DataError, match=r"Yelp reviews, part 'train', .* cannot be listed \(No such file"):
         yelp5(tmp_path / "away", tokenizer=vocab)
 
 

@@ -20,6 +20,7 @@ def read_parquet(path: Path, only: Collection[str]) -> TextTable:
     try:
         names = parquet.read_schema(path).names
         table = parquet.read_table(path, columns=[name for name in names if name in only], use_threads=False)
+        table.validate(full=True)
     except Exception as error:
         raise _broken(path, error) from error
     metadata = (table.schema.metadata or {}).get(b"huggingface")
@@ -44,6 +45,7 @@ def read_saved_dataset(folder: Path, only: Collection[str]) -> TextTable:
         try:
             with (folder / name).open("rb") as file:
                 whole = ipc.open_stream(file).read_all()
+            whole.validate(full=True)  # else offsets of a broken file point past its end, and reading them is a crash
         except Exception as error:
             raise _broken(folder / name, error) from error
         names = whole.column_names

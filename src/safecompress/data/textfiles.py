@@ -133,28 +133,35 @@ def _text(path: Path) -> Iterator[TextIO]:
             yield text
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
+    except (csv.Error, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise _cut_short(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} must be UTF-8, but {listing('line', _undecodable(path))} are not ({error.reason}). Write the file "
             "anew in UTF-8, from the encoding that it is in."
-        ) from error
-    except (csv.Error, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(
-            f"{path} is not a whole file of its kind ({error}). Check for an unclosed quote, a cut download or a cell "
-            f"of more than {csv.field_size_limit()} letters; JSON lines have no such limit."
         ) from error
 
 
 def _undecodable(path: Path) -> list[int]:
     """The numbers of lines that are no UTF-8."""
     lines = []
-    with _binary(path) as file:
-        for line, content in enumerate(file, 1):
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
-                lines.append(line)
+    try:
+        with _binary(path) as file:
+            for line, content in enumerate(file, 1):
+                try:
+                    content.decode("utf-8")
+                except UnicodeDecodeError:
+                    lines.append(line)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise _cut_short(path, error) from error
     return lines
+
+
+def _cut_short(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is not a whole file of its kind ({error}). Check for an unclosed quote, a cut download or a cell of "
+        f"more than {csv.field_size_limit()} letters; JSON lines have no such limit."
+    )
 
 
 def _binary(path: Path) -> BinaryIO:
