@@ -3,12 +3,14 @@
 import json
 import tomllib
 
+import jsonschema
 import pytest
 from filelock import FileLock
 from safetensors import safe_open
 
 from safecompress import Artifact
 from safecompress.config import load_config
+from safecompress.report.schema import load_schema
 from whole_runs import contents, digests_of, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
@@ -128,6 +130,12 @@ def test_the_run_folder_holds_what_was_promised(finished_once):
         with safe_open(file, "pt") as opened:
             assert opened.keys()
     assert (run / "report.md").read_text().startswith("# tiny: PASS\n")
+    assert "tiny: PASS</title>" in (run / "report.html").read_text()
+    assert "safecompress compress spec.toml --out ../again" in (run / "report.html").read_text()
+    checker = jsonschema.Draft202012Validator(load_schema())
+    assert [error.message for error in checker.iter_errors(report_of(run))] == []
+    layers = report_of(run)["search"]["layers"]
+    assert [layer["end"] <= layer["ever"] <= 1 and 0 < layer["start"] < 1 for layer in layers] == [True, True]
     loaded = Artifact.load(run / "artifact.safetensors")
     assert (loaded.digest(), loaded.density) == (report_of(run)["digests"]["artifact"], pytest.approx(0.2, abs=1e-3))
     assert (run / "split.key").stat().st_mode & 0o077 == 0  # who reads it can test guesses at rows

@@ -1,23 +1,29 @@
 """The report: whole after a round trip, harmless in a table, and nothing in it is about one person."""
 
-import functools
 import json
 from dataclasses import fields, replace
 
 import pytest
-import torch
+from sample_reports import (
+    ARTIFACT,
+    CLASSES,
+    HOSTILE,
+    MODELS,
+    POOL,
+    SPEC,
+    SPLIT,
+    certification,
+    hostile_report,
+    report,
+    round_result,
+)
 
-from safecompress.attacks import AttackResult, Neural, Target
-from safecompress.certify import Prospect, certify, foresee
+from safecompress.attacks import AttackResult
 from safecompress.certify.exposure import ROC_FPRS
-from safecompress.deploy import Artifact, TaskInfo
 from safecompress.errors import ArtifactError
 from safecompress.measure import Direction, Measurement
-from safecompress.models import ModelSpec
 from safecompress.report import (
     Report,
-    build_report,
-    describe_artifact,
     describe_measurements,
     describe_round,
     load_report,
@@ -36,82 +42,8 @@ from safecompress.report.text import (
     round_rows,
     strongest_line,
 )
-from safecompress.search import Candidate, Choice, Evaluation, RoundResult
-from safecompress.seeding import seeded
-from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.spec import Findings, SafetySpec, at_least, at_most, within
-from safecompress.testing.fakes import FailingAttack, MemorisingModel, noise_split
-from safecompress.training import TrainingState
-
-POOL, CLASSES, FEATURES = 60, 4, 16
-SPLIT = noise_split(POOL, other=50, num_features=FEATURES, num_classes=CLASSES)
-SPEC = SafetySpec(
-    ["loss", "gap", Neural(epochs=2)],
-    [at_most("loss.auc", 0.75), at_least("accuracy", 0.1), within(0.2, metric="accuracy"), at_most("density", 0.5)],
-)
-MODEL = ModelSpec("mlp", {"hidden": (128,)}, (FEATURES,), CLASSES)
-
-
-def artifact():
-    with seeded(0, "net"):
-        model = MODEL.build()
-    pattern = initial_pattern(find_maskable(model), 0.5, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
-    pattern.apply_(model)
-    return Artifact(model.state_dict(), pattern.masks, MODEL, TaskInfo(CLASSES, SPLIT.dataset.class_names, (FEATURES,)))
-
-
-ARTIFACT = artifact()
-MODELS = ("artifact", "dense")
-COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
-DESCRIBED = {"artifact": describe_artifact(ARTIFACT), "digest": ARTIFACT.digest()}
-
-
-@functools.cache
-def certification(spec=SPEC):
-    """The verdict on an untrained artifact, beside a dense model that knows its members."""
-    shipped, dense = ARTIFACT.build(), MemorisingModel(*SPLIT.part("train"), CLASSES)
-    targets = [Target(model, access=spec.access) for model in (shipped, dense)]
-    return certify(*targets, SPLIT, spec, seed=0, opening=1, counted=COUNTED)
-
-
-def candidate(branch):
-    weights = {name: tensor.clone() for name, tensor in ARTIFACT.state.items()}
-    pattern = initial_pattern(
-        {name: weights[name] for name in ARTIFACT.masks}, 0.5, allocation=AllocateErk(), start=Start.SCRATCH, seed=0
-    )
-    state = TrainingState(9, weights)
-    return Candidate(f"r1/{branch}", "r1", 0, branch, pattern, state, dict(pattern.masks))
-
-
-def round_result(winner="magnitude+random", branches=("magnitude+random", "keep")):
-    """A round whose evaluations are the verdict's own figures, scores and all."""
-    judged = certification()
-    evaluations = []
-    for place, branch in enumerate(branches):
-        scores = torch.linspace(0, 1, 2 * POOL).double().numpy() ** (place + 1)
-        results = tuple(
-            AttackResult(a.name, a.access, scores=scores[:: 1 - 2 * place], is_member=SPLIT.audit("select").is_member)
-            for a in SPEC.attacks
-        )
-        figures = dict(judged.measurements)
-        evaluations.append(Evaluation(f"r1/{branch}", branch, figures, results, judged.findings, 5, {"tune": 0.5}))
-    choice = Choice(branches.index(winner), tuple(f"because of {branch}" for branch in branches))
-    return RoundResult(0, tuple(evaluations), choice, candidate(winner))
-
-
-def report(judged=None, *, rounds=None, **options):
-    described = [describe_round(result) for result in (rounds if rounds is not None else [round_result()])]
-    search = {"plan": {"rounds": "1"}, "recipe": {"milestones": (0.5, 0.75)}, "coverage": 0.6, "rounds": described}
-    given = {
-        "prospects": foresee(SPEC, SPLIT, SPEC.levels()),
-        "search": search,
-        "digests": {"pattern": "abc", "split": SPLIT.digest(b"key")},
-        "seconds": {"train": 1.2156},
-        "seed": 0,
-        "notes": ["No ledger was kept."],
-    }
-    return build_report("digits", judged or certification(), SPLIT, **{**DESCRIBED, **given, **options})
-
+from safecompress.spec import Findings, SafetySpec, at_most
+from safecompress.testing.fakes import FailingAttack
 
 # --- round trips
 
@@ -499,35 +431,6 @@ def test_without_a_ranking_of_the_last_round_nothing_is_said(rankings):
 
 
 # --- hostile words
-
-HOSTILE = "a|b\nc\r# d\x1b[31m <script>alert(1)</script> \\| ![x](http://x) \u202e\u2028"
-
-
-def hostile_report():
-    spec = SafetySpec([FailingAttack()], [at_most("failing.auc", 0.7)])
-    judged = replace(
-        certification(spec), errors={HOSTILE: HOSTILE}, attacks={HOSTILE: HOSTILE}, dense_errors={HOSTILE: HOSTILE}
-    )
-    ranking = {
-        "cheap": {HOSTILE: 0.5}, "verdict": {HOSTILE: {HOSTILE: 0.5}}, "tau": {"lira": 0.5}, "regret": {"lira": 0.0},
-    }  # fmt: skip
-    rounds = [describe_round(round_result()) | {"ranking": ranking}]
-    for entry in rounds:
-        for described in entry["candidates"]:
-            described.update(branch=HOSTILE, reason=HOSTILE)
-    built = build_report(
-        HOSTILE, judged, SPLIT, **DESCRIBED,
-        prospects=[Prospect(SPEC.requirements[0], None, HOSTILE)],
-        search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
-        seconds={HOSTILE: 1.0}, seed=0, notes=[HOSTILE],
-    )  # fmt: skip
-    findings = [{**f, "requirement": HOSTILE, "reason": HOSTILE} for f in built.findings]
-    figures = {HOSTILE: built.measurements["accuracy"]}
-    check = {"check": HOSTILE, "subject": HOSTILE, "outcome": "ERROR", "value": None, "detail": HOSTILE}
-    return replace(
-        built, findings=findings, measurements=figures, split={"parts": {HOSTILE: {"rows": 3}}},
-        dense_verdicts={HOSTILE: HOSTILE}, health=[check], doubts=[HOSTILE],
-    )  # fmt: skip
 
 
 def test_hostile_words_neither_break_a_line_nor_open_a_tag():
