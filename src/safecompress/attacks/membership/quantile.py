@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from safecompress import stats
+from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
@@ -24,9 +26,10 @@ class Quantile:
     """Member if the scaled logit is higher than a non-member's with this x and y would be; no shadow models needed.
 
     Gradient-boosted trees with pinball loss learn the quantiles ``levels`` of the scaled logit on the fitting pool's
-    non-members. They read the label and the first ``components`` principal components of the standardised features;
-    ``folds`` sets of them, each fitted without one fold, are averaged. The score is the scaled logit less the mean of
-    the levels' quantiles: at a high level they follow who looks like a member, at 0.5 who is easy anyway.
+    non-members. They read the label and the first ``components`` principal components of the standardised features (of
+    texts, of their bags of tokens); ``folds`` sets of them, each fitted without one fold, are averaged. The score is
+    the scaled logit less the mean of the levels' quantiles: at a high level they follow who looks like a member, at 0.5
+    who is easy anyway.
 
     Differs from the paper: the low false positive rate is not asked of one high level, for which a few hundred rows are
     too few; and each level is drawn towards its quantile over all rows by the weight (0 to 1) that is best on held-out
@@ -143,29 +146,36 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class RowReader:
-    """What the trees read of a row: its principal components after standardisation, and its label, one-hot."""
+    """What the trees read of a row: its principal components after standardisation, and its label, one-hot.
+
+    Of a text the components are those of its ``bag``, not standardised: rare words would drown the common ones.
+    """
 
     shift_F: Floats = field(repr=False)
     directions_FP: Floats = field(repr=False)
     num_classes: int
+    bag: BagOfTokens | None = field(default=None, repr=False)
 
     @classmethod
     def fit(cls, audit: AuditData, chosen_N: NDArray[np.bool_], components: int, seed: int) -> RowReader:
         """The reader whose components are those of the ``chosen_N`` rows; fewer where rows or columns are fewer."""
         from sklearn.utils.extmath import randomized_svd
 
-        flat_QF = _flat(audit)[chosen_N]
-        shift_F, scale_F = flat_QF.mean(axis=0), flat_QF.std(axis=0)
+        is_text = not audit.features.is_floating_point()
+        bag = BagOfTokens.fit(audit.features[torch.from_numpy(chosen_N)]) if is_text else None
+        flat_QF = _flat(audit, bag)[chosen_N]
+        shift_F = flat_QF.mean(axis=0)
+        scale_F = np.ones_like(shift_F) if is_text else flat_QF.std(axis=0)
         is_constant_F = scale_F <= 1e-9 * np.abs(flat_QF).max(axis=0)
         scale_F[is_constant_F] = np.inf  # it would tell no fitted rows apart, and throw others far out
         standard_QF = (flat_QF - shift_F) / scale_F
         _, _, axes_PF = randomized_svd(standard_QF, min(components, *standard_QF.shape), random_state=seed)
-        return cls(shift_F, (axes_PF / scale_F).T, int(audit.labels.max()) + 1)
+        return cls(shift_F, (axes_PF / scale_F).T, int(audit.labels.max()) + 1, bag)
 
     def read(self, audit: AuditData) -> Floats:
         """(N, P + C); a label that the fitting pool did not have reads as none."""
         label_N1 = audit.labels.numpy()[:, None]
-        components_NP = (_flat(audit) - self.shift_F) @ self.directions_FP
+        components_NP = (_flat(audit, self.bag) - self.shift_F) @ self.directions_FP
         return np.hstack([components_NP, label_N1 == np.arange(self.num_classes)])
 
 
@@ -189,5 +199,7 @@ def _one_thread() -> AbstractContextManager[Any]:
     return limit
 
 
-def _flat(audit: AuditData) -> Floats:
+def _flat(audit: AuditData, bag: BagOfTokens | None) -> Floats:
+    if bag is not None:
+        return np.asarray(bag.read(audit.features).toarray())
     return audit.features.flatten(1).double().numpy()
