@@ -46,8 +46,9 @@ def read_texts(path: Path, only: Only, *, header: Sequence[str] | None = None) -
 
 def kind_of(path: Path) -> str | None:
     """The ending that says what a file is (without .gz or .xz), or None for one that is not known."""
-    kind = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
-    return kind if kind in KINDS or (kind == ".parquet" and path.suffix == kind) else None
+    end = path.suffix.lower()
+    kind = Path(path.stem).suffix.lower() if end in COMPRESSED else end
+    return kind if kind in KINDS or (kind == ".parquet" and end == kind) else None
 
 
 def is_json_lines(path: Path) -> bool:
@@ -165,9 +166,9 @@ def _cut_short(path: Path, error: Exception) -> DataError:
 
 
 def _binary(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix == ".xz":
+    if path.suffix.lower() == ".xz":
         return cast(BinaryIO, lzma.open(path, "rb"))
     return path.open("rb")
 

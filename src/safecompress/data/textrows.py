@@ -68,7 +68,7 @@ def tokenised(
     is_text, is_known = tokenizer.readable(tokens)
     is_kept = is_known.any(axis=1)
     if not reading.skip_unreadable:
-        _refuse_unreadable(table.take(chosen), tokenizer, is_text, is_known)
+        _refuse_unreadable(table, chosen, tokenizer, is_text, is_known)
     elif not is_kept.any():
         raise DataError(f"No text of {table.files[0]} has a token that {tokenizer.path} knows. Give another tokenizer.")
     kept = chosen[is_kept]
@@ -101,8 +101,10 @@ def chosen_rows(labels: Int64Array, rows: int | None, per_class: int | None, *, 
     return np.sort(derive(0, "rows of texts").permutation(len(labels))[:rows])
 
 
-def _refuse_unreadable(table: TextTable, tokenizer: TextTokenizer, is_text: Bools, is_known: Bools) -> None:
-    """Raise DataError for a tokenizer that does not fit, empty texts, and texts of which nothing is known."""
+def _refuse_unreadable(
+    table: TextTable, chosen: Int64Array, tokenizer: TextTokenizer, is_text: Bools, is_known: Bools
+) -> None:
+    """Raise DataError for a tokenizer that does not fit the ``chosen`` rows, and for empty or unknown texts."""
     num_tokens, num_known = int(is_text.sum()), int(is_known.sum())
     if num_tokens - num_known > MOST_UNKNOWN * num_tokens:
         raise DataError(
@@ -112,7 +114,7 @@ def _refuse_unreadable(table: TextTable, tokenizer: TextTokenizer, is_text: Bool
         )
     has_text = is_text.any(axis=1)
     skip = "or leave them out: skip_unreadable = true."
-    table.refuse(np.flatnonzero(~has_text), "have an empty text", f"Fill it in, {skip}")
+    table.refuse(chosen[~has_text], "have an empty text", f"Fill it in, {skip}")
     is_strange = has_text & ~is_known.any(axis=1)
     what = f"have a text of which {tokenizer.path.name} knows no token"
-    table.refuse(np.flatnonzero(is_strange), what, f"Look at them, {skip}")
+    table.refuse(chosen[is_strange], what, f"Look at them, {skip}")

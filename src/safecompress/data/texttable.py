@@ -83,12 +83,6 @@ class TextTable:
         """N."""
         return len(self.place_N)
 
-    def take(self, rows: Int64Array) -> TextTable:
-        """Those rows, in that order."""
-        columns = {name: [cells[row] for row in rows.tolist()] for name, cells in self.columns.items()}
-        located = self.file_N[rows], self.place_N[rows]
-        return TextTable(self.files, self.names, columns, *located, self.noun, self.class_names)
-
     def only(self, names: Collection[str]) -> TextTable:
         """The same rows with those columns alone."""
         return replace(self, columns={name: cells for name, cells in self.columns.items() if name in names})
