@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from safecompress.cli.setup import set_values
 from safecompress.config import parse_config
 from safecompress.config.scale import changes, laid_over
-from safecompress.errors import SpecError
+from safecompress.errors import SpecError, UsageError
 
 SPEC = """
 name = "full"
@@ -89,3 +90,18 @@ def test_laying_over_by_hand() -> None:
     assert laid_over(base, {"a": {"name": "y"}, "b": [2, 3]}) == {"a": {"name": "y"}, "b": [2, 3]}
     assert [*changes(base, laid_over(base, {"a": {"q": {"r": 5}}}))] == [("a.q.r", "2", "5")]
     assert base == {"a": {"name": "x", "p": 1, "q": {"r": 2}}, "b": [1]}
+
+
+def test_settings_stand_for_values_of_the_spec() -> None:
+    config = parse(settings={"recipe.epochs": 7, "data.source.name": "digits", "data.source.image": True})
+    assert config.recipe.epochs == 7 and config.data.options == {"image": True}
+    assert set_values(["a.b=3", "c=/some/where", 'd="x=y"', "e=[1, 2]"]) == {
+        "a.b": 3,
+        "c": "/some/where",
+        "d": "x=y",
+        "e": [1, 2],
+    }
+    with pytest.raises(UsageError, match="--set takes NAME=VALUE"):
+        set_values(["a..b=3"])
+    with pytest.raises(SpecError, match="epoch"):
+        parse(settings={"recipe.epoch": 7})

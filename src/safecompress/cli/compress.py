@@ -32,6 +32,9 @@ LOG = typer.Option([], "--log", metavar="KIND:TARGET", help="Log to tensorboard:
 BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
 DRY_RUN = typer.Option(False, "--dry-run", help="Train nothing: say what was found, memory and time by phase.")
 SCALE = typer.Option(None, "--scale", metavar="NAME", help="The spec's shortened version, its table \\[scale.NAME].")
+SET = typer.Option(
+    [], "--set", metavar="NAME=VALUE", help="A value in place of the spec's: data.source.root=/data (may be repeated)."
+)
 DENSITY = typer.Option(None, "--density", help="Share of weights kept, in place of the spec's.")
 DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
 THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process; part of what digests depend on.")
@@ -53,6 +56,7 @@ def compress(
     dry_run: bool = DRY_RUN,
     scale: str | None = SCALE,
     density: float | None = DENSITY,
+    settings: list[str] = SET,
     log: list[str] = LOG,
     junit: Path | None = JUNIT,
     sarif: Path | None = SARIF,
@@ -70,7 +74,7 @@ def compress(
     from safecompress.cli.again import Option, again
     from safecompress.cli.console import show_report
     from safecompress.cli.output import watching
-    from safecompress.cli.setup import executor_of, load_rows, make_job
+    from safecompress.cli.setup import executor_of, load_rows, make_job, set_values
     from safecompress.config import load_config
     from safecompress.loggers import logging_to
     from safecompress.report import save_report
@@ -79,7 +83,9 @@ def compress(
     from safecompress.storage import write_bytes
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
-    config = load_config(spec, model_given=model is not None, scale=scale, density=density)
+    config = load_config(
+        spec, model_given=model is not None, scale=scale, density=density, settings=set_values(settings)
+    )
     if dry_run:
         _estimate(config, model, device, workers, threads, as_json)
         return

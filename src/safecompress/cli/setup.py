@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safecompress.data.files import read_arrays
 from safecompress.data.pools import split_of
 from safecompress.deploy import Artifact, TaskInfo
 from safecompress.deploy.container import FORMAT
-from safecompress.errors import ArtifactError, DataError, ModelError
+from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.job import Job
 from safecompress.runtime import load
 from safecompress.search import Executor, ProcessExecutor, SerialExecutor
@@ -86,6 +87,20 @@ def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Jo
         device=device,
         packing=config.packing,
     )
+
+
+def set_values(settings: Iterable[str]) -> dict[str, Any]:
+    """Values by dotted name, from ``NAME=VALUE``; a value that is no TOML is text. Raises UsageError without "="."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not all(name.strip().split(".")):
+            raise UsageError(f"--set takes NAME=VALUE, such as compress.density=0.1, got {setting!r}.")
+        try:
+            values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name.strip()] = text
+    return values
 
 
 @contextlib.contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safecompress.config.reading import Reading
-from safecompress.config.scale import laid_over, shortened
+from safecompress.config.scale import laid_over, nested, shortened
 from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
 from safecompress.config.values import Config, Limits
@@ -21,16 +22,22 @@ MAX_DEPTH = 8
 
 
 def load_config(
-    path: str | Path, *, model_given: bool = False, scale: str | None = None, density: float | None = None
+    path: str | Path,
+    *,
+    model_given: bool = False,
+    scale: str | None = None,
+    density: float | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Config:
     """The spec in the file ``path``; ``model_given`` when a model comes from elsewhere and ``[model]`` may be absent.
 
-    ``scale`` names one of the spec's shortened versions, ``density`` stands for its own. Raises SpecError, with every
-    fault at once, when the file cannot be read or says something wrong.
+    ``scale`` names one of the spec's shortened versions. ``density`` stands for the spec's own, and ``settings`` for
+    any of its values, by dotted name (``data.source.root``). Raises SpecError, with every fault at once, when the file
+    cannot be read or says something wrong.
     """
     file = Path(path).absolute()
     text = read_text(file, source=str(path))
-    options: dict[str, Any] = {"model_given": model_given, "scale": scale, "density": density}
+    options: dict[str, Any] = {"model_given": model_given, "scale": scale, "density": density, "settings": settings}
     return replace(parse_config(text, base=file.parent, source=str(path), **options), path=file)
 
 
@@ -42,6 +49,7 @@ def parse_config(
     model_given: bool = False,
     scale: str | None = None,
     density: float | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Config:
     """The spec in ``text``. Relative paths in it count from ``base``; ``source`` is its name in messages.
 
@@ -51,6 +59,8 @@ def parse_config(
     tables, told = shortened(written, scale, reading)
     if density is not None:
         tables = laid_over(tables, {"compress": {"density": density}})
+    for name, value in (settings or {}).items():
+        tables = laid_over(tables, nested(name, value))
     shape = read_table(SpecShape, tables, "", reading)
     if "model" not in tables and not model_given:
         reading.note("[model]", f"is missing. {SpecShape.model_fields['model'].description}")

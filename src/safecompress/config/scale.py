@@ -51,6 +51,14 @@ def laid_over(tables: Table, change: Table) -> Table:
     return merged
 
 
+def nested(name: str, value: Any) -> Table:
+    """The table in which ``value`` has the dotted ``name``."""
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    table: Table = value
+    return table
+
+
 def changes(before: Table, after: Table, where: str = "") -> Iterator[tuple[str, str, str]]:
     """Every value that differs: where it is, what it was, what it is."""
     for key in sorted({*before, *after}):
