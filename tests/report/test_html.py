@@ -265,6 +265,8 @@ def test_ids_are_unique_and_labels_point_at_one(page):
 
 
 def test_whatever_can_be_wider_than_a_phone_is_in_a_region_that_scrolls(page):
+    inside = [table for region in page.with_class("scroll") for table in region.all("table")]
+    assert len(inside) == len(list(page.all("table")))
     for region in page.with_class("scroll"):
         assert region.attributes["role"] == "region" and region.attributes["tabindex"] == "0"
         assert region.attributes.get("aria-label") or region.attributes.get("aria-labelledby")
