@@ -67,6 +67,8 @@ def tokenised(
     )
     is_text, is_known = tokenizer.readable(tokens)
     is_kept = is_known.any(axis=1)
+    counted = is_kept if reading.skip_unreadable else np.ones_like(is_kept)
+    _require_fit(table, tokenizer, int(is_text[counted].sum()), int(is_known[counted].sum()))
     if not reading.skip_unreadable:
         _refuse_unreadable(table, chosen, tokenizer, is_text, is_known)
     elif not is_kept.any():
@@ -101,17 +103,20 @@ def chosen_rows(labels: Int64Array, rows: int | None, per_class: int | None, *, 
     return np.sort(derive(0, "rows of texts").permutation(len(labels))[:rows])
 
 
-def _refuse_unreadable(
-    table: TextTable, chosen: Int64Array, tokenizer: TextTokenizer, is_text: Bools, is_known: Bools
-) -> None:
-    """Raise DataError for a tokenizer that does not fit the ``chosen`` rows, and for empty or unknown texts."""
-    num_tokens, num_known = int(is_text.sum()), int(is_known.sum())
+def _require_fit(table: TextTable, tokenizer: TextTokenizer, num_tokens: int, num_known: int) -> None:
+    """Raise DataError for a tokenizer that knows too few of the texts' tokens."""
     if num_tokens - num_known > MOST_UNKNOWN * num_tokens:
         raise DataError(
             f"The tokenizer {tokenizer.path} does not fit the texts of {table.files[0]}: it does not know "
             f"{(num_tokens - num_known) / num_tokens:.0%} of their tokens. Give the tokenizer of a model of this "
             "language, or correct the text's column."
         )
+
+
+def _refuse_unreadable(
+    table: TextTable, chosen: Int64Array, tokenizer: TextTokenizer, is_text: Bools, is_known: Bools
+) -> None:
+    """Raise DataError for ``chosen`` rows whose text is empty, or of which nothing is known."""
     has_text = is_text.any(axis=1)
     skip = "or leave them out: skip_unreadable = true."
     table.refuse(chosen[~has_text], "have an empty text", f"Fill it in, {skip}")
