@@ -80,7 +80,7 @@ def run(
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     rounds, store = RoundLog(folder), PrivateFolder(cache if cache is not None else folder.work / "cache")
-    shadowing = watched_map(worker, watcher, "shadows")
+    shadowing = watched_map(worker, watcher, "shadows", size=len)  # an item is a group that is trained at once
 
     dense = stages.dense()
     winner = stages.start(dense)
@@ -90,9 +90,10 @@ def run(
     search = stages.search(worker, dense)
     for result in search.rounds(winner, first=winner.round + 1):
         winner = result.winner
-        rounds.append(describe_round(result) | _ranked(job, result, stages, store, shadowing))
+        entry = describe_round(result)
+        watcher.say(_round_line(entry))
+        rounds.append(entry | _ranked(job, result, stages, store, shadowing))
         stages.keep(result)
-        watcher.say(_round_line(rounds.entries[-1]))
     final = stages.finish(winner, dense)
 
     trained = Artifact(
@@ -133,7 +134,7 @@ def run(
             released=released,
             trained=trained,
             store=store,
-            run=watched_map(worker, watcher, "shadows", then="certify"),
+            run=watched_map(worker, watcher, "shadows", size=len, then="certify"),
         )
     watcher.advance()
     figures = {f"verdict/{name}": figure.value for name, figure in certification.measurements.items()}

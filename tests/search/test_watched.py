@@ -146,6 +146,8 @@ def test_a_watched_map_moves_its_own_bar_and_lets_the_phase_around_it_go_on():
     assert seen.told == [("shadows", 2), 1, 1, ("certify", 1)]
     assert list(watched_map(SerialExecutor(), seen, "shadows")(abs, [-3])) == [3]
     assert seen.told[4:] == [("shadows", 1), 1]
+    assert list(watched_map(SerialExecutor(), seen, "shadows", size=len)(len, ["abc", "de"])) == [3, 2]
+    assert seen.told[6:] == [("shadows", 5), 3, 2]
 
 
 def test_a_series_puts_its_name_before_the_figures():

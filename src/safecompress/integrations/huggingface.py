@@ -21,7 +21,7 @@ STATE = "sparse.safetensors"
 class SparseCallback(TrainerCallback):  # type: ignore[misc]  # without transformers it has no type
     """Trains the Trainer's model at ``density``: ``Trainer(..., callbacks=[SparseCallback(density=0.1)])``.
 
-    It begins from the largest of the weights that the model has (``start="dense"``), since most models here are
+    It begins from the largest of the weights that the model has (``start="pretrained"``), since most models here are
     pretrained; ``options`` are those of `SparseTraining` otherwise. Gradients are masked before the Trainer clips them
     (but see `SparseTraining.mask_early`), accumulation and mixed precision need nothing, and
     ``train(resume_from_checkpoint=...)`` goes on to the bit: masks lie in every checkpoint. After
@@ -31,7 +31,7 @@ class SparseCallback(TrainerCallback):  # type: ignore[misc]  # without transfor
     layers, or when it should go on from a checkpoint without masks.
     """
 
-    def __init__(self, *, density: float, start: Start | str = Start.DENSE, **options: Any) -> None:
+    def __init__(self, *, density: float, start: Start | str = Start.PRETRAINED, **options: Any) -> None:
         check_options(options)
         self._options = {"density": density, "start": start, **options}
         self.sparse: SparseTraining | None = None

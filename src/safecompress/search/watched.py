@@ -72,14 +72,24 @@ class WatchedExecutor:
         self._watcher.stands(standings)
 
 
-def watched_map(executor: Executor, watcher: Progress, phase: str, *, then: str | None = None) -> Map:
-    """A map over ``executor`` whose finished items move a bar called ``phase``; after it the phase ``then`` goes on."""
+def watched_map(
+    executor: Executor,
+    watcher: Progress,
+    phase: str,
+    *,
+    size: Callable[[Any], int] = lambda _: 1,
+    then: str | None = None,
+) -> Map:
+    """A map over ``executor`` that moves a bar called ``phase`` by the ``size`` of each item that is finished.
+
+    Afterwards the phase ``then``, of one step, goes on.
+    """
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
         work = list(items)
-        watcher.begin(phase, len(work))
-        for result in executor.map(fn, work):
-            watcher.advance()
+        watcher.begin(phase, sum(map(size, work)))
+        for item, result in zip(work, executor.map(fn, work), strict=True):
+            watcher.advance(size(item))
             yield result
         if then is not None:
             watcher.begin(then, 1)
