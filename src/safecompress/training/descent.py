@@ -37,9 +37,10 @@ class Descent:
         opponent: Opponent | None = None,
         trace: LossTrace | None = None,
     ) -> None:
-        self._model, self._course, self._amp = model, course, amp
+        self._course, self._amp = course, amp
         self._opponent, self._trace = opponent, trace
-        self._device = next(model.parameters()).device
+        self._parameters = list(model.parameters())
+        self._device = self._parameters[0].device
         self._loader = Loader(course, self._device)
         self._ranks = current_ranks()
         self._num_parts = self._ranks.count * course.recipe.micro_batches
@@ -54,7 +55,8 @@ class Descent:
         batch, rows = course.recipe.objective.mix(self._loader.at(step)), self._loader.rows(step)
         if self._ranks.rank:
             reseed(course.seed, "step", step, "rank", self._ranks.rank, device=self._device)
-        self._model.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         losses = [self._descend(part, rows_B, share) for part, rows_B, share in self._parts(batch, rows)]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if self._ranks.count > 1:
@@ -87,7 +89,7 @@ class Descent:
     @torch.no_grad()
     def _join(self, loss: Tensor) -> None:
         """Sum losses and gradients over ranks, and average statistics, in one message."""
-        gradients = [parameter.grad for parameter in self._model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         if self._statistics:
             torch._foreach_div_(self._statistics, self._ranks.count)
         self._ranks.join_([loss, *gradients, *self._statistics])

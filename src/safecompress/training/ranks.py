@@ -1,6 +1,6 @@
 """Training on several devices: every rank takes its share of each batch, and all of them take the same step.
 
-Processes are started, and know of each other, by whatever engine the user has: ``torchrun``, ``accelerate launch`` or
+Processes are started, and know of each other, by whatever engine the user has: ``torchrun``, Accelerate or
 Lightning Fabric; each sets up ``torch.distributed``, which is all that is asked for here.
 """
 
@@ -67,7 +67,7 @@ def sharing_batches() -> Iterator[Ranks]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         raise UsageError(
             "No process group is set up, so there is nobody to share batches with. Start the processes with torchrun "
-            "(and call torch.distributed.init_process_group), accelerate launch, or Lightning Fabric's launch()."
+            "(and call torch.distributed.init_process_group), with Accelerate, or with Lightning Fabric."
         )
     ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
     token = _SHARED.set(ranks)
