@@ -82,7 +82,7 @@ class CompressShape(Shape):
     density: float = Field(0.1, gt=0, le=1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
     allocation: Choice = "erk"
     shape: Choice = Field("weight", description="It says which weights live and die together.")
-    start: Literal["scratch", "dense"] = "scratch"
+    start: Literal["scratch", "dense", "pretrained"] = "scratch"
     include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
     exclude: list[str] = []
 
