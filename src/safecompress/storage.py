@@ -9,14 +9,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as dump_safetensors
+from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import ArtifactError, StorageError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -83,6 +81,8 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors and string metadata as one safetensors file."""
+    from safetensors.torch import save as dump_safetensors  # brings PyTorch along, which plain files do without
+
     contiguous = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     write_bytes(path, dump_safetensors(contiguous, dict(metadata or {})))
 
@@ -92,6 +92,9 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     Raises ArtifactError when the file is missing, truncated, or no safetensors file (a pickle, say, is refused unread).
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_safetensors
+
     try:
         content = path.read_bytes()
     except OSError as error:

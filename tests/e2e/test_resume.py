@@ -203,14 +203,16 @@ def test_a_run_killed_again_and_again_ends_in_the_same_digests(tmp_path):
 
 
 def test_ctrl_c_exits_130_and_says_that_the_run_can_go_on(tmp_path):
-    spec, run = write_spec(tmp_path / "spec.toml", recipe={"epochs": 40}, search={"rounds": 6}), tmp_path / "run"
-    process = start_cli("compress", spec, "--out", run)
+    spec, run = write_spec(tmp_path / "spec.toml", recipe={"epochs": 20}, search={"rounds": 3}), tmp_path / "run"
+    process = start_cli("compress", spec, "--out", run, "--workers", "2", "--junit", tmp_path / "gate.xml")
     for line in process.stderr:
-        if "round 1:" in line:
+        if "round 2 of 3:" in line:
             break
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # workers get it, too, as from a terminal
     _, err = process.communicate()
     assert process.returncode == 130
     assert "Stopped. What was finished is kept: run the same command again to go on." in err
+    assert f"\n  safecompress compress {spec} --out {run} --workers 2" in err
     assert "Traceback" not in err
-    assert "round 1 of 6" not in run_cli("compress", spec, "--out", run).err
+    assert "The command was stopped (Ctrl-C)" in (tmp_path / "gate.xml").read_text()
+    assert "round 1 of 3" not in run_cli("compress", spec, "--out", run).err

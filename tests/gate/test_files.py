@@ -43,7 +43,7 @@ def test_what_cannot_be_written_anew_is_not_left_as_it_was(tmp_path, monkeypatch
     def full(path, content):
         raise StorageError("No room left")
 
-    monkeypatch.setattr("safecompress.storage.write_bytes", full)
+    monkeypatch.setattr("safecompress.gate.files.write_bytes", full)
     with pytest.raises(StorageError, match="No room left"):
         files.begin("a.onnx")
     assert not files.junit.exists()

@@ -22,7 +22,10 @@ def release(artifact: Path = ARTIFACT, to: Path = LIST, as_json: bool = AS_JSON)
     (--released) and bound joint_lira.auc.
     """
     from safecompress.certify import Released
+    from safecompress.errors import UsageError
 
+    if not artifact.is_file():
+        raise UsageError(f"{artifact} is no file. Name the artifact: RUN/artifact.safetensors.")
     Released(to).add(artifact)
     if as_json:
         say_json({"artifact": str(artifact), "list": str(to)})

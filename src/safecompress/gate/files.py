@@ -11,6 +11,7 @@ from safecompress.errors import StorageError, UsageError
 from safecompress.gate.junit import to_junit
 from safecompress.gate.outcome import UNFINISHED, Outcome
 from safecompress.gate.sarif import to_sarif
+from safecompress.storage import write_bytes
 
 ENDINGS = {"--junit": (".xml",), "--sarif": (".sarif", ".sarif.json")}
 """How the files' names end, so that a slip of the keyboard does not write over a model or a spec."""
@@ -38,8 +39,6 @@ class GateFiles:
 
         Where one cannot be written the other says so, and what an earlier run left of the one is removed.
         """
-        from safecompress.storage import write_bytes  # brings PyTorch along
-
         try:
             for path, content in self._contents(outcome).items():
                 write_bytes(path, content)
@@ -59,8 +58,6 @@ class GateFiles:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write ``content``, or at least leave nothing that an earlier run wrote, as far as the system lets."""
-    from safecompress.storage import write_bytes
-
     try:
         write_bytes(path, content)
     except StorageError:

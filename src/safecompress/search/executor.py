@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -57,7 +58,10 @@ class ProcessExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._pool is not None:
+            for worker in [*(self._pool._processes or {}).values()]:
+                worker.terminate()  # what it was at is not waited for; files are whole or absent
         self._close()
 
     def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
@@ -85,7 +89,9 @@ class ProcessExecutor:
             os.environ["OMP_NUM_THREADS"] = "1"
             try:
                 self._pool = ProcessPoolExecutor(self.num_workers, mp_context=context, initializer=_settle)
-                list(self._pool.map(_ready, range(self.num_workers)))  # workers inherit the environment as they start
+                with _deaf():
+                    starting = self._pool.map(_ready, range(self.num_workers))
+                list(starting)  # workers inherit the environment as they start
             finally:
                 if before is None:
                     del os.environ["OMP_NUM_THREADS"]
@@ -97,6 +103,19 @@ class ProcessExecutor:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start within never hear Ctrl-C; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def use_one_thread() -> None:
