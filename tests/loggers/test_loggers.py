@@ -91,6 +91,19 @@ def test_a_logger_that_fails_is_told_once_and_left(where):
         assert broken.told == []  # and it was not asked to close
 
 
+def test_a_password_in_the_uri_is_not_told(monkeypatch):
+    class Refuses(Recorder):
+        def measured(self, step, figures):
+            raise OSError("cannot reach http://me:secret@host:5000/api")
+
+    monkeypatch.setitem(LOGGERS.builtins, "mlflow", Refuses)
+    watcher = Lines()
+    with logging_to(["mlflow:http://me:secret@host:5000"], watcher) as log:
+        log.measured(1, {"x": 1.0})
+    (line,) = watcher.lines
+    assert "secret" not in line and line.startswith("The log mlflow:http://***@host:5000 failed")
+
+
 def test_a_run_that_fails_closes_its_logs_as_failed():
     log = Recorder()
     with pytest.raises(KeyboardInterrupt), logging_to([log]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from safecompress.errors import UsageError
@@ -113,4 +114,5 @@ class _Guarded(Logger):
         except Exception as error:  # whatever a logger's package raises, the run goes on
             self._logger = None
             reason = (str(error) or repr(error)).splitlines()[0]
-            self._watcher.say(f"The log {self._name} failed and is left: {type(error).__name__}: {reason}")
+            line = f"The log {self._name} failed and is left: {type(error).__name__}: {reason}"
+            self._watcher.say(re.sub(r"//[^/@\s]*@", "//***@", line))  # a URI may carry a password
