@@ -16,7 +16,19 @@ from torch import nn
 
 from safecompress import registry
 from safecompress.errors import ModelError
-from safecompress.models import MODELS, Alexnet, Mlp, ModelSpec, Resnet, SmallCnn, TokenBag, Transformer, Vgg
+from safecompress.models import (
+    MODELS,
+    Alexnet,
+    Mlp,
+    ModelSpec,
+    Resnet,
+    SmallCnn,
+    Timm,
+    TokenBag,
+    Torchvision,
+    Transformer,
+    Vgg,
+)
 from safecompress.seeding import seeded
 
 if TYPE_CHECKING:
@@ -192,5 +204,6 @@ def test_a_plugin_gets_its_options_in_the_types_it_asked_for():
 
 def test_the_built_in_models():
     builtins = {"alexnet": Alexnet, "cnn": SmallCnn, "mlp": Mlp, "resnet": Resnet, "token_bag": TokenBag}
-    assert dict(MODELS.builtins) == {**builtins, "transformer": Transformer, "vgg": Vgg}
+    others = {"timm": Timm, "torchvision": Torchvision, "transformer": Transformer, "vgg": Vgg}
+    assert dict(MODELS.builtins) == {**builtins, **others}
     assert MODELS.names() == sorted([*MODELS.builtins, "tiny", "unresolved"])

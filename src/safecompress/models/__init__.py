@@ -8,5 +8,18 @@ from safecompress.models.structure import MODELS, ModelSpec
 from safecompress.models.tokenbag import TokenBag
 from safecompress.models.transformer import Transformer
 from safecompress.models.vgg import Vgg
+from safecompress.models.zoo import Timm, Torchvision
 
-__all__ = ["MODELS", "Alexnet", "Mlp", "ModelSpec", "Resnet", "SmallCnn", "TokenBag", "Transformer", "Vgg"]
+__all__ = [
+    "MODELS",
+    "Alexnet",
+    "Mlp",
+    "ModelSpec",
+    "Resnet",
+    "SmallCnn",
+    "Timm",
+    "TokenBag",
+    "Torchvision",
+    "Transformer",
+    "Vgg",
+]

@@ -21,6 +21,7 @@ from safecompress.models.resnet import Resnet
 from safecompress.models.tokenbag import TokenBag
 from safecompress.models.transformer import Transformer
 from safecompress.models.vgg import Vgg
+from safecompress.models.zoo import Timm, Torchvision
 from safecompress.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry(
@@ -34,6 +35,8 @@ MODELS: Registry[nn.Module] = Registry(
         "alexnet": Alexnet,
         "token_bag": TokenBag,
         "transformer": Transformer,
+        "torchvision": Torchvision,
+        "timm": Timm,
     },
 )
 """A model factory takes ``input_shape`` and ``num_classes`` by keyword, and its own options after them."""
