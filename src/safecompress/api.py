@@ -137,7 +137,7 @@ def run_job(
     cache: str | Path | None = None,
     released: str | Path | None = None,
 ) -> CompressionResult:
-    """Carry ``job`` out in ``folder`` and leave ``report.json`` and ``report.md`` there."""
+    """Carry ``job`` out in ``folder`` and leave ``report.json`` and the pages made of it there."""
     job.check()
     kept, out = None if cache is None else Path(cache), _released(released)
     with open_run_folder(folder, job.name, job.digest) as opened:

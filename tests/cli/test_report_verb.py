@@ -3,10 +3,12 @@
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from safecompress.cli.again import again
+from safecompress.report import load_report
 from safecompress.report.schema import schema_text
 from whole_runs import contents, report_of, run_cli
 
@@ -74,3 +76,18 @@ def test_the_command_again_names_no_folder_and_survives_a_shell():
         "safecompress", "audit", "a b;rm.safetensors", "--spec", "limits.toml", "--threads", "2",
     ]  # fmt: skip
     assert "--non-members 'x y.npz'" in again("audit", Path("m.onnx"), non_members=Path("x y.npz"))
+
+
+def test_a_run_that_is_timed_keeps_the_times_and_no_path(finished, monkeypatch):
+    """The verdict is the finished run's, so that only the timing is done; its digest stays."""
+    before, done = report_of(finished / "run"), load_report(finished / "run")
+    monkeypatch.setattr("safecompress.api.run_job", lambda *_, **__: SimpleNamespace(report=done))
+    ended = run_cli("compress", finished / "spec.toml", "--out", finished / "run", "--bench")
+    assert ended.code == before["exit_code"], ended.err
+    after = report_of(finished / "run")
+    assert after["digests"] == before["digests"]
+    assert before["speed"] is None
+    assert [speed["batch_size"] for speed in after["speed"]["speeds"]] == [1, 64]
+    assert str(finished) not in json.dumps(after)
+    assert "Latency on one thread here: 1 sample" in ended.out
+    assert "times as fast" in (finished / "run" / "report.html").read_text()
