@@ -197,9 +197,9 @@ def page(results: list[dict[str, Any]], repeats: int) -> str:
         "# Our training loop beside a plain one\n\n"
         f"One thread, batch 128, SGD with Nesterov momentum; medians and quartiles of {repeats} interleaved turns, in "
         "CPU seconds of the process, on a machine that was busy with other work. A block of ours is one call of "
-        "`train`: it loads a state, takes the steps, checks that all is finite, and captures a state. Making batches is "
-        "what our loader alone takes, images flipped and cropped, as a share of a plain step. Targets: ours "
-        f"within 10 % of plain, density {DENSITY} within 5 % of dense.\n\n"
+        "`train`: it loads a state, takes the steps, checks that all is finite, and captures a state. Making batches "
+        "is what our loader alone takes, images flipped and cropped, as a share of a plain step. Targets: ours within "
+        f"10 % of plain, density {DENSITY} within 5 % of dense.\n\n"
         + table(
             ["model", "steps a block", "plain, rows/s", "ours dense / plain", "ours sparse / ours dense",
              "making batches / plain", "plain / plain (control)"],
