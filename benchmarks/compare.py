@@ -3,6 +3,11 @@
 python benchmarks/compare.py location30 --root DIR --work DIR [--workers 2]
 python benchmarks/compare.py digits --work DIR
 python benchmarks/compare.py cifar10 --root DIR --work DIR --densities 0.1 --seeds 2 --shadows 0 --without pr_dp kd_dp
+python benchmarks/compare.py cifar100 --root DIR --work DIR --densities 0.1 --shadows 0
+python benchmarks/compare.py ag_news --root DIR --encoder DIR --work DIR --densities 0.2 --shadows 0     # sst2 alike
+
+The papers' other tasks are compared in small: dense, static, plain dynamic sparse training, SafeCompress. ``--encoder``
+is the folder of a pretrained BERT (config.json, model.safetensors, vocab.txt), of which three layers are fine-tuned.
 
 With --known FILE cells of an earlier document are not made again, but for one, drawn by lot, that must come out equal.
 DP-SGD takes no batch norm, so the two methods with it are left out where the network has that. With --shadows 0 nobody
@@ -52,6 +57,23 @@ FIELD = [
 ]  # fmt: skip
 ATTACKS = ["gap", "loss", "confidence", "entropy", "modified_entropy", "neural", "whitebox", "lira"]
 ADAM = {"epochs": 60, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
+POOLS = [f"{side}_{pool}" for side in ("member", "nonmember") for pool in ("fit", "select", "verdict")]
+BEGUN = {"start": "pretrained", "exclude": ["*classifier*"]}
+TEXT: dict[str, Any] = {
+    "model": {"name": "transformer", "layers": 3},
+    "recipe": {
+        "epochs": 4, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01,
+        "decay": "linear", "warmup": 0.1, "clip_norm": 1.0,
+    },
+    "sizes": {"train": 1_000, "validation": 500, "test": 1_500, **dict.fromkeys(POOLS, 330)},
+    "methods": [
+        {"name": "safecompress", "rounds": 2, **BEGUN},
+        "dense",
+        {"name": "static", **BEGUN},
+        {"name": "set", "rounds": 2, **BEGUN},
+        {"name": "rigl", "rounds": 2, **BEGUN},
+    ],
+}  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {
     "location30": {
         "model": {"name": "mlp", "hidden": [512, 256, 128]},
@@ -73,22 +95,42 @@ SETTINGS: dict[str, dict[str, Any]] = {
         },
         "normalise": "standard",
     },
+    "cifar100": {
+        "model": {"name": "vgg", "widths": [32, 64, 128], "depths": [1, 1, 1], "hidden": [128]},
+        "recipe": {"epochs": 15, "batch_size": 64, "learning_rate": 0.05, "decay": "cosine"},
+        "source": {"part": "all"},
+        "sizes": {"train": 8_000, "validation": 2_000, "test": 5_000, **dict.fromkeys(POOLS, 2_000)},
+        "normalise": "standard",
+        "methods": [OURS[0], "dense", "static", "set", "rigl"],
+    },
+    "ag_news": {"source": {"part": "all"}, **TEXT},
+    "sst2": {"source": {"part": "all"}, **TEXT},
 }  # fmt: skip
 
 
 def spec(
-    data: str, root: Path | None, seeds: int, num_shadows: int, densities: list[float], without: list[str]
+    data: str,
+    root: Path | None,
+    seeds: int,
+    num_shadows: int,
+    densities: list[float],
+    without: list[str],
+    encoder: Path | None = None,
 ) -> dict[str, object]:
     """The comparison, as `safecompress compare` reads it."""
     setting = SETTINGS[data]
-    source = {"name": data, "root": str(root.resolve())} if root else data
+    source = {"name": data, "root": str(root.resolve()), **setting.get("source", {})} if root else data
+    model = dict(setting["model"])
+    if encoder is not None:
+        source = {**source, "tokenizer": str(encoder.resolve()), "max_length": 32, "rows": 8_000}
+        model["folder"] = str(encoder.resolve())
     return {
         "name": f"compare-{data}",
         "data": {"source": source, **setting["sizes"], "normalise": setting.get("normalise", "none")},
-        "model": setting["model"],
+        "model": model,
         "recipe": setting["recipe"],
         "compare": {
-            "methods": [*OURS, *(name for name in FIELD if name not in without)],
+            "methods": setting.get("methods", [*OURS, *(name for name in FIELD if name not in without)]),
             "densities": densities,
             "seeds": list(range(seeds)),
             "num_shadows": num_shadows or 8,
@@ -137,11 +179,15 @@ def main() -> None:
     parser.add_argument("--shadows", type=int, default=8)
     parser.add_argument("--densities", type=float, nargs="+", default=[0.2, 0.1, 0.05])
     parser.add_argument("--without", nargs="*", default=[], help="methods of the field to leave out")
+    parser.add_argument("--encoder", type=Path, help="folder of a pretrained BERT, for texts")
     parser.add_argument("--known", type=Path, help="an earlier document whose cells are taken over")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     file, out = options.work / f"{options.data}.toml", options.work / options.data
-    asked = spec(options.data, options.root, options.seeds, options.shadows, options.densities, options.without)
+    asked = spec(
+        *(options.data, options.root, options.seeds, options.shadows, options.densities, options.without),
+        options.encoder,
+    )
     file.write_text(tomli_w.dumps(asked))
     expected = take_over(options.known, file, out) if options.known else None
     command = ["compare", str(file), "--out", str(out), "--workers", str(options.workers)]
@@ -152,8 +198,10 @@ def main() -> None:
             "The cell that was made again came out otherwise: nothing was taken over. Start without --known."
         )
     document["spec"]["data"] = {**document["spec"]["data"], "source": options.data}
+    document["spec"]["model"].pop("folder", None)
     topic = f"compare-{options.data}"
-    called = f"python benchmarks/compare.py {options.data}{' --root DIR' * bool(options.root)} --work DIR"
+    called = f"python benchmarks/compare.py {options.data}{' --root DIR' * bool(options.root)}"
+    called += f"{' --encoder DIR' * bool(options.encoder)} --work DIR"
     called += f" --seeds {options.seeds} --shadows {options.shadows}"
     called += f" --densities {' '.join(f'{density:g}' for density in options.densities)}"
     called += f" --without {' '.join(options.without)}" * bool(options.without)

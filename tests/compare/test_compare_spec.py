@@ -10,6 +10,7 @@ from safecompress.baselines.sparse import Searched, Set, Static
 from safecompress.compare import load_comparison, parse_comparison
 from safecompress.errors import SpecError
 from safecompress.search import Plan, RandomChoice, parse_branches
+from safecompress.sparsity import Start
 from safecompress.training.relax import RelaxLoss
 
 GOOD = {
@@ -109,11 +110,15 @@ CASES = [
     ({"compare": 'methods = [{ name = "dense", rounds = 3 }]'}, ["methods 1 rounds: the method 'dense' has no option"]),
     (
         {"compare": 'methods = [{ name = "static", rounds = 3 }]'},
-        ["methods 1 rounds: the method 'static' has no option 'rounds'. Allowed: label, objective."],
+        [
+            "methods 1 rounds: the method 'static' has no option 'rounds'. Allowed: exclude, include, label, objective, start."
+        ],
     ),
     (
         {"compare": 'methods = [{ name = "set", branches = ["keep"] }]'},
-        ["methods 1 branches: the method 'set' has no option 'branches'. Allowed: label, objective, rounds."],
+        [
+            "methods 1 branches: the method 'set' has no option 'branches'. Allowed: exclude, include, label, objective, rounds, start."
+        ],
     ),
     (
         {"compare": 'methods = [{ name = "safecompress", density = 0.1 }]'},
@@ -188,3 +193,13 @@ def test_the_example_can_be_read_and_run():
     spec = load_comparison(example)
     assert [entry.label for entry in spec.comparison.entries] == ["dense", "static", "set", "safecompress"]
     spec.study().check()
+
+
+def test_a_method_that_searches_may_begin_elsewhere_and_leave_layers_dense() -> None:
+    methods = '[{ name = "static", start = "pretrained", exclude = ["head*"] }, { name = "set", include = ["body*"] }]'
+    text = f'name = "x"\n[data]\nsource = "digits"\n[model]\nname = "mlp"\n[compare]\nmethods = {methods}\n'
+    static, plain = (e.method for e in parse_comparison(text, base=Path(), source="x.toml").comparison.entries)
+    assert (static.plan.start, static.plan.exclude, static.plan.rounds) == (Start.PRETRAINED, ("head*",), 0)
+    assert (plain.plan.start, plain.plan.include) == (Start.SCRATCH, ("body*",))
+    with pytest.raises(SpecError, match="takes one of"):
+        parse_comparison(text.replace('"pretrained"', '"anywhere"'), base=Path(), source="x.toml")

@@ -22,6 +22,7 @@ from safecompress.config.words import show
 from safecompress.errors import SpecError, suggest
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
+from safecompress.sparsity import Start
 from safecompress.training import OBJECTIVES, Recipe
 
 ELSEWHERE = {
@@ -70,6 +71,9 @@ class SearchOptions(Shape):
     rounds: Count | None = Field(None, ge=1)
     branches: list[str] | None = Field(None, min_length=1)
     selector: Choice | None = None
+    start: Literal["scratch", "dense", "pretrained"] | None = None
+    include: list[str] | None = Field(None, min_length=1)
+    exclude: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,9 @@ def _read_search(
     A plan without rounds has none to set, and one of a single branch has nothing to choose by.
     """
     plan: Plan = getattr(factory(), "plan")  # noqa: B009  (a Method need not have one)
-    allowed: list[str] = []
+    allowed = ["start", "include", "exclude"]
     if plan.rounds:
-        allowed = ["rounds", *(["branches", "selector"] if len(plan.branches) > 1 else [])]
+        allowed += ["rounds", *(["branches", "selector"] if len(plan.branches) > 1 else [])]
     for key in options:
         if key not in allowed:
             hint = suggest(key, [*allowed, "label", "objective"])
@@ -180,6 +184,8 @@ def _read_search(
     if shape is None:
         return {}
     changes: dict[str, Any] = {} if shape.rounds is None else {"rounds": shape.rounds}
+    changes |= {} if shape.start is None else {"start": Start(shape.start)}
+    changes |= {key: tuple(globs) for key in ("include", "exclude") if (globs := getattr(shape, key)) is not None}
     if shape.branches is not None:
         changes["branches"] = read_branches(shape.branches, f"{where} branches", reading)
     if shape.selector is not None:
