@@ -10,9 +10,8 @@ Importing it loads pytest and nothing heavy: PyTorch comes when a module with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ class SafetyTests:
     """What is audited, as `safety_spec` was told. Paths count from the folder of the module that it stands in."""
 
     spec: Path
-    artifact: Path
+    artifact: Path | Callable[[], str | Path]
     members: Path | None
     non_members: Path | None
     model: str | None
@@ -49,7 +48,7 @@ class SafetyTests:
 def safety_spec(
     spec: str | Path,
     *,
-    artifact: str | Path,
+    artifact: str | Path | Callable[[], str | Path],
     members: str | Path | None = None,
     non_members: str | Path | None = None,
     model: str | None = None,
@@ -63,6 +62,7 @@ def safety_spec(
 
     The one more, ``evidence``, fails where the attacks cannot be believed. All share one audit, made when the first of
     them runs, by the options that ``safecompress audit`` has; relative paths count from the test module's folder.
+    ``artifact`` may be a function that makes the model and returns its path; it is called once, before the audit.
     FAIL, INCONCLUSIVE and ERROR fail a test, and the message holds the interval. A spec with a fault is an error of
     collection.
     """
@@ -72,7 +72,7 @@ def safety_spec(
 
     return SafetyTests(
         spec=Path(spec),
-        artifact=Path(artifact),
+        artifact=artifact if callable(artifact) else Path(artifact),
         members=path(members),
         non_members=path(non_members),
         model=model,
@@ -95,6 +95,7 @@ class SafetyCollector(pytest.Collector):
     def __init__(self, *, tests: SafetyTests, **rest: Any) -> None:
         super().__init__(**rest)
         self._arguments = tests.located(self.path.parent)
+        self._found: Outcome | Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """An item for each requirement in the spec's order, and the evidence. Raises CollectError for a faulty spec."""
@@ -109,18 +110,29 @@ class SafetyCollector(pytest.Collector):
             yield SafetyItem.from_parent(self, name=str(requirement))
         yield SafetyItem.from_parent(self, name=EVIDENCE)
 
-    @cached_property
     def outcome(self) -> Outcome:
-        """What the audit came to, even where it was refused; made once."""
+        """What the audit came to, even where it was refused; made once. Raises what nobody foresaw, each time."""
+        if isinstance(self._found, Exception):
+            raise self._found
+        if self._found is None:
+            try:
+                self._found = self._audit()
+            except Exception as error:
+                self._found = error  # the model is not made anew for every requirement
+                raise
+        return self._found
+
+    def _audit(self) -> Outcome:
         from safecompress.cli.auditing import audit_file
         from safecompress.errors import SafeCompressError
         from safecompress.gate import Outcome
 
-        artifact = str(self._arguments["artifact"])
+        made = self._arguments["artifact"]
+        path = self.path.parent / made() if callable(made) else made
         try:
-            return Outcome.of_report(audit_file(**self._arguments), artifact)
+            return Outcome.of_report(audit_file(**{**self._arguments, "artifact": path}), str(path))
         except SafeCompressError as error:
-            return Outcome.of_failure(error, artifact)
+            return Outcome.of_failure(error, str(path))
 
 
 class NotPassedError(Exception):
@@ -133,7 +145,7 @@ class SafetyItem(pytest.Item):
     def runtest(self) -> None:
         """Raise NotPassedError unless there is a verdict on it, and that is PASS."""
         assert isinstance(self.parent, SafetyCollector)
-        outcome = self.parent.outcome
+        outcome = self.parent.outcome()
         cases = [case for case in outcome.cases if self._covers(case)]
         self.user_properties += [("artifact", outcome.artifact), ("verdict", outcome.verdict)]
         unmet = [case for case in cases if not case.is_pass]

@@ -36,7 +36,7 @@ def limits(report):
 def run(pytester, monkeypatch):
     """Run MODULE on a spec that fits ``report``, where the audit finds ``found``."""
 
-    def tested(report, *options, found=None):
+    def tested(report, *options, found=None, module=MODULE):
         audits = []
 
         def audit_file(artifact, spec, **rest):
@@ -47,7 +47,7 @@ def run(pytester, monkeypatch):
 
         monkeypatch.setattr(auditing, "audit_file", audit_file)
         pytester.makefile(".toml", limits=limits(report))
-        pytester.makepyfile(test_privacy=MODULE)
+        pytester.makepyfile(test_privacy=module)
         result = pytester.runpytest_inprocess(*PLUGINS, *options)
         return result, audits
 
@@ -119,6 +119,32 @@ def test_pytests_own_junit_holds_the_verdict(run, pytester):
     run(REPORTS["FAIL"], "--junitxml=own.xml")
     content = (pytester.path / "own.xml").read_text(encoding="utf-8")
     assert 'name="verdict" value="FAIL"' in content and "95 % interval 0.67 to 0.75" in content
+
+
+MAKER = """
+from safecompress.pytest_plugin import safety_spec
+
+def make():
+    print("made once")
+    {ending}
+
+test_model = safety_spec("limits.toml", artifact=make, members="in.npz", non_members="out.npz")
+"""
+
+
+def test_a_function_may_make_the_model(run, pytester):
+    result, audits = run(PASSING, "-s", module=MAKER.format(ending='return "made/model.onnx"'))
+    result.assert_outcomes(passed=3)
+    assert result.stdout.str().count("made once") == 1
+    assert audits[0][0] == pytester.path / "made" / "model.onnx"
+
+
+def test_a_function_that_breaks_fails_every_test_and_is_called_once(run):
+    result, audits = run(PASSING, "-s", module=MAKER.format(ending='raise ValueError("no model")'))
+    result.assert_outcomes(failed=3)
+    assert result.stdout.str().count("made once\n") == 1
+    result.stdout.fnmatch_lines(["*ValueError: no model*"])
+    assert audits == []
 
 
 def test_an_audit_takes_what_a_spec_of_tests_names():
