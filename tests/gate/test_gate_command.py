@@ -69,7 +69,7 @@ def test_each_verdict_has_its_code_and_its_files(verdict, told):
         (ZeroDivisionError("unforeseen"), 3, "unforeseen"),
         (MemoryError(), 3, "MemoryError"),
         (KeyboardInterrupt(), 130, "stopped (Ctrl-C)"),
-        (SystemExit(0), 0, "has not finished"),
+        (SystemExit(0), 0, "was not to give a verdict"),
     ],
     ids=["spec", "fault", "memory", "ctrl-c", "quiet exit"],
 )
@@ -90,6 +90,12 @@ def test_a_command_line_that_is_not_understood_does_so_too(slip, told):
     (error,) = junit().iter("error")
     assert "was not understood" in error.text
     assert len(sarif()["results"]) == 1
+
+
+def test_help_is_no_verdict(told):
+    """The command ends in 0, and the files do not pass."""
+    assert told(PASSING, "--help", "--github").out.count("::error") == 2
+    assert len(list(junit().iter("error"))) == len(sarif()["results"]) == 1
 
 
 def test_a_verb_that_is_not_understood_does_so_too(tmp_path, monkeypatch):

@@ -77,8 +77,8 @@ def _leave_as_typer_does(gate: Gate, end: SystemExit, arguments: list[str]) -> N
     if end.code == USAGE and message is not None:  # Typer has told it on standard error
         words = str(message())
         _tell(gate, f"The command line was not understood: {words}", USAGE, words)
-    elif end.code not in (0, None):
-        gate.fail(f"The command ended with exit code {end.code} and gave no verdict.")
+    else:
+        gate.fail(f"The command ended with exit code {end.code or 0} and was not to give a verdict, or could not.")
     raise end
 
 
