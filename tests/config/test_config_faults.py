@@ -163,7 +163,7 @@ CASES = [
     ("[compress]", "shape = 4", ["[compress] shape: takes "]),
     ("[compress]", 'shape = { name = "block", width = 1 }', ["[compress] shape: Blocks: width must be a whole number"]),
     ("[compress]", 'shape = "unit"', ["[search]: The shape Units() cannot grow by GrowGradient()", "'random-unfired'"]),
-    ("[compress]", 'start = "dens"', ["[compress] start: takes one of 'scratch', 'dense', got 'dens'."]),
+    ("[compress]", 'start = "dens"', ["[compress] start: takes one of 'scratch', 'dense', 'pretrained', got 'dens'."]),
     ("[compress]", 'include = "body.*"', ["[compress] include: takes a list of texts, got 'body.*'."]),
     ("[compress]", "include = []", ["[compress] include: must list at least 1, got []."]),
     ("[compress]", "exclude = [1]", ["[compress] exclude 1: 1 does not belong in a list of texts."]),

@@ -36,7 +36,7 @@ class SpecShape(Shape):
     """The whole file."""
 
     name: str = Field(pattern=_NAME, description=_NAMED)
-    seed: Count = 0
+    seed: Count = Field(0, description="It decides the split, first weights, shadows and attackers.")
     data: Table = Field(description='Say which data to use: source = "digits".')
     model: Table | None = Field(None, description='Say which network to train: name = "mlp".')
     recipe: Table = {}
@@ -63,51 +63,68 @@ class DataShape(Shape):
     """``[data]``; the parts are those of ``SplitSizes``."""
 
     source: Choice = Field(description='It is a name, such as "digits", or a table { name = "csv", path = ... }.')
-    normalise: Literal["none", "standard"] = "none"
-    train: Count | None = None
-    member_fit: Count | None = None
-    member_select: Count | None = None
-    member_verdict: Count | None = None
-    validation: Count | None = None
-    test: Count | None = None
-    nonmember_fit: Count | None = None
-    nonmember_select: Count | None = None
-    nonmember_verdict: Count | None = None
-    population: Count | None = None
+    normalise: Literal["none", "standard"] = Field(
+        "none", description="It says how features are scaled: standard by mean and deviation of the train rows."
+    )
+    train: Count | None = Field(None, description="Rows that the model learns on: the members.")
+    member_fit: Count | None = Field(None, description="Rows of train on which attackers learn.")
+    member_select: Count | None = Field(None, description="Rows of train by which candidates are chosen.")
+    member_verdict: Count | None = Field(None, description="Rows of train by which the file that ships is judged.")
+    validation: Count | None = Field(None, description="Rows that measure accuracy in the search.")
+    test: Count | None = Field(None, description="Rows that measure accuracy for the verdict.")
+    nonmember_fit: Count | None = Field(None, description="Rows outside train on which attackers learn.")
+    nonmember_select: Count | None = Field(None, description="Rows outside train by which candidates are chosen.")
+    nonmember_verdict: Count | None = Field(
+        None, description="Rows outside train by which the file that ships is judged."
+    )
+    population: Count | None = Field(None, description="More rows of the same source, for shadow models and controls.")
 
 
 class CompressShape(Shape):
     """``[compress]``."""
 
     density: float = Field(0.1, gt=0, le=1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
-    allocation: Choice = "erk"
+    allocation: Choice = Field("erk", description="It says how much of each layer is kept at first.")
     shape: Choice = Field("weight", description="It says which weights live and die together.")
-    start: Literal["scratch", "dense", "pretrained"] = "scratch"
+    start: Literal["scratch", "dense", "pretrained"] = Field(
+        "scratch",
+        description="It is where the first weights come from: the seed, the dense model, or its own beginning.",
+    )
     include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
-    exclude: list[str] = []
+    exclude: list[str] = Field([], description='Patterns of parameters that stay dense: "classifier.*".')
 
 
 class DeployShape(Shape):
     """``[deploy]``: how the trained model becomes the file that ships."""
 
-    shrink: bool = False
-    precision: Literal["float32", "float16", "int8"] = "float32"
-    format: Literal["safetensors", "onnx"] = "safetensors"
+    shrink: bool = Field(False, description="It says whether dead units are removed, which changes no answer.")
+    precision: Literal["float32", "float16", "int8"] = Field("float32", description="It is how the file keeps weights.")
+    format: Literal["safetensors", "onnx"] = Field("safetensors", description="It is the kind of file that ships.")
 
 
 class SearchShape(Shape):
     """``[search]``; without ``attacks`` the candidates meet those of ``[safety]``."""
 
-    rounds: Count = 10
-    branches: list[str] | None = Field(None, min_length=1)
-    selector: Choice = "tm_score"
-    attacks: list[Choice] | None = Field(None, min_length=1)
+    rounds: Count = Field(10, description="It is how often candidates are made; 0 keeps the first pattern.")
+    branches: list[str] | None = Field(
+        None,
+        min_length=1,
+        description='Each makes a candidate a round: "magnitude+random" drops and grows, "keep" stays.',
+    )
+    selector: Choice = Field("tm_score", description="It says how one candidate is chosen.")
+    attacks: list[Choice] | None = Field(
+        None, min_length=1, description="They test the candidates; without it those of [safety] do."
+    )
     finalists: int = Field(
         2, ge=1, le=LARGEST, description="It is how many candidates of a round meet the attacks that take seconds."
     )
-    rank: bool = True
-    refit: Literal["parent", "candidate"] = "parent"
-    schedule: Choice = "cosine"
+    rank: bool = Field(
+        True, description="It says whether the last candidates meet the verdict's attacks, to test the cheap ones."
+    )
+    refit: Literal["parent", "candidate"] = Field(
+        "parent", description="It says for which model attackers are fitted: a round's parent, or every candidate."
+    )
+    schedule: Choice = Field("cosine", description="It is the share of weights that move, over the rounds.")
     stop: float = Field(0.75, gt=0, le=1, description="It is the share of training after which the pattern is final.")
     recovery: float = Field(0.25, ge=0, lt=1, description="It is the share of a round that tunes each candidate.")
 
@@ -115,7 +132,11 @@ class SearchShape(Shape):
 class SafetyShape(Shape):
     """``[safety]``."""
 
-    attacks: list[Choice] | None = Field(None, min_length=1)
+    attacks: list[Choice] | None = Field(
+        None,
+        min_length=1,
+        description='They judge what ships; each is a name or a table: { name = "lira", num_shadows = 64 }.',
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="It is the error rate of the verdict: 0.05 gives 95 % limits.")
     access: Literal["labels", "scores", "weights"] = Field(
         "weights", description="It is what an attacker is given; a file on a device gives weights."
@@ -129,10 +150,10 @@ class RequireShape(Shape):
     """One ``[[require]]``."""
 
     metric: str = Field(description='It names what is measured: "accuracy", "neural.auc".')
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: float | None = Field(None, description="It is the bound on a figure that is better when lower.")
+    at_least: float | None = Field(None, description="It is the bound on a figure that is better when higher.")
     within: float | None = Field(None, ge=0, description="It is how much worse than the dense model is allowed.")
-    of: Literal["dense"] | None = None
+    of: Literal["dense"] | None = Field(None, description="It goes with within, and says what is compared with.")
 
 
 S = TypeVar("S", bound=Shape)

@@ -29,6 +29,11 @@ LATER = ("warmup", "clip_norm", "micro_batches", "amp", "average", "compiled", "
 class Recipe:
     """Optimizer, learning rate over time, batch size, length of training, and the objective that it minimises.
 
+    ``epochs`` is how often every row is seen, and ``batch_size`` how many rows a step takes. ``optimizer`` is ``sgd``,
+    ``adam`` or ``adamw``; ``learning_rate`` is its highest rate, ``momentum`` the share of its last direction that it
+    keeps (with ``nesterov``, for SGD, it looks ahead), and ``weight_decay`` pulls weights to zero. ``objective`` is
+    what is minimised: cross entropy, or a defence.
+
     ``decay`` is ``step`` (times ``decay_factor`` at each of ``milestones``, as shares of training), ``cosine`` or
     ``linear`` (to zero) or ``constant``; before it the rate rises through the share ``warmup`` of training. The default
     is the papers' recipe (SGD with Nesterov momentum 0.9, rate 0.1, weight decay 5e-4, divided by ten at one half and
