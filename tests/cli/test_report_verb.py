@@ -57,7 +57,18 @@ def test_a_report_of_version_two_is_shown_and_left_as_it_is(finished):
 
 
 @pytest.mark.parametrize(
-    "harm", [{"split": {}}, {"findings": [{}]}, {"ledger": {}}, {"measurements": {"accuracy": 3}}, {"verdict": "SAFE"}]
+    "harm",
+    [
+        {"split": {}},
+        {"findings": [{}]},
+        {"ledger": {}},
+        {"measurements": {"accuracy": 3}},
+        {"verdict": "SAFE"},
+        {"health": [{}]},
+        {"prospects": [{}]},
+        {"speed": {"speeds": [{}]}},
+        {"exposure": {"classes": {"apart": [{}]}}},
+    ],
 )
 def test_a_report_whose_parts_are_not_whole_leaves_the_old_pages(harm, finished):
     file = finished / "run" / "report.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from safecompress.errors import ArtifactError
 from safecompress.report.card import to_card
 from safecompress.report.html import to_html
@@ -33,7 +35,7 @@ def render_report(report: Report, folder: Path, *, license_id: str | None = None
     try:
         pages = {name: render(report) for name, render in RENDERED.items()}
         pages[CARD] = to_card(report, license_id=license_id)
-    except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, TemplateError) as error:
         raise ArtifactError(
             f"The report {report.name!r} cannot be shown: something in it is missing or of another kind "
             f"({type(error).__name__}: {error}). Check it against the schema (safecompress report --schema), or run "

@@ -55,7 +55,7 @@ def to_html(report: Report) -> str:
             attacks=attack_rows(report),
             glossary=GLOSSARY,
             recipe=sections.facts({key: value for key, value in report.search.items() if key in ("plan", "recipe")}),
-            digests=sections.facts(report.digests),
+            digests=sections.digests(report),
             environment=sections.facts(report.environment),
         )
     )

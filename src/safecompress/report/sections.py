@@ -234,6 +234,12 @@ def _class(part: str) -> str:
     return part if part in words.PARTS else ""
 
 
+def digests(report: Report) -> Section:
+    """Those of contents, which a repetition ends in; and those under the run's own key, which no other run shares."""
+    keyed = {name: value for name, value in report.digests.items() if name == "job" or isinstance(value, Mapping)}
+    return {"content": facts({k: v for k, v in report.digests.items() if k not in keyed}), "keyed": facts(keyed)}
+
+
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested values as rows of a table."""
     rows: list[tuple[str, str]] = []
