@@ -162,6 +162,8 @@ def test_a_data_set_by_name_and_a_folder_for_the_spec(home):
     config = load_config("specs/images.toml")
     assert config.data.options["path"] == "../rows.npz"
     assert config.model.name == "cnn"
+    assert run_cli("init", "absolute.toml", "--data", home / "rows.npz", "--access", "labels").code == 0
+    assert load_config("absolute.toml").data.options["path"] == str(home / "rows.npz")
     assert run_cli("init", "--data", "digits").code == 0
     assert load_config("digits.toml").data.source == "digits"
 

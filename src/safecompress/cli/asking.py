@@ -53,14 +53,19 @@ def source_of(given: str, root: Path | None, folder: Path, options: Sequence[str
         if given.lower().endswith(endings):
             if not Path(given).is_file():
                 raise UsageError(f"There is no file {given}. Check the path.")
-            return {"name": name, key: os.path.relpath(given, folder), **told}
+            return {"name": name, key: _from(folder, given), **told}
     if given not in DATASETS.names():
         kinds_of_files = ", ".join((*TABLES, *ARRAYS, *TEXTS))
         raise UsageError(
             f"{given!r} is no file of a known kind ({kinds_of_files}) and no data set. "
             f"{suggest(given, DATASETS.names())}"
         )
-    return {"name": given, **({} if root is None else {"root": os.path.relpath(root, folder)}), **told}
+    return {"name": given, **({} if root is None else {"root": _from(folder, str(root))}), **told}
+
+
+def _from(folder: Path, given: str) -> str:
+    """A path as the spec in ``folder`` names it: absolute ones stay."""
+    return given if Path(given).is_absolute() else os.path.relpath(given, folder)
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:
