@@ -360,6 +360,12 @@ def test_a_compiled_model_trains_as_the_model_does(monkeypatch):
     assert_dormant_are_zero(compiled, pattern)
 
 
+def test_a_model_that_adversaries_look_into_is_not_compiled():
+    """A compiled graph does not call the hooks that were put on the model later."""
+    with pytest.raises(UsageError, match="compiled must be false with AdversarialRegularisation"):
+        Recipe(objective=AdversarialRegularisation(), compiled=True)
+
+
 # --- who else reads recipes
 
 

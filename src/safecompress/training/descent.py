@@ -45,7 +45,8 @@ class Descent:
         self._ranks = current_ranks()
         self._num_parts = self._ranks.count * course.recipe.micro_batches
         self._forward: nn.Module = torch.compile(model) if course.recipe.compiled else model  # type: ignore[assignment]
-        self._statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+        self._statistics = [b for norm in norms for b in norm.buffers(recurse=False) if b.is_floating_point()]
         self._check()
 
     def __call__(self, step: int) -> Tensor:

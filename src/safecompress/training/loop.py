@@ -123,8 +123,7 @@ def take_step(
     A ``clip_norm`` above 0 is the longest that the gradient may be, all parameters taken together and without dormant
     weights: they are masked first, or they would shorten the step of the others.
     """
-    is_finite = amp.unscale_(optimizer, parameters)
-    if clip_norm and is_finite:
+    if clip_norm and amp.unscale_(optimizer, parameters):
         if masker is not None:
             masker.mask_gradients_()
         nn.utils.clip_grad_norm_(parameters, clip_norm)

@@ -97,6 +97,8 @@ class Recipe:
                 f"micro_batches must be 1 with {self.objective!r}, whose loss is no mean over rows, "
                 f"got {self.micro_batches!r}"
             )
+        if self.compiled and self.objective.has_opponent:
+            faults.append(f"compiled must be false with {self.objective!r}, whose adversaries read inside the model")
         if faults:
             raise UsageError("The recipe cannot train anything: " + "; ".join(faults) + ".")
 
