@@ -1,6 +1,8 @@
 """The files say "not finished" first, are whole or gone, and never an earlier run's."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from lxml import etree
@@ -66,3 +68,14 @@ def test_no_file_is_asked_for_and_none_is_written(tmp_path, monkeypatch):
     GateFiles().begin("a")
     GateFiles().write(PASSES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_they_are_written_without_pytorch(tmp_path):
+    """So they can say "not finished" at once, and a machine that cannot load it still says so."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\nfrom safecompress.gate import GateFiles\nimport safecompress.cli.main\n"
+        f"GateFiles(Path({str(tmp_path / 'gate.xml')!r})).begin('a')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "gate.xml").is_file()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 from made_reports import HOLDS, PASSING, REPORTS
 from sarif_subset import SCHEMA
@@ -135,6 +137,17 @@ def test_a_hostile_name_is_inert():
     messages = [result["message"]["text"] for result in to_sarif(outcome)["runs"][0]["results"]]
     assert not any("](" in message for message in messages)
     assert sum("{{0}}" in message for message in messages) == 3
+
+
+@given(st.text(st.characters(exclude_categories=()), min_size=1))
+def test_any_text_at_all_is_inert(text):
+    outcome = Outcome.of_failure(text, text, name=text)
+    (error,) = etree.fromstring(to_junit(outcome)).iter("error")
+    assert (error.text or "") == outcome.cases[0].message
+    json.dumps(to_sarif(outcome)).encode("ascii")
+    for line in annotation_lines(outcome):
+        assert len(line.splitlines()) == 1 and line.startswith("::error file=")
+        line.encode("utf-8")
 
 
 def test_the_schemas_can_refuse():
