@@ -216,8 +216,8 @@ def _describe_search(
     masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
     shares = _layer_shares(masks)
     layers = [
-        {"name": name, "num_weights": mask.numel(), "start": began[name], "end": shares[name], "ever": explored[name]}
-        for name, mask in masks.items()
+        {"name": name, "num_weights": masks[name].numel(), "start": start, "end": shares[name], "ever": explored[name]}
+        for name, start in began.items()  # in the network's order, which a parent from a file has lost
     ]
     return {
         "plan": {name: repr(value) for name, value in vars(job.plan).items()},

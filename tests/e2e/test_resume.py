@@ -59,11 +59,11 @@ def fill_disk():
 
 
 def found_by(run):
-    """Digests, opening, and every candidate of every round, as the log has them; not the seconds."""
+    """Digests, opening, layers, and every candidate of every round, as the log has them; not the seconds."""
     lines = [json.loads(line) for line in (run / "candidates.jsonl").read_text().splitlines()]
     rounds = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
     assert [entry["round"] for entry in report_of(run)["search"]["rounds"]] == sorted({r["round"] for r in rounds})
-    return digests_of(run), report_of(run)["ledger"]["opening"], rounds
+    return digests_of(run), report_of(run)["ledger"]["opening"], report_of(run)["search"]["layers"], rounds
 
 
 def assert_whole(folder):
