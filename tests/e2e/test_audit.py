@@ -9,6 +9,7 @@ import torch
 import safecompress as sc
 from safecompress import Artifact
 from safecompress.errors import ArtifactError
+from safecompress.models import MODELS
 from whole_runs import BY_LOSS, contents, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
@@ -296,5 +297,5 @@ def test_a_spec_cannot_name_code(tmp_path, monkeypatch):
         ended = run_cli("compress", spec, "--out", tmp_path / "run")
         assert ended.code == 2
         assert f"Unknown model '{name}'" in ended.err
-        assert "Allowed: cnn, mlp, resnet, vgg." in ended.err
+        assert f"Allowed: {', '.join(MODELS.names())}." in ended.err
     assert "code_for_test" not in sys.modules
