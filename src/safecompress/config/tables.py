@@ -39,17 +39,17 @@ class SpecShape(Shape):
     seed: Count = Field(0, description="It decides the split, first weights, shadows and attackers.")
     data: Table = Field(description='Say which data to use: source = "digits".')
     model: Table | None = Field(None, description='Say which network to train: name = "mlp".')
-    recipe: Table = {}
-    dense_recipe: Table = {}
-    compress: Table = {}
-    search: Table = {}
-    deploy: Table = {}
+    recipe: Table = Field({}, description="It says how everything is trained.")
+    dense_recipe: Table = Field({}, description="It says what is different for the dense model.")
+    compress: Table = Field({}, description="It says how small the model becomes, and which weights may go.")
+    search: Table = Field({}, description="It says how candidates are made, tested and chosen.")
+    deploy: Table = Field({}, description="It says what ships.")
     safety: Table = Field(description='Say which attacks to simulate: attacks = ["neural"].')
     require: list[Table] = Field(
         min_length=1,
         description='Say what must hold, each in a table [[require]] of its own: metric = "neural.auc", at_most = 0.6.',
     )
-    shortened: list[str] = []
+    shortened: list[str] = Field([], description="It is written into the run folder's spec: what --scale changed.")
 
 
 class LimitsShape(SpecShape):

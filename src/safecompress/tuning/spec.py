@@ -67,9 +67,11 @@ class TuneShape(Shape):
     learning_rates: Sequence[float] | None = Field(
         None, min_length=1, description="Two numbers are the ends of a range; one, three or more a list."
     )
-    sampler: Sampler = "tpe"
+    sampler: Sampler = Field("tpe", description="It says how the next setting is found.")
     batch: int = Field(4, ge=1, le=10_000, description="It is how many settings are asked for at once.")
-    attacks: Sequence[Written] | None = Field(None, min_length=1)
+    attacks: Sequence[Written] | None = Field(
+        None, min_length=1, description="They measure the settings; each is a name, or a table with one."
+    )
     num_shadows: int = Field(8, ge=4, le=100_000, description="It is for attacks that are given by name alone.")
 
 
