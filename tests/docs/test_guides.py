@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,9 @@ def test_the_tutorial_is_followed_to_its_end(tmp_path, monkeypatch):
 
 def test_a_model_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "mynet", None)  # so that it is forgotten afterwards
+    del sys.modules["mynet"]
     ((_, module), *_) = blocks("how-to/own-model.md", "python")
     assert module.startswith("# mynet.py\n")
     Path("mynet.py").write_text(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -130,11 +131,14 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
 def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     """The module that ``package.module:factory`` makes; it is given input_shape and num_classes if it takes them.
 
-    Only the command line may name code: a spec never does.
+    The module is one that is installed, on PYTHONPATH, or in the folder of the command. Only the command line may name
+    code: a spec never does.
     """
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise ModelError(f"--model takes package.module:factory, got {path!r}.")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a script that is installed does not look where it is run; behind all that is installed
     try:
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
