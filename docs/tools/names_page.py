@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from words import code, page, summary, table
@@ -49,7 +51,20 @@ def names_page() -> str:
     ]
     for title, registry, words in SECTIONS:
         blocks += [f"## {title}", words, _names(title, registry)]
+    blocks += [
+        "## Extras",
+        'What is heavy is installed on demand: `pip install "safecompress[deploy]"`, or from the repository '
+        '`pip install -c constraints.txt ".[deploy]"`. What lacks one names it.',
+        _extras(),
+    ]
     return page("Names", *blocks)
+
+
+def _extras() -> str:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
+    rows = [(f"`{name}`", ", ".join(f"`{need}`" for need in needs)) for name, needs in sorted(extras.items())]
+    return table(("extra", "brings"), rows)
 
 
 def _names(title: str, registry: Registry[Any]) -> str:

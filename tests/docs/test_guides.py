@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from safecompress.config import parse_config
+from safecompress.data import digits
 from safecompress.stats.planning import auc_half_width, min_non_members
 from whole_runs import run_cli
 
@@ -63,7 +64,8 @@ def test_the_tutorial_is_followed_to_its_end(tmp_path, monkeypatch):
         assert line == "..." or line in written.out
     assert "PASS: every requirement holds" in compressed.out and "PASS: every requirement holds" in shown[1]
     assert Path("runs/first/report.html").is_file()
-    assert re.match(r"\[\d \d \d \d \d\] ", answers)
+    assert re.match(r"\[\d \d \d \d \d\] ", answers) and "`[0 1 2 3 4]`" in page("tutorial.md")
+    assert digits().labels[:5].tolist() == [0, 1, 2, 3, 4]
     told = " ".join(refused.err.split())
     for part in " ".join(shown[2].split()).split("..."):
         assert part.strip() in told
