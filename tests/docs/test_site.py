@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TOOLS = DOCS / "tools"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 @pytest.fixture
@@ -101,20 +104,39 @@ def test_links_lead_to_files_that_are_there(page):
             assert (ROOT / target).exists(), link
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="MkDocs is not installed (extra docs)")
-def test_the_site_is_built_without_a_warning_and_asks_nothing_of_a_network(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site, and what the builder said."""
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("MkDocs is not installed (extra docs)")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
-    for page in tmp_path.rglob("*.html"):
+    return folder, subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_site_is_built_without_a_warning_and_asks_nothing_of_a_network(site):
+    folder, built = site
+    assert built.returncode == 0 and "WARNING" not in built.stderr, built.stderr
+    for page in folder.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         loads = re.findall(r"<(?:script|img|iframe|source)[^>]*\bsrc=\"?([^\"\s>]+)", text)
         loads += re.findall(r"<link[^>]*\bhref=\"?([^\"\s>]+)", text)
         assert loads and not [one for one in loads if re.match(r"(https?:)?//", one)], page
-    found = json.loads((tmp_path / "search" / "search_index.json").read_text())["docs"]
-    assert {"The spec file", "SafetySpec", "Tutorial:"} <= {
-        word for doc in found for word in (doc["title"], doc["title"].split()[0])
-    }
-    assert (tmp_path / "repository" / "examples" / "digits.toml.html").is_file()
-    assert not [*tmp_path.rglob("*.py")]
+    found = json.loads((folder / "search" / "search_index.json").read_text())["docs"]
+    titles = {word for doc in found for word in (doc["title"], doc["title"].split()[0])}
+    assert {"The spec file", "SafetySpec", "Tutorial:"} <= titles
+    assert (folder / "repository" / "examples" / "digits.toml.html").is_file()
+    assert not [*folder.rglob("*.py")]
+
+
+@pytest.mark.skipif(BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is installed")
+def test_from_disk_the_search_finds_and_nothing_goes_wrong(site, tmp_path):
+    command = [
+        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", f"--user-data-dir={tmp_path}", "--enable-logging=stderr",
+        "--virtual-time-budget=20000", "--dump-dom", f"{(site[0] / 'index.html').as_uri()}?q=shadows",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert int(re.search(r"(\d+) matching documents", done.stdout)[1]) > 3
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
