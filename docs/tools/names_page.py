@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from words import code, page, summary, table
+from words import page, summary, table, toml
 
 from safecompress.attacks import ATTACKS, Access, tier_of
 from safecompress.baselines import METHODS
@@ -92,5 +92,5 @@ def _options(factory: Any, reserved: tuple[str, ...]) -> str:
         elif parameter.default is None or repr(parameter.default).startswith("<"):
             told.append(f"`{name}`")
         else:
-            told.append(f"`{name}` = {code(parameter.default)}")
+            told.append(f"`{name} = {toml(parameter.default)}`")
     return ", ".join(told) or "-"

@@ -65,7 +65,7 @@ def test_limits_defaults_and_names_are_the_codes():
     assert "| `density` | a number, above 0, at most 1 | `0.1` |" in spec
     assert "| `alpha` | a number, above 0, below 0.5 | `0.05` |" in spec
     assert all(f"| `{name}` |" in names for registry in (ATTACKS, DATASETS) for name in registry.builtins)
-    assert re.search(r"\| `lira` \| .* \| `scores` \| 2 \| `num_shadows` = `16`", names)
+    assert re.search(r"\| `lira` \| .* \| `scores` \| 2 \| `num_shadows = 16`", names)
 
 
 def test_every_option_of_every_verb_is_told(tool):
