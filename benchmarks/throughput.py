@@ -1,6 +1,8 @@
 """What our training loop costs beside a plain hand-written one: same model, rows, batch order, optimizer and rates.
 
-python benchmarks/throughput.py [--repeats 15] [--steps 1.0]     # MLP, ResNet-8, VGG-small; dense and at density 0.1
+python benchmarks/throughput.py [--repeats 15] [--steps 1.0] [--encoder DIR]     # dense and at density 0.1
+
+``--encoder`` is the folder of a pretrained BERT (config.json, model.safetensors).
 
 A text model is one more `Case`: its network, and rows of token ids (N, L) int32 with labels.
 
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,7 @@ from common import save, table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from safecompress.models import MODELS
+from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.training import Course, Recipe, TrainingState, train
@@ -78,7 +81,15 @@ CASES = [
         noise(1024, (3, 32, 32), 10),
         4,
     ),
+    Case("VGG16-C", images("vgg"), noise(512, (3, 32, 32), 10), 2),
 ]
+
+
+def encoder(folder: Path) -> Case:
+    """A pretrained encoder of the BERT family as a classifier of texts of 32 tokens."""
+    model = ModelSpec("transformer", {"folder": str(folder.resolve())}, (32,), 4)
+    texts = torch.from_numpy(np.random.default_rng(0).integers(1000, 20_000, (512, 32), dtype=np.int32))
+    return Case("MiniLM, 6 layers", model.build, lambda: (texts, torch.randint(4, (512,))), 2)
 
 
 def plain_block(model: nn.Module, features: Tensor, labels: Tensor, order: list[Tensor]) -> Callable[[], object]:
@@ -170,9 +181,10 @@ def main() -> None:
     parser.add_argument("--steps", type=float, default=1.0, help="share of the steps of a block, to be quick")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--dry", action="store_true", help="print only")
+    parser.add_argument("--encoder", type=Path, help="folder of a pretrained encoder, for texts")
     options = parser.parse_args()
     results = []
-    for case in CASES:
+    for case in [*CASES, *([encoder(options.encoder)] if options.encoder else [])]:
         if options.only in case.name:
             results.append(measure(case, options.repeats, options.steps))
             print(results[-1], flush=True)
