@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and equal bits need equal counts
 
 import pytest
 
 from whole_runs import run_cli, write_spec
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
 
 @pytest.fixture(scope="session")

@@ -390,7 +390,7 @@ def test_what_cannot_be_done_is_said_at_once_and_leaves_the_model_alone(options,
 
 def test_an_unknown_start_teaches():
     model = net()
-    with pytest.raises(UsageError, match=r"Unknown start 'warm'\. Allowed: dense, scratch"):
+    with pytest.raises(UsageError, match=r"Unknown start 'warm'\. Allowed: dense, pretrained, scratch"):
         SparseTraining(model, sgd(model.parameters()), density=0.1, total_steps=10, start="warm")
 
 
