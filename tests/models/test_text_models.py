@@ -10,7 +10,7 @@ import torch
 
 from safecompress.attacks.lastlayer import predict_with_hidden
 from safecompress.deploy import Artifact, Served, TaskInfo
-from safecompress.errors import ModelError
+from safecompress.errors import ArtifactError, ModelError
 from safecompress.models import ModelSpec, TokenBag
 from safecompress.seeding import seeded
 from safecompress.training import digest_tensors
@@ -105,7 +105,17 @@ def test_a_file_keeps_sizes_and_names_no_place(tmp_path: Path) -> None:
     assert loaded.model_spec is not None and str(tmp_path) not in repr(loaded.model_spec)
     with torch.no_grad():
         assert torch.equal(loaded.build()(TEXTS), model(TEXTS))
-    assert loaded.model_spec.stored() == loaded.model_spec
+    assert loaded.model_spec.stored() is loaded.model_spec == artifact.model_spec
+    assert artifact.build()(TEXTS).shape == (3, 3)
+
+
+def test_a_file_that_names_a_folder_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ModelSpec("transformer", {"folder": str(saved(tmp_path / "bert"))}, (7,), 3)
+    task = TaskInfo(3, ("a", "b", "c"), (7,))
+    monkeypatch.setattr(ModelSpec, "stored", lambda self: self)
+    Artifact(spec.build().state_dict(), {}, spec, task).save(tmp_path / "altered.safetensors")
+    with pytest.raises(ArtifactError, match="names files of a machine"):
+        Artifact.load(tmp_path / "altered.safetensors")
 
 
 def test_controls_of_an_encoder_are_small(tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ class Artifact:
     """A compressed classifier: its whole state dict, the masks of the sparse parameters, and what they belong to.
 
     ``state`` holds +0.0 at every masked place; ``masks`` maps parameter names to bool tensors (True: active).
-    ``model_spec`` builds the network; None when its class is the user's own. ``metadata`` holds small public facts
-    (versions, the recipe's digest), never a digest of training data: it would let a reader confirm a guess of them.
+    ``model_spec`` builds the network, and names no place of this machine (see `ModelSpec.stored`); None when its class
+    is the user's own. ``metadata`` holds small public facts (versions, the recipe's digest), never a digest of training
+    data: it would let a reader confirm a guess of them.
 
     ``precision`` says how the file keeps matrices and kernels. They are float32 here, rounded to what the file can hold
     (`to_precision` does that); ``scales`` are the channels' scales of 8-bit ones. ``resized_from`` is None, or how many
@@ -97,6 +98,7 @@ class Artifact:
                 f"Metadata maps text to text, such as {{'version': '1.0'}}; got {dict(self.metadata)!r}."
             )
         require_rounded(self.state, self.precision, self.scales)
+        object.__setattr__(self, "model_spec", spec and spec.stored())
         for attribute in ("state", "masks", "scales"):
             tensors = getattr(self, attribute)
             object.__setattr__(self, attribute, {name: copy_of(tensors[name]) for name in sorted(tensors)})
@@ -214,7 +216,7 @@ class Artifact:
         rounding = {} if self.precision == "float32" else {"precision": self.precision}
         resizing = {} if self.resized_from is None else {"resized_from": self.resized_from}
         return {
-            "model": self.model_spec.stored().to_json() if self.model_spec else None,
+            "model": self.model_spec.to_json() if self.model_spec else None,
             "task": {
                 "num_classes": self.task.num_classes,
                 "class_names": list(self.task.class_names),
@@ -343,6 +345,8 @@ def _from_contents(contents: Contents) -> Artifact:
     except (ValidationError, UsageError) as error:
         fault = fault_of(error) if isinstance(error, ValidationError) else error
         raise ArtifactError(f"It describes its model or task wrongly ({fault}): it is altered.") from error
+    if spec is not None and spec.places:
+        raise ArtifactError(f"Its model names files of a machine ({', '.join(spec.places)}), which no artifact does.")
     state = {name.removeprefix(_STATE): t for name, t in contents.tensors.items() if name.startswith(_STATE)}
     scales = {name.removeprefix(_SCALE): t for name, t in contents.tensors.items() if name.startswith(_SCALE)}
     others = {

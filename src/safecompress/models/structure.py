@@ -91,11 +91,19 @@ class ModelSpec:
     def stored(self) -> ModelSpec:
         """The spec that a file keeps: it builds the same network with fresh weights, and names no place.
 
-        A factory whose options name files says by ``stored_options(options)`` what stands for them. Raises ModelError
-        where those cannot be read.
+        A factory with ``places`` says by ``stored_options(options)`` what stands for them. Raises ModelError where they
+        cannot be read.
         """
-        hook = getattr(self._factory(), "stored_options", None) if self.name in MODELS.names() else None
-        return self if hook is None else replace(self, options=hook(self.options))
+        if not self.places:
+            return self
+        factory: Any = self._factory()
+        return replace(self, options=factory.stored_options(self.options))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Options that name files or folders of this machine: those that the factory lists in its own ``places``."""
+        known = getattr(self._factory(), "places", ()) if self.name in MODELS.names() else ()
+        return tuple(name for name in known if self.options.get(name) is not None)
 
     def describe(self) -> str:
         """One line for a person: ``hidden=(64,), input_shape=(64,), num_classes=10``."""

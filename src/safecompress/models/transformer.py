@@ -8,7 +8,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class Transformer(nn.Module):
     Source: Devlin et al. 2019 (BERT), Liu et al. 2019 (RoBERTa), Sanh et al. 2019 (DistilBERT), Wang et al. 2020
     (MiniLM), as Wolf et al. 2020 (transformers) implements them.
     """
+
+    places: ClassVar[tuple[str, ...]] = ("folder", "hub")
 
     def __init__(
         self,
@@ -80,8 +82,8 @@ class Transformer(nn.Module):
     @classmethod
     def stored_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options that build the same network without its folder: what a file keeps of it, which names no place."""
-        given = {name: options.get(name) for name in ("folder", "hub", "config")}
-        told = located(Path(given["folder"]) if given["folder"] else None, given["hub"], given["config"])
+        folder, hub = options.get("folder"), options.get("hub")
+        told = located(Path(folder) if folder else None, hub, options.get("config"))
         settings = configuration(told if isinstance(told, str) else _read(told / CONFIG), 2, options.get("layers"))
         kept = {name: value for name, value in settings.to_dict().items() if name not in _FORGOTTEN}
         return {"config": json.dumps(kept, sort_keys=True)}

@@ -112,7 +112,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "num_active": artifact.num_active,
         "density": artifact.density,
         "layer_densities": {name: float(mask.float().mean()) for name, mask in artifact.masks.items()},
-        "model": _as_json(artifact.model_spec.stored().to_json()) if artifact.model_spec else None,
+        "model": _as_json(artifact.model_spec.to_json()) if artifact.model_spec else None,
         "class_names": list(artifact.task.class_names),
     }
 
