@@ -62,7 +62,7 @@ BEGUN = {"start": "pretrained", "exclude": ["*classifier*"]}
 TEXT: dict[str, Any] = {
     "model": {"name": "transformer", "layers": 3},
     "recipe": {
-        "epochs": 4, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01,
+        "epochs": 4, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01,
         "decay": "linear", "warmup": 0.1, "clip_norm": 1.0,
     },
     "sizes": {"train": 1_000, "validation": 500, "test": 1_500, **dict.fromkeys(POOLS, 330)},
