@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from safecompress.errors import ModelError
 from safecompress.models.checks import require_classes, require_dropout, require_image, require_sizes
+from safecompress.models.linear import hidden_layers
 
 SMALLEST_POOLED = 4  # a map with a shorter side is not halved again: 32x32 ends at 2x2
 
@@ -57,12 +58,9 @@ class Vgg(nn.Module):
                 sides = [side // 2 for side in sides]
         self.body.append(nn.Flatten())
         features = width_in * sides[0] * sides[1]
-        for width in hidden:
-            dropped = [nn.Dropout(dropout)] if dropout else []
-            self.body.extend([*dropped, nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU()])
-            features = width
+        self.body.extend(hidden_layers(features, hidden, dropout))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(features, num_classes)
+        self.head = nn.Linear((features, *hidden)[-1], num_classes)
 
     def forward(self, inputs_NCHW: Tensor) -> Tensor:
         """Logits (N, C) of images (N, channels, H, W)."""
