@@ -13,6 +13,7 @@ from torch import nn
 from safecompress import stats
 from safecompress.attacks import Access, Confidence, Gap, Loss, Target, simulate_attacker
 from safecompress.attacks.controls import (
+    COSTLY,
     OVERFITTED,
     RECIPE,
     ControlTrainer,
@@ -22,6 +23,7 @@ from safecompress.attacks.controls import (
     blind_scores,
     fresh,
     negative_pool,
+    stand_in,
     train_control,
 )
 from safecompress.attacks.shadows import ShadowDraw
@@ -407,3 +409,17 @@ def test_a_class_that_only_one_pool_has_is_no_obstacle():
     rare = replace(verdict, labels=torch.where(torch.arange(300) == 0, 9, verdict.labels))
     assert np.isfinite(blind_scores(fit, rare, seed=0)).all()
     assert np.isfinite(blind_scores(rare, fit, seed=0)).all()
+
+
+def test_a_costly_network_is_represented_by_a_perceptron_and_a_twin_by_itself() -> None:
+    images = torch.zeros(1, 3, 16, 16)
+    small, large = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2000, 3)
+    cheap = nn.Sequential(small, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    costly = nn.Sequential(large, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2000, 5))
+    assert 2 * 14 * 14 * 2000 * 27 > COSTLY > 2 * 14 * 14 * 4 * 27
+    assert stand_in(cheap, images) is cheap
+    perceptron = stand_in(costly, images)
+    assert isinstance(perceptron[1], nn.Linear) and perceptron(images).shape == (1, 5)
+    costly.twin = cheap
+    assert stand_in(costly, images) is cheap
+    assert costly.training and cheap.training  # asked without being changed

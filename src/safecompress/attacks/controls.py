@@ -29,6 +29,7 @@ from safecompress.training import (
     TrainingState,
     classified_right,
     digest_tensors,
+    evaluating,
     is_stackable,
     train,
     train_many,
@@ -45,6 +46,9 @@ _CHUNK = 10
 
 _GROUP, _SMALL = 8, 150_000
 """Shadows trained at once, and the most weights up to which that is faster than one after another."""
+
+COSTLY = 10_000_000
+"""Operations for one row (two for a multiplication that is added up) from which a control is made of a perceptron."""
 
 _WIDEST = 4096
 """Columns that the blind baseline reads; wider rows are projected on as many."""
@@ -96,6 +100,8 @@ def train_control(
 ) -> ControlModel:
     """A copy of the target's network with fresh weights, trained on both pools' members under permuted labels.
 
+    What takes more than 10 million operations a row would take hours to know them by heart: a perceptron on the same
+    rows stands for it, since a control proves an attack and not the target.
     It trains until it classifies 99 % of them right, or for ``max_epochs`` (``is_overfitted`` says which). Labels
     change places within members and within non-members of each pool, so that class shares stay and tell nothing. Of
     equal rows only the first stays: no network can give two labels to one row. Versions of the target are copied alike,
@@ -108,22 +114,41 @@ def train_control(
     course = Course(
         features[rows], labels[rows], replace(RECIPE, epochs=max_epochs), derive_seed(seed, "control", "course")
     )
-    network = fresh(target.model, derive_seed(seed, "control", "weights"))
+    row = features[:1]
+    network = fresh(stand_in(target.model, row), derive_seed(seed, "control", "weights"))
     versions = {
-        name: fresh(version.model, derive_seed(seed, "control", "weights", name))
+        name: fresh(stand_in(version.model, row), derive_seed(seed, "control", "weights", name))
         for name, version in target.versions.items()
     }
     epochs, accuracy = _overfit_([network, *versions.values()], course, max_epochs)
     return ControlModel(network, pools[0], pools[1], accuracy, epochs, seed, target.access, versions)
 
 
+def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
+    """What a control is made of: ``model``, its ``twin`` where it has one, or a perceptron where it is costly.
+
+    A twin stands for a model that cannot be trained (it answers in a runtime of its own) or says that it takes too
+    long. ``row`` (1, ...) is one row that the model reads.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    twin: nn.Module = getattr(model, "twin", model)
+    if twin is not model:
+        return twin
+    with FlopCounterMode(display=False) as counter, evaluating(model), torch.no_grad():
+        num_classes = model(row.to(next(model.parameters()).device)).shape[1]
+    if counter.get_total_flops() <= COSTLY:
+        return model
+    return nn.Sequential(nn.Flatten(), nn.Linear(row[0].numel(), 256), nn.ReLU(), nn.Linear(256, num_classes))
+
+
 def fresh(model: nn.Module, seed: int) -> nn.Module:
     """A trainable copy of ``model`` on the CPU whose layers drew new weights and forgot their statistics.
 
-    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Of a model that cannot be trained
-    (it answers in a runtime of its own) its ``twin`` is copied. Raises AttackError when there is no such layer.
+    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Raises AttackError when there is
+    no such layer.
     """
-    network = copy.deepcopy(getattr(model, "twin", model)).cpu().requires_grad_()
+    network = copy.deepcopy(model).cpu().requires_grad_()
     resets = [reset for module in network.modules() if callable(reset := getattr(module, "reset_parameters", None))]
     if not resets:
         raise AttackError(
