@@ -419,7 +419,16 @@ def test_a_costly_network_is_represented_by_a_perceptron_and_a_twin_by_itself() 
     assert 2 * 14 * 14 * 2000 * 27 > COSTLY > 2 * 14 * 14 * 4 * 27
     assert stand_in(cheap, images) is cheap
     perceptron = stand_in(costly, images)
-    assert isinstance(perceptron[1], nn.Linear) and perceptron(images).shape == (1, 5)
+    assert isinstance(perceptron[2], nn.Linear) and perceptron(images).shape == (1, 5)
     costly.twin = cheap
     assert stand_in(costly, images) is cheap
     assert costly.training and cheap.training  # asked without being changed
+
+
+def test_the_perceptron_learns_pixels_by_heart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(300, 3, 16, 16, generator=generator), torch.arange(300) % 5
+    pools = [AuditData(images[k::2], labels[k::2], np.arange(150) < 75) for k in range(2)]
+    costly = nn.Sequential(nn.Conv2d(3, 2000, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2000, 5))
+    control = train_control(Target(costly), *pools, seed=0, max_epochs=100)
+    assert control.is_overfitted and isinstance(control.network[1], nn.LayerNorm)

@@ -139,7 +139,9 @@ def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
         num_classes = model(row.to(next(model.parameters()).device)).shape[1]
     if counter.get_total_flops() <= COSTLY:
         return model
-    return nn.Sequential(nn.Flatten(), nn.Linear(row[0].numel(), 256), nn.ReLU(), nn.Linear(256, num_classes))
+    width = row[0].numel()
+    layers = [nn.LayerNorm(width), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, num_classes)]
+    return nn.Sequential(nn.Flatten(), *layers)  # without the norm raw pixels are not learnt by heart
 
 
 def fresh(model: nn.Module, seed: int) -> nn.Module:
