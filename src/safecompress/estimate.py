@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.attacks.base import tier_of
+from safecompress.attacks.controls import stand_in
 from safecompress.certify import Prospect, foresee
 from safecompress.data import one_row_per_unit
 from safecompress.job import Job
@@ -28,6 +29,9 @@ LONG, SHORT = 4.0, 0.3
 
 ATTACKER_SECONDS = 3e-5
 """Of one thread for one row and epoch of an attacker network (measured; batches of 512)."""
+
+STAND_IN_SECONDS = 4e-3
+"""Of one step of the small network that stands for a costly one in a control (measured; 3x32x32 pixels)."""
 
 CONTROL_EPOCHS = 60
 """A guess at how long the control takes to know its members by heart."""
@@ -173,8 +177,9 @@ def _verdict(job: Job, dense_step: float, step: float, row: float, workers: int)
         phases.append(Phase("dense shadows", f"{count} of the dense model", steps, steps * dense_step / share))
     rows = sum(job.split.size(part) for part in ("member_fit", "member_verdict"))
     steps = (1 + count) * CONTROL_EPOCHS * math.ceil(rows / 32)
-    own = getattr(job.scratch(), "twin", None)
-    per_step = _row_seconds_of_training(dense_step, job) * 32 if own is None else 2e-3
+    model = job.scratch()
+    is_own = stand_in(model, job.split.part("train")[0][:1]) is model
+    per_step = _row_seconds_of_training(dense_step, job) * 32 if is_own else STAND_IN_SECONDS
     phases.append(Phase("controls", "a model that must be caught, and its shadows (a guess)", steps, steps * per_step))
     pools = sum(job.split.size(part) for part in ("member_fit", "nonmember_fit", "member_verdict", "nonmember_verdict"))
     asked = (3 + 2 * count) * (pools + job.split.size("test")) * row
