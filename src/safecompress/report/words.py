@@ -64,7 +64,7 @@ def lead(report: Report) -> str:
         return f"All {total} requirements hold, each with its whole interval inside its bound."
     if report.verdict == "FAIL":
         broken = named["FAIL"]
-        verb = "requirement is" if len(broken) == 1 else "requirements are"
+        verb = ("requirement is" if total == 1 else "requirements is") if len(broken) == 1 else "requirements are"
         return f"{len(broken)} of {total} {verb} broken, and chance does not explain it: {', '.join(broken)}."
     meaning = MEANING[report.verdict]
     because = named[report.verdict]
