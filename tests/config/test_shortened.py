@@ -64,8 +64,8 @@ def test_what_a_run_wrote_keeps_saying_that_it_was_shortened() -> None:
 
 
 def test_a_density_stands_for_the_specs_own() -> None:
-    config = parse(density=0.2)
-    assert (config.plan.density, config.name, config.notes()) == (0.2, "full-0.2", [])
+    config = parse(settings={"compress.density": 0.2})
+    assert (config.plan.density, config.name, config.notes()) == (0.2, "full", [])
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_there_are_five() -> None:
 def test_a_spec_loads_at_every_density_and_shortened(path: Path) -> None:
     full, small = load_config(path), load_config(path, scale="small")
     assert (full.name, full.plan.density, full.notes()) == (path.stem, 0.05, [])
-    assert load_config(path, density=0.2).plan.density == 0.2
+    assert load_config(path, settings={"compress.density": 0.2}).plan.density == 0.2
     assert small.recipe.epochs < full.recipe.epochs and small.data.sizes["train"] < full.data.sizes["train"]
     (note,) = small.notes()
     assert f"data.train: {full.data.sizes['train']} -> {small.data.sizes['train']}" in note and "recipe.epochs" in note

@@ -299,3 +299,10 @@ def test_a_spec_cannot_name_code(tmp_path, monkeypatch):
         assert f"Unknown model '{name}'" in ended.err
         assert f"Allowed: {', '.join(MODELS.names())}." in ended.err
     assert "code_for_test" not in sys.modules
+
+
+def test_an_audit_of_a_shortened_run_says_so(finished):
+    spec = finished / "spec.toml"
+    spec.write_text('shortened = ["recipe.epochs: 300 -> 12"]\n' + spec.read_text())
+    ended = run_cli("audit", finished / "run" / "artifact.safetensors", "--spec", spec, "--json")
+    assert "A shortened run, not the spec at its full size: recipe.epochs: 300 -> 12." in ended.out

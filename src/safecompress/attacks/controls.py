@@ -100,8 +100,8 @@ def train_control(
 ) -> ControlModel:
     """A copy of the target's network with fresh weights, trained on both pools' members under permuted labels.
 
-    What takes more than 10 million operations a row would take hours to know them by heart: a perceptron on the same
-    rows stands for it, since a control proves an attack and not the target.
+    For what takes more than 10 million operations a row, which is slow to know them by heart, a perceptron on the same
+    rows stands: a control proves an attack and not the target.
     It trains until it classifies 99 % of them right, or for ``max_epochs`` (``is_overfitted`` says which). Labels
     change places within members and within non-members of each pool, so that class shares stay and tell nothing. Of
     equal rows only the first stays: no network can give two labels to one row. Versions of the target are copied alike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def audit_file(
         folder = folder.parent  # a run's ledger lies beside its folder
     kept = artifact.parent / "work" / "cache"  # a run's own, which this audit would train again
     with executor_of(workers) as executor:
-        return api.audit(
+        report = api.audit(
             artifact,
             rows.raw,
             spec=config.spec,
@@ -99,6 +100,7 @@ def audit_file(
             executor=executor,
             threads=threads,
         )
+    return replace(report, notes=[*report.notes, *config.notes()])
 
 
 def _audit_foreign(
@@ -111,8 +113,6 @@ def _audit_foreign(
     threads: int,
 ) -> Report:
     """The verdict on a model that was trained elsewhere, by rows that the user names."""
-    from dataclasses import replace
-
     from safecompress import api
     from safecompress.cli.setup import foreign_model, load_pools
     from safecompress.config import load_limits

@@ -83,9 +83,10 @@ def compress(
     from safecompress.storage import write_bytes
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
-    config = load_config(
-        spec, model_given=model is not None, scale=scale, density=density, settings=set_values(settings)
-    )
+    values = set_values(settings) | ({} if density is None else {"compress.density": density})
+    config = load_config(spec, model_given=model is not None, scale=scale, settings=values)
+    if density is not None:
+        config = replace(config, name=f"{config.name}-{density:g}")  # a run folder of its own
     if dry_run:
         _estimate(config, model, device, workers, threads, as_json)
         return

@@ -26,18 +26,17 @@ def load_config(
     *,
     model_given: bool = False,
     scale: str | None = None,
-    density: float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Config:
     """The spec in the file ``path``; ``model_given`` when a model comes from elsewhere and ``[model]`` may be absent.
 
-    ``scale`` names one of the spec's shortened versions. ``density`` stands for the spec's own, and ``settings`` for
-    any of its values, by dotted name (``data.source.root``). Raises SpecError, with every fault at once, when the file
-    cannot be read or says something wrong.
+    ``scale`` names one of the spec's shortened versions; ``settings`` stand for any of its values, by dotted name
+    (``data.source.root``). Raises SpecError, with every fault at once, when the file cannot be read or says something
+    wrong.
     """
     file = Path(path).absolute()
     text = read_text(file, source=str(path))
-    options: dict[str, Any] = {"model_given": model_given, "scale": scale, "density": density, "settings": settings}
+    options: dict[str, Any] = {"model_given": model_given, "scale": scale, "settings": settings}
     return replace(parse_config(text, base=file.parent, source=str(path), **options), path=file)
 
 
@@ -48,7 +47,6 @@ def parse_config(
     source: str,
     model_given: bool = False,
     scale: str | None = None,
-    density: float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Config:
     """The spec in ``text``. Relative paths in it count from ``base``; ``source`` is its name in messages.
@@ -57,8 +55,6 @@ def parse_config(
     """
     written, reading = parse_toml(text, source), Reading(base.absolute())
     tables, told = shortened(written, scale, reading)
-    if density is not None:
-        tables = laid_over(tables, {"compress": {"density": density}})
     for name, value in (settings or {}).items():
         tables = laid_over(tables, nested(name, value))
     shape = read_table(SpecShape, tables, "", reading)
@@ -76,7 +72,7 @@ def parse_config(
     if reading.faults or shape is None or data is None or plan is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
     made = tuple(reading.made)
-    name = "-".join([shape.name, *([scale] if scale else []), *([f"{density:g}"] if density is not None else [])])
+    name = f"{shape.name}-{scale}" if scale else shape.name
     parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
     return Config(*parts, packing=packing, made=made, shortened=(*shape.shortened, *told))
 
