@@ -24,6 +24,9 @@ from safecompress.spec import SafetySpec
 from safecompress.training import Course, TrainingState, predict_logits, train
 from safecompress.training.layout import laid_out
 
+ROWS = 256
+"""Whose forward pass is timed."""
+
 LONG, SHORT = 4.0, 0.3
 """Seconds after which one measured step must do, and under which five are too few."""
 
@@ -106,7 +109,7 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
     dense_step = _step_seconds(model, job.dense_course, None)
     teacher = torch.zeros(job.split.size("train"), job.split.dataset.num_classes) if job.needs("teacher") else None
     sparse_step = _step_seconds(job.scratch(), job.sparse_course(teacher), pattern)
-    row = _row_seconds(job.scratch(), job.split.part("validation")[0])
+    row = _row_seconds(job.scratch(), job.split.part("validation", ROWS)[0])
     sizes = {name: job.split.size(name) for name in job.split.indices}
     return Estimate(
         sizes,
@@ -125,7 +128,7 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
 
 def _training(job: Job, dense_step: float, sparse_step: float) -> list[Phase]:
     """The dense model, and sparse training without what candidates do of it."""
-    dense = 0 if job.dense is not None else job.dense_course.total_steps
+    dense = 0 if job.dense is not None else job.dense_steps
     total = job.total_steps
     tuned = sum(end - rewired for rewired, end in _rounds(job))
     return [
@@ -170,15 +173,15 @@ def _verdict(job: Job, dense_step: float, step: float, row: float, workers: int)
             one = before + sum(phase.seconds for phase in _search(job, step, row, 1)[:2]) + one
             what = "through the whole pipeline"
         elif job.plan.start is Start.DENSE:
-            one += job.dense_course.total_steps * dense_step
+            one += job.dense_steps * dense_step
         share = _share(count, workers)
         phases.append(Phase("shadows", f"{count} shadow models {what}", count * job.total_steps, count * one / share))
-        steps = count * job.dense_course.total_steps
+        steps = count * job.dense_steps
         phases.append(Phase("dense shadows", f"{count} of the dense model", steps, steps * dense_step / share))
     rows = sum(job.split.size(part) for part in ("member_fit", "member_verdict"))
     steps = (1 + count) * CONTROL_EPOCHS * math.ceil(rows / 32)
     model = job.scratch()
-    is_own = stand_in(model, job.split.part("train")[0][:1]) is model
+    is_own = stand_in(model, job.split.part("train", 1)[0]) is model
     per_step = _row_seconds_of_training(dense_step, job) * 32 if is_own else STAND_IN_SECONDS
     phases.append(Phase("controls", "a model that must be caught, and its shadows (a guess)", steps, steps * per_step))
     pools = sum(job.split.size(part) for part in ("member_fit", "nonmember_fit", "member_verdict", "nonmember_verdict"))
@@ -231,12 +234,11 @@ def _step_seconds(model: nn.Module, course: Course, pattern: SparsityPattern | N
 
 
 def _row_seconds(model: nn.Module, features: Tensor) -> float:
-    """Of one row's forward pass."""
-    rows = features[:256]
-    predict_logits(model, rows[:8])
+    """Of one row's forward pass, over those of ``features``."""
+    predict_logits(model, features[:8])
     begun = _now()
-    predict_logits(model, rows)
-    return (_now() - begun) / max(1, len(rows))
+    predict_logits(model, features)
+    return (_now() - begun) / max(1, len(features))
 
 
 def _now() -> float:
@@ -246,15 +248,17 @@ def _now() -> float:
 
 
 def _memory(job: Job, workers: int) -> dict[str, int]:
-    """Bytes: the rows, the model with its gradients and moments, what one batch leaves for the backward pass."""
-    features = job.split.dataset.features
-    data = features.numel() * features.element_size() * (1 if job.raw.dataset is job.split.dataset else 2)
+    """Bytes: the rows as kept; for training a copy of the train rows, model, gradients, moments and one batch."""
+    stored, scaled = job.raw.dataset.stored, job.split.dataset.stored
+    data = stored.nbytes + (scaled.nbytes if scaled is not stored else 0)
+    first, _ = job.split.part("train", _micro(job))
+    course = first[:1].nbytes * job.split.size("train")
     model = job.scratch()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     moments = {"sgd": 1 if job.recipe.momentum else 0}.get(job.recipe.optimizer, 2)
-    batch = _activations(model, job.split.part("train")[0][: _micro(job)].to(job.device))
-    training = weights * (2 + moments + 1) + batch  # masks in float beside weights, gradients and moments
-    return {"rows": data, "model": weights, "activations": batch, "training": training,
+    batch = _activations(model, first.to(job.device))
+    training = course + weights * (3 + moments) + batch  # masks in float beside weights, gradients and moments
+    return {"rows": data, "train rows": course, "model": weights, "activations": batch, "training": training,
             "process": data + training, "all processes": data + training * (workers + (workers > 1))}  # fmt: skip
 
 

@@ -65,6 +65,11 @@ class Job:
         return self.recipe.total_steps(self.split.size("train"))
 
     @property
+    def dense_steps(self) -> int:
+        """Optimizer steps of the dense model."""
+        return self.dense_recipe.total_steps(self.split.size("train"))
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """What sparse training may minimise: the recipe's objective, and those of branches."""
         return (self.recipe.objective, *self.plan.objectives)
@@ -189,7 +194,7 @@ def _check_device(job: Job) -> None:
 
 def _check_recipes(job: Job) -> None:
     """Raise UsageError when the rows, the device or a branch's objective do not suit a recipe."""
-    features, _ = job.split.part("train")
+    features, _ = job.split.part("train", 1)
     for recipe in (job.dense_recipe, *(replace(job.recipe, objective=one) for one in job.objectives)):
         check_images(features, recipe.augmentations)
         check_amp(recipe.amp, torch.device(job.device))
@@ -197,7 +202,7 @@ def _check_recipes(job: Job) -> None:
 
 def _check_fit(job: Job) -> None:
     """Raise ModelError when the model does not turn a batch of the data into class scores."""
-    features, _ = job.split.part("train")
+    features, _ = job.split.part("train", 2)
     num_classes, shape = job.split.dataset.num_classes, tuple(features.shape[1:])
     if job.model_spec is not None and job.model_spec.input_shape != shape:
         raise ModelError(
@@ -214,7 +219,7 @@ def _check_fit(job: Job) -> None:
         raise ModelError("The model has lazy layers without weights yet. Run one batch of the data through it first.")
     try:
         with torch.inference_mode():
-            scores = job.scratch().eval()(features[:2].to(job.device))
+            scores = job.scratch().eval()(features.to(job.device))
     except Exception as error:
         raise ModelError(
             f"The model cannot read the data: features of shape {shape} gave {type(error).__name__}: {error}. Choose a "
@@ -261,7 +266,7 @@ def _check_storable(job: Job) -> None:
         packed = job.packing(Artifact(job.model.state_dict(), {}, job.model_spec, job.task), own)
         if job.packing.format == "onnx":
             with tempfile.TemporaryDirectory() as folder:
-                rows = job.raw.part("train")[0][:MIN_FIT].numpy()
+                rows = job.raw.part("train", MIN_FIT)[0].numpy()
                 job.packing.export(packed, Path(folder) / "trial.onnx", rows, own)
     except ArtifactError as error:
         raise ModelError(f"No artifact can hold this model. {error}") from error

@@ -163,9 +163,9 @@ def run(
 
 def _calibration(job: Job) -> NDArray[np.float32]:
     """Some raw train rows, drawn by lot."""
-    features, _ = job.raw.part("train")
-    rows = derive(job.seed, "calibration").permutation(len(features))[:CALIBRATION_ROWS]
-    return np.asarray(features[torch.from_numpy(rows)].numpy())
+    train = job.raw.indices["train"]
+    rows = train[derive(job.seed, "calibration").permutation(len(train))[:CALIBRATION_ROWS]]
+    return np.asarray(job.raw.dataset.read(torch.from_numpy(rows)).numpy())
 
 
 def _opening(

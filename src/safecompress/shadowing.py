@@ -70,7 +70,7 @@ def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool =
     dataset, places = split.dataset, torch.from_numpy(rows)
     units = unit_ids(dataset)[rows]
     seed = derive_seed(seed, "shadows", pool)
-    return ShadowRows(dataset.features[places], dataset.labels[places], units, size, seed)
+    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +281,7 @@ def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: Shad
     for side, kept in (("member", inside), ("nonmember", outside)):
         sizes = [min(target.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
         indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
-    dataset: Dataset = replace(target.dataset, features=features, labels=labels, groups=None)
+    dataset: Dataset = replace(target.dataset, stored=features, labels=labels, groups=None, scaler=None)
     return DataSplit(dataset, indices)
 
 

@@ -155,7 +155,7 @@ def test_groups_that_name_nobody() -> None:
 
 
 def test_the_bare_constructor_is_as_strict() -> None:
-    with pytest.raises(DataError, match="from_arrays and"):
+    with pytest.raises(DataError, match="from_arrays, from_pixels and"):
         Dataset("x", torch.zeros(2, 2, dtype=torch.float64), torch.tensor([0, 1]), ("a", "b"))
     with pytest.raises(DataError, match="from_arrays converts"):
         Dataset("x", torch.zeros(2, 2), torch.tensor([0, 1]), ("a", "b"), np.zeros(2))

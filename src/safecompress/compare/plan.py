@@ -245,8 +245,11 @@ class Study:
         dataset = self.dataset
         groups = b"" if dataset.groups is None else repr(list(dataset.groups)).encode()
         names = repr((dataset.class_names, dataset.input_shape)).encode()
-        parts = [row_bytes(dataset.features).tobytes(), dataset.labels.numpy().tobytes(), groups, names]
-        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+        features = hashlib.sha256()
+        for block in dataset.blocks():
+            features.update(row_bytes(block).tobytes())
+        parts = [hashlib.sha256(part).digest() for part in (dataset.labels.numpy().tobytes(), groups, names)]
+        return hashlib.sha256(b"".join([features.digest(), *parts])).hexdigest()
 
 
 def _with_shadows(choice: Attack | str | Mapping[str, Any], num_shadows: int) -> Attack:

@@ -7,7 +7,8 @@ from safecompress.data.dataset import Dataset, row_keys
 from safecompress.data.draw import make_split, one_row_per_unit, unit_ids
 from safecompress.data.files import read_csv, read_npz
 from safecompress.data.imagefolder import image_folder
-from safecompress.data.scale import Scaler, standardise
+from safecompress.data.scale import standardise
+from safecompress.data.scaler import Scaler
 from safecompress.data.sizes import PARTS, SplitSizes
 from safecompress.data.splits import AuditData, DataSplit
 from safecompress.data.text import read_text

@@ -1,10 +1,10 @@
-"""A Dataset: checked features or tokens, class indices, class names and optional groups, all in memory."""
+"""A Dataset: checked values, pixels or tokens, class indices, class names and optional groups, all in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from safecompress.data.scaler import Scaler
 from safecompress.errors import DataError, suggest
 
 Int64Array = npt.NDArray[np.int64]
@@ -19,29 +20,35 @@ Int64Array = npt.NDArray[np.int64]
 MOST_TOKENS = 1 << 24
 """Vocabularies stay below: a device reads samples as float32, which holds such numbers exactly."""
 
+BLOCK = 4096
+"""Rows that are converted at a time where all are gone through."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """N labelled rows of one shape. Whoever holds one may rely on it: every constructor runs all checks.
 
-    ``features`` (N, ...) float32, finite; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``,
-    -1 past a row's last one. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,)
-    int64 or None: rows with one group number (a person, an author, a patient) stay together in a split. All live on the
-    CPU. Raises DataError, with the number of offending rows and the first of them, for anything else.
+    ``stored`` (N, ...) is how the rows are kept: float32, finite; pixels (N, C, H, W) uint8, which are read as values
+    0 .. 1, a quarter of the memory; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``, -1 past
+    a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``labels`` (N,) int64 in
+    ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,) int64 or None: rows with one group number (a
+    person, an author, a patient) stay together in a split. All live on the CPU. Raises DataError, with the number of
+    offending rows and the first of them, for anything else.
     """
 
     name: str
-    features: torch.Tensor = field(repr=False)
+    stored: torch.Tensor = field(repr=False)
     labels: torch.Tensor = field(repr=False)
     class_names: tuple[str, ...]
     groups: Int64Array | None = field(default=None, repr=False)
     vocab_size: int | None = None
+    scaler: Scaler | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_shapes(self)
         if self.is_tokens:
             _check_tokens(self)
-        else:
+        elif not self.is_pixels:
             _check_finite(self)
         _check_classes(self)
 
@@ -53,7 +60,7 @@ class Dataset:
     @property
     def num_rows(self) -> int:
         """N."""
-        return len(self.features)
+        return len(self.stored)
 
     @property
     def num_classes(self) -> int:
@@ -63,12 +70,34 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one row."""
-        return tuple(self.features.shape[1:])
+        return tuple(self.stored.shape[1:])
 
     @property
     def is_tokens(self) -> bool:
         """Whether a row is a text, as the numbers of its tokens: nothing can be added to it or averaged."""
         return self.vocab_size is not None
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the rows are kept as bytes."""
+        return self.stored.dtype == torch.uint8
+
+    @property
+    def features(self) -> torch.Tensor:
+        """(N, ...) all rows as a network reads them: float32, or tokens int32. Of pixels it is a copy, made here."""
+        return self.read(slice(None))
+
+    def read(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """(n, ...) the features of ``rows``, row numbers (n,) int64 or a slice, which copies pixels alone."""
+        chosen = self.stored[rows]
+        if not self.is_pixels:
+            return chosen
+        values = chosen.to(torch.float32).div_(255)
+        return values if self.scaler is None else self.scaler.apply_(values)
+
+    def blocks(self) -> Iterator[torch.Tensor]:
+        """All features in turn, some rows at a time."""
+        return (self.read(slice(start, start + BLOCK)) for start in range(0, self.num_rows, BLOCK))
 
     @classmethod
     def from_arrays(
@@ -82,7 +111,8 @@ class Dataset:
     ) -> Dataset:
         """A dataset from tensors, NumPy arrays or lists; everything is copied.
 
-        ``features`` (N, ...) of any real dtype. ``labels`` (N,) strings or integers; without ``class_names``
+        ``features`` (N, ...) of any real dtype (bytes stay 0 .. 255; for pictures there is ``from_pixels``).
+        ``labels`` (N,) strings or integers; without ``class_names``
         the distinct labels are the classes, in sorted order (integers by value). With ``class_names``, in
         their order, strings are looked up and integers are indices. ``groups`` (N,) strings or integers.
         Raises DataError.
@@ -90,6 +120,30 @@ class Dataset:
         converted = _as_features(features)
         indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
         return cls(name, converted, indices, names, None if groups is None else _as_groups(groups))
+
+    @classmethod
+    def from_pixels(
+        cls,
+        pixels: Any,
+        labels: Any,
+        *,
+        name: str = "data",
+        class_names: Iterable[str] | None = None,
+        groups: Any = None,
+    ) -> Dataset:
+        """A dataset of pictures: ``pixels`` (N, C, H, W) uint8, kept as bytes and read as values 0 .. 1.
+
+        All else as in ``from_arrays``. Raises DataError.
+        """
+        tensor = pixels.detach().cpu() if isinstance(pixels, torch.Tensor) else torch.from_numpy(np.array(pixels))
+        if tensor.dtype != torch.uint8 or tensor.ndim != 4:
+            raise DataError(
+                f"Pixels are bytes of shape (N, C, H, W), but have shape {tuple(tensor.shape)} and dtype "
+                f"{tensor.dtype}. Move channels forward with transpose(0, 3, 1, 2); other values go to from_arrays."
+            )
+        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
+        kept = tensor.clone(memory_format=torch.contiguous_format)
+        return cls(name, kept, indices, names, None if groups is None else _as_groups(groups))
 
     @classmethod
     def from_tokens(
@@ -167,8 +221,7 @@ def row_keys(dataset: Dataset) -> list[bytes]:
 
     Unkeyed, so for use in memory only: what is published must go through the keyed ``DataSplit.digest``.
     """
-    blocks = map(row_bytes, torch.split(dataset.features, 4096))  # a copy of some rows at a time
-    return [hashlib.blake2b(row, digest_size=16).digest() for rows in blocks for row in rows]
+    return [hashlib.blake2b(row, digest_size=16).digest() for rows in dataset.blocks() for row in row_bytes(rows)]
 
 
 def listing(noun: str, values: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
@@ -284,26 +337,33 @@ def _as_groups(groups: Any) -> Int64Array:
 
 
 def _check_shapes(data: Dataset) -> None:
-    wanted = torch.int32 if data.is_tokens else torch.float32
-    if data.features.dtype != wanted or data.labels.dtype != torch.int64 or data.labels.ndim != 1:
+    wanted = torch.int32 if data.is_tokens else torch.uint8 if data.is_pixels else torch.float32
+    if data.stored.dtype != wanted or data.labels.dtype != torch.int64 or data.labels.ndim != 1:
         raise DataError(
             f"A Dataset holds {'int32 tokens' if data.is_tokens else 'float32 features'} and int64 labels of shape "
-            f"(N,), but got {data.features.dtype} and {data.labels.dtype} of shape {tuple(data.labels.shape)}. "
-            "Dataset.from_arrays and Dataset.from_tokens convert them."
+            f"(N,), but got {data.stored.dtype} and {data.labels.dtype} of shape {tuple(data.labels.shape)}. "
+            "Dataset.from_arrays, from_pixels and from_tokens convert them."
+        )
+    if data.scaler is not None and not data.is_pixels:
+        raise DataError("Only pixels are scaled where they are read; scale other features before they are given.")
+    if data.is_pixels and data.stored.ndim != 4:
+        raise DataError(
+            f"Pixels have the shape (N, C, H, W), but these bytes have {tuple(data.stored.shape)}. "
+            "Other values go to Dataset.from_arrays."
         )
     if data.groups is not None and (data.groups.dtype != np.int64 or data.groups.ndim != 1):
         raise DataError(
             f"A Dataset holds int64 groups of shape (N,), but got {data.groups.dtype} of shape {data.groups.shape}. "
             "Dataset.from_arrays converts them."
         )
-    if data.features.ndim and len(data.features) == 0:
+    if data.stored.ndim and len(data.stored) == 0:
         raise DataError(f"The dataset {data.name!r} has no rows. Check the file, or the filter that chose the rows.")
-    if data.features.ndim < 2 or data.features[0].numel() == 0:
+    if data.stored.ndim < 2 or data.stored[0].numel() == 0:
         raise DataError(
             f"Features need a row axis and at least one value per row, shape (N, ...), but have shape "
-            f"{tuple(data.features.shape)}. A single column is features.reshape(-1, 1)."
+            f"{tuple(data.stored.shape)}. A single column is features.reshape(-1, 1)."
         )
-    lengths = {"features": len(data.features), "labels": len(data.labels)}
+    lengths = {"features": len(data.stored), "labels": len(data.labels)}
     if data.groups is not None:
         lengths["groups"] = len(data.groups)
     if len(set(lengths.values())) > 1:
@@ -312,9 +372,9 @@ def _check_shapes(data: Dataset) -> None:
 
 
 def _check_finite(data: Dataset) -> None:
-    if all(math.isfinite(value) for value in data.features.aminmax()):
+    if all(math.isfinite(value) for value in data.stored.aminmax()):
         return  # two numbers (NaN among the rows is both), where the search below takes copies of all
-    broken = ~torch.isfinite(data.features.reshape(data.num_rows, -1))
+    broken = ~torch.isfinite(data.stored.reshape(data.num_rows, -1))
     rows, columns = broken.any(1).nonzero().flatten(), broken.any(0).nonzero().flatten()
     if len(rows):
         raise DataError(
@@ -325,7 +385,7 @@ def _check_finite(data: Dataset) -> None:
 
 
 def _check_tokens(data: Dataset) -> None:
-    size, tokens = data.vocab_size or 0, data.features
+    size, tokens = data.vocab_size or 0, data.stored
     if not 1 <= size < MOST_TOKENS or tokens.ndim != 2:
         raise DataError(
             f"Tokens have the shape (N, L) and a vocab_size of 1 .. {MOST_TOKENS - 1}; got {tuple(tokens.shape)} and "

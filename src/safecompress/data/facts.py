@@ -83,7 +83,7 @@ def facts_of(dataset: Dataset) -> Facts:
         values=values,
         lengths=lengths,
         vocab_size=dataset.vocab_size,
-        memory=dataset.features.nbytes + dataset.labels.nbytes,
+        memory=dataset.stored.nbytes + dataset.labels.nbytes,
         split=split,
         notes=tuple(note for note in notes if note is not None),
     )
@@ -94,16 +94,17 @@ def _kind(dataset: Dataset) -> Kind:
         return "tokens"
     if len(dataset.input_shape) == 3:
         return "images"
-    return "columns of 0 and 1" if bool(((dataset.features == 0) | (dataset.features == 1)).all()) else "numbers"
+    return "columns of 0 and 1" if bool(((dataset.stored == 0) | (dataset.stored == 1)).all()) else "numbers"
 
 
 def _values(dataset: Dataset) -> tuple[float, float]:
-    low, high = dataset.features.aminmax()
-    return float(low), float(high)
+    unit = 255 if dataset.is_pixels else 1
+    low, high = dataset.stored.aminmax()
+    return float(low) / unit, float(high) / unit
 
 
 def _lengths(dataset: Dataset) -> tuple[int, float, int]:
-    lengths = (dataset.features >= 0).sum(1).numpy()
+    lengths = (dataset.stored >= 0).sum(1).numpy()
     return int(lengths.min()), float(np.median(lengths)), int(lengths.max())
 
 

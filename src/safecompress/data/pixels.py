@@ -1,4 +1,4 @@
-"""From labelled pixels to a Dataset: the first images of each class, and floats in one piece."""
+"""From labelled pixels to a Dataset, whole or the first images of each class."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ def from_pixels(
 ) -> Dataset:
     """A dataset of ``images`` (N, C, H, W) uint8 as values 0 .. 1, or of the first ``per_class`` of each class.
 
-    ``labels`` (N,) are places in ``class_names``. Pixels stay bytes until the one float32 tensor that the dataset
-    keeps. Raises DataError.
+    ``labels`` (N,) are places in ``class_names``. The dataset keeps the bytes. Raises DataError.
     """
     if per_class is not None:
         kept = first_of_each(labels, per_class, len(class_names))
         images, labels = images[kept], labels[kept]
     require_memory(images.shape, name)
-    features = torch.from_numpy(np.ascontiguousarray(images)).to(torch.float32).div_(255)
-    indices = torch.from_numpy(labels.astype(np.int64))
-    return Dataset(name=name, features=features, labels=indices, class_names=class_names)
+    pixels, indices = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+    return Dataset(name=name, stored=pixels, labels=indices, class_names=class_names)
 
 
 def first_of_each(labels: npt.NDArray[Any], count: int, num_classes: int) -> Rows:

@@ -51,7 +51,11 @@ def split_of(members: Dataset, others: Dataset, *, num_classes: int, seed: int) 
     labels = torch.cat([members.labels, others.labels])
     dataset = Dataset(
         f"{members.name} and {others.name}",
-        torch.cat([members.features, others.features]),
+        torch.cat(
+            [members.stored, others.stored]
+            if members.is_pixels and others.is_pixels
+            else [members.features, others.features]
+        ),
         labels,
         tuple(map(str, range(num_classes))),
         groups,

@@ -92,10 +92,13 @@ class DataSplit:
         """The number of rows in the part ``name``."""
         return len(self._rows(name))
 
-    def part(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (n, ...) and labels (n,) of the part ``name``, copied. Raises DataError for an unknown name."""
-        rows = torch.tensor(self._rows(name))
-        return self.dataset.features[rows], self.dataset.labels[rows]
+    def part(self, name: str, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (n, ...) and labels (n,) of the part ``name``, or of its first ``count`` rows, copied.
+
+        Raises DataError for an unknown name.
+        """
+        rows = torch.tensor(self._rows(name)[:count])
+        return self.dataset.read(rows), self.dataset.labels[rows]
 
     def audit(self, pool: str) -> AuditData:
         """Members, then non-members, of the ``pool`` fit, select or verdict. Raises DataError when a side is empty."""

@@ -122,7 +122,7 @@ def _checked(calibration: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     wanted = f"Calibration takes raw train rows: an array of finite numbers of shape (N, {', '.join(map(str, shape))})"
     if not isinstance(calibration, np.ndarray) or calibration.dtype.kind not in "fiu":
         got = calibration.dtype if isinstance(calibration, np.ndarray) else type(calibration).__name__
-        raise DataError(f"{wanted}; got {got}. Pass a NumPy array, such as split.train.features.numpy().")
+        raise DataError(f'{wanted}; got {got}. Pass a NumPy array, such as split.part("train")[0].numpy().')
     if len(calibration.shape) < 1 or calibration.shape[1:] != shape or not len(calibration):
         raise DataError(f"{wanted}, N at least 1; got the shape {calibration.shape}.")
     rows_N = np.ascontiguousarray(calibration, dtype=np.float32)
