@@ -73,8 +73,8 @@ def test_a_difference_beyond_noise_says_which_way_is_better():
     assert "worst AUC -0.098 [-0.106, -0.091], better" in told
 
 
-def test_many_differences_are_gathered_by_their_first_model():
-    """Ours beside 14 others: three lines of whom it is shown to be better and worse than, and not 15 of figures."""
+def test_many_differences_become_tables_of_signs():
+    """Ours beside 14 others: a row of marks for each, and not 15 lines of figures."""
     others = [f"other {number}" for number in range(14)]
     methods = [Dense(), Searched(), *(Entry(label, Static()) for label in others)]
     results = [*DENSE, *over_seeds("Searched", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
@@ -83,13 +83,34 @@ def test_many_differences_are_gathered_by_their_first_model():
         accuracies = (accuracy, accuracy + 0.02, accuracy + 0.015)
         results += over_seeds(label, 0.1, accuracies, (auc, auc + 0.022, auc + 0.013))
     compared, page = page_of(methods, results, seeds=(0, 1, 2))
-    lines = words(compared, differences(compared))[-1].splitlines()
-    (auc,) = [line for line in lines if line.startswith("- Searched, density 0.1, worst AUC: ")]
-    better, worse, same = auc.split("; ")
-    assert better.endswith("better than Dense, other 0, other 1")
-    assert worse == "worse than " + ", ".join(others[3:])
-    assert same == f"{NOTHING} from other 2."
-    assert "Searched − other 5, density 0.1:" not in page  # its figures stand in the table
+    legend, *lines = words(compared, differences(compared))[-1].splitlines()
+    assert "by TM-score, worst AUC and accuracy: **+** better, **−** worse" in legend
+    rows = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines if line}
+    assert rows["density 0.1"] == ["beside Searched", "beside Dense"]
+    assert rows["Dense"] == ["− − +", ""]  # leaks more than Searched, and is more accurate; beside itself nothing
+    assert rows["Searched"] == ["", "+ + −"]
+    assert rows["other 0"] == ["− − ·", "− − −"]
+    assert rows["other 2"] == ["+ · ·", "+ + +"]
+    assert rows["other 13"] == ["+ + ·", "+ + +"]  # equal differences of 3 seeds have no interval
+    assert "Searched − other 5, density 0.1:" not in page  # its figures stand in the table of differences
+
+
+def test_what_ignores_the_density_stands_at_each_beside_the_dense_model():
+    others = [f"other {number}" for number in range(6)]
+    methods = [Dense(), Entry("early", Dense()), Searched(), *(Entry(label, Static()) for label in others)]
+    results = [*DENSE, *over_seeds("early", 1.0, (0.80, 0.82, 0.815), (0.70, 0.72, 0.715))]
+    for density in (0.2, 0.1):
+        for label in ("Searched", *others):
+            results += over_seeds(label, density, (0.9, 0.92, 0.91 + density / 100), (0.6, 0.62, 0.61))
+    compared = compared_of(tiny_study(methods, densities=(0.2, 0.1), seeds=(0, 1, 2)), results)
+    told = words(compared, differences(compared))[-1]
+    assert [line.split(" | ")[0] for line in told.splitlines() if "density" in line] == [
+        "| density 0.2",
+        "| density 0.1",
+    ]
+    assert told.count("| early | ") == 2 and told.count("| Dense | ") == 2
+    beside_dense = {line.split(" | ")[2] for line in told.splitlines() if line.startswith("| early")}
+    assert len(beside_dense) == 1 and beside_dense.pop().startswith("− · −")
 
 
 def test_each_pair_is_told_once():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from safecompress.compare.cell import Result
 from safecompress.compare.compared import Compared
+from safecompress.compare.difference import Difference, differences
+from safecompress.compare.standing import standings
 from safecompress.compare.summary import (
     FEWEST,
     HIGHER_IS_BETTER,
@@ -17,7 +19,6 @@ from safecompress.compare.summary import (
     difference,
     groups_of,
     is_unequal,
-    pairs_with,
     plain_dense,
     shown_figures,
 )
@@ -38,24 +39,7 @@ MARKS = {
 NOTHING = "no difference that these seeds can show"
 
 _MOST_LINES = 12
-"""Differences that are told one by one; of more, the table of paired differences gives each."""
-
-_GATHERED = ("TM-score", "worst AUC", "accuracy")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One model minus another over equal seeds: a spread for each figure that both have."""
-
-    first: Group
-    second: Group
-    figures: dict[str, Spread]
-
-    @property
-    def name(self) -> str:
-        """``safecompress − static, density 0.1``."""
-        density = min(self.first.density, self.second.density)
-        return f"{self.first.entry.label} − {self.second.entry.label}, density {density:g}"
+"""Differences that are told one by one; of more, only the signs are, and the table of paired differences gives each."""
 
 
 def to_markdown(compared: Compared, *, picture: str | None = None, missing: str | None = None) -> str:
@@ -155,26 +139,6 @@ def legend(compared: Compared) -> list[str]:
     return ["Marks: " + "; ".join(said) + "."] if said else []
 
 
-def differences(compared: Compared) -> list[Difference]:
-    """SafeCompress minus every other method, and every method minus the dense model, each pair once."""
-    groups = groups_of(compared.study.comparison, compared.results)
-    figures, dense = shown_figures(compared.study.comparison.attackers), plain_dense(groups)
-    pairs = [
-        pair
-        for entry in compared.study.comparison.entries
-        if entry.is_ours
-        for pair in pairs_with(entry, groups)
-        if not (pair[1].entry.is_ours and groups.index(pair[1]) < groups.index(pair[0]))
-    ]
-    if dense is not None:
-        pairs += [(other, mine) for mine, other in pairs_with(dense.entry, groups) if not other.entry.is_ours]
-    found = []
-    for first, second in pairs:
-        spreads = {figure: difference(first, second, figure) for figure in figures}
-        found.append(Difference(first, second, {name: s for name, s in spreads.items() if s is not None}))
-    return found
-
-
 def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
     """What the table shows, in sentences; what it cannot show is said, too."""
     said = [_best(compared)]
@@ -188,30 +152,15 @@ def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
     if not with_interval:
         return said
     one_by_one = [f"- {plain_text(one.name)}: {_told(one)}." for one in with_interval]
-    lines = one_by_one if len(one_by_one) <= _MOST_LINES else _gathered(with_interval)
+    is_short = len(one_by_one) <= _MOST_LINES
+    told = "\n".join(one_by_one) if is_short else standings(compared.study.comparison.entries, with_interval)
     count = sum(s.half is not None for one in with_interval for s in one.figures.values())
     said.append(
         "Paired over seeds, a difference counts as shown where its 95 % interval leaves out zero. There are "
         f"{count} such intervals and they are not corrected for their number: about {count / 20:.0f} would leave out "
         "zero by chance alone. An interval that holds zero does not show that two methods are equal."
     )
-    return [*said, "\n".join(lines)]
-
-
-def _gathered(found: Sequence[Difference]) -> list[str]:
-    """A line for each first model and figure: whom it is shown to be better and worse than, and whom neither."""
-    lines = []
-    for label, density in dict.fromkeys((one.first.entry.label, one.first.density) for one in found):
-        own = [one for one in found if (one.first.entry.label, one.first.density) == (label, density)]
-        for figure in [name for name in _GATHERED if any(name in one.figures for one in own)]:
-            sides: dict[str, list[str]] = {"better than": [], "worse than": [], f"{NOTHING} from": []}
-            for one in own:
-                sign = one.figures[figure].sign if figure in one.figures else 0
-                side = 2 if not sign else int((sign > 0) != (figure in HIGHER_IS_BETTER))
-                list(sides.values())[side].append(one.second.entry.label)
-            told = "; ".join(f"{side} {', '.join(others)}" for side, others in sides.items() if others)
-            lines.append(f"- {plain_text(label)}, density {density:g}, {figure}: {plain_text(told)}.")
-    return lines
+    return [*said, told]
 
 
 def _best(compared: Compared) -> str:

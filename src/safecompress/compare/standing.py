@@ -1,0 +1,50 @@
+"""Who is shown to be better than whom: a table of signs for each density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safecompress.compare.difference import Difference
+from safecompress.compare.plan import DENSE_DENSITY, Entry
+from safecompress.compare.summary import HIGHER_IS_BETTER
+from safecompress.report.markdown import markdown_table
+
+FIGURES = ("TM-score", "worst AUC", "accuracy")
+"""What a cell compares, in the order of its marks."""
+
+BETTER, WORSE, NEITHER = "+", "−", "·"
+
+
+def standings(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+    """What the marks say, and a table for each density: all ``entries`` beside ours and the dense model."""
+    told = [name for name in FIGURES if any(name in one.figures for one in found)]
+    firsts = {one.first.entry.label for one in found}
+    columns = [entry for entry in entries if entry.is_ours and entry.label in firsts]
+    columns += [entry for entry in entries if any(one.second.entry is entry for one in found if not one.is_of_ours)]
+    densities = sorted({one.density for one in found} - {DENSE_DENSITY}, reverse=True) or [DENSE_DENSITY]
+    parts = [
+        f"Each cell sets the method of its row beside that of its column, by {', '.join(told[:-1])} and {told[-1]}: "
+        f"**{BETTER}** better, **{WORSE}** worse, **{NEITHER}** no difference that these seeds can show."
+    ]
+    for density in densities:
+        at = [one for one in found if one.density in (density, DENSE_DENSITY)]
+        rows = [[row.label, *(_marks(row, column, at, told) for column in columns)] for row in entries]
+        header = [f"density {density:g}", *(f"beside {column.label}" for column in columns)]
+        parts.append(markdown_table(header, [row for row in rows if any(row[1:])]))
+    return "\n\n".join(parts)
+
+
+def _marks(row: Entry, column: Entry, found: Sequence[Difference], figures: Sequence[str]) -> str:
+    """One mark for each figure; nothing where the two are not compared."""
+    for one in found:
+        if {one.first.entry.label, one.second.entry.label} == {row.label, column.label}:
+            turned = 1 if one.first.entry.label == row.label else -1
+            return " ".join(_mark(one, name, turned) for name in figures)
+    return ""
+
+
+def _mark(one: Difference, figure: str, turned: int) -> str:
+    sign = turned * one.figures[figure].sign if figure in one.figures else 0
+    if not sign:
+        return NEITHER
+    return BETTER if (sign > 0) == (figure in HIGHER_IS_BETTER) else WORSE
