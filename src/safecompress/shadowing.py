@@ -164,9 +164,8 @@ class FinalPattern:
         """The weights of each shadow."""
         seeds = [derive_seed(rows.seed, "shadow", draw.number) for draw in draws]
         models = [self.network.fresh(seed) for seed in seeds]
-        features, labels = self.network.task.prepare(rows.features), rows.labels
         parts = [torch.from_numpy(draw.rows) for draw in draws]
-        data = [(features[part], labels[part]) for part in parts]
+        data = [(self.network.task.prepare(rows.features[part]), rows.labels[part]) for part in parts]
         dense = (
             [
                 Course(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)

@@ -20,7 +20,7 @@ from safecompress.attacks.shadows import Map, ShadowDraw, ShadowModels, ShadowRo
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
-from safecompress.data.dataset import row_bytes
+from safecompress.data.dataset import row_contents, row_key
 from safecompress.errors import AttackError, TrainingError
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
@@ -316,8 +316,8 @@ def _without_copies(*pools: AuditData) -> list[AuditData]:
     kept = []
     for pool in pools:
         is_new = np.zeros(len(pool.labels), dtype=bool)
-        for number, row in enumerate(row_bytes(pool.features)):
-            key = row.tobytes()
+        for number, row in enumerate(row_contents(pool.features)):
+            key = row_key(row)
             is_new[number] = key not in seen
             seen.add(key)
         kept.append(pool if is_new.all() else _rows(pool, is_new))

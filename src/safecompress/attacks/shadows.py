@@ -22,7 +22,7 @@ from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.queries import varied
 from safecompress.attacks.signals import Floats, Signals
 from safecompress.data import AuditData
-from safecompress.data.dataset import row_bytes
+from safecompress.data.dataset import row_contents, row_key
 from safecompress.errors import AttackError
 from safecompress.seeding import derive
 from safecompress.training import predict_logits
@@ -47,7 +47,9 @@ class ShadowRows:
     def digest(self) -> str:
         """SHA-256 of content and draw. Unkeyed: for this process and the private folder of a store only."""
         sha = hashlib.sha256(f"{self.size}|{self.seed}|{tuple(self.features.shape)}".encode())
-        for part in (row_bytes(self.features), self.labels.numpy(), self.units):
+        for row in row_contents(self.features):
+            sha.update(row)
+        for part in (self.labels.numpy(), self.units):
             sha.update(np.ascontiguousarray(part).tobytes())
         return sha.hexdigest()
 
@@ -258,6 +260,6 @@ def _has_repeats(units: NDArray[np.int64]) -> bool:
 
 
 def _keys(features: Tensor, labels: Tensor) -> list[bytes]:
-    """Rows by content and label."""
+    """A key of each row's content and label."""
     classes = labels.numpy().astype("<i8")
-    return [label.tobytes() + row.tobytes() for label, row in zip(classes, row_bytes(features), strict=True)]
+    return [row_key(label.tobytes() + row) for label, row in zip(classes, row_contents(features), strict=True)]

@@ -216,12 +216,22 @@ def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(flat, dtype="<f4").view(np.uint8)
 
 
+def row_contents(features: torch.Tensor) -> Iterator[bytes]:
+    """``row_bytes`` of each row in turn, converted some rows at a time."""
+    return (row.tobytes() for block in torch.split(features, BLOCK) for row in row_bytes(block))
+
+
+def row_key(content: bytes) -> bytes:
+    """16 bytes (BLAKE2b) that two contents share exactly when they are equal."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def row_keys(dataset: Dataset) -> list[bytes]:
-    """N keys of 16 bytes (BLAKE2b): two rows have one key exactly when their features are equal; labels do not count.
+    """N keys of 16 bytes: two rows have one key exactly when their features are equal; labels do not count.
 
     Unkeyed, so for use in memory only: what is published must go through the keyed ``DataSplit.digest``.
     """
-    return [hashlib.blake2b(row, digest_size=16).digest() for rows in dataset.blocks() for row in row_bytes(rows)]
+    return [row_key(content) for block in dataset.blocks() for content in row_contents(block)]
 
 
 def listing(noun: str, values: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:

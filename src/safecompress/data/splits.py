@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from safecompress.data.dataset import Dataset, Int64Array, listing, row_bytes, row_keys
+from safecompress.data.dataset import Dataset, Int64Array, listing, row_contents, row_keys
 from safecompress.data.sizes import MEMBER_POOLS, PARTS, POOLS, SEPARATE
 from safecompress.errors import DataError, suggest
 
@@ -51,7 +51,9 @@ class AuditData:
     def digest(self) -> str:
         """SHA-256 of the content in its order. Unkeyed: a cache key inside this process, never to be published."""
         content = hashlib.sha256(repr(tuple(self.features.shape)).encode())
-        for part in (row_bytes(self.features), self.labels.numpy(), self.is_member):
+        for row in row_contents(self.features):
+            content.update(row)
+        for part in (self.labels.numpy(), self.is_member):
             content.update(np.ascontiguousarray(part).tobytes())
         return content.hexdigest()
 
@@ -167,7 +169,7 @@ class DataSplit:
     def _row_hmacs(self, name: str, key: bytes) -> list[bytes]:
         features, labels = self.part(name)
         classes = labels.numpy().astype("<i8")
-        return [_hmac(key, c.tobytes() + row.tobytes()) for c, row in zip(classes, row_bytes(features), strict=True)]
+        return [_hmac(key, c.tobytes() + row) for c, row in zip(classes, row_contents(features), strict=True)]
 
     def _owners(self, parts: Sequence[str]) -> Int64Array:
         """(N,) position in ``parts`` of each row's part, or -1. Raises DataError when two parts have the row."""
