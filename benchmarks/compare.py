@@ -6,7 +6,7 @@ python benchmarks/compare.py cifar10 --root DIR --work DIR --densities 0.1 --see
 python benchmarks/compare.py cifar100 --root DIR --work DIR --densities 0.1 --shadows 0
 python benchmarks/compare.py ag_news --root DIR --encoder DIR --work DIR --densities 0.2 --shadows 0     # sst2 alike
 
-On CIFAR-10 six epochs teach a sparse network from scratch little, and pruned ones had six more as a dense model: there a
+On CIFAR-10 six epochs teach a sparse network from scratch little, and pruned ones had six more as a dense model: a
 search that begins with the trained dense model, of as many steps, stands beside them too.
 
 The papers' other tasks are compared in small: dense, static, plain dynamic sparse training, SafeCompress. ``--encoder``
