@@ -72,7 +72,7 @@ class Loader:
 
     def __init__(self, course: Course, device: torch.device) -> None:
         self._course = course
-        self._features, self._labels = laid_out(course.features.to(device)), course.labels.to(device)
+        self._features, self._labels = course.features.to(device), course.labels.to(device)
         self._teacher = None if course.teacher is None else course.teacher.to(device)
         self._per_epoch = course.recipe.steps_per_epoch(len(course.labels))
         self._epoch = -1
@@ -91,5 +91,5 @@ class Loader:
         teacher = None if self._teacher is None else self._teacher[rows]
         features = self._features[rows]
         if course.recipe.augment:
-            features = laid_out(augmented(features, course.recipe.augmentations, course.seed, step))
-        return Batch(features, self._labels[rows], step // self._per_epoch, step / course.total_steps, teacher)
+            features = augmented(features, course.recipe.augmentations, course.seed, step)
+        return Batch(laid_out(features), self._labels[rows], step // self._per_epoch, step / course.total_steps, teacher)
