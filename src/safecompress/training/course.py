@@ -92,4 +92,5 @@ class Loader:
         features = self._features[rows]
         if course.recipe.augment:
             features = augmented(features, course.recipe.augmentations, course.seed, step)
-        return Batch(laid_out(features), self._labels[rows], step // self._per_epoch, step / course.total_steps, teacher)
+        labels, epoch = self._labels[rows], step // self._per_epoch
+        return Batch(laid_out(features), labels, epoch, step / course.total_steps, teacher)
