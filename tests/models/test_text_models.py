@@ -109,6 +109,13 @@ def test_a_file_keeps_sizes_and_names_no_place(tmp_path: Path) -> None:
     assert artifact.build()(TEXTS).shape == (3, 3)
 
 
+def test_a_line_about_it_names_no_place_of_this_machine(tmp_path: Path) -> None:
+    spec = ModelSpec("transformer", {"folder": str(tmp_path / "bert"), "layers": 1}, (7,), 3)
+    assert spec.describe() == "folder='bert', layers=1, input_shape=(7,), num_classes=3"
+    hub = ModelSpec("transformer", {"hub": "google/bert"}, (7,), 3)
+    assert hub.describe() == "hub='google/bert', input_shape=(7,), num_classes=3"
+
+
 def test_a_file_that_names_a_folder_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ModelSpec("transformer", {"folder": str(saved(tmp_path / "bert"))}, (7,), 3)
     task = TaskInfo(3, ("a", "b", "c"), (7,))

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -106,8 +107,17 @@ class ModelSpec:
         return tuple(name for name in known if self.options.get(name) is not None)
 
     def describe(self) -> str:
-        """One line for a person: ``hidden=(64,), input_shape=(64,), num_classes=10``."""
-        shown = {**self.options, "input_shape": self.input_shape, "num_classes": self.num_classes}
+        """One line for a person, fit for a page that others read: of a folder it tells the last name alone.
+
+        ``hidden=(64,), input_shape=(64,), num_classes=10``.
+        """
+        named = {place: Path(str(self.options[place])) for place in self.places}
+        shown = {
+            **self.options,
+            **{place: path.name for place, path in named.items() if path.is_absolute()},
+            "input_shape": self.input_shape,
+            "num_classes": self.num_classes,
+        }
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
     def to_json(self) -> dict[str, Any]:
