@@ -444,7 +444,7 @@ def with_other_verdict_rows():
     features = SPLIT.dataset.features.clone()
     rows = np.concatenate([SPLIT.indices["member_verdict"], SPLIT.indices["nonmember_verdict"]])
     features[rows] = torch.from_numpy(np.random.default_rng(9).normal(size=(len(rows), FEATURES)).astype(np.float32))
-    return DataSplit.from_indices(replace(SPLIT.dataset, features=features), SPLIT.indices)
+    return DataSplit.from_indices(replace(SPLIT.dataset, stored=features), SPLIT.indices)
 
 
 @pytest.mark.parametrize("attack", [Loss(), Neural(epochs=3)])
