@@ -190,7 +190,8 @@ def main() -> None:
             print(results[-1], flush=True)
     if options.dry:
         return
-    save("throughput", "python benchmarks/throughput.py", results, page(results, options.repeats))
+    called = f"python benchmarks/throughput.py --repeats {options.repeats}{' --encoder DIR' * bool(options.encoder)}"
+    save("throughput", called, results, page(results, options.repeats))
 
 
 def page(results: list[dict[str, Any]], repeats: int) -> str:
