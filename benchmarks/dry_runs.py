@@ -29,7 +29,6 @@ from safecompress.data.cifarclasses import CIFAR100_CLASSES
 PAPERS = Path(__file__).parent.parent / "examples" / "papers"
 WORDS, LETTERS = 4_000, "abcdefghijklmnopqrstuvwxyz"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-BERT = {"model_type": "bert"}  # the defaults of transformers are those of bert-base-uncased
 ROBERTA = {"model_type": "roberta", "vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1,
            "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
 

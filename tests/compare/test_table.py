@@ -6,7 +6,8 @@ from tiny_comparison import Fresh, Halved, compared_of, made_up, tiny_study
 from safecompress.baselines.plain import Dense
 from safecompress.baselines.sparse import Searched, Static
 from safecompress.compare import Entry, to_markdown
-from safecompress.compare.table import NOTHING, differences, legend, summary_rows, words
+from safecompress.compare.difference import NOTHING, differences
+from safecompress.compare.table import legend, summary_rows, words
 from safecompress.search import Plan
 
 
@@ -84,7 +85,7 @@ def test_many_differences_become_tables_of_signs():
         results += over_seeds(label, 0.1, accuracies, (auc, auc + 0.022, auc + 0.013))
     compared, page = page_of(methods, results, seeds=(0, 1, 2))
     legend, *lines = words(compared, differences(compared))[-1].splitlines()
-    assert "by TM-score, worst AUC and accuracy: **+** better, **−** worse" in legend
+    assert "by TM-score, worst AUC, accuracy in this order: **+** better, **−** worse" in legend
     rows = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines if line}
     assert rows["density 0.1"] == ["beside Searched", "beside Dense"]
     assert rows["Dense"] == ["− − +", ""]  # leaks more than Searched, and is more accurate; beside itself nothing

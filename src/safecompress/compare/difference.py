@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safecompress.compare.compared import Compared
-from safecompress.compare.summary import Group, Spread, difference, groups_of, pairs_with, plain_dense, shown_figures
+from safecompress.compare.summary import (
+    HIGHER_IS_BETTER,
+    Group,
+    Spread,
+    difference,
+    groups_of,
+    pairs_with,
+    plain_dense,
+    shown_figures,
+)
+
+NOTHING = "no difference that these seeds can show"
+"""What is said of a pair whose interval holds zero."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,11 @@ class Difference:
     def is_of_ours(self) -> bool:
         """Whether the first is SafeCompress, and not a method set beside the dense model."""
         return self.first.entry.is_ours
+
+    def advantage(self, figure: str) -> int:
+        """1 where the first is shown to be better by ``figure``, -1 where it is worse, 0 where neither is shown."""
+        sign = self.figures[figure].sign if figure in self.figures else 0
+        return sign if figure in HIGHER_IS_BETTER else -sign
 
     @property
     def name(self) -> str:

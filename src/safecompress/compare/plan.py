@@ -17,7 +17,6 @@ from safecompress.attacks import ATTACKS, Attack, Lira
 from safecompress.baselines import METHODS, Method, Setting, Workshop
 from safecompress.baselines.sparse import Searched
 from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, one_row_per_unit, standardise
-from safecompress.data.dataset import row_contents
 from safecompress.deploy import TaskInfo
 from safecompress.errors import UsageError
 from safecompress.models import ModelSpec
@@ -246,9 +245,8 @@ class Study:
         groups = b"" if dataset.groups is None else repr(list(dataset.groups)).encode()
         names = repr((dataset.class_names, dataset.input_shape)).encode()
         features = hashlib.sha256()
-        for block in dataset.blocks():
-            for row in row_contents(block):
-                features.update(row)
+        for row in dataset.contents():
+            features.update(row)
         parts = [hashlib.sha256(part).digest() for part in (dataset.labels.numpy().tobytes(), groups, names)]
         return hashlib.sha256(b"".join([features.digest(), *parts])).hexdigest()
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safecompress.compare.difference import Difference
+from safecompress.compare.difference import NOTHING, Difference
 from safecompress.compare.plan import DENSE_DENSITY, Entry
-from safecompress.compare.summary import HIGHER_IS_BETTER
 from safecompress.report.markdown import markdown_table
 
 FIGURES = ("TM-score", "worst AUC", "accuracy")
 """What a cell compares, in the order of its marks."""
 
 BETTER, WORSE, NEITHER = "+", "−", "·"
+MARKS = {1: BETTER, -1: WORSE, 0: NEITHER}
 
 
 def standings(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
@@ -23,8 +23,8 @@ def standings(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
     columns += [entry for entry in entries if any(one.second.entry is entry for one in found if not one.is_of_ours)]
     densities = sorted({one.density for one in found} - {DENSE_DENSITY}, reverse=True) or [DENSE_DENSITY]
     parts = [
-        f"Each cell sets the method of its row beside that of its column, by {', '.join(told[:-1])} and {told[-1]}: "
-        f"**{BETTER}** better, **{WORSE}** worse, **{NEITHER}** no difference that these seeds can show."
+        f"Each cell sets the method of its row beside that of its column, by {', '.join(told)} in this order: "
+        f"**{BETTER}** better, **{WORSE}** worse, **{NEITHER}** {NOTHING}."
     ]
     for density in densities:
         at = [one for one in found if one.density in (density, DENSE_DENSITY)]
@@ -39,12 +39,5 @@ def _marks(row: Entry, column: Entry, found: Sequence[Difference], figures: Sequ
     for one in found:
         if {one.first.entry.label, one.second.entry.label} == {row.label, column.label}:
             turned = 1 if one.first.entry.label == row.label else -1
-            return " ".join(_mark(one, name, turned) for name in figures)
+            return " ".join(MARKS[turned * one.advantage(name)] for name in figures)
     return ""
-
-
-def _mark(one: Difference, figure: str, turned: int) -> str:
-    sign = turned * one.figures[figure].sign if figure in one.figures else 0
-    if not sign:
-        return NEITHER
-    return BETTER if (sign > 0) == (figure in HIGHER_IS_BETTER) else WORSE

@@ -9,11 +9,10 @@ from typing import Any
 
 from safecompress.compare.cell import Result
 from safecompress.compare.compared import Compared
-from safecompress.compare.difference import Difference, differences
+from safecompress.compare.difference import NOTHING, Difference, differences
 from safecompress.compare.standing import standings
 from safecompress.compare.summary import (
     FEWEST,
-    HIGHER_IS_BETTER,
     Group,
     Spread,
     difference,
@@ -35,8 +34,6 @@ MARKS = {
     FAILED: "the method, or an attack on it, failed for some seed; means are over the others",
 }
 """What each mark says."""
-
-NOTHING = "no difference that these seeds can show"
 
 _MOST_LINES = 12
 """Differences that are told one by one; of more, only the signs are, and the table of paired differences gives each."""
@@ -185,7 +182,7 @@ def _best(compared: Compared) -> str:
 
 def _told(one: Difference) -> str:
     shown = [
-        f"{name} {_signed(s)}, {'better' if (s.sign > 0) == (name in HIGHER_IS_BETTER) else 'worse'}"
+        f"{name} {_signed(s)}, {'better' if one.advantage(name) > 0 else 'worse'}"
         for name, s in one.figures.items()
         if s.sign
     ]

@@ -99,6 +99,10 @@ class Dataset:
         """All features in turn, some rows at a time."""
         return (self.read(slice(start, start + BLOCK)) for start in range(0, self.num_rows, BLOCK))
 
+    def contents(self) -> Iterator[bytes]:
+        """``row_bytes`` of each row in turn."""
+        return (content for block in self.blocks() for content in row_contents(block))
+
     @classmethod
     def from_arrays(
         cls,
@@ -117,9 +121,7 @@ class Dataset:
         their order, strings are looked up and integers are indices. ``groups`` (N,) strings or integers.
         Raises DataError.
         """
-        converted = _as_features(features)
-        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
-        return cls(name, converted, indices, names, None if groups is None else _as_groups(groups))
+        return cls._labelled(name, _as_features(features), labels, class_names, groups)
 
     @classmethod
     def from_pixels(
@@ -141,9 +143,8 @@ class Dataset:
                 f"Pixels are bytes of shape (N, C, H, W), but have shape {tuple(tensor.shape)} and dtype "
                 f"{tensor.dtype}. Move channels forward with transpose(0, 3, 1, 2); other values go to from_arrays."
             )
-        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
         kept = tensor.clone(memory_format=torch.contiguous_format)
-        return cls(name, kept, indices, names, None if groups is None else _as_groups(groups))
+        return cls._labelled(name, kept, labels, class_names, groups)
 
     @classmethod
     def from_tokens(
@@ -170,9 +171,7 @@ class Dataset:
             raise DataError(
                 f"Tokens are -1 (none) or 0 .. {vocab_size - 1}; these go from {array.min()} to {array.max()}."
             )
-        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
-        given = None if groups is None else _as_groups(groups)
-        return cls(name, torch.from_numpy(array.astype(np.int32)), indices, names, given, vocab_size)
+        return cls._labelled(name, torch.from_numpy(array.astype(np.int32)), labels, class_names, groups, vocab_size)
 
     @classmethod
     def from_map_style(
@@ -206,6 +205,20 @@ class Dataset:
         labels = [y.item() if isinstance(y, torch.Tensor | np.generic) else y for _, y in pairs]
         return cls.from_arrays(inputs, labels, name=name, class_names=class_names, groups=groups)
 
+    @classmethod
+    def _labelled(
+        cls,
+        name: str,
+        stored: torch.Tensor,
+        labels: Any,
+        class_names: Iterable[str] | None,
+        groups: Any,
+        vocab_size: int | None = None,
+    ) -> Dataset:
+        """``stored`` with labels, class names and groups as people give them."""
+        indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
+        return cls(name, stored, indices, names, None if groups is None else _as_groups(groups), vocab_size)
+
 
 def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
     """The content of each row as (N, num_bytes) little-endian float32, minus zero written as zero.
@@ -231,7 +244,7 @@ def row_keys(dataset: Dataset) -> list[bytes]:
 
     Unkeyed, so for use in memory only: what is published must go through the keyed ``DataSplit.digest``.
     """
-    return [row_key(content) for block in dataset.blocks() for content in row_contents(block)]
+    return [row_key(content) for content in dataset.contents()]
 
 
 def listing(noun: str, values: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
