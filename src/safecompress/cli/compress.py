@@ -69,7 +69,7 @@ def compress(
     A killed run goes on with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
     INCONCLUSIVE.
     """
-    from safecompress.api import fixed_threads, run_job
+    from safecompress.api import run_job
     from safecompress.certify import Ledger
     from safecompress.cli.again import Option, again
     from safecompress.cli.console import show_report
@@ -81,6 +81,7 @@ def compress(
     from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.storage import write_bytes
+    from safecompress.threads import fixed_threads
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
     values = set_values(settings) | ({} if density is None else {"compress.density": density})
@@ -122,11 +123,11 @@ def compress(
 
 def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
     """Print what the run would cost."""
-    from safecompress.api import fixed_threads
     from safecompress.cli.dryrun import show_estimate
     from safecompress.cli.output import say_json
     from safecompress.cli.setup import load_rows, make_job
     from safecompress.estimate import estimate
+    from safecompress.threads import fixed_threads
 
     with fixed_threads(threads):
         found = estimate(make_job(config, load_rows(config), model, device), workers=workers)

@@ -14,6 +14,7 @@ from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Prospect
 from safecompress.data import DataSplit
+from safecompress.metrics.catalogue import AUC
 
 LEAST_BOUND, ROOM = 0.6, 1.75
 """No bound on an AUC under the one is proposed, nor closer to 0.5 than so many times what can be certified at best: a
@@ -44,7 +45,7 @@ class Answers:
     @property
     def metrics(self) -> list[str]:
         """The AUCs that a verdict at this access must bound."""
-        return [f"{attack}.auc" for attack in REFERENCE[self.access]]
+        return [AUC.of(attack) for attack in REFERENCE[self.access]]
 
 
 def propose(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:

@@ -34,9 +34,9 @@ def search(
     Reads no test or verdict row: certify what you take with compress. A killed search goes on with the same command.
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
-    from safecompress.api import fixed_threads
     from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
+    from safecompress.threads import fixed_threads
     from safecompress.tuning import load_tuning, tune
     from safecompress.tuning.run import MARKDOWN
 
