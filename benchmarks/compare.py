@@ -32,9 +32,9 @@ from typing import Any
 import common
 import tomli_w
 
-from safecompress.compare import load_comparison
-from safecompress.compare.cell import Result
 from safecompress.storage import write_json
+from safecompress.studies.comparison import load_comparison
+from safecompress.studies.comparison.cell import Result
 
 OURS = [
     "safecompress",

@@ -12,7 +12,7 @@ from safecompress.cli.complete import spec_files
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
-    from safecompress.compare import Compared
+    from safecompress.studies.comparison import Compared
 
 SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the comparison.  (default: runs/<name>)", show_default=False)
@@ -40,9 +40,9 @@ def compare(
     """
     from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of
-    from safecompress.compare import compare as run
-    from safecompress.compare import load_comparison
-    from safecompress.compare.run import MARKDOWN
+    from safecompress.studies.comparison import compare as run
+    from safecompress.studies.comparison import load_comparison
+    from safecompress.studies.comparison.run import MARKDOWN
 
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name
@@ -72,7 +72,7 @@ def _show(compared: Compared, page: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from safecompress.compare.table import legend, summary_rows
+    from safecompress.studies.comparison.table import legend, summary_rows
 
     console = Console()
     if not console.is_terminal:

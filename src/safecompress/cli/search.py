@@ -12,7 +12,7 @@ from safecompress.cli.complete import spec_files
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
-    from safecompress.tuning import Found
+    from safecompress.studies.hyperparameters import Found
 
 SPEC = typer.Argument(..., help="The spec: that of compress, with a table \\[tune] (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the search.  (default: runs/<name>)", show_default=False)
@@ -37,8 +37,8 @@ def search(
     from safecompress.api import fixed_threads
     from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
-    from safecompress.tuning import load_tuning, tune
-    from safecompress.tuning.run import MARKDOWN
+    from safecompress.studies.hyperparameters import load_tuning, tune
+    from safecompress.studies.hyperparameters.run import MARKDOWN
 
     wanted = load_tuning(spec)
     folder = out if out is not None else Path("runs") / wanted.config.name
@@ -61,8 +61,8 @@ def _show(found: Found, page: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from safecompress.tuning.run import front_file
-    from safecompress.tuning.table import front_rows
+    from safecompress.studies.hyperparameters.run import front_file
+    from safecompress.studies.hyperparameters.table import front_rows
 
     console = Console()
     if not console.is_terminal:

@@ -1,0 +1,44 @@
+"""Compared: what a comparison leaves, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from safecompress.studies.comparison.cell import Result
+from safecompress.studies.comparison.plan import Study
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison leaves: all results in the order of the comparison, and facts about how they came about.
+
+    ``spec`` is what was asked for, as written; ``split`` counts the rows of each part for the first seed.
+    """
+
+    name: str
+    study: Study = field(repr=False)
+    results: tuple[Result, ...] = field(repr=False)
+    environment: Mapping[str, Any]
+    split: Mapping[str, Any] = field(repr=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every cell has numbers, else 3."""
+        return 0 if all(result.has_numbers for result in self.results) else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole comparison as a JSON object."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "exit_code": self.exit_code,
+            "environment": dict(self.environment),
+            "spec": dict(self.spec),
+            "split": dict(self.split),
+            "cells": [{**result.to_json(), "digest": result.digest()} for result in self.results],
+        }

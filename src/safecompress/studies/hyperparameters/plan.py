@@ -1,0 +1,116 @@
+"""A Tuning: what a search for settings is made of, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from safecompress.attacks import ATTACKS, Attack, Lira
+from safecompress.data import DataSplit, one_row_per_unit
+from safecompress.errors import UsageError
+from safecompress.job import Job
+from safecompress.report import digest_json
+from safecompress.shadowing import shadow_rows
+from safecompress.spec import SafetySpec, at_least
+from safecompress.studies.hyperparameters.ask import Sampler
+from safecompress.studies.hyperparameters.space import Choice, Space
+
+DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural")
+"""What a trial meets unless the spec says otherwise: seconds, no shadow models."""
+
+SEALED = ("test", "member_verdict", "nonmember_verdict")
+"""Parts that no trial is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What a search is made of: a ``job`` whose setting is varied within ``space``, and the ``attacks`` on each trial.
+
+    ``trials`` are asked for in batches of ``batch``, whatever the number of workers, so that results depend on neither
+    timing nor machine. Every trial runs on ``threads`` threads.
+    """
+
+    job: Job
+    space: Space
+    attacks: tuple[Attack, ...]
+    trials: int = 20
+    batch: int = 4
+    sampler: Sampler = "tpe"
+    threads: int = 1
+
+    def check(self) -> None:
+        """Raise, before anything is trained, what every trial would trip over: UsageError and its kinds."""
+        counts = {"trials": self.trials, "batch": self.batch, "threads": self.threads}
+        for name, count in counts.items():
+            if count < 1:
+                raise UsageError(f"{name} must be at least 1, got {count}.")
+        check_attacks(self.attacks, self.job.spec)
+        for choice in self.space.extremes():
+            job = self.space.apply(choice, self.job)
+            try:
+                job.check()
+            except UsageError as error:
+                raise UsageError(f"With {choice}: {error}") from error
+            self._check_shadows(job)
+
+    def sealed(self) -> Tuning:
+        """The same without test and verdict rows, and without requirements: figures of a trial know neither."""
+        spec, job = self.job.spec, self.job
+        judged = SafetySpec(spec.attacks, [at_least("accuracy", 0.0)], alpha=spec.alpha, access=spec.access)
+        return replace(self, job=replace(job, split=_without(job.split), raw=_without(job.raw), spec=judged))
+
+    def digest(self, choice: Choice) -> str:
+        """What tells the trial of ``choice`` from the others of one folder."""
+        objective, branches = self.space.objectives[choice.objective], self.space.branches[choice.branches]
+        return digest_json([choice.density, choice.learning_rate, repr(objective), repr(branches)])[:40]
+
+    def identity(self, key: bytes) -> str:
+        """What all trials of one folder share; rows enter it keyed with ``key``."""
+        return digest_json(["tune", self.job.digest(key), list(map(repr, self.attacks)), self.threads])
+
+    def _check_shadows(self, job: Job) -> None:
+        """Raise UsageError unless every row is in two shadows, and out of two, where LiRA asks for it."""
+        counts = [one.num_shadows for one in self.attacks if isinstance(one, Lira) and one.mode == "online"]
+        if not counts:
+            return
+        evidence = one_row_per_unit(job.raw)
+        has_reference = job.reference is not None
+        draws = shadow_rows(evidence, "select", job.seed, has_reference=has_reference).draws(min(counts))
+        fewest = min(int(side.sum(axis=0).min()) for side in (draws, ~draws))
+        if fewest < 2:
+            raise UsageError(
+                f"{min(counts)} shadow models are too few for lira: some row is in, or out of, only {fewest} of them, "
+                "and needs two of both. Raise num_shadows, or size [data] so that train is half of train, "
+                "nonmember_fit, nonmember_select and population."
+            )
+
+
+def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:
+    """Raise UsageError for no attack, one beyond the spec's access, and one that joins several versions."""
+    if not attacks:
+        raise UsageError("A search needs at least one attack.")
+    beyond = [attack.name for attack in attacks if attack.access > spec.access]
+    if beyond:
+        raise UsageError(
+            f"{', '.join(beyond)} needs more than the access of the spec, {spec.access.name.lower()}: leave it out, "
+            "or raise [safety] access."
+        )
+    joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
+    if joining:
+        raise UsageError(
+            f"{', '.join(joining)} joins several versions of one model, and a trial has one. Leave it out; `compress` "
+            "runs it."
+        )
+
+
+def default_attacks(spec: SafetySpec) -> tuple[Attack, ...]:
+    """Those of DEFAULT_ATTACKS that the spec's access allows."""
+    return tuple(attack for attack in map(ATTACKS.make, DEFAULT_ATTACKS) if attack.access <= spec.access)
+
+
+def _without(split: DataSplit) -> DataSplit:
+    """``split`` with the sealed parts empty: to read one of them is an error, not a slip."""
+    nothing = np.empty(0, dtype=np.int64)
+    return replace(split, indices={part: nothing if part in SEALED else rows for part, rows in split.indices.items()})
