@@ -35,6 +35,7 @@ import tomli_w
 from safecompress.storage import write_json
 from safecompress.studies.comparison import load_comparison
 from safecompress.studies.comparison.cell import Result
+from safecompress.studies.engine.folder import KEY
 
 OURS = [
     "safecompress",
@@ -151,7 +152,7 @@ def take_over(document: Path, file: Path, out: Path) -> str | None:
     """Put the cells of ``document`` into the folder ``out``, but one; return that one's digest as it was."""
     study = load_comparison(file).study(1)
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    key = out / "compare.key"
+    key = out / KEY
     if not key.exists():
         key.write_bytes(secrets.token_bytes(32))
     wanted = {astuple(cell): cell for stage in study.comparison.stages() for cell in stage}

@@ -53,7 +53,7 @@ def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tm
 def test_without_out_it_lies_under_runs_and_goes_on(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_cli("search", write({"trials": 1})).code == 0
-    (trial,) = (tmp_path / "runs" / "tiny" / "work" / "trials").iterdir()
+    (trial,) = (tmp_path / "runs" / "tiny" / "trials").iterdir()
     before = trial.stat().st_mtime_ns
     assert run_cli("search", write({"trials": 2})).code == 0
     assert trial.stat().st_mtime_ns == before

@@ -42,11 +42,11 @@ def compare(
     from safecompress.cli.setup import executor_of
     from safecompress.studies.comparison import compare as run
     from safecompress.studies.comparison import load_comparison
-    from safecompress.studies.comparison.run import MARKDOWN
+    from safecompress.studies.comparison.run import STEM
 
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name
-    study = wanted.study(threads)
+    page, study = folder / f"{STEM}.md", wanted.study(threads)
     with watching(quiet) as watcher, executor_of(workers) as executor:
         compared = run(
             study,
@@ -60,9 +60,9 @@ def compare(
     if as_json:
         say_json(compared.to_json())
     elif quiet:
-        typer.echo(f"Page: {folder / MARKDOWN}")
+        typer.echo(f"Page: {page}")
     else:
-        _show(compared, folder / MARKDOWN)
+        _show(compared, page)
     raise typer.Exit(compared.exit_code)
 
 

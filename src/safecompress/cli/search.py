@@ -38,10 +38,11 @@ def search(
     from safecompress.cli.output import say_json, watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
     from safecompress.studies.hyperparameters import load_tuning, tune
-    from safecompress.studies.hyperparameters.run import MARKDOWN
+    from safecompress.studies.hyperparameters.run import STEM
 
     wanted = load_tuning(spec)
     folder = out if out is not None else Path("runs") / wanted.config.name
+    page = folder / f"{STEM}.md"
     with fixed_threads(threads):
         job = make_job(wanted.config, load_rows(wanted.config), None, "cpu")
         with watching(quiet) as watcher, executor_of(workers) as executor:
@@ -49,9 +50,9 @@ def search(
     if as_json:
         say_json(found.to_json())
     elif quiet:
-        typer.echo(f"Page: {folder / MARKDOWN}")
+        typer.echo(f"Page: {page}")
     else:
-        _show(found, folder / MARKDOWN)
+        _show(found, page)
     raise typer.Exit(found.exit_code)
 
 

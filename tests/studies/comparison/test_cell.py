@@ -14,7 +14,8 @@ from safecompress.errors import StorageError
 from safecompress.search import Plan
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.studies.comparison import Cell, Entry, Result, cell
-from safecompress.studies.comparison.cell import measure_cell, run_cell, trainer_of
+from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
+from safecompress.studies.engine.runner import run_item
 from safecompress.studies.methods import Method, Repeated, Workshop
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import Searched, Static
@@ -111,7 +112,7 @@ def test_a_broken_attack_leaves_no_worst_and_no_tm_score(tmp_path):
 def test_a_method_that_fails_leaves_its_reason(how, text, tmp_path):
     method = Broken(how)
     path = tmp_path / "cell.json"
-    result = run_cell(tiny_study([method]), tmp_path / "cache", (Cell("Broken", 0.5, 0), path))
+    result = run_item(CellStudy(tiny_study([method])), tmp_path / "cache", (Cell("Broken", 0.5, 0), path))
     assert result.error.startswith(text)
     assert not result.has_numbers and result.figures == {}
     assert Result.from_json(json.loads(path.read_text())) == result
@@ -127,14 +128,14 @@ class FullDisk(Method):
 
 def test_a_disk_that_refuses_is_not_the_methods_fault(tmp_path):
     with pytest.raises(StorageError):
-        run_cell(tiny_study([FullDisk()]), tmp_path, (Cell("FullDisk", 0.5, 0), tmp_path / "cell.json"))
+        run_item(CellStudy(tiny_study([FullDisk()])), tmp_path, (Cell("FullDisk", 0.5, 0), tmp_path / "cell.json"))
 
 
 def test_threads_are_as_before_afterwards(tmp_path):
     before = torch.get_num_threads()
     study = tiny_study([Broken()])
     object.__setattr__(study, "threads", before + 1)
-    run_cell(study, tmp_path, (Cell("Broken", 0.5, 0), tmp_path / "cell.json"))
+    run_item(CellStudy(study), tmp_path, (Cell("Broken", 0.5, 0), tmp_path / "cell.json"))
     assert torch.get_num_threads() == before
 
 

@@ -11,8 +11,9 @@ from tiny_comparison import Broken, Fresh, Halved, tiny_study
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
 from safecompress.search import ProcessExecutor
-from safecompress.studies.comparison import Entry, Result, compare, run
-from safecompress.studies.comparison.cell import run_cell
+from safecompress.studies.comparison import Entry, Result, compare
+from safecompress.studies.engine import runner
+from safecompress.studies.engine.runner import run_item
 from safecompress.studies.methods import Workshop
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import Static
@@ -25,9 +26,9 @@ def made(monkeypatch):
 
     def counted(study, cache, work):
         cells.append(work[0])
-        return run_cell(study, cache, work)
+        return run_item(study, cache, work)
 
-    monkeypatch.setattr(run, "run_cell", counted)
+    monkeypatch.setattr(runner, "run_item", counted)
     return cells
 
 
@@ -122,7 +123,7 @@ def test_the_document_holds_every_cell_the_spec_and_no_row(tmp_path):
 def test_what_is_private_is_readable_by_its_owner_only(tmp_path):
     compare(tiny_study([Dense()]), tmp_path)
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "compare.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "study.key").stat().st_mode) == 0o600
 
 
 def test_a_cache_elsewhere_serves_another_folder(tmp_path):

@@ -10,7 +10,8 @@ from tiny_tuning import SPACE, FakeTrials, computed, tuning_of
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
 from safecompress.search import ProcessExecutor
-from safecompress.studies.hyperparameters import Space, Tried, run, tune
+from safecompress.studies.engine import runner
+from safecompress.studies.hyperparameters import Space, Tried, tune
 
 pytest.importorskip("optuna")
 
@@ -19,14 +20,14 @@ pytest.importorskip("optuna")
 def fake(monkeypatch):
     def installed(fate=computed):
         trials = FakeTrials(fate)
-        monkeypatch.setattr(run, "try_out", trials)
+        monkeypatch.setattr(runner, "run_item", trials)
         return trials
 
     return installed
 
 
 def trial_files(folder):
-    return sorted((folder / "work" / "trials").iterdir())
+    return sorted((folder / "trials").iterdir())
 
 
 def settings(found):
@@ -55,9 +56,9 @@ def test_a_killed_search_ends_as_one_that_was_never_killed(fake, tmp_path, lost)
     tune(tuning_of(trials=12, batch=3), tmp_path / "killed")
     sealed = tuning_of().sealed()
     for number in lost:
-        path = tmp_path / "killed" / "work" / "trials" / f"{sealed.digest(settings(whole)[number])}.json"
+        path = tmp_path / "killed" / "trials" / f"{sealed.digest(settings(whole)[number])}.json"
         path.unlink()
-    (tmp_path / "killed" / "work" / "trials" / ".half.x.part").write_text("{")
+    (tmp_path / "killed" / "trials" / ".half.x.part").write_text("{")
     second.choices.clear()
     resumed = tune(tuning_of(trials=16, batch=3), tmp_path / "killed")
     assert resumed.trials == whole.trials and resumed.hypervolumes == whole.hypervolumes

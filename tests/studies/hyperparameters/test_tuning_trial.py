@@ -14,9 +14,10 @@ from safecompress.attacks.private import PrivateFolder
 from safecompress.errors import StorageError
 from safecompress.search import Plan
 from safecompress.sparsity import Start
+from safecompress.studies.engine.runner import run_item
 from safecompress.studies.hyperparameters import Choice, Range, Space, Tried
 from safecompress.studies.hyperparameters import trial as trial_page
-from safecompress.studies.hyperparameters.trial import measure, try_out
+from safecompress.studies.hyperparameters.trial import TrialStudy, measure
 from safecompress.studies.methods import Setting, Workshop
 from safecompress.studies.methods.sparse import Searched
 from safecompress.testing.fakes import noise_split
@@ -39,7 +40,7 @@ def test_no_test_and_no_verdict_row_is_read():
     assert found == measured(tuning=tuning_of(job_of(clean)))
     assert found.has_numbers and found.attacks == ("gap", "loss")
     assert all(math.isfinite(figure[key]) for figure in found.figures.values() for key in ("value", "low", "high"))
-    assert found.accuracy["num_samples"] == 20 and found.worst["num_samples"] == 40
+    assert found.accuracy["num_samples"] == 20 and found.worst_auc["num_samples"] == 40
 
 
 def test_shadows_read_none_of_them_either():
@@ -118,7 +119,7 @@ def test_training_that_diverges_is_a_trial_that_failed(tmp_path):
     space = Space(Range(0.2, 0.8), SPACE.objectives, SPACE.branches, (0.01, 1e30))
     tuning = tuning_of(job_of(recipe=replace(RECIPE, optimizer="sgd")), space)
     path = tmp_path / "trial.json"
-    tried = try_out(tuning, tmp_path / "cache", (replace(CHOICE, learning_rate=1e30), path))
+    tried = run_item(TrialStudy(tuning), tmp_path / "cache", (replace(CHOICE, learning_rate=1e30), path))
     assert tried.error.startswith("TrainingError: ") and "\n" not in tried.error
     assert not tried.has_numbers and tried.objectives is None
     assert Tried.from_json(json.loads(path.read_text())) == tried
@@ -126,7 +127,7 @@ def test_training_that_diverges_is_a_trial_that_failed(tmp_path):
 
 def test_a_trial_is_written_as_it_came_out(tmp_path):
     path, before = tmp_path / "trials" / "one.json", torch.get_num_threads()
-    tried = try_out(tuning_of(), tmp_path / "cache", (CHOICE, path))
+    tried = run_item(TrialStudy(tuning_of()), tmp_path / "cache", (CHOICE, path))
     assert Tried.from_json(json.loads(path.read_text())) == tried
     assert replace(tried, seconds=0.0) == measured() and tried.seconds > 0
     assert torch.get_num_threads() == before
@@ -139,7 +140,7 @@ def test_a_full_disk_and_a_full_memory_are_no_trials(error, monkeypatch, tmp_pat
 
     monkeypatch.setattr(trial_page, "measure", refuse)
     with pytest.raises(type(error)):
-        try_out(tuning_of(), tmp_path, (CHOICE, tmp_path / "t.json"))
+        run_item(TrialStudy(tuning_of()), tmp_path, (CHOICE, tmp_path / "t.json"))
     assert not (tmp_path / "t.json").exists()
 
 
@@ -150,12 +151,12 @@ def test_rows_of_one_unit_count_once_where_a_trial_is_measured():
         groups[split.indices[part][:10]], groups[split.indices[part][10:]] = 1000 + number, 2000 + number
     grouped = replace(split, dataset=replace(split.dataset, groups=groups))
     found = measured(tuning=tuning_of(job_of(grouped)))
-    assert found.accuracy["num_samples"] == 2 and found.worst["num_samples"] == 4
+    assert found.accuracy["num_samples"] == 2 and found.worst_auc["num_samples"] == 4
 
 
 def test_the_worst_attack_is_the_one_with_the_largest_auc():
     tried = made_up(CHOICE, 0.8, 0.6)
-    assert (tried.worst_attack, tried.worst["value"], tried.objectives) == ("loss", 0.6, (0.8, 0.6))
+    assert (tried.worst_attack, tried.worst_auc["value"], tried.objectives) == ("loss", 0.6, (0.8, 0.6))
     assert tried.tm_score == pytest.approx(0.8 / 0.6)
     assert made_up(CHOICE, 0.8, 0.4).objectives == (0.8, 0.5)
     assert made_up(CHOICE, 0.8, 0.4).tm_score == pytest.approx(1.6)

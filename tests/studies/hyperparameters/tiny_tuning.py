@@ -82,12 +82,12 @@ def computed(choice):
 
 
 class FakeTrials:
-    """Stands for `try_out`: figures in no time; ``choices`` are the settings that were tried, in order."""
+    """Stands for `run_item`: figures in no time; ``choices`` are the settings that were tried, in order."""
 
     def __init__(self, fate=computed):
         self.choices, self.fate = [], fate
 
-    def __call__(self, tuning, cache, work):
+    def __call__(self, study, cache, work):
         choice, path = work
         self.choices.append(choice)
         tried = self.fate(choice)

@@ -7,103 +7,90 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, ClassVar
 
 from safecompress.attacks import Access, SignalCache, Target, simulate_attacker
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
 from safecompress.certify.verdict import tm_score
 from safecompress.deploy import Artifact, Served
-from safecompress.errors import StorageError, TrainingError
+from safecompress.errors import TrainingError
 from safecompress.measure import Levels
 from safecompress.report import describe_measurements, digest_json
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.spec.spec import ShadowMode
-from safecompress.storage import write_json
 from safecompress.studies.comparison.plan import Cell, Entry, Study
+from safecompress.studies.engine import Measured
 from safecompress.studies.methods import Made, Repeated, Setting, Workshop
 from safecompress.studies.methods.sparse import Searched
 from safecompress.training import classified_right, measure_accuracy
 
-Figure = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
-class Result:
+class Result(Measured):
     """What came out of a cell: aggregates only, all of it JSON. ``error`` says why there is nothing.
 
-    ``figures`` are the accuracy and every attack's metrics, each with its 95 % interval over rows; ``broken`` are the
-    attacks that gave no number. ``num_kept`` counts the values that are not masked, biases included. ``seconds`` are of
-    the run that made it: what a cache already held took none. They lie outside the digest.
+    ``figures`` have 95 % intervals over rows. ``num_kept`` counts the values that are not masked, biases included.
+    ``seconds`` are of the run that made it: what a cache already held took none. They lie outside the digest.
     """
 
     cell: Cell
     method: str
     uses: tuple[str, ...] = ()
-    error: str | None = None
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    broken: Mapping[str, str] = field(default_factory=dict)
-    attacks: tuple[str, ...] = ()
     tm_score: float | None = None
     num_bytes: int | None = None
     num_kept: int | None = None
     epsilon: float | None = None
     shadows: str | None = None
-    notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def has_numbers(self) -> bool:
-        """Whether the model was made and every attack gave its figures."""
-        return self.error is None and not self.broken
-
-    def value(self, metric: str) -> float | None:
-        """The figure called ``metric``, or None where it was not measured."""
-        return self.figures[metric]["value"] if metric in self.figures else None
-
-    def worst(self, metric: str) -> float | None:
-        """The largest ``metric`` of all attacks; None when one broke, since the worst of the rest would flatter."""
-        values = [self.value(f"{attack}.{metric}") for attack in self.attacks]
-        known = [value for value in values if value is not None]
-        return max(known) if known and len(known) == len(values) and self.has_numbers else None
+    def item(self) -> Cell:
+        """The cell."""
+        return self.cell
 
     def digest(self) -> str:
         """SHA-256 over all but the seconds."""
         return digest_json({**self.to_json(), "seconds": {}, "digest": ""})
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """The result that `to_json` gave. Raises KeyError or TypeError for anything else."""
-        lists = {name: tuple(data[name]) for name in ("uses", "attacks", "notes")}
-        return cls(**{**data, **lists, "cell": Cell(**data["cell"])})
+        return cls(**{**cls.fields_of(data), "cell": Cell(**data["cell"])})
 
 
-def run_cell(study: Study, cache: Path, work: tuple[Cell, Path]) -> Result:
-    """Make and attack the model of a cell, and write what came out to its file, in this process or a worker.
+@dataclass(frozen=True, eq=False)
+class CellStudy:
+    """Measures the cells of a comparison, for the engine."""
 
-    A method that fails gives a result with ``error``, whoever wrote it; StorageError and MemoryError go through.
-    """
-    cell, path = work
-    entry = study.comparison.entry(cell.label)
-    with _threads(study.threads):
-        try:
-            result = measure_cell(study, cell, PrivateFolder(cache))
-        except (StorageError, MemoryError):
-            raise
-        except Exception as error:  # one method that fails must not take the others' hours with it
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            result = Result(cell, repr(entry.method), tuple(sorted(entry.uses)), error=text)
-    write_json(path, result.to_json())
-    return result
+    study: Study
+
+    noun: ClassVar[str] = "cell"
+
+    @property
+    def threads(self) -> int:
+        """Of every cell."""
+        return self.study.threads
+
+    def digest(self, item: Cell, key: bytes) -> str:
+        """What tells the result of a cell from any other's."""
+        return self.study.digest(item, key)
+
+    def measure(self, item: Cell, store: PrivateFolder) -> Result:
+        """The result of a cell."""
+        return measure_cell(self.study, item, store)
+
+    def failed(self, item: Cell, error: str, seconds: float) -> Result:
+        """The result of a cell whose method, or an attack on it, raised an error."""
+        entry = self.study.comparison.entry(item.label)
+        return Result(item, repr(entry.method), tuple(sorted(entry.uses)), error=error)
+
+    def read(self, data: Mapping[str, Any]) -> Result:
+        """A result from its file."""
+        return Result.from_json(data)
 
 
 def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
@@ -189,16 +176,6 @@ def _check_finite(made: Made) -> None:
         raise TrainingError(
             f"The weights of {', '.join(broken[:3])} are not finite. Training diverged: lower the learning rate."
         )
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Stopwatch:

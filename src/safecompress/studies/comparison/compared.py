@@ -8,8 +8,7 @@ from typing import Any
 
 from safecompress.studies.comparison.cell import Result
 from safecompress.studies.comparison.plan import Study
-
-SCHEMA_VERSION = 1
+from safecompress.studies.engine import study_document
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,4 @@ class Compared:
 
     def to_json(self) -> dict[str, Any]:
         """The whole comparison as a JSON object."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.name,
-            "exit_code": self.exit_code,
-            "environment": dict(self.environment),
-            "spec": dict(self.spec),
-            "split": dict(self.split),
-            "cells": [{**result.to_json(), "digest": result.digest()} for result in self.results],
-        }
+        return study_document(self, cells=[{**result.to_json(), "digest": result.digest()} for result in self.results])

@@ -6,21 +6,21 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 
 from safecompress import __version__
-from safecompress.attacks import ATTACKS, Attack, Lira
-from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, one_row_per_unit, standardise
-from safecompress.deploy import TaskInfo
+from safecompress.attacks import ATTACKS, Attack
+from safecompress.config.prepared import PreparedData, prepare_data
+from safecompress.data import Dataset
 from safecompress.errors import UsageError
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
-from safecompress.shadowing import shadow_rows
 from safecompress.spec.spec import ShadowMode
+from safecompress.studies.engine import check_shadows, check_single_version, with_shadows
 from safecompress.studies.methods import METHODS, Method, Setting, Workshop
 from safecompress.studies.methods.sparse import Searched
 from safecompress.training import Recipe
@@ -95,7 +95,7 @@ class Comparison:
                 "least that can be said."
             )
         entries = tuple(Entry(one, METHODS.make(one)) if isinstance(one, str) else one for one in self.methods)
-        attacks = tuple(_with_shadows(one, self.num_shadows) for one in self.attacks)
+        attacks = tuple(ATTACKS.make(with_shadows(one, self.num_shadows)) for one in self.attacks)
         listed: dict[str, list[Any]] = {
             "methods": [entry.label for entry in entries],
             "densities": list(self.densities),
@@ -111,12 +111,7 @@ class Comparison:
             raise UsageError(f"densities must lie in (0, 1], got {outside}. 0.05 keeps one weight in twenty.")
         if min(self.seeds) < 0:
             raise UsageError(f"seeds must be at least 0, got {list(self.seeds)}.")
-        joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
-        if joining:
-            raise UsageError(
-                f"{', '.join(joining)} joins several versions of one model, and a comparison attacks one model at a "
-                "time. Leave it out; `compress` runs it."
-            )
+        check_single_version(attacks, "a comparison attacks one model at a time")
         for name, value in {"methods": entries, "attacks": attacks}.items():
             object.__setattr__(self, name, value)
         for name in ("densities", "seeds"):
@@ -150,20 +145,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """The split of one seed: as the data file has it, and as networks read it through ``task``."""
-
-    raw: DataSplit = field(repr=False)
-    split: DataSplit = field(repr=False)
-    task: TaskInfo
-
-    @property
-    def evidence(self) -> DataSplit:
-        """The raw rows, one of each unit where a model is measured."""
-        return one_row_per_unit(self.raw)
-
-
-@dataclass(frozen=True, eq=False)
 class Study:
     """A comparison and all that it is made of. ``sizes`` are the parts whose size is given; others share what is left.
 
@@ -187,7 +168,8 @@ class Study:
         for seed in self.comparison.seeds:
             rows = self.rows(seed)
             rows.raw.audit("fit"), rows.raw.audit("verdict")
-            self._check_shadows(rows.evidence, seed)
+            for has_reference in {"reference rows" in entry.uses for entry in self.comparison.entries}:
+                check_shadows(self.comparison.attackers, rows.evidence, "verdict", seed, has_reference=has_reference)
             if rows.raw.size("test") == 0:
                 raise UsageError("A comparison measures accuracy on test rows, and there are none. Give test a size.")
         total = self.recipe.total_steps(rows.raw.size("train"))
@@ -198,32 +180,11 @@ class Study:
                 except UsageError as error:
                     raise UsageError(f"{entry.label}: {error}") from error
 
-    def _check_shadows(self, evidence: DataSplit, seed: int) -> None:
-        """Raise UsageError unless every row of the pool is in two shadows, and out of two, where LiRA asks for it."""
-        asked = [a.num_shadows for a in self.comparison.attackers if isinstance(a, Lira) and a.mode == "online"]
-        for has_reference in {"reference rows" in entry.uses for entry in self.comparison.entries if asked}:
-            pool = shadow_rows(evidence, "verdict", seed, has_reference=has_reference)
-            draws = pool.draws(min(asked))
-            fewest = min(int(side.sum(axis=0).min()) for side in (draws, ~draws))
-            if fewest < 2:
-                share = pool.size / len(pool.labels)
-                raise UsageError(
-                    f"{min(asked)} shadow models are too few for lira: with seed {seed} some row is in, or out of, "
-                    f"only {fewest} of them, and needs two of both. A shadow has {share:.1%} of its pool: raise "
-                    "num_shadows, or size [data] so that train is half of train, nonmember_fit, nonmember_verdict "
-                    "and population."
-                )
-
-    def rows(self, seed: int) -> Rows:
+    def rows(self, seed: int) -> PreparedData:
         """The split that ``seed`` draws. Raises DataError when the data has too few rows for it."""
-        raw = make_split(self.dataset, SplitSizes.resolve(self.dataset.num_rows, **self.sizes), seed=seed)
-        num_classes, names, shape = self.dataset.num_classes, self.dataset.class_names, self.dataset.input_shape
-        if self.normalise == "none":
-            return Rows(raw, raw, TaskInfo(num_classes, names, shape))
-        split, scaler = standardise(raw)
-        return Rows(raw, split, TaskInfo(num_classes, names, shape, scaler.shift, scaler.scale))
+        return prepare_data(self.dataset, self.sizes, self.normalise, seed)
 
-    def setting(self, cell: Cell, rows: Rows, workshop: Workshop) -> Setting:
+    def setting(self, cell: Cell, rows: PreparedData, workshop: Workshop) -> Setting:
         """What the method of ``cell`` is given."""
         return Setting(rows.split, rows.task, self.model, self.recipe, cell.density, cell.seed, workshop)
 
@@ -249,11 +210,3 @@ class Study:
             features.update(row)
         parts = [hashlib.sha256(part).digest() for part in (dataset.labels.numpy().tobytes(), groups, names)]
         return hashlib.sha256(b"".join([features.digest(), *parts])).hexdigest()
-
-
-def _with_shadows(choice: Attack | str | Mapping[str, Any], num_shadows: int) -> Attack:
-    """The attack; one given by its name alone uses ``num_shadows`` shadows, if it uses any."""
-    attack: Any = ATTACKS.make(choice)
-    uses_shadows = isinstance(choice, str) and hasattr(attack, "num_shadows")
-    made: Attack = replace(attack, num_shadows=num_shadows) if uses_shadows else attack
-    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 from safecompress.report.markdown import markdown_table, plain_text
@@ -22,6 +22,15 @@ from safecompress.studies.comparison.summary import (
     is_unequal,
     plain_dense,
     shown_figures,
+)
+from safecompress.studies.engine.page import (
+    changed_options,
+    environment_line,
+    failure_lines,
+    listed,
+    note_lines,
+    picture_lines,
+    with_interval,
 )
 
 REFERENCE, MEMBERS, UNEQUAL, FAILED = "†", "§", "‡", "✗"
@@ -58,13 +67,12 @@ def to_markdown(compared: Compared, *, picture: str | None = None, missing: str 
         markdown_table(header, rows),
         *legend(compared),
         HOW_TO_READ,
-        *([f"![Accuracy against leakage]({picture})"] if picture else []),
-        *([f"No picture: {plain_text(missing)}"] if missing else []),
+        *picture_lines(picture, missing),
         *_differences(found, shown_figures(comparison.attackers)),
         "## Every cell",
         "Accuracy on test rows and each attack's AUC, with 95 % intervals over rows.",
         markdown_table(*cell_rows(compared)),
-        *_failures(compared.results),
+        *failure_lines({plain_text(str(result.cell)): result for result in compared.results}),
         *_notes(compared.results),
         "## How it was made",
         *_made(compared),
@@ -227,20 +235,6 @@ def cell_rows(compared: Compared) -> tuple[list[str], list[list[str]]]:
     return ["seed", "density", "method", "accuracy", *names], rows
 
 
-def _failures(results: Iterable[Result]) -> list[str]:
-    lines = [
-        f"- {plain_text(str(result.cell))}: {plain_text(result.error)}"
-        for result in results
-        if result.error is not None
-    ]
-    lines += [
-        f"- {plain_text(str(result.cell))}: the attack {name} gave no number ({plain_text(reason)})"
-        for result in results
-        for name, reason in result.broken.items()
-    ]
-    return ["## What failed", "\n".join(lines)] if lines else []
-
-
 def _notes(results: Iterable[Result]) -> list[str]:
     """Each note once, with the cells that it is of."""
     cells: dict[tuple[str, str], list[str]] = {}
@@ -248,10 +242,9 @@ def _notes(results: Iterable[Result]) -> list[str]:
         for note in result.notes:
             place = f"density {result.cell.density:g} seed {result.cell.seed}"
             cells.setdefault((result.cell.label, note), []).append(place)
-    lines = [
+    return note_lines(
         f"- {plain_text(label)}: {plain_text(note)} ({', '.join(places)})" for (label, note), places in cells.items()
-    ]
-    return ["## Notes", "\n".join(lines)] if lines else []
+    )
 
 
 def _made(compared: Compared) -> list[str]:
@@ -261,7 +254,7 @@ def _made(compared: Compared) -> list[str]:
     parts = [[name, str(part["rows"])] for name, part in compared.split["parts"].items()]
     return [
         f"Network: {plain_text(study.model.name)}, {plain_text(study.model.describe())}. Recipe: "
-        f"{plain_text(_listed(study.recipe.facts()))}.",
+        f"{plain_text(listed(study.recipe.facts()))}.",
         markdown_table(
             ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
         ),
@@ -271,25 +264,20 @@ def _made(compared: Compared) -> list[str]:
         ),
         f"Rows of {plain_text(compared.split['name'])} in each part (seed {comparison.seeds[0]}):",
         markdown_table(["part", "rows"], parts),
-        f"Environment: {plain_text(_listed(compared.environment))}. The spec as written and every figure are in the "
-        "JSON document beside this page.",
+        environment_line(compared.environment),
     ]
 
 
 def _options(value: Any) -> str:
     """The fields of a frozen value that differ from what it has when made without any; of its plan, likewise."""
-    try:
-        usual = type(value)()
-    except TypeError:  # it cannot be made without any
+    changed = changed_options(value)
+    if changed is None:
         return repr(value)
-    if not is_dataclass(value):
-        return repr(value)
-    told = []
-    for one in fields(value):
-        mine, its = getattr(value, one.name), getattr(usual, one.name)
-        if mine != its and one.init:
-            told.append(_options_of_plan(mine, its) if isinstance(mine, Plan) else f"{one.name} = {mine!r}")
-    return ", ".join(told) or "-"
+    shown = [
+        _options_of_plan(own, usual) if isinstance(own, Plan) else f"{name} = {own!r}"
+        for name, (own, usual) in changed.items()
+    ]
+    return ", ".join(shown) or "-"
 
 
 def _options_of_plan(plan: Plan, usual: Plan) -> str:
@@ -326,8 +314,4 @@ def _typical(results: Sequence[Result], figure: Callable[[Result], float | None]
 
 def _with_interval(result: Result, metric: str) -> str:
     figure = result.figures.get(metric)
-    return "failed" if figure is None else f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
-def _listed(facts: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    return "failed" if figure is None else with_interval(figure)

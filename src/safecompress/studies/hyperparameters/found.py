@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from safecompress.stats.pareto import pareto_front
+from safecompress.studies.engine import study_document
 from safecompress.studies.hyperparameters.front import Floats, hypervolume
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.trial import Tried
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +59,12 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """The whole search as a JSON object."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.name,
-            "exit_code": self.exit_code,
-            "environment": dict(self.environment),
-            "spec": dict(self.spec),
-            "split": dict(self.split),
-            "front": [index + 1 for index in self.front],
-            "hypervolume": list(self.hypervolumes),
-            "trials": [{"trial": number, **tried.to_json()} for number, tried in enumerate(self.trials, 1)],
-        }
+        return study_document(
+            self,
+            front=[index + 1 for index in self.front],
+            hypervolume=list(self.hypervolumes),
+            trials=[{"trial": number, **tried.to_json()} for number, tried in enumerate(self.trials, 1)],
+        )
 
 
 def _points(trials: tuple[Tried, ...] | list[Tried]) -> Floats:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from safecompress.attacks import ATTACKS, Attack, Lira
+from safecompress.attacks import ATTACKS, Attack
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.report import digest_json
-from safecompress.shadowing import shadow_rows
 from safecompress.spec import SafetySpec, at_least
+from safecompress.studies.engine import check_shadows, check_single_version
 from safecompress.studies.hyperparameters.ask import Sampler
 from safecompress.studies.hyperparameters.space import Choice, Space
 
@@ -53,7 +53,8 @@ class Tuning:
                 job.check()
             except UsageError as error:
                 raise UsageError(f"With {choice}: {error}") from error
-            self._check_shadows(job)
+            has_reference, evidence = job.reference is not None, one_row_per_unit(job.raw)
+            check_shadows(self.attacks, evidence, "select", job.seed, has_reference=has_reference)
 
     def sealed(self) -> Tuning:
         """The same without test and verdict rows, and without requirements: figures of a trial know neither."""
@@ -70,22 +71,6 @@ class Tuning:
         """What all trials of one folder share; rows enter it keyed with ``key``."""
         return digest_json(["tune", self.job.digest(key), list(map(repr, self.attacks)), self.threads])
 
-    def _check_shadows(self, job: Job) -> None:
-        """Raise UsageError unless every row is in two shadows, and out of two, where LiRA asks for it."""
-        counts = [one.num_shadows for one in self.attacks if isinstance(one, Lira) and one.mode == "online"]
-        if not counts:
-            return
-        evidence = one_row_per_unit(job.raw)
-        has_reference = job.reference is not None
-        draws = shadow_rows(evidence, "select", job.seed, has_reference=has_reference).draws(min(counts))
-        fewest = min(int(side.sum(axis=0).min()) for side in (draws, ~draws))
-        if fewest < 2:
-            raise UsageError(
-                f"{min(counts)} shadow models are too few for lira: some row is in, or out of, only {fewest} of them, "
-                "and needs two of both. Raise num_shadows, or size [data] so that train is half of train, "
-                "nonmember_fit, nonmember_select and population."
-            )
-
 
 def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:
     """Raise UsageError for no attack, one beyond the spec's access, and one that joins several versions."""
@@ -97,12 +82,7 @@ def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:
             f"{', '.join(beyond)} needs more than the access of the spec, {spec.access.name.lower()}: leave it out, "
             "or raise [safety] access."
         )
-    joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
-    if joining:
-        raise UsageError(
-            f"{', '.join(joining)} joins several versions of one model, and a trial has one. Leave it out; `compress` "
-            "runs it."
-        )
+    check_single_version(attacks, "a trial has one")
 
 
 def default_attacks(spec: SafetySpec) -> tuple[Attack, ...]:

@@ -37,7 +37,7 @@ def _paint_trials(axes: Any, found: Found) -> None:
         leaks, accuracies, color="#888888", linewidth=1.2, linestyle=(0, (4, 2)), drawstyle="steps-post", zorder=1
     )
     for number, tried in enumerate(front, 1):
-        x, y = tried.worst, tried.accuracy
+        x, y = tried.worst_auc, tried.accuracy
         axes.plot((x["low"], x["high"]), (y["value"],) * 2, color="#888888", linewidth=0.7, alpha=0.6, zorder=1)
         axes.plot((x["value"],) * 2, (y["low"], y["high"]), color="#888888", linewidth=0.7, alpha=0.6, zorder=1)
         axes.annotate(str(number), (x["value"], y["value"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
@@ -58,4 +58,4 @@ def _paint_course(axes: Any, found: Found) -> None:
 
 def _figures(trials: Any) -> tuple[list[Any], list[Any]]:
     """Worst AUCs and accuracies."""
-    return [tried.worst for tried in trials], [tried.accuracy for tried in trials]
+    return [tried.worst_auc for tried in trials], [tried.accuracy for tried in trials]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from safecompress.attacks import ATTACKS, Attack
+from safecompress.attacks import Attack
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
 from safecompress.config.read import parse_toml, read_text, section
@@ -31,6 +31,8 @@ from safecompress.job import Job
 from safecompress.search import DEFAULT_BRANCHES, Branch
 from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec, at_least, at_most
+from safecompress.studies.engine import with_shadows
+from safecompress.studies.engine.page import with_interval
 from safecompress.studies.hyperparameters.ask import Sampler
 from safecompress.studies.hyperparameters.plan import Tuning, check_attacks, default_attacks
 from safecompress.studies.hyperparameters.space import Numbers, Range, Space
@@ -100,8 +102,8 @@ class TuningSpec:
         config = self.space.apply(tried.choice, self.config)
         lines = [
             f"Front point {number} of the search {self.config.name!r}, trial {trial}: {tried.choice}.",
-            f"Accuracy {told(tried.accuracy)} on validation rows; worst attack {tried.worst_attack}, AUC "
-            f"{told(tried.worst)} on selection rows.",
+            f"Accuracy {with_interval(tried.accuracy)} on validation rows; worst attack {tried.worst_attack}, AUC "
+            f"{with_interval(tried.worst_auc)} on selection rows.",
             "These figures chose the setting, so they flatter it. Certify it on rows that chose nothing:",
             f"  safecompress compress front-{number}.toml",
             "The search writes this file anew when it is run again: change a copy.",
@@ -204,18 +206,11 @@ def _read_attacks(tune: TuneShape, spec: SafetySpec, reading: Reading) -> tuple[
     """The attacks on a trial; those given by name alone use ``num_shadows`` shadows, if they use any."""
     if tune.attacks is None:
         return default_attacks(spec)
-    written = [
-        {"name": one, "num_shadows": tune.num_shadows} if isinstance(one, str) and _takes_shadows(one) else one
-        for one in tune.attacks
-    ]
+    written = [with_shadows(one, tune.num_shadows) for one in tune.attacks]
     attacks = read_attacks(written, "[tune] attacks", reading)
     if len(attacks) == len(written):
         reading.attempt("[tune] attacks", lambda: check_attacks(attacks, spec))
     return attacks
-
-
-def _takes_shadows(name: str) -> bool:
-    return name in ATTACKS.names() and hasattr(ATTACKS.factory(name), "num_shadows")
 
 
 def _halves() -> list[tuple[Branch, ...]]:
@@ -243,7 +238,7 @@ def _bounds(spec: SafetySpec, tried: Tried) -> SafetySpec:
     Each limit lies one half-width beyond that of the trial's interval, or a verdict would pass the very same model only
     by luck. An attack that the trial did not meet is bounded as the worst that it met.
     """
-    worst = tried.worst
+    worst = tried.worst_auc
     requirements = []
     for attack in spec.attacks:
         seen = tried.figures.get(f"{attack.name}.auc", worst)
@@ -258,8 +253,3 @@ def _bounds(spec: SafetySpec, tried: Tried) -> SafetySpec:
 def _hundredths(value: float, towards: Callable[[float], int]) -> float:
     """``value`` with two digits; what floats lose or add by computing it does not count."""
     return towards(round(100 * value, 6)) / 100
-
-
-def told(figure: Mapping[str, Any]) -> str:
-    """``0.912 [0.870, 0.943]``."""
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any
 
 from safecompress.report.markdown import markdown_table, plain_text
+from safecompress.studies.engine.page import (
+    changed_options,
+    environment_line,
+    failure_lines,
+    note_lines,
+    picture_lines,
+    with_interval,
+)
 from safecompress.studies.hyperparameters.found import Found
 from safecompress.studies.hyperparameters.space import Range
 from safecompress.studies.hyperparameters.trial import Tried
@@ -30,13 +37,12 @@ def to_markdown(
         *_warning(found),
         "## The front",
         *_front(found, files),
-        *([f"![Accuracy against leakage]({picture})"] if picture else []),
-        *([f"No picture: {plain_text(missing)}"] if missing else []),
+        *picture_lines(picture, missing),
         *_course(found),
         "## Every trial",
         markdown_table(*trial_rows(found)),
-        *_failures(found),
-        *_notes(found),
+        *failure_lines({f"trial {number}": tried for number, tried in enumerate(found.trials, 1)}),
+        *note_lines(f"- trial {n}: {plain_text(note)}" for n, t in enumerate(found.trials, 1) for note in t.notes),
         "## How it was made",
         *_made(found),
     ]
@@ -98,7 +104,7 @@ def _overlaps(found: Found) -> list[str]:
     alike = [
         f"{number} and {number + 1}"
         for number, first, second in pairs
-        if first.worst["high"] >= second.worst["low"] and first.accuracy["high"] >= second.accuracy["low"]
+        if first.worst_auc["high"] >= second.worst_auc["low"] and first.accuracy["high"] >= second.accuracy["low"]
     ]
     if not alike:
         return []
@@ -152,22 +158,13 @@ def _setting(tried: Tried, shown: Iterable[str]) -> list[str]:
 def _figures(tried: Tried) -> list[str]:
     """What FIGURES names."""
     size = "-" if tried.num_bytes is None else f"{tried.num_bytes:,}"
-    return [_told(tried.accuracy), _told(tried.worst), tried.worst_attack, f"{tried.tm_score:.3f}", size]
-
-
-def _failures(found: Found) -> list[str]:
-    lines = [f"- trial {n}: {plain_text(t.error)}" for n, t in enumerate(found.trials, 1) if t.error is not None]
-    lines += [
-        f"- trial {number}: the attack {name} gave no number ({plain_text(reason)})"
-        for number, tried in enumerate(found.trials, 1)
-        for name, reason in tried.broken.items()
+    return [
+        with_interval(tried.accuracy),
+        with_interval(tried.worst_auc),
+        tried.worst_attack,
+        f"{tried.tm_score:.3f}",
+        size,
     ]
-    return ["## What failed", "\n".join(lines)] if lines else []
-
-
-def _notes(found: Found) -> list[str]:
-    lines = [f"- trial {n}: {plain_text(note)}" for n, tried in enumerate(found.trials, 1) for note in tried.notes]
-    return ["## Notes", "\n".join(lines)] if lines else []
 
 
 def _made(found: Found) -> list[str]:
@@ -185,22 +182,17 @@ def _made(found: Found) -> list[str]:
         markdown_table(["setting", "values"], varied),
         f"Attacks: {plain_text(', '.join(map(_attack, tuning.attacks)))}.{shadows}",
         f"Rows that trials read: {', '.join(f'{part} {count}' for part, count in found.split.items())}.",
-        f"Environment: {plain_text(', '.join(f'{key} {value}' for key, value in found.environment.items()))}. The spec "
-        "as written and every figure are in the JSON document beside this page.",
+        environment_line(found.environment),
     ]
 
 
 def _attack(attack: Any) -> str:
     """Its name, and the options that are not its defaults."""
-    try:
-        usual = type(attack)()
-        options = [
-            one.name for one in fields(attack) if one.init and getattr(attack, one.name) != getattr(usual, one.name)
-        ]
-    except TypeError:  # no dataclass, or one that cannot be made without options
+    changed = changed_options(attack)
+    if changed is None:
         return repr(attack)
-    told = ", ".join(f"{name} = {getattr(attack, name)!r}" for name in options)
-    return f"{attack.name} ({told})" if told else str(attack.name)
+    options = ", ".join(f"{name} = {own!r}" for name, (own, _) in changed.items())
+    return f"{attack.name} ({options})" if options else str(attack.name)
 
 
 def _fixed(found: Found) -> dict[str, Any]:
@@ -217,7 +209,3 @@ def _values(values: Any) -> str:
     if isinstance(values, Range):
         return f"{values.low:g} to {values.high:g}"
     return "; ".join(value if isinstance(value, str) else f"{value:g}" for value in values)
-
-
-def _told(figure: Any) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target, simulate_attacker
@@ -19,7 +17,6 @@ from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
 from safecompress.deploy import Artifact, Served
-from safecompress.errors import StorageError
 from safecompress.job import Job
 from safecompress.measure import Levels
 from safecompress.progress import Silent
@@ -30,40 +27,32 @@ from safecompress.seeding import derive
 from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import Start
 from safecompress.stages import Stages
-from safecompress.storage import write_json
+from safecompress.studies.engine import Figure, Measured
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.space import Choice
 from safecompress.studies.methods import Workshop
 from safecompress.training import School, TrainingState, classified_right, measure_accuracy
 
-Figure = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
-class Tried:
+class Tried(Measured):
     """What came out of one setting: aggregates only, all of it JSON. ``error`` says why there is nothing.
 
     ``figures`` are the accuracy on validation rows and each attack's metrics on the selection pools, with intervals
-    over rows at 1 - alpha of the spec; ``broken`` are the attacks that gave no number. ``seconds`` lie outside any
-    comparison.
+    over rows at 1 - alpha of the spec. ``seconds`` lie outside any comparison.
     """
 
     choice: Choice
-    error: str | None = None
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    broken: Mapping[str, str] = field(default_factory=dict)
-    attacks: tuple[str, ...] = ()
     num_bytes: int | None = None
     pattern: str | None = None
     shadows: str | None = None
-    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
-    def has_numbers(self) -> bool:
-        """Whether the model was made and every attack gave its figures."""
-        return self.error is None and not self.broken and "accuracy" in self.figures
+    def item(self) -> Choice:
+        """The setting."""
+        return self.choice
 
     @property
     def accuracy(self) -> Figure:
@@ -76,14 +65,14 @@ class Tried:
         return max(self.attacks, key=lambda attack: float(self.figures[f"{attack}.auc"]["value"]))
 
     @property
-    def worst(self) -> Figure:
+    def worst_auc(self) -> Figure:
         """Its AUC on the selection pools; only where there are numbers."""
         return self.figures[f"{self.worst_attack}.auc"]
 
     @property
     def objectives(self) -> tuple[float, float] | None:
         """(accuracy, leak): what the search raises and lowers; None without numbers."""
-        return (self.accuracy["value"], guarded(self.worst["value"])) if self.has_numbers else None
+        return (self.accuracy["value"], guarded(self.worst_auc["value"])) if self.has_numbers else None
 
     @property
     def tm_score(self) -> float:
@@ -91,34 +80,42 @@ class Tried:
         met = [float(self.figures[f"{attack}.balanced_accuracy"]["value"]) for attack in self.attacks]
         return float(self.accuracy["value"]) / max(0.5, *met)
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tried:
         """What `to_json` gave. Raises KeyError or TypeError for anything else."""
-        lists = {name: tuple(data[name]) for name in ("attacks", "notes")}
-        return cls(**{**data, **lists, "choice": Choice(**data["choice"])})
+        return cls(**{**cls.fields_of(data), "choice": Choice(**data["choice"])})
 
 
-def try_out(tuning: Tuning, cache: Path, work: tuple[Choice, Path]) -> Tried:
-    """Train and attack the setting of a trial, and write what came out to its file, in this process or a worker.
+@dataclass(frozen=True, eq=False)
+class TrialStudy:
+    """Measures the trials of a tuning, for the engine."""
 
-    A setting that fails gives a result with ``error``; StorageError and MemoryError go through.
-    """
-    choice, path = work
-    began = time.perf_counter()
-    with _on_threads(tuning.threads):
-        try:
-            tried = measure(tuning, choice, Workshop(PrivateFolder(cache)))
-        except (StorageError, MemoryError):
-            raise
-        except Exception as error:  # a rate at which training diverges must not take the other trials with it
-            tried = Tried(choice, error=" ".join(f"{type(error).__name__}: {error}".split()))
-    tried = replace(tried, seconds=round(time.perf_counter() - began, 3))
-    write_json(path, tried.to_json())
-    return tried
+    tuning: Tuning
+
+    noun: ClassVar[str] = "trial"
+
+    @property
+    def threads(self) -> int:
+        """Of every trial."""
+        return self.tuning.threads
+
+    def digest(self, item: Choice, key: bytes) -> str:
+        """What tells the trial of a setting from the others of one folder."""
+        return self.tuning.digest(item)
+
+    def measure(self, item: Choice, store: PrivateFolder) -> Tried:
+        """Train and attack a setting."""
+        began = time.perf_counter()
+        tried = measure(self.tuning, item, Workshop(store))
+        return replace(tried, seconds=round(time.perf_counter() - began, 3))
+
+    def failed(self, item: Choice, error: str, seconds: float) -> Tried:
+        """The result of a setting that raised an error: a learning rate at which training diverges, say."""
+        return Tried(item, error=error, seconds=round(seconds, 3))
+
+    def read(self, data: Mapping[str, Any]) -> Tried:
+        """A result from its file."""
+        return Tried.from_json(data)
 
 
 def measure(tuning: Tuning, choice: Choice, workshop: Workshop) -> Tried:
@@ -192,13 +189,3 @@ def _independent(split: DataSplit) -> DataSplit:
         _, first = np.unique(units[indices[part]], return_index=True)
         indices[part] = indices[part][np.sort(first)]
     return replace(split, indices=indices)
-
-
-@contextlib.contextmanager
-def _on_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
