@@ -97,8 +97,8 @@ def spec_page() -> str:
         "More: [comparing methods](../compare.md).",
         _keys(CompareShape),
         "## `[tune]`",
-        "Of a spec for `safecompress search`, beside the tables of a whole spec. "
-        "More: [searching settings](../search.md).",
+        "Of a spec for `safecompress tune`, beside the tables of a whole spec. "
+        "More: [searching settings](../tuning.md).",
         _keys(TuneShape),
     )
 

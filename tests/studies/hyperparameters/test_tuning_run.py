@@ -38,13 +38,13 @@ def test_a_search_leaves_page_document_picture_and_its_trials(fake, tmp_path):
     fake()
     found = tune(tuning_of(trials=6), tmp_path)
     assert len(found.trials) == len(trial_files(tmp_path)) == 6 and found.exit_code == 0
-    document = json.loads((tmp_path / "search.json").read_text())
+    document = json.loads((tmp_path / "tune.json").read_text())
     assert document["front"] == [index + 1 for index in found.front] and len(document["hypervolume"]) == 6
     assert [one["trial"] for one in document["trials"]] == [1, 2, 3, 4, 5, 6]
     assert document["split"]["train"] == 60 and not {"test", "nonmember_verdict"} & document["split"].keys()
     assert {"optuna", "torch", "threads"} <= document["environment"].keys()
-    assert (tmp_path / "search.md").read_text().startswith("# Search: noise\n")
-    assert (tmp_path / "search.svg").exists() == (find_spec("matplotlib") is not None)
+    assert (tmp_path / "tune.md").read_text().startswith("# Tuning: noise\n")
+    assert (tmp_path / "tune.svg").exists() == (find_spec("matplotlib") is not None)
 
 
 @pytest.mark.parametrize("lost", [[0], [5, 11], [4, 6, 7, 8, 9, 10, 11], range(12)])
@@ -63,15 +63,15 @@ def test_a_killed_search_ends_as_one_that_was_never_killed(fake, tmp_path, lost)
     resumed = tune(tuning_of(trials=16, batch=3), tmp_path / "killed")
     assert resumed.trials == whole.trials and resumed.hypervolumes == whole.hypervolumes
     assert second.choices == [c for n, c in enumerate(first.choices) if n in lost or n >= 12]
-    documents = [(tmp_path / name / "search.json").read_text() for name in ("killed", "whole")]
+    documents = [(tmp_path / name / "tune.json").read_text() for name in ("killed", "whole")]
     assert documents[0] == documents[1]
 
 
 def test_a_second_run_tries_nothing(fake, tmp_path):
     trials = fake()
-    before = tune(tuning_of(), tmp_path), (tmp_path / "search.md").read_bytes()
+    before = tune(tuning_of(), tmp_path), (tmp_path / "tune.md").read_bytes()
     trials.choices.clear()
-    after = tune(tuning_of(), tmp_path), (tmp_path / "search.md").read_bytes()
+    after = tune(tuning_of(), tmp_path), (tmp_path / "tune.md").read_bytes()
     assert trials.choices == [] and before[0].trials == after[0].trials and before[1] == after[1]
 
 
@@ -110,9 +110,9 @@ def test_without_any_number_it_ends_in_3_and_says_why(fake, tmp_path):
     fake(lambda c: Tried(c, error="TrainingError: x"))
     found = tune(tuning_of(), tmp_path)
     assert found.exit_code == 3 and found.front == () and set(found.hypervolumes) == {0.0}
-    page = (tmp_path / "search.md").read_text()
+    page = (tmp_path / "tune.md").read_text()
     assert "No trial has numbers, so there is no front." in page and "- trial 1: TrainingError: x" in page
-    assert not (tmp_path / "search.svg").exists()
+    assert not (tmp_path / "tune.svg").exists()
 
 
 def test_a_folder_of_another_search_is_refused(fake, tmp_path):

@@ -200,6 +200,6 @@ def test_long_names_stay_names():
 
 
 def test_the_example_can_be_read():
-    spec = load_tuning(Path(__file__).parents[3] / "examples" / "search-digits.toml")
+    spec = load_tuning(Path(__file__).parents[3] / "examples" / "tune-digits.toml")
     assert spec.trials == 12 and spec.space.varied == ("density", "objective", "branches", "learning_rate")
     assert Loss() in spec.attacks and not any(isinstance(attack, Lira) for attack in spec.attacks)

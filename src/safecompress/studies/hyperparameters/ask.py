@@ -11,7 +11,7 @@ from safecompress.studies.hyperparameters.space import Choice, Space
 
 Sampler = Literal["tpe", "random"]
 
-INSTALL = 'The search needs Optuna, which is not installed. Install it: pip install "safecompress[search]"'
+INSTALL = 'Searching settings needs Optuna, which is not installed. Install it: pip install "safecompress[tune]"'
 
 
 class Asker:

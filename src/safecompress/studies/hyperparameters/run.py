@@ -20,8 +20,8 @@ from safecompress.studies.hyperparameters.spec import TuningSpec
 from safecompress.studies.hyperparameters.table import to_markdown
 from safecompress.studies.hyperparameters.trial import TrialStudy, Tried
 
-STEM = "search"
-"""Of the files that a search leaves."""
+STEM = "tune"
+"""Of the files that a search for settings leaves."""
 
 
 def tune(

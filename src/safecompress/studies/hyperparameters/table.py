@@ -30,7 +30,7 @@ def to_markdown(
 ) -> str:
     """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
     parts = [
-        f"# Search: {plain_text(found.name)}",
+        f"# Tuning: {plain_text(found.name)}",
         f"{len(found.trials)} trials; {sum(tried.has_numbers for tried in found.trials)} have numbers, and "
         f"{len(found.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better in "
         "one of the two.",

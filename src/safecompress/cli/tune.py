@@ -1,7 +1,8 @@
-"""``safecompress search SPEC.toml``: which settings to take. Exploratory: `compress` certifies what it found."""
+"""``safecompress tune SPEC.toml``: which settings to take. Exploratory: `compress` certifies what it finds."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from safecompress.cli.complete import spec_files
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from safecompress.studies.hyperparameters import Found
 
 SPEC = typer.Argument(..., help="The spec: that of compress, with a table \\[tune] (TOML).", autocompletion=spec_files)
@@ -21,7 +24,7 @@ THREADS = typer.Option(1, "--threads", min=1, help="Threads of each process; par
 
 
 @app.command()
-def search(
+def tune(
     spec: Path = SPEC,
     out: Path | None = OUT,
     workers: int = WORKERS,
@@ -35,56 +38,51 @@ def search(
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
     from safecompress.api import fixed_threads
-    from safecompress.cli.output import say_json, watching
+    from safecompress.cli.output import watching
     from safecompress.cli.setup import executor_of, load_rows, make_job
-    from safecompress.studies.hyperparameters import load_tuning, tune
+    from safecompress.cli.studies import end_study
+    from safecompress.studies.hyperparameters import load_tuning
+    from safecompress.studies.hyperparameters import tune as run
     from safecompress.studies.hyperparameters.run import STEM
 
     wanted = load_tuning(spec)
     folder = out if out is not None else Path("runs") / wanted.config.name
-    page = folder / f"{STEM}.md"
     with fixed_threads(threads):
         job = make_job(wanted.config, load_rows(wanted.config), None, "cpu")
         with watching(quiet) as watcher, executor_of(workers) as executor:
-            found = tune(wanted.tuning(job, threads), folder, spec=wanted, executor=executor, progress=watcher)
-    if as_json:
-        say_json(found.to_json())
-    elif quiet:
-        typer.echo(f"Page: {page}")
-    else:
-        _show(found, page)
-    raise typer.Exit(found.exit_code)
+            found = run(wanted.tuning(job, threads), folder, spec=wanted, executor=executor, progress=watcher)
+    end_study(found, folder, STEM, partial(_show, found, folder), as_json=as_json, quiet=quiet)
 
 
-def _show(found: Found, page: Path) -> None:
-    """Print the front, what failed, and where the page is."""
-    from rich.console import Console
+@app.command(hidden=True)
+def search(
+    spec: Path = SPEC,
+    out: Path | None = OUT,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """The former name of tune."""
+    typer.echo("`safecompress search` is now called `safecompress tune`.", err=True)
+    tune(spec, out, workers, threads, as_json, quiet)
+
+
+def _show(found: Found, folder: Path, console: Console) -> None:
+    """Print the front, what failed, and how to certify a point."""
     from rich.markup import escape
-    from rich.table import Table
 
+    from safecompress.cli.studies import print_failures, print_table
     from safecompress.studies.hyperparameters.run import front_file
     from safecompress.studies.hyperparameters.table import front_rows
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a log has no width of its own
     files = [front_file(number) for number in range(1, len(found.front) + 1)]
     header, rows = front_rows(found, files)
     if rows:
-        table = Table(title=f"{escape(found.name)}: the front, by the figures that chose it", title_justify="left")
-        for name in header:
-            table.add_column(escape(name))
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
-    for number, tried in enumerate(found.trials, 1):
-        if tried.error is not None:
-            console.print(f"[magenta]FAILED[/] trial {number}: {escape(tried.error)}", highlight=False)
-        for attack, reason in tried.broken.items():
-            console.print(f"[magenta]ERROR[/] trial {number}: {escape(attack)}: {escape(reason)}", highlight=False)
+        print_table(console, f"{found.name}: the front, by the figures that chose it", header, rows)
+    print_failures(console, {f"trial {number}": tried for number, tried in enumerate(found.trials, 1)})
     if rows:
-        command = f"safecompress compress {page.parent / files[(found.likeliest or 1) - 1]}"
+        command = f"safecompress compress {folder / files[(found.likeliest or 1) - 1]}"
         console.print(
             f"Certify the one you take on fresh rows, say: {escape(command)}", highlight=False, soft_wrap=True
         )
-    console.print(f"Page: {escape(str(page))}", highlight=False, soft_wrap=True)

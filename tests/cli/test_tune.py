@@ -1,11 +1,11 @@
-"""``safecompress search``: the front, its specs that compress takes, exit codes, and what goes on after a kill."""
+"""``safecompress tune``: the front, its specs that compress takes, exit codes, and what goes on after a kill."""
 
 import json
 
 import pytest
 import tomli_w
 
-import safecompress.cli.search  # noqa: F401  (it registers its verb)
+import safecompress.cli.tune  # noqa: F401  (it registers its verb)
 from whole_runs import report_of, run_cli, tiny
 
 pytest.importorskip("optuna")
@@ -32,12 +32,12 @@ def write(tmp_path):
 def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tmp_path):
     """compress makes from the front's spec the very pattern that the trial had, and judges it on fresh rows."""
     out = tmp_path / "out"
-    ended = run_cli("search", write(), "--out", out)
+    ended = run_cli("tune", write(), "--out", out)
     assert ended.code == 0, ended.err
     assert "tiny: the front, by the figures that chose it" in ended.out
-    assert ended.out.splitlines()[-1] == f"Page: {out / 'search.md'}"
+    assert ended.out.splitlines()[-1] == f"Page: {out / 'tune.md'}"
     assert "trial 3: density " in ended.err
-    document = json.loads((out / "search.json").read_text())
+    document = json.loads((out / "tune.json").read_text())
     assert document["spec"]["tune"]["trials"] == 3 and len(document["trials"]) == 3
     assert len(list(out.glob("front-*.toml"))) == len(document["front"]) > 0
     assert f"safecompress compress {out / 'front-'}" in ended.out
@@ -52,24 +52,24 @@ def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tm
 
 def test_without_out_it_lies_under_runs_and_goes_on(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_cli("search", write({"trials": 1})).code == 0
+    assert run_cli("tune", write({"trials": 1})).code == 0
     (trial,) = (tmp_path / "runs" / "tiny" / "trials").iterdir()
     before = trial.stat().st_mtime_ns
-    assert run_cli("search", write({"trials": 2})).code == 0
+    assert run_cli("tune", write({"trials": 2})).code == 0
     assert trial.stat().st_mtime_ns == before
     assert len(list(trial.parent.iterdir())) == 2
 
 
 def test_a_search_without_any_number_ends_in_3(write, tmp_path):
     spec = write({"trials": 1, "learning_rates": [1e30]})
-    ended = run_cli("search", spec, "--out", tmp_path / "out")
+    ended = run_cli("tune", spec, "--out", tmp_path / "out")
     assert ended.code == 3
     assert "FAILED trial 1: TrainingError" in ended.out and "Certify" not in ended.out
-    assert (tmp_path / "out" / "search.md").exists()
+    assert (tmp_path / "out" / "tune.md").exists()
 
 
 def test_a_faulty_spec_ends_in_2_with_every_fault(write, tmp_path):
-    ended = run_cli("search", write({"trials": 0, "objectives": ["relax_los"]}), "--out", tmp_path / "out")
+    ended = run_cli("tune", write({"trials": 0, "objectives": ["relax_los"]}), "--out", tmp_path / "out")
     assert ended.code == 2
     assert "Did you mean 'relax_loss'?" in ended.err and "[tune] trials: must be at least 1" in ended.err
     assert not (tmp_path / "out").exists()
@@ -77,6 +77,14 @@ def test_a_faulty_spec_ends_in_2_with_every_fault(write, tmp_path):
 
 def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
     spec = write({"trials": 1})
-    assert run_cli("search", spec, "--out", tmp_path / "out").code == 0
-    ended = run_cli("search", spec, "--out", tmp_path / "out", "--threads", 2)
+    assert run_cli("tune", spec, "--out", tmp_path / "out").code == 0
+    ended = run_cli("tune", spec, "--out", tmp_path / "out", "--threads", 2)
     assert ended.code == 2 and "holds a run of another job" in ended.err
+
+
+def test_the_former_verb_says_the_new_one_and_does_the_same(write, tmp_path):
+    spec = write({"trials": 1})
+    ended = run_cli("search", spec, "--out", tmp_path / "out", "--quiet")
+    assert ended.code == 0 and ended.out == f"Page: {tmp_path / 'out' / 'tune.md'}\n"
+    assert ended.err.splitlines()[0] == "`safecompress search` is now called `safecompress tune`."
+    assert "search" not in run_cli("--help").out.split("Commands")[1].split()
