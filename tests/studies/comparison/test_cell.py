@@ -16,9 +16,9 @@ from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.studies.comparison import Cell, Entry, Result, cell
 from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
 from safecompress.studies.engine.runner import run_item
-from safecompress.studies.methods import Method, Repeated, Workshop
+from safecompress.studies.methods import Method, MethodShadowTrainer, TrainingCache
 from safecompress.studies.methods.plain import Dense
-from safecompress.studies.methods.sparse import Searched, Static
+from safecompress.studies.methods.sparse import SafeCompress, Static
 from safecompress.testing.fakes import NanAttack
 from safecompress.training import classified_right
 
@@ -31,7 +31,7 @@ def measured(tmp_path, method, density=0.5, seed=0, **options):
 def test_accuracy_and_attacks_are_of_the_models_own_rows(tmp_path):
     study, result = measured(tmp_path, Fresh())
     rows = study.rows(0)
-    model = study.setting(result.cell, rows, Workshop()).fresh()
+    model = study.setting(result.cell, rows, TrainingCache()).fresh()
     right = classified_right(Served(model, rows.task), *rows.raw.part("test"))
     assert result.value("accuracy") == right.mean()
     members, others = (
@@ -59,7 +59,7 @@ def test_normalised_rows_are_asked_raw(tmp_path):
     """The model reads scaled rows, the attackers give raw ones: both ways must agree."""
     study, result = measured(tmp_path, Dense(), density=1.0, normalise="standard")
     rows = study.rows(0)
-    dense = study.setting(result.cell, rows, Workshop(PrivateFolder(tmp_path)))
+    dense = study.setting(result.cell, rows, TrainingCache(PrivateFolder(tmp_path)))
     right = classified_right(dense.network(dense.dense()), *rows.split.part("test"))
     assert result.value("accuracy") == right.mean()
 
@@ -82,15 +82,15 @@ def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
     ("method", "mode", "kind"),
     [
         (Static(), "final pattern", FinalPattern),
-        (Static(), "full pipeline", Repeated),
-        (Searched(plan=Plan(rounds=1, branches=("keep+relax_loss",))), "final pattern", Repeated),
-        (Dense(), "final pattern", Repeated),
-        (Halved(), "final pattern", Repeated),
+        (Static(), "full pipeline", MethodShadowTrainer),
+        (SafeCompress(plan=Plan(rounds=1, branches=("keep+relax_loss",))), "final pattern", MethodShadowTrainer),
+        (Dense(), "final pattern", MethodShadowTrainer),
+        (Halved(), "final pattern", MethodShadowTrainer),
     ],
 )
 def test_only_a_search_whose_pattern_tells_all_is_shadowed_by_its_pattern(method, mode, kind):
     study = tiny_study([method])
-    setting = study.setting(Cell("", 0.5, 0), study.rows(0), Workshop())
+    setting = study.setting(Cell("", 0.5, 0), study.rows(0), TrainingCache())
     assert type(trainer_of(Entry("it", method), method.make(setting), setting, mode)) is kind
 
 

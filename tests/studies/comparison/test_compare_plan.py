@@ -9,7 +9,7 @@ from safecompress.errors import DataError, UsageError
 from safecompress.search import Plan
 from safecompress.studies.comparison import Cell, Comparison, Entry
 from safecompress.studies.methods.plain import Dense
-from safecompress.studies.methods.sparse import Searched, Static
+from safecompress.studies.methods.sparse import SafeCompress, Static
 from safecompress.training import Recipe
 
 
@@ -54,7 +54,7 @@ def test_labels_that_name_no_row(label):
 
 
 def test_what_an_entry_uses_is_the_methods_and_its_objectives():
-    assert Entry("a", Searched()).uses == {"attacks on members"}
+    assert Entry("a", SafeCompress()).uses == {"attacks on members"}
     assert Entry("a", Halved()).uses == {"reference rows"}
 
     class Needy:
@@ -64,7 +64,7 @@ def test_what_an_entry_uses_is_the_methods_and_its_objectives():
 
 
 def test_ours_are_searches_by_attacks_and_what_is_labelled_so():
-    assert Entry("mine", Searched()).is_ours and Entry("SafeCompress, static", Static()).is_ours
+    assert Entry("mine", SafeCompress()).is_ours and Entry("SafeCompress, static", Static()).is_ours
     assert not Entry("static", Static()).is_ours
 
 
@@ -103,8 +103,8 @@ def test_too_few_shadows_for_lira_are_refused_before_any_training():
 
 
 def test_what_every_cell_would_trip_over_is_refused_before_any_training():
-    with pytest.raises(UsageError, match="Searched: 40 rounds do not fit"):
-        tiny_study([Searched(plan=Plan(rounds=40))]).check()
+    with pytest.raises(UsageError, match="SafeCompress: 40 rounds do not fit"):
+        tiny_study([SafeCompress(plan=Plan(rounds=40))]).check()
     with pytest.raises(UsageError, match="accuracy on test rows"):
         tiny_study([Fresh()], sizes={**SIZES, "test": 0}).check()
     with pytest.raises(DataError, match="The split asks for 270 rows"):

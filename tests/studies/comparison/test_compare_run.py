@@ -14,7 +14,7 @@ from safecompress.search import ProcessExecutor
 from safecompress.studies.comparison import Entry, Result, compare
 from safecompress.studies.engine import runner
 from safecompress.studies.engine.runner import run_item
-from safecompress.studies.methods import Workshop
+from safecompress.studies.methods import TrainingCache
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import Static
 
@@ -76,13 +76,13 @@ def test_a_dense_method_is_made_once_a_seed_at_any_density(made, tmp_path):
 
 
 def test_the_dense_model_of_a_seed_is_trained_once_for_all(monkeypatch, tmp_path):
-    kept, keep = [], Workshop.keep
+    kept, keep = [], TrainingCache.keep
 
     def counted(self, name, tensors):
         kept.append(name)
         keep(self, name, tensors)
 
-    monkeypatch.setattr(Workshop, "keep", counted)
+    monkeypatch.setattr(TrainingCache, "keep", counted)
     compare(tiny_study([Dense(), Entry("again", Dense())], seeds=(0,)), tmp_path)
     assert len(kept) == 1
 

@@ -10,7 +10,7 @@ from safecompress.search import Plan, RandomChoice, parse_branches
 from safecompress.sparsity import Start
 from safecompress.studies.comparison import load_comparison, parse_comparison
 from safecompress.studies.methods.plain import Dense
-from safecompress.studies.methods.sparse import Searched, Set, Static
+from safecompress.studies.methods.sparse import SafeCompress, SparseEvolutionaryTraining, Static
 from safecompress.training.relax import RelaxLoss
 
 GOOD = {
@@ -69,10 +69,10 @@ def test_everything_written():
     first, ours = comparison.entries
     assert (first.label, first.method) == (
         "set",
-        Set(plan=Plan(rounds=3, branches=("set+random",), selector=RandomChoice())),
+        SparseEvolutionaryTraining(plan=Plan(rounds=3, branches=("set+random",), selector=RandomChoice())),
     )
     plan = Plan(rounds=2, branches=parse_branches(["keep", "magnitude+random"]), selector=RandomChoice())
-    assert (ours.label, ours.method) == ("ours", Searched(plan=plan, objective=RelaxLoss(target=0.25)))
+    assert (ours.label, ours.method) == ("ours", SafeCompress(plan=plan, objective=RelaxLoss(target=0.25)))
     assert (comparison.densities, comparison.seeds, comparison.shadows) == ((0.2, 0.05), (7,), "final pattern")
     assert comparison.attackers[:2] == (Loss(), Lira(num_shadows=6))
     assert comparison.attackers[2].num_shadows == 10

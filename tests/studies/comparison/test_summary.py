@@ -8,9 +8,9 @@ from tiny_comparison import figure, made_up, tiny_study
 from safecompress.studies.comparison import Entry
 from safecompress.studies.comparison.summary import difference, groups_of, is_unequal, pairs_with, plain_dense, spread
 from safecompress.studies.methods.plain import Dense
-from safecompress.studies.methods.sparse import Searched, Static
+from safecompress.studies.methods.sparse import SafeCompress, Static
 
-STUDY = tiny_study([Dense(), Static(), Entry("ours", Searched())], seeds=(0, 1, 2), densities=(0.1, 0.5))
+STUDY = tiny_study([Dense(), Static(), Entry("ours", SafeCompress())], seeds=(0, 1, 2), densities=(0.1, 0.5))
 COMPARISON = STUDY.comparison
 
 

@@ -8,7 +8,7 @@ from safecompress.studies.comparison import Entry, to_markdown
 from safecompress.studies.comparison.difference import NOTHING, differences
 from safecompress.studies.comparison.table import legend, summary_rows, words
 from safecompress.studies.methods.plain import Dense
-from safecompress.studies.methods.sparse import Searched, Static
+from safecompress.studies.methods.sparse import SafeCompress, Static
 
 
 def page_of(methods, results, **options):
@@ -25,14 +25,14 @@ DENSE = over_seeds("Dense", 1.0, (0.90, 0.92, 0.91), (0.70, 0.72, 0.71))
 
 
 def test_marks_say_what_a_method_had_beyond_the_rows():
-    methods = [Dense(), Halved(), Fresh(epsilon=8.0), Searched(), Static()]
+    methods = [Dense(), Halved(), Fresh(epsilon=8.0), SafeCompress(), Static()]
     results = [*DENSE]
-    for label, given in {"Halved": {}, "Fresh": {"epsilon": 8.0}, "Searched": {}}.items():
+    for label, given in {"Halved": {}, "Fresh": {"epsilon": 8.0}, "SafeCompress": {}}.items():
         results += over_seeds(label, 0.1, (0.9, 0.91, 0.92), (0.6, 0.6, 0.6), **given)
     results += over_seeds("Static", 0.1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     compared, _ = page_of(methods, results, seeds=(0, 1, 2))
     assert [row[1] for row in summary_rows(compared)[1]] == [
-        "Dense", "Halved †", "Fresh ε = 8", "Searched §", "Static ‡",
+        "Dense", "Halved †", "Fresh ε = 8", "SafeCompress §", "Static ‡",
     ]  # fmt: skip
     (line,) = legend(compared)
     assert all(mark in line for mark in ("† trains on reference rows", "§ tests", "ε trained", "‡ mean accuracy"))
@@ -60,15 +60,15 @@ def test_means_have_an_interval_and_a_range():
 
 
 def test_a_null_result_is_said_in_words():
-    results = [*DENSE, *over_seeds("Searched", 0.1, (0.93, 0.90, 0.90), (0.71, 0.70, 0.73))]
-    _, page = page_of([Dense(), Searched()], results, seeds=(0, 1, 2))
-    assert f"- Searched − Dense, density 0.1: {NOTHING}." in page
+    results = [*DENSE, *over_seeds("SafeCompress", 0.1, (0.93, 0.90, 0.90), (0.71, 0.70, 0.73))]
+    _, page = page_of([Dense(), SafeCompress()], results, seeds=(0, 1, 2))
+    assert f"- SafeCompress − Dense, density 0.1: {NOTHING}." in page
     assert "An interval that holds zero does not show that two methods are equal." in page
 
 
 def test_a_difference_beyond_noise_says_which_way_is_better():
-    results = [*DENSE, *over_seeds("Searched", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
-    compared, _ = page_of([Dense(), Searched()], results, seeds=(0, 1, 2))
+    results = [*DENSE, *over_seeds("SafeCompress", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
+    compared, _ = page_of([Dense(), SafeCompress()], results, seeds=(0, 1, 2))
     told = words(compared, differences(compared))[-1]
     assert "accuracy -0.098 [-0.106, -0.091], worse" in told
     assert "worst AUC -0.098 [-0.106, -0.091], better" in told
@@ -77,8 +77,8 @@ def test_a_difference_beyond_noise_says_which_way_is_better():
 def test_many_differences_become_tables_of_signs():
     """Ours beside 14 others: a row of marks for each, and not 15 lines of figures."""
     others = [f"other {number}" for number in range(14)]
-    methods = [Dense(), Searched(), *(Entry(label, Static()) for label in others)]
-    results = [*DENSE, *over_seeds("Searched", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
+    methods = [Dense(), SafeCompress(), *(Entry(label, Static()) for label in others)]
+    results = [*DENSE, *over_seeds("SafeCompress", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
     for number, label in enumerate(others):
         accuracy, auc = (0.80, 0.80) if number < 2 else (0.95, 0.60 if number == 2 else 0.52)
         accuracies = (accuracy, accuracy + 0.02, accuracy + 0.015)
@@ -87,21 +87,21 @@ def test_many_differences_become_tables_of_signs():
     legend, *lines = words(compared, differences(compared))[-1].splitlines()
     assert "by TM-score, worst AUC, accuracy in this order: **+** better, **−** worse" in legend
     rows = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines if line}
-    assert rows["density 0.1"] == ["beside Searched", "beside Dense"]
-    assert rows["Dense"] == ["− − +", ""]  # leaks more than Searched, and is more accurate; beside itself nothing
-    assert rows["Searched"] == ["", "+ + −"]
+    assert rows["density 0.1"] == ["beside SafeCompress", "beside Dense"]
+    assert rows["Dense"] == ["− − +", ""]  # leaks more than SafeCompress, and is more accurate; beside itself nothing
+    assert rows["SafeCompress"] == ["", "+ + −"]
     assert rows["other 0"] == ["− − ·", "− − −"]
     assert rows["other 2"] == ["+ · ·", "+ + +"]
     assert rows["other 13"] == ["+ + ·", "+ + +"]  # equal differences of 3 seeds have no interval
-    assert "Searched − other 5, density 0.1:" not in page  # its figures stand in the table of differences
+    assert "SafeCompress − other 5, density 0.1:" not in page  # its figures stand in the table of differences
 
 
 def test_what_ignores_the_density_stands_at_each_beside_the_dense_model():
     others = [f"other {number}" for number in range(6)]
-    methods = [Dense(), Entry("early", Dense()), Searched(), *(Entry(label, Static()) for label in others)]
+    methods = [Dense(), Entry("early", Dense()), SafeCompress(), *(Entry(label, Static()) for label in others)]
     results = [*DENSE, *over_seeds("early", 1.0, (0.80, 0.82, 0.815), (0.70, 0.72, 0.715))]
     for density in (0.2, 0.1):
-        for label in ("Searched", *others):
+        for label in ("SafeCompress", *others):
             results += over_seeds(label, density, (0.9, 0.92, 0.91 + density / 100), (0.6, 0.62, 0.61))
     compared = compared_of(tiny_study(methods, densities=(0.2, 0.1), seeds=(0, 1, 2)), results)
     told = words(compared, differences(compared))[-1]
@@ -115,15 +115,15 @@ def test_what_ignores_the_density_stands_at_each_beside_the_dense_model():
 
 
 def test_each_pair_is_told_once():
-    methods = [Dense(), Static(), Searched(), Entry("safecompress too", Static())]
+    methods = [Dense(), Static(), SafeCompress(), Entry("safecompress too", Static())]
     results = [*DENSE]
-    for label in ("Static", "Searched", "safecompress too"):
+    for label in ("Static", "SafeCompress", "safecompress too"):
         results += over_seeds(label, 0.1, (0.9, 0.9, 0.9), (0.6, 0.6, 0.6))
     compared, _ = page_of(methods, results, seeds=(0, 1, 2))
     assert [one.name for one in differences(compared)] == [
-        "Searched − Dense, density 0.1",
-        "Searched − Static, density 0.1",
-        "Searched − safecompress too, density 0.1",
+        "SafeCompress − Dense, density 0.1",
+        "SafeCompress − Static, density 0.1",
+        "SafeCompress − safecompress too, density 0.1",
         "safecompress too − Dense, density 0.1",
         "safecompress too − Static, density 0.1",
         "Static − Dense, density 0.1",
@@ -135,15 +135,15 @@ def test_each_pair_is_told_once():
 )
 def test_under_three_seeds_no_difference_is_told(seeds, said):
     results = [made_up("Dense", 1.0, seed, 0.9, 0.7) for seed in seeds]
-    results += [made_up("Searched", 0.1, seed, 0.5, 0.5) for seed in seeds]
-    compared, page = page_of([Dense(), Searched()], results, seeds=seeds)
+    results += [made_up("SafeCompress", 0.1, seed, 0.5, 0.5) for seed in seeds]
+    compared, page = page_of([Dense(), SafeCompress()], results, seeds=seeds)
     assert said in page
     assert "better" not in "".join(words(compared, differences(compared)))
 
 
 def test_the_first_of_the_ranking_is_told_with_its_doubt():
-    results = [*DENSE, *over_seeds("Searched", 0.1, (0.93, 0.90, 0.90), (0.71, 0.70, 0.73))]
-    compared, _ = page_of([Dense(), Searched()], results, seeds=(0, 1, 2))
+    results = [*DENSE, *over_seeds("SafeCompress", 0.1, (0.93, 0.90, 0.90), (0.71, 0.70, 0.73))]
+    compared, _ = page_of([Dense(), SafeCompress()], results, seeds=(0, 1, 2))
     first = words(compared, [])[0]
     assert first.startswith("The highest mean TM-score is that of Dense at density 1") and NOTHING in first
 
@@ -198,7 +198,7 @@ def test_the_page_says_that_it_is_no_verdict_and_how_it_was_made():
 
 def test_only_options_that_were_changed_are_listed():
     plan = Plan(rounds=4, branches=("keep",))
-    methods = [Entry("ours", Searched(plan=plan)), Fresh(epsilon=2.0)]
+    methods = [Entry("ours", SafeCompress(plan=plan)), Fresh(epsilon=2.0)]
     _, page = page_of(methods, over_seeds("ours", 0.1, (0.9,), (0.6,)), attacks=("lira",), num_shadows=6)
     assert "| ours | rounds = 4, branches = ['keep'] |" in page
     assert "| Fresh | epsilon = 2.0 |" in page

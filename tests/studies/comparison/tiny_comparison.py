@@ -13,7 +13,7 @@ from safecompress.models import ModelSpec
 from safecompress.sparsity import SparsityPattern
 from safecompress.studies.comparison import Cell, Comparison, Entry, Result, Study
 from safecompress.studies.comparison.compared import Compared
-from safecompress.studies.methods import Made, Method
+from safecompress.studies.methods import Method, MethodResult
 from safecompress.training import Recipe
 
 SIZES = {
@@ -33,7 +33,7 @@ class Fresh(Method):
     notes: tuple[str, ...] = ()
 
     def make(self, setting):
-        return Made(setting.model, setting.fresh().state_dict(), epsilon=self.epsilon, notes=self.notes)
+        return MethodResult(setting.model, setting.fresh().state_dict(), epsilon=self.epsilon, notes=self.notes)
 
     def is_dense(self):
         return self.dense
@@ -51,7 +51,7 @@ class Halved(Method):
         mask = torch.arange(model.body[0].weight.numel()).reshape(model.body[0].weight.shape) % 2 == 0
         pattern = SparsityPattern({"body.0.weight": mask})
         pattern.apply_(model)
-        return Made(setting.model, model.state_dict(), pattern)
+        return MethodResult(setting.model, model.state_dict(), pattern)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Broken(Method):
         if self.how == "bug":
             raise ZeroDivisionError("somebody's bug")
         weights = setting.fresh().state_dict()
-        return Made(setting.model, {name: tensor * float("nan") for name, tensor in weights.items()})
+        return MethodResult(setting.model, {name: tensor * float("nan") for name, tensor in weights.items()})
 
 
 def noise(num_rows=300, seed=0):

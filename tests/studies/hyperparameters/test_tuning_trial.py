@@ -18,8 +18,8 @@ from safecompress.studies.engine.runner import run_item
 from safecompress.studies.hyperparameters import Choice, Range, Space, Tried
 from safecompress.studies.hyperparameters import trial as trial_page
 from safecompress.studies.hyperparameters.trial import TrialStudy, measure
-from safecompress.studies.methods import Setting, Workshop
-from safecompress.studies.methods.sparse import Searched
+from safecompress.studies.methods import MethodInputs, TrainingCache
+from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy
 from safecompress.training.distill import Distillation
@@ -28,7 +28,7 @@ CHOICE = Choice(0.5, "relax_loss", "magnitude+random, keep", 0.01)
 
 
 def measured(choice=CHOICE, tuning=None):
-    return measure(tuning or tuning_of(), choice, Workshop())
+    return measure(tuning or tuning_of(), choice, TrainingCache())
 
 
 def test_no_test_and_no_verdict_row_is_read():
@@ -54,8 +54,8 @@ def test_the_pattern_is_that_of_a_search_by_the_same_plan():
     """The published method's own page makes the same model from the same setting."""
     tuning = tuning_of()
     job = tuning.space.apply(CHOICE, tuning.job)
-    setting = Setting(job.split, job.task, job.model_spec, RECIPE, 0.5, job.seed)
-    made = Searched(job.plan, job.recipe.objective, attacks=("loss",)).make(setting)
+    setting = MethodInputs(job.split, job.task, job.model_spec, RECIPE, 0.5, job.seed)
+    made = SafeCompress(job.plan, job.recipe.objective, attacks=("loss",)).make(setting)
     assert measured().pattern == made.pattern.digest()
 
 
@@ -75,16 +75,16 @@ def test_every_part_of_the_setting_reaches_the_model():
 
 
 def test_the_dense_model_and_its_teaching_are_kept_for_the_next_trial(tmp_path, monkeypatch):
-    kept, keep = [], Workshop.keep
+    kept, keep = [], TrainingCache.keep
 
     def counted(self, name, tensors):
         kept.append(name)
         keep(self, name, tensors)
 
-    monkeypatch.setattr(Workshop, "keep", counted)
+    monkeypatch.setattr(TrainingCache, "keep", counted)
     job = replace(job_of(), plan=Plan(rounds=1, start=Start.DENSE))
     space = Space(Range(0.2, 0.8), {"taught": Distillation(), "plain": CrossEntropy()}, SPACE.branches, (0.01,))
-    shop = Workshop(PrivateFolder(tmp_path))
+    shop = TrainingCache(PrivateFolder(tmp_path))
     for objective in ("taught", "plain", "taught"):
         tried = measure(tuning_of(job, space), Choice(0.5, objective, "keep", 0.01), shop)
         assert tried.has_numbers

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tiny_setting import Watched, same_weights, setting_of
+from tiny_inputs import Watched, same_weights, setting_of
 
 from safecompress.errors import UsageError
-from safecompress.studies.methods.adversarial import DistilledAdversarially, PrunedAdversarially, TaughtGame
+from safecompress.studies.methods.adversarial import DistilledAdversarially, DistilledAdvReg, PrunedAdversarially
 from safecompress.training import Batch, TrainingState, train
 from safecompress.training.adversarial import AdversarialRegularisation
 from safecompress.training.distill import Distillation
@@ -28,7 +28,7 @@ def test_teacher_and_student_play(monkeypatch):
     DistilledAdversarially(temperature=2.0).make(setting)
     teaching, lesson = watched.courses
     assert type(teaching.recipe.objective) is AdversarialRegularisation
-    assert lesson.recipe.objective == TaughtGame(start=0.0, taught=Distillation(2.0))
+    assert lesson.recipe.objective == DistilledAdvReg(start=0.0, taught=Distillation(2.0))
     model = setting.fresh()
     teacher = train(model, TrainingState.capture(0, model), teaching, until=18).model
     assert torch.equal(lesson.teacher, setting.logits(dict(teacher), lesson.features))
@@ -45,9 +45,9 @@ def test_a_taught_game_learns_the_lesson_and_not_the_labels():
     logits, teacher = torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 0.5]])
     batch = Batch(torch.zeros(2, 1), torch.tensor([0, 1]), teacher_BC=teacher)
     lesson = Distillation(2.0, weight=0.7)
-    assert TaughtGame(taught=lesson)(logits, batch) == lesson(logits, batch)
-    assert TaughtGame.needs == {"teacher", "reference"} and TaughtGame.has_opponent
-    assert repr(TaughtGame(taught=lesson)) != repr(TaughtGame())
+    assert DistilledAdvReg(taught=lesson)(logits, batch) == lesson(logits, batch)
+    assert DistilledAdvReg.needs == {"teacher", "reference"} and DistilledAdvReg.has_opponent
+    assert repr(DistilledAdvReg(taught=lesson)) != repr(DistilledAdvReg())
 
 
 @pytest.mark.parametrize("method", [PrunedAdversarially, DistilledAdversarially])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_setting import Watched, same_weights, setting_of
+from tiny_inputs import Watched, same_weights, setting_of
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
-from safecompress.studies.methods.balancing import Balanced, PosteriorBalancing
+from safecompress.studies.methods.balancing import PosteriorBalanced, PosteriorBalancing
 from safecompress.studies.methods.pruning import OneShot
 from safecompress.training import Batch
 
@@ -64,13 +64,15 @@ def spread(made, setting):
 
 def test_it_makes_sorted_posteriors_alike():
     setting = setting_of()
-    assert spread(Balanced(weight=20.0).make(setting), setting) < 0.5 * spread(OneShot().make(setting), setting)
+    assert spread(PosteriorBalanced(weight=20.0).make(setting), setting) < 0.5 * spread(
+        OneShot().make(setting), setting
+    )
 
 
 def test_it_tunes_what_one_shot_pruning_cuts(monkeypatch):
     setting = setting_of()
     watched = Watched(monkeypatch)
-    made = Balanced(weight=3.0).make(setting)
+    made = PosteriorBalanced(weight=3.0).make(setting)
     assert [course.recipe.objective for course in watched.courses][-1] == PosteriorBalancing(3.0)
     assert same_weights(made.pattern.masks, OneShot().make(setting).pattern.masks)
     assert not same_weights(dict(made.weights), dict(OneShot().make(setting).weights))
@@ -78,4 +80,4 @@ def test_it_tunes_what_one_shot_pruning_cuts(monkeypatch):
 
 def test_a_negative_weight_is_refused():
     with pytest.raises(UsageError, match="weight must be a finite number at least 0, got -1"):
-        Balanced(weight=-1)
+        PosteriorBalanced(weight=-1)

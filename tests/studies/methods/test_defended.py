@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_setting import Watched, same_weights, setting_of
+from tiny_inputs import Watched, same_weights, setting_of
 
 from safecompress.errors import UsageError
 from safecompress.studies.methods import METHODS
-from safecompress.studies.methods.defended import Defended, HighEntropy, Relaxed
+from safecompress.studies.methods.defended import Defended, DenseHamp, DenseRelaxLoss
 from safecompress.training import CrossEntropy
 from safecompress.training.adversarial import AdversarialRegularisation
 from safecompress.training.distill import Distillation
@@ -15,7 +15,7 @@ from safecompress.training.relax import RelaxLoss
 
 def test_it_is_the_dense_training_but_for_the_objective(monkeypatch):
     watched, setting = Watched(monkeypatch), setting_of()
-    made = Relaxed().make(setting)
+    made = DenseRelaxLoss().make(setting)
     ((state, course, until, pattern),) = watched.calls
     assert same_weights(dict(state.model), setting.fresh().state_dict()) and pattern is None and until == 18
     assert course.recipe.objective == RelaxLoss() and torch.equal(course.features, setting.split.part("train")[0])
@@ -25,10 +25,10 @@ def test_it_is_the_dense_training_but_for_the_objective(monkeypatch):
 
 def test_objectives_go_by_name():
     assert Defended("relax_loss").objective == RelaxLoss()
-    assert METHODS.make({"name": "dense_relax", "objective": {"name": "relax_loss", "target": 0.5}}) == Relaxed(
+    assert METHODS.make({"name": "dense_relax", "objective": {"name": "relax_loss", "target": 0.5}}) == DenseRelaxLoss(
         RelaxLoss(0.5)
     )
-    assert Relaxed() != HighEntropy()
+    assert DenseRelaxLoss() != DenseHamp()
 
 
 @pytest.mark.parametrize("objective", [Distillation(), AdversarialRegularisation()], ids=lambda one: type(one).__name__)

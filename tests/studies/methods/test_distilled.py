@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_setting import FORBIDDEN, MODEL, RECIPE, Watched, rows_of, same_weights, setting_of, split_of
+from tiny_inputs import FORBIDDEN, MODEL, RECIPE, Watched, rows_of, same_weights, setting_of, split_of
 
 from safecompress.errors import UsageError
 from safecompress.models import ModelSpec
-from safecompress.studies.methods import Setting
+from safecompress.studies.methods import MethodInputs
 from safecompress.studies.methods.distilled import Distilled, Dmp, PrunedDmp, SmallDmp
 from safecompress.training.distill import Distillation
 
@@ -19,7 +19,7 @@ ON_REFERENCE = [Dmp(), PrunedDmp(), SmallDmp()]
 def spoiled(monkeypatch, *parts):
     """A setting whose dense model is trained already, and ``parts`` hold NaN from now on."""
     teacher = setting_of().dense()
-    monkeypatch.setattr(Setting, "dense", lambda self: teacher)
+    monkeypatch.setattr(MethodInputs, "dense", lambda self: teacher)
     return setting_of(split_of(*FORBIDDEN, *parts))
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_setting import FORBIDDEN, NUM_WEIGHTS, Watched, same_weights, setting_of, split_of
+from tiny_inputs import FORBIDDEN, NUM_WEIGHTS, Watched, same_weights, setting_of, split_of
 
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.errors import UsageError
 from safecompress.shadowing import shadow_rows
-from safecompress.studies.methods import METHODS, Repeated
+from safecompress.studies.methods import METHODS, MethodShadowTrainer
 from safecompress.training import digest_tensors
 
 PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
@@ -144,7 +144,7 @@ def test_its_shadows_are_made_by_the_whole_method(made, name):
     setting, method = setting_of(split), METHODS.make(name)
     rows = shadow_rows(split, "verdict", 0)
     draws = [ShadowDraw(number, inside.nonzero()[0]) for number, inside in enumerate(rows.draws(2))]
-    trainer = Repeated(method, setting, made(name).model)
+    trainer = MethodShadowTrainer(method, setting, made(name).model)
     shadows = trainer(rows, draws)
     for shadow in shadows:
         trainer.build().network.load_state_dict({key.removeprefix("network."): t for key, t in shadow.items()})

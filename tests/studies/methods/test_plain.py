@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_setting import RECIPE, rows_of, same_weights, setting_of, split_of
+from tiny_inputs import RECIPE, rows_of, same_weights, setting_of, split_of
 
 from safecompress.errors import UsageError
 from safecompress.studies.methods.plain import EarlyStopped

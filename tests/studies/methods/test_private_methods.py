@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_setting import FORBIDDEN, RECIPE, Watched, rows_of, same_weights, setting_of, split_of
+from tiny_inputs import FORBIDDEN, RECIPE, Watched, rows_of, same_weights, setting_of, split_of
 
 import safecompress.studies.methods.dp as room
 from safecompress.deploy import TaskInfo

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_setting import NUM_WEIGHTS, RECIPE, Watched, same_weights, setting_of
+from tiny_inputs import NUM_WEIGHTS, RECIPE, Watched, same_weights, setting_of
 
 import safecompress.studies.methods.pruning as room
 from safecompress.errors import UsageError

@@ -8,17 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_setting import RECIPE, Watched, setting_of
+from tiny_inputs import RECIPE, Watched, setting_of
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
-from safecompress.studies.methods.reuse import LessReuse
+from safecompress.studies.methods.reuse import WeMem
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.floats(0, 1), st.integers(0, 5))
 def test_how_often_each_row_is_used(num_rows, rounds, share, seed):
     loss_N = torch.from_numpy(np.random.default_rng(seed).permutation(num_rows).astype(np.float32))
-    used = LessReuse(rounds, share).rows_of_rounds(loss_N, seed)
+    used = WeMem(rounds, share).rows_of_rounds(loss_N, seed)
     assert len(used) == rounds and all(len(np.unique(rows)) == len(rows) > 0 for rows in used)
     times = Counter(np.concatenate(used).tolist())
     count = min(round(share * num_rows), num_rows - 1)
@@ -28,7 +28,7 @@ def test_how_often_each_row_is_used(num_rows, rounds, share, seed):
 def test_the_members_that_the_dense_model_knows_best_are_used_least(monkeypatch):
     setting = setting_of(recipe=replace(RECIPE, epochs=30), density=0.125)
     watched = Watched(monkeypatch)
-    LessReuse().make(setting)
+    WeMem().make(setting)
     x, y = setting.split.part("train")
     loss_N = cross_entropy(setting.logits(setting.dense(), x), y, reduction="none")
     rounds = [course for course, pattern in zip(watched.courses, watched.patterns, strict=True) if pattern is not None]
@@ -44,7 +44,7 @@ def test_the_members_that_the_dense_model_knows_best_are_used_least(monkeypatch)
 def test_rounds_share_one_training(monkeypatch):
     """30 epochs of 3 steps are 90; three rounds of 40 rows, 2 steps an epoch, take 15 epochs each."""
     watched = Watched(monkeypatch)
-    LessReuse().make(setting_of(recipe=replace(RECIPE, epochs=30), density=0.125))
+    WeMem().make(setting_of(recipe=replace(RECIPE, epochs=30), density=0.125))
     assert [(until, pattern.num_active) for _, _, until, pattern in watched.calls if pattern is not None] == [
         (30, 36),
         (30, 18),
@@ -58,4 +58,4 @@ def test_rounds_share_one_training(monkeypatch):
 )
 def test_bad_options_are_refused(option, message):
     with pytest.raises(UsageError, match=message):
-        LessReuse(**option)
+        WeMem(**option)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_setting import Watched, setting_of
+from tiny_inputs import Watched, setting_of
 
 from safecompress.errors import UsageError
 from safecompress.studies.methods.selena import SplitDistilled

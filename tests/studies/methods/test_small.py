@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_setting import setting_of
+from tiny_inputs import setting_of
 
 from safecompress.errors import UsageError
 from safecompress.models import ModelSpec

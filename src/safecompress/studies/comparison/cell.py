@@ -24,8 +24,8 @@ from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.spec.spec import ShadowMode
 from safecompress.studies.comparison.plan import Cell, Entry, Study
 from safecompress.studies.engine import Measured
-from safecompress.studies.methods import Made, Repeated, Setting, Workshop
-from safecompress.studies.methods.sparse import Searched
+from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
+from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.training import classified_right, measure_accuracy
 
 
@@ -101,7 +101,7 @@ def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
     raises.
     """
     entry, rows = study.comparison.entry(cell.label), study.rows(cell.seed)
-    setting = study.setting(cell, rows, Workshop(store))
+    setting = study.setting(cell, rows, TrainingCache(store))
     clock = _Stopwatch()
     with clock.of("make"):
         made = entry.method.make(setting)
@@ -148,7 +148,7 @@ def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
     )
 
 
-def trainer_of(entry: Entry, made: Made, setting: Setting, mode: ShadowMode) -> ShadowTrainer:
+def trainer_of(entry: Entry, made: MethodResult, setting: MethodInputs, mode: ShadowMode) -> ShadowTrainer:
     """Trains shadows as ``made`` was: by the whole method, or, for a search where ``mode`` says so, into its pattern.
 
     A search with branches that change the objective is repeated whole: its pattern does not say how it was trained.
@@ -156,8 +156,13 @@ def trainer_of(entry: Entry, made: Made, setting: Setting, mode: ShadowMode) -> 
     would be another kind of model, and the attack weaker than it looks.
     """
     method = entry.method
-    if mode == "full pipeline" or made.pattern is None or not isinstance(method, Searched) or method.plan.objectives:
-        return Repeated(method, setting, made.model)
+    if (
+        mode == "full pipeline"
+        or made.pattern is None
+        or not isinstance(method, SafeCompress)
+        or method.plan.objectives
+    ):
+        return MethodShadowTrainer(method, setting, made.model)
     return FinalPattern.of(
         setting.fresh(model=made.model),
         made.model,
@@ -170,7 +175,7 @@ def trainer_of(entry: Entry, made: Made, setting: Setting, mode: ShadowMode) -> 
     )
 
 
-def _check_finite(made: Made) -> None:
+def _check_finite(made: MethodResult) -> None:
     broken = [name for name, tensor in made.weights.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise TrainingError(

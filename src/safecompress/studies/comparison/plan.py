@@ -21,8 +21,8 @@ from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from safecompress.spec.spec import ShadowMode
 from safecompress.studies.engine import check_shadows, check_single_version, with_shadows
-from safecompress.studies.methods import METHODS, Method, Setting, Workshop
-from safecompress.studies.methods.sparse import Searched
+from safecompress.studies.methods import METHODS, Method, MethodInputs, TrainingCache
+from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.training import Recipe
 
 DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural", "whitebox", "lira")
@@ -50,7 +50,7 @@ class Entry:
     @property
     def is_ours(self) -> bool:
         """Whether others are compared with it: a search by attacks, or what is labelled as one."""
-        return type(self.method) is Searched or self.label.casefold().startswith("safecompress")
+        return type(self.method) is SafeCompress or self.label.casefold().startswith("safecompress")
 
     @property
     def uses(self) -> frozenset[str]:
@@ -174,7 +174,7 @@ class Study:
                 raise UsageError("A comparison measures accuracy on test rows, and there are none. Give test a size.")
         total = self.recipe.total_steps(rows.raw.size("train"))
         for entry in self.comparison.entries:
-            if isinstance(entry.method, Searched):
+            if isinstance(entry.method, SafeCompress):
                 try:
                     entry.method.plan.check_steps(total)
                 except UsageError as error:
@@ -184,9 +184,9 @@ class Study:
         """The split that ``seed`` draws. Raises DataError when the data has too few rows for it."""
         return prepare_data(self.dataset, self.sizes, self.normalise, seed)
 
-    def setting(self, cell: Cell, rows: PreparedData, workshop: Workshop) -> Setting:
+    def setting(self, cell: Cell, rows: PreparedData, workshop: TrainingCache) -> MethodInputs:
         """What the method of ``cell`` is given."""
-        return Setting(rows.split, rows.task, self.model, self.recipe, cell.density, cell.seed, workshop)
+        return MethodInputs(rows.split, rows.task, self.model, self.recipe, cell.density, cell.seed, workshop)
 
     def digest(self, cell: Cell, key: bytes) -> str:
         """What tells the result of ``cell`` from any other's; rows enter it keyed with ``key``."""

@@ -31,7 +31,7 @@ from safecompress.studies.engine import Figure, Measured
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.space import Choice
-from safecompress.studies.methods import Workshop
+from safecompress.studies.methods import TrainingCache
 from safecompress.training import School, TrainingState, classified_right, measure_accuracy
 
 
@@ -106,7 +106,7 @@ class TrialStudy:
     def measure(self, item: Choice, store: PrivateFolder) -> Tried:
         """Train and attack a setting."""
         began = time.perf_counter()
-        tried = measure(self.tuning, item, Workshop(store))
+        tried = measure(self.tuning, item, TrainingCache(store))
         return replace(tried, seconds=round(time.perf_counter() - began, 3))
 
     def failed(self, item: Choice, error: str, seconds: float) -> Tried:
@@ -118,7 +118,7 @@ class TrialStudy:
         return Tried.from_json(data)
 
 
-def measure(tuning: Tuning, choice: Choice, workshop: Workshop) -> Tried:
+def measure(tuning: Tuning, choice: Choice, workshop: TrainingCache) -> Tried:
     """The figures of ``choice``: the same for the same tuning and setting, in any process.
 
     The model is trained as `compress` would train it, packed, read back and asked for raw rows. Attackers are fitted on
@@ -163,7 +163,7 @@ def measure(tuning: Tuning, choice: Choice, workshop: Workshop) -> Tried:
     )
 
 
-def _train(job: Job, workshop: Workshop, place: Path) -> tuple[Candidate, TrainingState]:
+def _train(job: Job, workshop: TrainingCache, place: Path) -> tuple[Candidate, TrainingState]:
     """The last winner of the job's search, and what its training ended with; first stages come from the workshop."""
     stages = Stages(job, RunStore(place / "work", job.objectives), Clock(RunFolder(place, "", b"")), Silent())
     dense = TrainingState.capture(0, job.model)

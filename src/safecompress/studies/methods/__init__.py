@@ -1,8 +1,8 @@
 """Methods: published ways to a small classifier, each a composition of the other rooms, for side-by-side tables."""
 
-from safecompress.studies.methods.method import Made, Method, Repeated
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult, MethodShadowTrainer
 from safecompress.studies.methods.methods import METHODS
-from safecompress.studies.methods.setting import Setting
-from safecompress.studies.methods.workshop import Workshop
+from safecompress.studies.methods.training_cache import TrainingCache
 
-__all__ = ["METHODS", "Made", "Method", "Repeated", "Setting", "Workshop"]
+__all__ = ["METHODS", "Method", "MethodInputs", "MethodResult", "MethodShadowTrainer", "TrainingCache"]

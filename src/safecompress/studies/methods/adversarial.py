@@ -11,10 +11,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from safecompress.sparsity import ALLOCATIONS
-from safecompress.studies.methods.method import Made, Method, Use
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import pruned
 from safecompress.studies.methods.reference import require_reference
-from safecompress.studies.methods.setting import Setting
 from safecompress.studies.methods.small import describe, small
 from safecompress.training import Batch, Course, Objective
 from safecompress.training.adversarial import AdversarialRegularisation
@@ -28,7 +28,7 @@ _SOURCE = (
 
 
 @dataclass(frozen=True)
-class TaughtGame(AdversarialRegularisation):
+class DistilledAdvReg(AdversarialRegularisation):
     """The game of AdversarialRegularisation with a ``taught`` loss, a Distillation, in the place of cross entropy."""
 
     taught: Distillation = field(default_factory=Distillation, kw_only=True)
@@ -58,7 +58,7 @@ class PrunedAdversarially(Method):
         AdversarialRegularisation(weight=self.weight, start=self.start)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model. Raises UsageError without reference rows."""
         require_reference(setting, self)
         course = _course(setting, AdversarialRegularisation(weight=self.weight, start=self.start))
@@ -85,18 +85,18 @@ class DistilledAdversarially(Method):
         AdversarialRegularisation(weight=self.weight, start=self.start)
         Distillation(self.temperature)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The small network; a note gives its size. Raises UsageError without reference rows."""
         require_reference(setting, self)
         model = small(setting)
         course = _course(setting, AdversarialRegularisation(weight=self.weight, start=self.start))
         teacher = setting.workshop.train(setting.fresh(), course)
-        game = TaughtGame(weight=self.weight, start=self.start, taught=Distillation(self.temperature))
+        game = DistilledAdvReg(weight=self.weight, start=self.start, taught=Distillation(self.temperature))
         lesson = _course(setting, game, teacher=setting.logits(teacher, course.features))
         weights = setting.workshop.train(setting.fresh("student", model=model), lesson)
-        return Made(model, weights, notes=(describe(setting, model),))
+        return MethodResult(model, weights, notes=(describe(setting, model),))
 
 
-def _course(setting: Setting, objective: Objective, teacher: Tensor | None = None) -> Course:
+def _course(setting: MethodInputs, objective: Objective, teacher: Tensor | None = None) -> Course:
     recipe = replace(setting.recipe, objective=objective)
     return setting.course(recipe, teacher=teacher, reference=setting.reference)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from safecompress.sparsity import ALLOCATIONS
-from safecompress.studies.methods.method import Made, Method
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import pruned
-from safecompress.studies.methods.setting import Setting
 from safecompress.training import Batch, Objective
 from safecompress.training.checks import require_within
 
@@ -45,7 +45,7 @@ class PosteriorBalancing(Objective):
 
 
 @dataclass(frozen=True)
-class Balanced(Method):
+class PosteriorBalanced(Method):
     """The dense model cut by magnitude at once, then fine-tuned for one whole training by posterior balancing."""
 
     weight: float = 4.0
@@ -60,7 +60,7 @@ class Balanced(Method):
         PosteriorBalancing(self.weight)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model."""
         recipe = replace(setting.recipe, objective=PosteriorBalancing(self.weight))
         return pruned(setting, setting.dense(), setting.course(recipe), self.allocation)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from safecompress.errors import UsageError
-from safecompress.studies.methods.method import Made, Method
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.training import OBJECTIVES, Objective
 from safecompress.training.relax import RelaxLoss
 from safecompress.training.softlabels import HighEntropyLabels
@@ -29,10 +29,10 @@ class Defended(Method):
                 "Methods for it have names of their own: kd, dmp, pr_advreg, kd_advreg."
             )
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The dense model."""
         recipe = replace(setting.recipe, objective=self.objective)
-        return Made(setting.model, setting.workshop.train(setting.fresh(), setting.course(recipe)))
+        return MethodResult(setting.model, setting.workshop.train(setting.fresh(), setting.course(recipe)))
 
     def is_dense(self) -> bool:
         """It is."""
@@ -40,7 +40,7 @@ class Defended(Method):
 
 
 @dataclass(frozen=True)
-class Relaxed(Defended):
+class DenseRelaxLoss(Defended):
     """The big model whose training loss is held at a target."""
 
     objective: Objective = field(default_factory=RelaxLoss)
@@ -49,7 +49,7 @@ class Relaxed(Defended):
 
 
 @dataclass(frozen=True)
-class HighEntropy(Defended):
+class DenseHamp(Defended):
     """The big model trained towards labels of high entropy."""
 
     objective: Objective = field(default_factory=HighEntropyLabels)

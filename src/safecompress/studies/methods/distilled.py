@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from safecompress.sparsity import ALLOCATIONS
-from safecompress.studies.methods.method import Made, Method, Use
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import pruned
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
-from safecompress.studies.methods.setting import Setting
 from safecompress.studies.methods.small import describe, small
 from safecompress.training.distill import Distillation
 
@@ -34,14 +34,14 @@ class Distilled(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature, self.weight)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The small network; a note gives its size."""
         model = small(setting)
         teacher = setting.dense()
         recipe = replace(setting.recipe, objective=Distillation(self.temperature, self.weight))
         course = setting.course(recipe, teacher=setting.logits(teacher, setting.split.part("train")[0]))
         weights = setting.workshop.train(setting.fresh("student", model=model), course)
-        return Made(model, weights, notes=(describe(setting, model),))
+        return MethodResult(model, weights, notes=(describe(setting, model),))
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Dmp(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The dense student. Raises UsageError without reference rows."""
         require_reference(setting, self)
         course = taught_on_reference(setting, setting.dense(), self.temperature)
-        return Made(setting.model, setting.workshop.train(setting.fresh("student"), course))
+        return MethodResult(setting.model, setting.workshop.train(setting.fresh("student"), course))
 
     def is_dense(self) -> bool:
         """It is."""
@@ -84,7 +84,7 @@ class PrunedDmp(Method):
         Distillation(self.temperature)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned student. Raises UsageError without reference rows."""
         require_reference(setting, self)
         course = taught_on_reference(setting, setting.dense(), self.temperature)
@@ -104,10 +104,10 @@ class SmallDmp(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The small network; a note gives its size. Raises UsageError without reference rows."""
         require_reference(setting, self)
         model = small(setting)
         course = taught_on_reference(setting, setting.dense(), self.temperature)
         weights = setting.workshop.train(setting.fresh("student", model=model), course)
-        return Made(model, weights, notes=(describe(setting, model),))
+        return MethodResult(model, weights, notes=(describe(setting, model),))

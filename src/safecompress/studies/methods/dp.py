@@ -12,10 +12,10 @@ from safecompress import __version__
 from safecompress.report import digest_json
 from safecompress.seeding import derive_seed
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern
-from safecompress.studies.methods.method import Made, Method, Use
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import cut
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
-from safecompress.studies.methods.setting import Setting
 from safecompress.studies.methods.small import describe, small
 from safecompress.training import Course, Recipe, TrainingState, digest_tensors
 from safecompress.training.distill import Distillation
@@ -75,7 +75,7 @@ class PrunedPrivately(_Noisy, Method):
         super().__post_init__()
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model, and what both phases spent. Raises UsageError without Opacus."""
         course = setting.course(self._recipe(setting.recipe))
         privacy, epsilon = share_out(self._privacy(), course, 2)
@@ -84,7 +84,7 @@ class PrunedPrivately(_Noisy, Method):
         # other noise than the first phase had: one seed for both would let it cancel out
         second = replace(course, seed=derive_seed(setting.seed, "fine-tune"))
         weights, _ = _trained(setting, setting.network(dense), second, privacy, pattern)
-        return Made(setting.model, weights, pattern, epsilon, notes=(_spent(setting, course, epsilon),))
+        return MethodResult(setting.model, weights, pattern, epsilon, notes=(_spent(setting, course, epsilon),))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DistilledPrivately(_Noisy, Method):
         super().__post_init__()
         Distillation(self.temperature)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The small network, and what its teacher spent. Raises UsageError without reference rows or Opacus."""
         require_reference(setting, self)
         model, course = small(setting), setting.course(self._recipe(setting.recipe))
@@ -115,11 +115,11 @@ class DistilledPrivately(_Noisy, Method):
         lesson = taught_on_reference(setting, teacher, self.temperature)
         weights = setting.workshop.train(setting.fresh("student", model=model), lesson)
         notes = (describe(setting, model), _spent(setting, course, epsilon))
-        return Made(model, weights, epsilon=epsilon, notes=notes)
+        return MethodResult(model, weights, epsilon=epsilon, notes=notes)
 
 
 def _trained(
-    setting: Setting, model: nn.Module, course: Course, privacy: DpSgd, pattern: SparsityPattern | None = None
+    setting: MethodInputs, model: nn.Module, course: Course, privacy: DpSgd, pattern: SparsityPattern | None = None
 ) -> tuple[dict[str, Tensor], float]:
     """The weights of ``model`` trained privately, and the epsilon of these steps; kept by content in the workshop."""
     state = TrainingState.capture(0, model)
@@ -142,12 +142,12 @@ def _trained(
 _EPSILON = "spent/epsilon"
 
 
-def _is_scaled_blindly(setting: Setting) -> bool:
+def _is_scaled_blindly(setting: MethodInputs) -> bool:
     """Whether features reach the network as they are: a shift or scale may come from the members."""
     return setting.task.shift is None and setting.task.scale is None
 
 
-def _spent(setting: Setting, course: Course, epsilon: float) -> str:
+def _spent(setting: MethodInputs, course: Course, epsilon: float) -> str:
     note = f"epsilon {epsilon:.2f} at delta {1 / (10 * len(course.labels)):.1e} ({_NEIGHBOURS})"
     if _is_scaled_blindly(setting):
         return note

@@ -16,14 +16,14 @@ from safecompress.deploy import Served
 from safecompress.models import ModelSpec
 from safecompress.report import digest_json
 from safecompress.sparsity import SparsityPattern
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
 
 Use = Literal["reference rows", "differential privacy", "attacks on members"]
 """What a method has beyond the training rows; a table marks it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class MethodResult:
     """What a method made: the network's ``weights``, its ``pattern`` (None: dense), and its spec.
 
     ``epsilon`` is what differential privacy was spent, and ``notes`` say what a reader of the table must know.
@@ -42,7 +42,7 @@ class Method(Protocol):
     source: ClassVar[str]
     uses: ClassVar[frozenset[Use]] = frozenset()
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The classifier, from the setting alone: the same for the same setting, in any process."""
         ...
 
@@ -52,11 +52,11 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Repeated:
+class MethodShadowTrainer:
     """Trains shadows by the whole method, each on its own rows. ``model`` is the spec of what the method makes."""
 
     method: Method
-    setting: Setting
+    setting: MethodInputs
     model: ModelSpec
     mode: str = field(default="full pipeline", init=False)
     group_size: int = field(default=1, init=False)

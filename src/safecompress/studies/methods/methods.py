@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from safecompress.registry import Registry
 from safecompress.studies.methods.adversarial import DistilledAdversarially, PrunedAdversarially
-from safecompress.studies.methods.balancing import Balanced
-from safecompress.studies.methods.defended import HighEntropy, Relaxed
+from safecompress.studies.methods.balancing import PosteriorBalanced
+from safecompress.studies.methods.defended import DenseHamp, DenseRelaxLoss
 from safecompress.studies.methods.distilled import Distilled, Dmp, PrunedDmp, SmallDmp
 from safecompress.studies.methods.dp import DistilledPrivately, PrunedPrivately
 from safecompress.studies.methods.method import Method
 from safecompress.studies.methods.plain import Dense, EarlyStopped
 from safecompress.studies.methods.pruning import Gradual, MiaPruning, OneShot
-from safecompress.studies.methods.reuse import LessReuse
+from safecompress.studies.methods.reuse import WeMem
 from safecompress.studies.methods.selena import SplitDistilled
-from safecompress.studies.methods.sparse import RigL, Searched, Set, Static
+from safecompress.studies.methods.sparse import RigL, SafeCompress, SparseEvolutionaryTraining, Static
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -21,19 +21,19 @@ METHODS: Registry[Method] = Registry(
     {
         "dense": Dense,
         "dense_early_stop": EarlyStopped,
-        "dense_relax": Relaxed,
-        "dense_hamp": HighEntropy,
+        "dense_relax": DenseRelaxLoss,
+        "dense_hamp": DenseHamp,
         "dmp": Dmp,
         "selena": SplitDistilled,
         "static": Static,
-        "set": Set,
+        "set": SparseEvolutionaryTraining,
         "rigl": RigL,
-        "safecompress": Searched,
+        "safecompress": SafeCompress,
         "one_shot": OneShot,
         "gmp": Gradual,
         "mia_pruning": MiaPruning,
-        "ppb": Balanced,
-        "wemem": LessReuse,
+        "ppb": PosteriorBalanced,
+        "wemem": WeMem,
         "pr_dp": PrunedPrivately,
         "pr_advreg": PrunedAdversarially,
         "pr_dmp": PrunedDmp,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from safecompress.errors import UsageError
-from safecompress.studies.methods.method import Made, Method
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.training import TrainingState, train
 
 
@@ -17,9 +17,9 @@ class Dense(Method):
 
     source: ClassVar[str] = "the setting's own recipe"
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The dense model."""
-        return Made(setting.model, setting.dense())
+        return MethodResult(setting.model, setting.dense())
 
     def is_dense(self) -> bool:
         """It is."""
@@ -37,7 +37,7 @@ class EarlyStopped(Method):
         "Folklore; named as a defence to compare with by Song & Mittal 2021. Unconfirmed: how others choose the epoch."
     )
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The dense model of the best epoch; a note names it. Raises UsageError without validation rows."""
         if not setting.split.size("validation"):
             raise UsageError(
@@ -54,7 +54,7 @@ class EarlyStopped(Method):
             if num_right > most_right:
                 best, most_right, stopped = state, num_right, epoch
         notes = (f"stopped after epoch {stopped} of {course.recipe.epochs}",)
-        return Made(setting.model, best.model, notes=notes)
+        return MethodResult(setting.model, best.model, notes=notes)
 
     def is_dense(self) -> bool:
         """It is."""

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from safecompress.errors import UsageError
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern, Start, find_maskable, initial_pattern
-from safecompress.studies.methods.method import Made, Method
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.training import Course, TrainingState, train
 
 
-def cut(setting: Setting, weights: Mapping[str, Tensor], density: float, allocation: str = "erk") -> SparsityPattern:
+def cut(
+    setting: MethodInputs, weights: Mapping[str, Tensor], density: float, allocation: str = "erk"
+) -> SparsityPattern:
     """The pattern of the largest |weights| of each layer; ``allocation`` names how many a layer keeps."""
     maskable = find_maskable(setting.network(dict(weights)))
     return initial_pattern(
@@ -23,11 +25,13 @@ def cut(setting: Setting, weights: Mapping[str, Tensor], density: float, allocat
     )
 
 
-def pruned(setting: Setting, weights: Mapping[str, Tensor], course: Course, allocation: str = "erk") -> Made:
+def pruned(
+    setting: MethodInputs, weights: Mapping[str, Tensor], course: Course, allocation: str = "erk"
+) -> MethodResult:
     """``weights`` cut to the setting's density, and fine-tuned on the whole ``course``."""
     pattern = cut(setting, weights, setting.density, allocation)
     tuned = setting.workshop.train(setting.network(dict(weights)), course, pattern=pattern)
-    return Made(setting.model, tuned, pattern)
+    return MethodResult(setting.model, tuned, pattern)
 
 
 def falling(density: float, count: int) -> list[float]:
@@ -61,7 +65,7 @@ class OneShot(Method):
     def __post_init__(self) -> None:
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model."""
         return pruned(setting, setting.dense(), setting.course(), self.allocation)
 
@@ -93,7 +97,7 @@ class Gradual(Method):
         """The density at ``progress`` in [0, 1] of the cutting: d + (1 - d) (1 - progress)^3, from 1 down to d."""
         return density + (1 - density) * (1 - progress) ** 3
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model."""
         dense, course = setting.dense(), setting.course()
         scratch = setting.network(dense)
@@ -103,7 +107,7 @@ class Gradual(Method):
             state = train(scratch, state, course, until=step, pattern=pattern)
             pattern = cut(setting, state.model, self.density_at(number / self.cuts, setting.density), self.allocation)
         state = train(scratch, state, course, until=course.total_steps, pattern=pattern)
-        return Made(setting.model, state.model, pattern)
+        return MethodResult(setting.model, state.model, pattern)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class MiaPruning(Method):
         if not 0 <= self.rewind < 1:
             raise UsageError(f"MiaPruning: rewind must lie in [0, 1), a share of training; got {self.rewind!r}.")
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model."""
         course, workshop = setting.course(), setting.workshop
         early = setting.fresh().state_dict()
@@ -139,4 +143,4 @@ class MiaPruning(Method):
         for density in falling(setting.density, self.cuts):
             pattern = cut(setting, weights, density, self.allocation)
             weights = workshop.train(setting.network(early), course, pattern=pattern)
-        return Made(setting.model, weights, pattern)
+        return MethodResult(setting.model, weights, pattern)

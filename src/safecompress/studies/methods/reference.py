@@ -9,12 +9,12 @@ from torch import Tensor
 
 from safecompress.errors import UsageError
 from safecompress.studies.methods.budget import for_steps
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.training import Course
 from safecompress.training.distill import Distillation
 
 
-def require_reference(setting: Setting, method: object) -> None:
+def require_reference(setting: MethodInputs, method: object) -> None:
     """Raise UsageError when the split has no population."""
     if not setting.split.size("population"):
         raise UsageError(
@@ -23,7 +23,7 @@ def require_reference(setting: Setting, method: object) -> None:
         )
 
 
-def taught_on_reference(setting: Setting, teacher: Mapping[str, Tensor], temperature: float) -> Course:
+def taught_on_reference(setting: MethodInputs, teacher: Mapping[str, Tensor], temperature: float) -> Course:
     """A course on the reference rows and the soft labels that the setting's network with ``teacher``'s weights gives
     them; their own labels are not read. It takes as many steps as a training on the members, to half an epoch."""
     features, labels = setting.reference

@@ -17,14 +17,14 @@ from safecompress.errors import UsageError
 from safecompress.seeding import derive, derive_seed
 from safecompress.sparsity import ALLOCATIONS
 from safecompress.studies.methods.budget import for_steps
-from safecompress.studies.methods.method import Made, Method
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import cut, falling, require_counts
-from safecompress.studies.methods.setting import Setting
 from safecompress.training import Course
 
 
 @dataclass(frozen=True)
-class LessReuse(Method):
+class WeMem(Method):
     """Iterative magnitude pruning in which the ``share`` of rows memorised most is in one round's fine-tuning only.
 
     Memorised most are the rows of smallest loss under the dense model (`rows_of_rounds`). Every cut keeps the same
@@ -46,9 +46,11 @@ class LessReuse(Method):
         ALLOCATIONS.make(self.allocation)
         require_counts(self, ["rounds"])
         if not 0 <= self.share <= 1:
-            raise UsageError(f"LessReuse: share must lie in [0, 1], the share of rows used once; got {self.share!r}.")
+            raise UsageError(
+                f"{type(self).__name__}: share must lie in [0, 1], the share of rows used once; got {self.share!r}."
+            )
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The pruned model."""
         weights, pattern = setting.dense(), None
         features, labels = setting.split.part("train")
@@ -61,7 +63,7 @@ class LessReuse(Method):
             recipe = for_steps(setting.recipe, len(rows), steps)
             course = Course(features[rows], labels[rows], recipe, derive_seed(setting.seed, "round", number))
             weights = setting.workshop.train(setting.network(weights), course, pattern=pattern)
-        return Made(setting.model, weights, pattern)
+        return MethodResult(setting.model, weights, pattern)
 
     def rows_of_rounds(self, loss_N: Tensor, seed: int) -> list[NDArray[np.int64]]:
         """The rows of each round, ascending: the memorised ones dealt out by lot, one round each; all others always."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import nn
 
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern, rescale_
-from safecompress.studies.methods.method import Made, Method
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import require_counts
-from safecompress.studies.methods.setting import Setting
 from safecompress.training import School
 from safecompress.training.distill import SplitDistillation
 
@@ -37,21 +37,21 @@ class SplitDistilled(Method):
         require_counts(self, ["num_models", "held_out"])
         SplitDistillation(num_models=self.num_models, held_out=self.held_out)
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The student, dense unless ``sparse``."""
         objective = SplitDistillation(num_models=self.num_models, held_out=self.held_out)
         said_NC = objective.teach(School(setting.fresh(), setting.course(), train=setting.workshop.train))
         student = setting.fresh("student")
         pattern = _static(setting, student) if self.sparse else None
         course = setting.course(replace(setting.recipe, objective=objective), teacher=said_NC)
-        return Made(setting.model, setting.workshop.train(student, course, pattern=pattern), pattern)
+        return MethodResult(setting.model, setting.workshop.train(student, course, pattern=pattern), pattern)
 
     def is_dense(self) -> bool:
         """Unless a sparse student was asked for."""
         return not self.sparse
 
 
-def _static(setting: Setting, student: nn.Module) -> SparsityPattern:
+def _static(setting: MethodInputs, student: nn.Module) -> SparsityPattern:
     """An ERK pattern at the setting's density by lot, for whose active weights ``student`` is rescaled."""
     pattern = initial_pattern(
         find_maskable(student), setting.density, allocation=AllocateErk(), start=Start.SCRATCH, seed=setting.seed

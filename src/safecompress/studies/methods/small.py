@@ -9,7 +9,7 @@ from dataclasses import replace
 from safecompress.errors import UsageError
 from safecompress.models import MODELS, ModelSpec
 from safecompress.sparsity import find_maskable
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
 
 WIDTHS = {"mlp": "hidden", "cnn": "channels", "resnet": "widths"}
 """The option of each network that holds the widths of its hidden layers."""
@@ -18,7 +18,7 @@ _ROUNDING = 1e-9
 """So that a factor which is meant to give a whole width and a half gives the next one, whatever its last bit."""
 
 
-def small(setting: Setting) -> ModelSpec:
+def small(setting: MethodInputs) -> ModelSpec:
     """The setting's network with hidden widths scaled by one factor, so that its weights are nearest to density x N.
 
     Weights are those that could be sparse: matrices and kernels, as for the density of a pattern. No width falls below
@@ -49,12 +49,12 @@ def small(setting: Setting) -> ModelSpec:
     return min(candidates, key=lambda model: abs(count_weights(setting, model) - wanted))
 
 
-def count_weights(setting: Setting, model: ModelSpec) -> int:
+def count_weights(setting: MethodInputs, model: ModelSpec) -> int:
     """How many weights of ``model`` could be sparse."""
     return sum(weight.numel() for weight in find_maskable(setting.fresh(model=model)).values())
 
 
-def describe(setting: Setting, model: ModelSpec) -> str:
+def describe(setting: MethodInputs, model: ModelSpec) -> str:
     """The note of a table: ``a dense mlp with hidden (48, 24, 12) and 23,520 weights``."""
     option = WIDTHS[model.name]
     return f"a dense {model.name} with {option} {model.options[option]} and {count_weights(setting, model):,} weights"

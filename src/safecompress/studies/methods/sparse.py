@@ -17,8 +17,8 @@ from safecompress.search import Plan, RandomChoice, RunStore, SerialExecutor, pa
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most
 from safecompress.stages import Stages
-from safecompress.studies.methods.method import Made, Method, Use
-from safecompress.studies.methods.setting import Setting
+from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.training import CrossEntropy, Objective, School, TrainingState
 
 CHEAP = ("loss", "confidence", "entropy", "modified_entropy")
@@ -26,7 +26,7 @@ CHEAP = ("loss", "confidence", "entropy", "modified_entropy")
 
 
 @dataclass(frozen=True)
-class Searched(Method):
+class SafeCompress(Method):
     """A search by ``plan`` at the setting's density, trained towards ``objective``; ``attacks`` test its candidates."""
 
     plan: Plan = field(default_factory=Plan)
@@ -36,7 +36,7 @@ class Searched(Method):
     source: ClassVar[str] = "Zhu, Wang, Han 2022 (ASE); Zhu, Wang, Han, Liu, Xie 2024 (TSE)"
     uses: ClassVar[frozenset[Use]] = frozenset({"attacks on members"})
 
-    def make(self, setting: Setting) -> Made:
+    def make(self, setting: MethodInputs) -> MethodResult:
         """The winner of the search, trained to the end."""
         job = self._job(setting)
         with tempfile.TemporaryDirectory() as folder:
@@ -52,16 +52,16 @@ class Searched(Method):
             weights = stages.finish(winner, dense).model
         towards = winner.objective
         notes = () if towards == self.objective else (f"ended towards {towards!r}",)
-        return Made(setting.model, weights, winner.pattern, notes=notes)
+        return MethodResult(setting.model, weights, winner.pattern, notes=notes)
 
-    def _teacher(self, setting: Setting) -> Tensor | None:
+    def _teacher(self, setting: MethodInputs) -> Tensor | None:
         """What the objectives' teacher says, asked through the workshop, which remembers."""
         for objective in (self.objective, *self.plan.objectives):
             if "teacher" in objective.needs:
                 return objective.teach(School(setting.fresh(), setting.course(), train=setting.workshop.train))
         return None
 
-    def _job(self, setting: Setting) -> Job:
+    def _job(self, setting: MethodInputs) -> Job:
         attacks = tuple(map(ATTACKS.make, self.attacks))
         return Job(
             name="compared",
@@ -79,7 +79,7 @@ class Searched(Method):
 
 
 @dataclass(frozen=True)
-class Static(Searched):
+class Static(SafeCompress):
     """One pattern from the start (ERK), never rewired."""
 
     plan: Plan = field(default_factory=lambda: Plan(rounds=0))
@@ -89,7 +89,7 @@ class Static(Searched):
 
 
 @dataclass(frozen=True)
-class Set(Searched):
+class SparseEvolutionaryTraining(SafeCompress):
     """Sparse evolutionary training: drops the smallest weights of both signs, grows at random."""
 
     plan: Plan = field(default_factory=lambda: Plan(branches=parse_branches(["set+random"]), selector=RandomChoice()))
@@ -99,7 +99,7 @@ class Set(Searched):
 
 
 @dataclass(frozen=True)
-class RigL(Searched):
+class RigL(SafeCompress):
     """Drops the smallest weights, grows where the gradient is largest."""
 
     plan: Plan = field(

@@ -1,4 +1,4 @@
-"""A Setting: what every method of a comparison is given, alike for all."""
+"""MethodInputs: what every method of a comparison is given, alike for all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from safecompress.deploy import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive_seed, seeded
 from safecompress.shadowing import shadow_split
-from safecompress.studies.methods.workshop import Workshop
+from safecompress.studies.methods.training_cache import TrainingCache
 from safecompress.training import Course, Recipe, predict_logits
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class MethodInputs:
     """Rows as networks read them, the network, how it is trained, the density asked for, and a seed.
 
     ``recipe`` trains the dense model. A method may read the parts train, validation, population and the pools "fit" and
@@ -31,7 +31,7 @@ class Setting:
     recipe: Recipe
     density: float
     seed: int
-    workshop: Workshop = field(default_factory=Workshop, repr=False)
+    workshop: TrainingCache = field(default_factory=TrainingCache, repr=False)
 
     def fresh(self, *names: str, model: ModelSpec | None = None) -> nn.Module:
         """The network with fresh weights of this seed; other ``names`` give others."""
@@ -61,7 +61,7 @@ class Setting:
         """What the network with ``weights`` says of ``features``: (N, C)."""
         return predict_logits(self.network(weights, model), features)
 
-    def on(self, rows: ShadowRows, draw: ShadowDraw) -> Setting:
+    def on(self, rows: ShadowRows, draw: ShadowDraw) -> MethodInputs:
         """The same setting for a shadow: its own rows are the members, in all else it is the target's."""
         seed = derive_seed(rows.seed, "shadow", draw.number)
         return replace(self, split=shadow_split(self.split, self.task, rows, draw, seed), seed=seed)

@@ -9,7 +9,7 @@ import torch
 from safecompress.attacks.private import PrivateFolder
 from safecompress.deploy import TaskInfo
 from safecompress.models import ModelSpec
-from safecompress.studies.methods import Setting, Workshop, workshop
+from safecompress.studies.methods import MethodInputs, TrainingCache, training_cache
 from safecompress.testing.fakes import noise_split
 from safecompress.training import Recipe, train
 
@@ -39,16 +39,16 @@ def rows_of(split, part):
 def setting_of(split=None, *, density=0.5, seed=0, model=MODEL, recipe=RECIPE, store=None, task=None):
     split = split_of(*FORBIDDEN) if split is None else split
     task = TaskInfo(3, split.dataset.class_names, (6,)) if task is None else task
-    shop = Workshop(None if store is None else PrivateFolder(store))
-    return Setting(split, task, model, recipe, density, seed, shop)
+    shop = TrainingCache(None if store is None else PrivateFolder(store))
+    return MethodInputs(split, task, model, recipe, density, seed, shop)
 
 
 class Watched:
-    """Stands for the workshop's `train`, and remembers what was asked for."""
+    """Stands for the `train` of the cache, and remembers what was asked for."""
 
     def __init__(self, monkeypatch):
         self.calls = []
-        monkeypatch.setattr(workshop, "train", self)
+        monkeypatch.setattr(training_cache, "train", self)
 
     def __call__(self, model, state, course, *, until, pattern=None):
         self.calls.append((state, course, until, pattern))

@@ -1,4 +1,4 @@
-"""A Workshop: trains, and remembers by content what it trained, so that methods share their first stages."""
+"""A TrainingCache: trains, and remembers by content what it trained, so that methods share their first stages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safecompress.sparsity import SparsityPattern
 from safecompress.training import Course, TrainingState, digest_tensors, train
 
 
-class Workshop:
+class TrainingCache:
     """Keeps finished weights in ``store``, a private folder; without one it trains everything anew.
 
     Six methods start from one dense model, at three densities: it is trained once, and so are its shadows.
