@@ -34,7 +34,7 @@ import tomli_w
 
 from safecompress.storage import write_json
 from safecompress.studies.comparison import load_comparison
-from safecompress.studies.comparison.cell import Result
+from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.engine.folder import KEY
 
 OURS = [
@@ -160,7 +160,7 @@ def take_over(document: Path, file: Path, out: Path) -> str | None:
     known = [
         result
         for told in json.loads(document.read_text())["results"]["cells"]
-        if (result := Result.from_json({k: v for k, v in told.items() if k != "digest"})).error is None
+        if (result := CellResult.from_json({k: v for k, v in told.items() if k != "digest"})).error is None
         and astuple(result.cell) in wanted
         and methods[result.cell.label] == result.method
     ]

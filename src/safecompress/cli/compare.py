@@ -15,7 +15,7 @@ from safecompress.cli.output import AS_JSON, QUIET
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from safecompress.studies.comparison import Compared
+    from safecompress.studies.comparison import ComparisonResult
 
 SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the comparison.  (default: runs/<name>)", show_default=False)
@@ -64,7 +64,7 @@ def compare(
     end_study(compared, folder, STEM, partial(_show, compared), as_json=as_json, quiet=quiet)
 
 
-def _show(compared: Compared, console: Console) -> None:
+def _show(compared: ComparisonResult, console: Console) -> None:
     """Print the table of means, what its marks say, and what failed."""
     from rich.markup import escape
 

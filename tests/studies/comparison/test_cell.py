@@ -13,7 +13,7 @@ from safecompress.deploy import Served
 from safecompress.errors import StorageError
 from safecompress.search import Plan
 from safecompress.shadowing import FinalPattern, shadow_rows
-from safecompress.studies.comparison import Cell, Entry, Result, cell
+from safecompress.studies.comparison import Cell, CellResult, MethodEntry, cell
 from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
 from safecompress.studies.engine.runner import run_item
 from safecompress.studies.methods import Method, MethodShadowTrainer, TrainingCache
@@ -91,7 +91,7 @@ def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
 def test_only_a_search_whose_pattern_tells_all_is_shadowed_by_its_pattern(method, mode, kind):
     study = tiny_study([method])
     setting = study.setting(Cell("", 0.5, 0), study.rows(0), TrainingCache())
-    assert type(trainer_of(Entry("it", method), method.make(setting), setting, mode)) is kind
+    assert type(trainer_of(MethodEntry("it", method), method.make(setting), setting, mode)) is kind
 
 
 def test_a_broken_attack_leaves_no_worst_and_no_tm_score(tmp_path):
@@ -115,7 +115,7 @@ def test_a_method_that_fails_leaves_its_reason(how, text, tmp_path):
     result = run_item(CellStudy(tiny_study([method])), tmp_path / "cache", (Cell("Broken", 0.5, 0), path))
     assert result.error.startswith(text)
     assert not result.has_numbers and result.figures == {}
-    assert Result.from_json(json.loads(path.read_text())) == result
+    assert CellResult.from_json(json.loads(path.read_text())) == result
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def test_threads_are_as_before_afterwards(tmp_path):
 def test_a_result_survives_its_file_and_its_digest_leaves_out_seconds():
     result = made_up("a", 0.1, 3, 0.9, 0.6, seconds={"make": 1.0}, notes=("n",))
     slower = made_up("a", 0.1, 3, 0.9, 0.6, seconds={"make": 2.0}, notes=("n",))
-    assert Result.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert CellResult.from_json(json.loads(json.dumps(result.to_json()))) == result
     assert result.digest() == slower.digest() != made_up("a", 0.1, 3, 0.9, 0.61, notes=("n",)).digest()
 
 

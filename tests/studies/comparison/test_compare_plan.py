@@ -7,7 +7,7 @@ from tiny_comparison import SIZES, Fresh, Halved, noise, tiny_study
 
 from safecompress.errors import DataError, UsageError
 from safecompress.search import Plan
-from safecompress.studies.comparison import Cell, Comparison, Entry
+from safecompress.studies.comparison import Cell, Comparison, MethodEntry
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import SafeCompress, Static
 from safecompress.training import Recipe
@@ -50,22 +50,22 @@ def test_what_cannot_be_compared(options, words):
 @pytest.mark.parametrize("label", ["", "  ", "two\nlines", "x" * 61])
 def test_labels_that_name_no_row(label):
     with pytest.raises(UsageError, match="printable"):
-        Entry(label, Static())
+        MethodEntry(label, Static())
 
 
 def test_what_an_entry_uses_is_the_methods_and_its_objectives():
-    assert Entry("a", SafeCompress()).uses == {"attacks on members"}
-    assert Entry("a", Halved()).uses == {"reference rows"}
+    assert MethodEntry("a", SafeCompress()).uses == {"attacks on members"}
+    assert MethodEntry("a", Halved()).uses == {"reference rows"}
 
     class Needy:
         needs = frozenset({"reference"})
 
-    assert Entry("a", Static(objective=Needy())).uses == {"reference rows"}
+    assert MethodEntry("a", Static(objective=Needy())).uses == {"reference rows"}
 
 
 def test_ours_are_searches_by_attacks_and_what_is_labelled_so():
-    assert Entry("mine", SafeCompress()).is_ours and Entry("SafeCompress, static", Static()).is_ours
-    assert not Entry("static", Static()).is_ours
+    assert MethodEntry("mine", SafeCompress()).is_ours and MethodEntry("SafeCompress, static", Static()).is_ours
+    assert not MethodEntry("static", Static()).is_ours
 
 
 def test_each_thing_that_a_result_depends_on_changes_its_digest():

@@ -11,7 +11,7 @@ from tiny_comparison import Broken, Fresh, Halved, tiny_study
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
 from safecompress.search import ProcessExecutor
-from safecompress.studies.comparison import Entry, Result, compare
+from safecompress.studies.comparison import CellResult, MethodEntry, compare
 from safecompress.studies.engine import runner
 from safecompress.studies.engine.runner import run_item
 from safecompress.studies.methods import TrainingCache
@@ -51,13 +51,13 @@ def test_only_the_cell_whose_file_is_gone_is_made_again(made, tmp_path):
     study = tiny_study([Fresh(), Halved()])
     compare(study, tmp_path)
     path = next(p for p, text in cell_files(tmp_path).items() if json.loads(text)["cell"]["label"] == "Halved")
-    lost = Result.from_json(json.loads(path.read_text()))
+    lost = CellResult.from_json(json.loads(path.read_text()))
     path.unlink()
     (tmp_path / "cells" / f".{path.name}.x.part").write_text("half of a ce")  # as a killed process leaves it
     made.clear()
     compare(study, tmp_path)
     assert made == [lost.cell]
-    assert Result.from_json(json.loads(path.read_text())).digest() == lost.digest()
+    assert CellResult.from_json(json.loads(path.read_text())).digest() == lost.digest()
     assert list((tmp_path / "cells").glob(".*")) == []
 
 
@@ -70,7 +70,7 @@ def test_a_method_or_a_seed_more_makes_only_what_is_missing(made, tmp_path):
 
 
 def test_a_dense_method_is_made_once_a_seed_at_any_density(made, tmp_path):
-    compare(tiny_study([Fresh(), Entry("big", Fresh(dense=True))], densities=(0.5, 0.2, 0.1)), tmp_path)
+    compare(tiny_study([Fresh(), MethodEntry("big", Fresh(dense=True))], densities=(0.5, 0.2, 0.1)), tmp_path)
     assert Counter((cell.label, cell.density) for cell in made if cell.label == "big") == {("big", 1.0): 2}
     assert [cell.label for cell in made[:2]] == ["big", "big"] and len(made) == 2 + 6
 
@@ -83,7 +83,7 @@ def test_the_dense_model_of_a_seed_is_trained_once_for_all(monkeypatch, tmp_path
         keep(self, name, tensors)
 
     monkeypatch.setattr(TrainingCache, "keep", counted)
-    compare(tiny_study([Dense(), Entry("again", Dense())], seeds=(0,)), tmp_path)
+    compare(tiny_study([Dense(), MethodEntry("again", Dense())], seeds=(0,)), tmp_path)
     assert len(kept) == 1
 
 

@@ -7,7 +7,7 @@ from tiny_comparison import made_up, tiny_study
 
 from safecompress.errors import UsageError
 from safecompress.report.picture import INSTALL
-from safecompress.studies.comparison import Entry
+from safecompress.studies.comparison import MethodEntry
 from safecompress.studies.comparison.plot import draw, points_of
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import Static
@@ -45,7 +45,7 @@ def test_equal_results_make_equal_pictures(kind, tmp_path):
 def test_a_crowd_is_drawn(count, tmp_path):
     """Beyond 24 points a legend lists the methods, and only the front is named beside its points."""
     pytest.importorskip("matplotlib")
-    entries = [Entry(f"a method with a long name {n}", Static()) for n in range(count)]
+    entries = [MethodEntry(f"a method with a long name {n}", Static()) for n in range(count)]
     study = tiny_study(entries, densities=(0.1,))
     results = [made_up(entry.label, 0.1, 0, 0.9, 0.6) for entry in entries]
     draw(study.comparison, results, tmp_path / "crowd.svg")

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_comparison import figure, made_up, tiny_study
 
-from safecompress.studies.comparison import Entry
+from safecompress.studies.comparison import MethodEntry
 from safecompress.studies.comparison.summary import difference, groups_of, is_unequal, pairs_with, plain_dense, spread
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import SafeCompress, Static
 
-STUDY = tiny_study([Dense(), Static(), Entry("ours", SafeCompress())], seeds=(0, 1, 2), densities=(0.1, 0.5))
+STUDY = tiny_study([Dense(), Static(), MethodEntry("ours", SafeCompress())], seeds=(0, 1, 2), densities=(0.1, 0.5))
 COMPARISON = STUDY.comparison
 
 

@@ -4,7 +4,7 @@ import pytest
 from tiny_comparison import Fresh, Halved, compared_of, made_up, tiny_study
 
 from safecompress.search import Plan
-from safecompress.studies.comparison import Entry, to_markdown
+from safecompress.studies.comparison import MethodEntry, to_markdown
 from safecompress.studies.comparison.difference import NOTHING, differences
 from safecompress.studies.comparison.table import legend, summary_rows, words
 from safecompress.studies.methods.plain import Dense
@@ -77,7 +77,7 @@ def test_a_difference_beyond_noise_says_which_way_is_better():
 def test_many_differences_become_tables_of_signs():
     """Ours beside 14 others: a row of marks for each, and not 15 lines of figures."""
     others = [f"other {number}" for number in range(14)]
-    methods = [Dense(), SafeCompress(), *(Entry(label, Static()) for label in others)]
+    methods = [Dense(), SafeCompress(), *(MethodEntry(label, Static()) for label in others)]
     results = [*DENSE, *over_seeds("SafeCompress", 0.1, (0.80, 0.82, 0.815), (0.60, 0.62, 0.615))]
     for number, label in enumerate(others):
         accuracy, auc = (0.80, 0.80) if number < 2 else (0.95, 0.60 if number == 2 else 0.52)
@@ -98,7 +98,12 @@ def test_many_differences_become_tables_of_signs():
 
 def test_what_ignores_the_density_stands_at_each_beside_the_dense_model():
     others = [f"other {number}" for number in range(6)]
-    methods = [Dense(), Entry("early", Dense()), SafeCompress(), *(Entry(label, Static()) for label in others)]
+    methods = [
+        Dense(),
+        MethodEntry("early", Dense()),
+        SafeCompress(),
+        *(MethodEntry(label, Static()) for label in others),
+    ]
     results = [*DENSE, *over_seeds("early", 1.0, (0.80, 0.82, 0.815), (0.70, 0.72, 0.715))]
     for density in (0.2, 0.1):
         for label in ("SafeCompress", *others):
@@ -115,7 +120,7 @@ def test_what_ignores_the_density_stands_at_each_beside_the_dense_model():
 
 
 def test_each_pair_is_told_once():
-    methods = [Dense(), Static(), SafeCompress(), Entry("safecompress too", Static())]
+    methods = [Dense(), Static(), SafeCompress(), MethodEntry("safecompress too", Static())]
     results = [*DENSE]
     for label in ("Static", "SafeCompress", "safecompress too"):
         results += over_seeds(label, 0.1, (0.9, 0.9, 0.9), (0.6, 0.6, 0.6))
@@ -185,7 +190,7 @@ def test_a_picture_or_why_there_is_none(picture):
 def test_labels_cannot_break_the_page():
     label = "a | b <script> [x](y)"
     results = over_seeds(label, 0.1, (0.9, 0.9), (0.6, 0.6), notes=("n | m <b>",))
-    _, page = page_of([Entry(label, Fresh())], results)
+    _, page = page_of([MethodEntry(label, Fresh())], results)
     assert "<script>" not in page and "<b>" not in page and "[x](y)" not in page
     assert "| 0.1 | a \\| b &lt;script> [x]\\(y) |" in page
 
@@ -198,7 +203,7 @@ def test_the_page_says_that_it_is_no_verdict_and_how_it_was_made():
 
 def test_only_options_that_were_changed_are_listed():
     plan = Plan(rounds=4, branches=("keep",))
-    methods = [Entry("ours", SafeCompress(plan=plan)), Fresh(epsilon=2.0)]
+    methods = [MethodEntry("ours", SafeCompress(plan=plan)), Fresh(epsilon=2.0)]
     _, page = page_of(methods, over_seeds("ours", 0.1, (0.9,), (0.6,)), attacks=("lira",), num_shadows=6)
     assert "| ours | rounds = 4, branches = ['keep'] |" in page
     assert "| Fresh | epsilon = 2.0 |" in page

@@ -11,8 +11,8 @@ from safecompress.data import Dataset
 from safecompress.errors import TrainingError
 from safecompress.models import ModelSpec
 from safecompress.sparsity import SparsityPattern
-from safecompress.studies.comparison import Cell, Comparison, Entry, Result, Study
-from safecompress.studies.comparison.compared import Compared
+from safecompress.studies.comparison import Cell, CellResult, Comparison, ComparisonInputs, MethodEntry
+from safecompress.studies.comparison.result import ComparisonResult
 from safecompress.studies.methods import Method, MethodResult
 from safecompress.training import Recipe
 
@@ -77,8 +77,8 @@ def noise(num_rows=300, seed=0):
 
 def tiny_study(methods, *, data=None, sizes=SIZES, recipe=None, normalise="none", **comparison):
     options = {"densities": (0.5,), "seeds": (0, 1), "attacks": (Gap(), Loss()), **comparison}
-    entries = [one if isinstance(one, Entry | str) else Entry(type(one).__name__, one) for one in methods]
-    return Study(
+    entries = [one if isinstance(one, MethodEntry | str) else MethodEntry(type(one).__name__, one) for one in methods]
+    return ComparisonInputs(
         Comparison(entries, **options),
         data or noise(),
         ModelSpec("mlp", {"hidden": (8,)}, (6,), 3),
@@ -96,9 +96,9 @@ def made_up(label, density, seed, accuracy, auc, *, num_bytes=1000, **given):
     """A result with these figures; its TM-score is accuracy over AUC."""
     figures = {"accuracy": figure(accuracy), "loss.auc": figure(auc), "loss.tpr@fpr=0.01": figure(auc / 10)}
     options = {"attacks": ("loss",), "tm_score": accuracy / max(0.5, auc), "num_bytes": num_bytes, "num_kept": 10}
-    return Result(Cell(label, density, seed), f"{label}()", **{"figures": figures, **options, **given})
+    return CellResult(Cell(label, density, seed), f"{label}()", **{"figures": figures, **options, **given})
 
 
 def compared_of(study, results):
     split = {"name": "noise", "parts": {part: {"rows": count} for part, count in SIZES.items()}}
-    return Compared("made up", study, tuple(results), {"python": "3"}, split)
+    return ComparisonResult("made up", study, tuple(results), {"python": "3"}, split)

@@ -22,7 +22,7 @@ from safecompress.report import describe_measurements, digest_json
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.spec.spec import ShadowMode
-from safecompress.studies.comparison.plan import Cell, Entry, Study
+from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodEntry
 from safecompress.studies.engine import Measured
 from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
@@ -30,7 +30,7 @@ from safecompress.training import classified_right, measure_accuracy
 
 
 @dataclass(frozen=True)
-class Result(Measured):
+class CellResult(Measured):
     """What came out of a cell: aggregates only, all of it JSON. ``error`` says why there is nothing.
 
     ``figures`` have 95 % intervals over rows. ``num_kept`` counts the values that are not masked, biases included.
@@ -57,7 +57,7 @@ class Result(Measured):
         return digest_json({**self.to_json(), "seconds": {}, "digest": ""})
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Result:
+    def from_json(cls, data: Mapping[str, Any]) -> CellResult:
         """The result that `to_json` gave. Raises KeyError or TypeError for anything else."""
         return cls(**{**cls.fields_of(data), "cell": Cell(**data["cell"])})
 
@@ -66,7 +66,7 @@ class Result(Measured):
 class CellStudy:
     """Measures the cells of a comparison, for the engine."""
 
-    study: Study
+    study: ComparisonInputs
 
     noun: ClassVar[str] = "cell"
 
@@ -79,21 +79,21 @@ class CellStudy:
         """What tells the result of a cell from any other's."""
         return self.study.digest(item, key)
 
-    def measure(self, item: Cell, store: PrivateFolder) -> Result:
+    def measure(self, item: Cell, store: PrivateFolder) -> CellResult:
         """The result of a cell."""
         return measure_cell(self.study, item, store)
 
-    def failed(self, item: Cell, error: str, seconds: float) -> Result:
+    def failed(self, item: Cell, error: str, seconds: float) -> CellResult:
         """The result of a cell whose method, or an attack on it, raised an error."""
         entry = self.study.comparison.entry(item.label)
-        return Result(item, repr(entry.method), tuple(sorted(entry.uses)), error=error)
+        return CellResult(item, repr(entry.method), tuple(sorted(entry.uses)), error=error)
 
-    def read(self, data: Mapping[str, Any]) -> Result:
+    def read(self, data: Mapping[str, Any]) -> CellResult:
         """A result from its file."""
-        return Result.from_json(data)
+        return CellResult.from_json(data)
 
 
-def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
+def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
     """The result of a cell; finished stages and shadows are looked for in ``store``, and kept there.
 
     The model is packed, read back and asked for raw rows, as it would be shipped. Attackers are fitted on the pool
@@ -131,7 +131,7 @@ def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
         accuracy = measure_accuracy(classified_right(target.model, *evidence.part("test")), levels)
     measured = {figure.name: figure for figure in (accuracy, *(m for one in results for m in one.measurements))}
     is_infinite = made.epsilon is not None and not math.isfinite(made.epsilon)
-    return Result(
+    return CellResult(
         cell,
         repr(entry.method),
         tuple(sorted(entry.uses)),
@@ -148,7 +148,7 @@ def measure_cell(study: Study, cell: Cell, store: PrivateFolder) -> Result:
     )
 
 
-def trainer_of(entry: Entry, made: MethodResult, setting: MethodInputs, mode: ShadowMode) -> ShadowTrainer:
+def trainer_of(entry: MethodEntry, made: MethodResult, setting: MethodInputs, mode: ShadowMode) -> ShadowTrainer:
     """Trains shadows as ``made`` was: by the whole method, or, for a search where ``mode`` says so, into its pattern.
 
     A search with branches that change the objective is repeated whole: its pattern does not say how it was trained.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safecompress.studies.comparison.compared import Compared
+from safecompress.studies.comparison.result import ComparisonResult
 from safecompress.studies.comparison.summary import (
     HIGHER_IS_BETTER,
     Group,
@@ -49,7 +49,7 @@ class Difference:
         return f"{self.first.entry.label} − {self.second.entry.label}, density {self.density:g}"
 
 
-def differences(compared: Compared) -> list[Difference]:
+def differences(compared: ComparisonResult) -> list[Difference]:
     """SafeCompress minus every other method, and every method minus the dense model, each pair once."""
     groups = groups_of(compared.study.comparison, compared.results)
     figures, dense = shown_figures(compared.study.comparison.attackers), plain_dense(groups)

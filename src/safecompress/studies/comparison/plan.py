@@ -1,4 +1,4 @@
-"""A Comparison: which methods meet which attacks, at which densities and seeds; and the Study that it is made in."""
+"""A Comparison: which methods meet which attacks, at which densities and seeds; and all inputs that it is made of."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONGEST_LABEL = 60
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodEntry:
     """A method and the ``label`` it is shown under. Two entries may differ in the method's options alone."""
 
     label: str
@@ -81,7 +81,7 @@ class Comparison:
     that are no search always train theirs by the whole method. Raises UsageError for what cannot be compared.
     """
 
-    methods: Sequence[Entry | str]
+    methods: Sequence[MethodEntry | str]
     densities: Sequence[float] = (0.1,)
     seeds: Sequence[int] = (0, 1, 2)
     attacks: Sequence[Attack | str | Mapping[str, Any]] = DEFAULT_ATTACKS
@@ -94,7 +94,7 @@ class Comparison:
                 f"num_shadows must be at least 4, got {self.num_shadows}: two with a row and two without it say the "
                 "least that can be said."
             )
-        entries = tuple(Entry(one, METHODS.make(one)) if isinstance(one, str) else one for one in self.methods)
+        entries = tuple(MethodEntry(one, METHODS.make(one)) if isinstance(one, str) else one for one in self.methods)
         attacks = tuple(ATTACKS.make(with_shadows(one, self.num_shadows)) for one in self.attacks)
         listed: dict[str, list[Any]] = {
             "methods": [entry.label for entry in entries],
@@ -118,16 +118,16 @@ class Comparison:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[MethodEntry, ...]:
         """The methods with their labels."""
-        return tuple(entry for entry in self.methods if isinstance(entry, Entry))
+        return tuple(entry for entry in self.methods if isinstance(entry, MethodEntry))
 
     @property
     def attackers(self) -> tuple[Attack, ...]:
         """The attacks, as made."""
         return tuple(attack for attack in self.attacks if not isinstance(attack, str | Mapping))
 
-    def entry(self, label: str) -> Entry:
+    def entry(self, label: str) -> MethodEntry:
         """The entry called ``label``."""
         return next(entry for entry in self.entries if entry.label == label)
 
@@ -145,7 +145,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class ComparisonInputs:
     """A comparison and all that it is made of. ``sizes`` are the parts whose size is given; others share what is left.
 
     ``recipe`` trains the dense model and is what methods vary. Every cell runs on ``threads`` threads.

@@ -13,7 +13,7 @@ import numpy as np
 from safecompress.errors import UsageError
 from safecompress.report.picture import COLOURS, drawing, settle
 from safecompress.stats.pareto import pareto_front
-from safecompress.studies.comparison.cell import Result
+from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.plan import Comparison
 from safecompress.studies.comparison.summary import groups_of
 
@@ -42,7 +42,7 @@ class Point:
     size: float
 
 
-def points_of(comparison: Comparison, results: Sequence[Result], leak: str) -> list[Point]:
+def points_of(comparison: Comparison, results: Sequence[CellResult], leak: str) -> list[Point]:
     """The points that have numbers; ``leak`` is a figure of FIGURES."""
     points = []
     for group in groups_of(comparison, results):
@@ -54,7 +54,7 @@ def points_of(comparison: Comparison, results: Sequence[Result], leak: str) -> l
     return points
 
 
-def draw(comparison: Comparison, results: Sequence[Result], path: Path, *, leak: str = "worst AUC") -> list[Point]:
+def draw(comparison: Comparison, results: Sequence[CellResult], path: Path, *, leak: str = "worst AUC") -> list[Point]:
     """Write the picture to ``path`` (.svg or .png), the same bytes for the same results; return its Pareto front.
 
     Raises UsageError when matplotlib is not installed, or nothing has numbers.

@@ -9,10 +9,10 @@ from typing import Any
 
 from safecompress.progress import Progress, Silent
 from safecompress.search import Executor, SerialExecutor
-from safecompress.studies.comparison.cell import CellStudy, Result
-from safecompress.studies.comparison.compared import Compared
-from safecompress.studies.comparison.plan import Study
+from safecompress.studies.comparison.cell import CellResult, CellStudy
+from safecompress.studies.comparison.plan import ComparisonInputs
 from safecompress.studies.comparison.plot import draw
+from safecompress.studies.comparison.result import ComparisonResult
 from safecompress.studies.comparison.table import to_markdown
 from safecompress.studies.engine import Runner, environment, open_study_folder, write_outputs
 
@@ -21,7 +21,7 @@ STEM = "compare"
 
 
 def compare(
-    study: Study,
+    study: ComparisonInputs,
     out: str | Path,
     *,
     name: str = "comparison",
@@ -29,7 +29,7 @@ def compare(
     executor: Executor | None = None,
     progress: Progress | None = None,
     cache: str | Path | None = None,
-) -> Compared:
+) -> ComparisonResult:
     """Make and attack every cell of ``study``; leave the page, the JSON document and the picture in the folder ``out``.
 
     Exploratory: there is no ledger and no verdict. Cells that ``out`` holds are read instead of made, unless they
@@ -49,7 +49,7 @@ def compare(
         runner.begin([cell for stage in stages for cell in stage])
         results = [result for stage in stages for result in runner.results(stage, _line)]
         split = study.rows(study.comparison.seeds[0]).raw.summary()
-        compared = Compared(name, study, tuple(results), environment(study.threads), split, spec or {})
+        compared = ComparisonResult(name, study, tuple(results), environment(study.threads), split, spec or {})
         write_outputs(
             folder,
             STEM,
@@ -61,7 +61,7 @@ def compare(
     return compared
 
 
-def _line(result: Result) -> str:
+def _line(result: CellResult) -> str:
     """One line for whoever watches."""
     if result.error is not None:
         return f"{result.cell}: failed ({result.error})"

@@ -1,4 +1,4 @@
-"""load_comparison: the TOML of a comparison in, a Study out, or one SpecError that lists every fault."""
+"""load_comparison: the TOML of a comparison in, ComparisonInputs out, or one SpecError that lists every fault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from safecompress.errors import SpecError, suggest
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
 from safecompress.sparsity import Start
-from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, Entry, Study
+from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, ComparisonInputs, MethodEntry
 from safecompress.studies.methods import METHODS, Method
 from safecompress.training import OBJECTIVES, Recipe
 
@@ -36,7 +36,7 @@ ELSEWHERE = {
 """What a spec of `compress` has, and where a comparison has it."""
 
 
-class StudyShape(Shape):
+class ComparisonShape(Shape):
     """The whole file."""
 
     name: str = Field(
@@ -77,7 +77,7 @@ class SearchOptions(Shape):
 
 
 @dataclass(frozen=True)
-class StudySpec:
+class ComparisonSpec:
     """What one spec says; ``tables`` are as written."""
 
     name: str
@@ -87,27 +87,31 @@ class StudySpec:
     comparison: Comparison
     tables: Mapping[str, Any] = field(repr=False)
 
-    def study(self, threads: int = 1) -> Study:
+    def study(self, threads: int = 1) -> ComparisonInputs:
         """The study of the spec's data. Raises DataError when they cannot be read or are not usable."""
         dataset = self.data.load()
         model = self.model.spec(dataset.input_shape, dataset.num_classes)
-        return Study(self.comparison, dataset, model, self.recipe, self.data.sizes, self.data.normalise, threads)
+        return ComparisonInputs(
+            self.comparison, dataset, model, self.recipe, self.data.sizes, self.data.normalise, threads
+        )
 
 
-def load_comparison(path: str | Path) -> StudySpec:
+def load_comparison(path: str | Path) -> ComparisonSpec:
     """The comparison in the file ``path``. Raises SpecError, with every fault at once, for one that cannot be read."""
     file = Path(path).absolute()
     return parse_comparison(read_text(file, source=str(path)), base=file.parent, source=str(path))
 
 
-def parse_comparison(text: str, *, base: Path, source: str) -> StudySpec:
+def parse_comparison(text: str, *, base: Path, source: str) -> ComparisonSpec:
     """The comparison in ``text``; relative paths in it count from ``base``. Raises SpecError as above."""
     tables, reading = parse_toml(text, source), Reading(base.absolute())
     for key in [key for key in tables if key in ELSEWHERE]:
         value = tables[key]
         heading = f"[{key}]" if isinstance(value, dict) else f"[[{key}]]" if isinstance(value, list) else key
         reading.note(heading, ELSEWHERE[key])
-    shape = read_table(StudyShape, {key: value for key, value in tables.items() if key not in ELSEWHERE}, "", reading)
+    shape = read_table(
+        ComparisonShape, {key: value for key, value in tables.items() if key not in ELSEWHERE}, "", reading
+    )
     data_table, model_table, compare_table = (section(tables, key) for key in ("data", "model", "compare"))
     data = None if data_table is None else read_data(data_table, reading)
     model = None if model_table is None else read_model(model_table, reading)
@@ -121,7 +125,7 @@ def parse_comparison(text: str, *, base: Path, source: str) -> StudySpec:
     comparison = None if compare_table is None else _read_compare(compare_table, reading)
     if reading.faults or shape is None or data is None or model is None or comparison is None:
         raise SpecError.from_faults(source, reading.faults)
-    return StudySpec(shape.name, data, model, recipe, comparison, tables)
+    return ComparisonSpec(shape.name, data, model, recipe, comparison, tables)
 
 
 def _read_compare(table: Table, reading: Reading) -> Comparison | None:
@@ -139,7 +143,7 @@ def _read_compare(table: Table, reading: Reading) -> Comparison | None:
     return reading.attempt("[compare]", lambda: Comparison(entries, shape.densities, shape.seeds, **options))
 
 
-def _read_entry(choice: Choice, where: str, reading: Reading) -> Entry | None:
+def _read_entry(choice: Choice, where: str, reading: Reading) -> MethodEntry | None:
     """A method by name, or a table with a name, perhaps a label, and options."""
     name, given = split_choice(METHODS, choice, where, reading)
     factory = find_factory(METHODS, name, where, reading) if name is not None else None
@@ -161,7 +165,7 @@ def _read_entry(choice: Choice, where: str, reading: Reading) -> Entry | None:
     if written is None or len(reading.faults) > faults_before:
         return None
     method = call(partial(factory, **fixed), written, where, owner, reading)
-    return None if method is None else reading.attempt(where, lambda: Entry(label, method))
+    return None if method is None else reading.attempt(where, lambda: MethodEntry(label, method))
 
 
 def _read_search(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from safecompress.report.markdown import markdown_table
 from safecompress.studies.comparison.difference import NOTHING, Difference
-from safecompress.studies.comparison.plan import DENSE_DENSITY, Entry
+from safecompress.studies.comparison.plan import DENSE_DENSITY, MethodEntry
 
 FIGURES = ("TM-score", "worst AUC", "accuracy")
 """What a cell compares, in the order of its marks."""
@@ -15,7 +15,7 @@ BETTER, WORSE, NEITHER = "+", "−", "·"
 MARKS = {1: BETTER, -1: WORSE, 0: NEITHER}
 
 
-def standings(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+def standings(entries: Sequence[MethodEntry], found: Sequence[Difference]) -> str:
     """What the marks say, and a table for each density: all ``entries`` beside ours and the dense model."""
     told = [name for name in FIGURES if any(name in one.figures for one in found)]
     firsts = {one.first.entry.label for one in found}
@@ -34,7 +34,7 @@ def standings(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
     return "\n\n".join(parts)
 
 
-def _marks(row: Entry, column: Entry, found: Sequence[Difference], figures: Sequence[str]) -> str:
+def _marks(row: MethodEntry, column: MethodEntry, found: Sequence[Difference], figures: Sequence[str]) -> str:
     """One mark for each figure; nothing where the two are not compared."""
     for one in found:
         if {one.first.entry.label, one.second.entry.label} == {row.label, column.label}:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from safecompress.attacks import Attack
-from safecompress.studies.comparison.cell import Result
-from safecompress.studies.comparison.plan import DENSE_DENSITY, Comparison, Entry
+from safecompress.studies.comparison.cell import CellResult
+from safecompress.studies.comparison.plan import DENSE_DENSITY, Comparison, MethodEntry
 
 LEVEL = 0.95
 """Of every t interval over seeds."""
@@ -21,7 +21,7 @@ FEWEST = 3
 SIGNS = 6
 """Equal differences that show something by their sign alone: 2 / 2**6 is under .05, 2 / 2**5 is not."""
 
-FIGURES: Mapping[str, Callable[[Result], float | None]] = {
+FIGURES: Mapping[str, Callable[[CellResult], float | None]] = {
     "accuracy": lambda result: result.value("accuracy"),
     "worst AUC": lambda result: result.worst("auc"),
     "LiRA AUC": lambda result: result.value("lira.auc"),
@@ -72,9 +72,9 @@ def spread(values: Sequence[float]) -> Spread | None:
 class Group:
     """The results of one method at one density, over seeds."""
 
-    entry: Entry
+    entry: MethodEntry
     density: float
-    results: tuple[Result, ...]
+    results: tuple[CellResult, ...]
 
     def over_seeds(self, figure: str) -> Spread | None:
         """The spread of a figure of FIGURES over the seeds that have it."""
@@ -86,10 +86,10 @@ class Group:
         return {seed: value for seed, value in values.items() if value is not None}
 
 
-def groups_of(comparison: Comparison, results: Sequence[Result]) -> list[Group]:
+def groups_of(comparison: Comparison, results: Sequence[CellResult]) -> list[Group]:
     """One group per row of the table: what ignores the density first, then by density, from dense to sparse."""
 
-    def group(entry: Entry, density: float) -> Group:
+    def group(entry: MethodEntry, density: float) -> Group:
         own = [r for r in results if (r.cell.label, r.cell.density) == (entry.label, density)]
         return Group(entry, density, tuple(own))
 
@@ -119,7 +119,7 @@ def plain_dense(groups: Sequence[Group]) -> Group | None:
     return next((group for group in groups if type(group.entry.method) is Dense), None)
 
 
-def pairs_with(reference: Entry, groups: Sequence[Group]) -> list[tuple[Group, Group]]:
+def pairs_with(reference: MethodEntry, groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     """(the reference's group, another's) at equal density; what ignores the density is paired at each."""
     own = [group for group in groups if group.entry is reference]
     return [

@@ -9,9 +9,9 @@ from typing import Any
 
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.search import Plan
-from safecompress.studies.comparison.cell import Result
-from safecompress.studies.comparison.compared import Compared
+from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.difference import NOTHING, Difference, differences
+from safecompress.studies.comparison.result import ComparisonResult
 from safecompress.studies.comparison.standing import standings
 from safecompress.studies.comparison.summary import (
     FEWEST,
@@ -48,7 +48,7 @@ _MOST_LINES = 12
 """Differences that are told one by one; of more, only the signs are, and the table of paired differences gives each."""
 
 
-def to_markdown(compared: Compared, *, picture: str | None = None, missing: str | None = None) -> str:
+def to_markdown(compared: ComparisonResult, *, picture: str | None = None, missing: str | None = None) -> str:
     """The whole page. ``picture`` is the file beside it, ``missing`` why there is none."""
     comparison = compared.study.comparison
     found = differences(compared)
@@ -91,7 +91,7 @@ HOW_TO_READ = (
 )
 
 
-def summary_rows(compared: Compared) -> tuple[list[str], list[list[str]]]:
+def summary_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each method at each density."""
     comparison = compared.study.comparison
     figures, groups = shown_figures(comparison.attackers), groups_of(comparison, compared.results)
@@ -134,7 +134,7 @@ def _has(mark: str, group: Group, dense: Group | None) -> bool:
             return not all(result.has_numbers for result in group.results)
 
 
-def legend(compared: Compared) -> list[str]:
+def legend(compared: ComparisonResult) -> list[str]:
     """What the marks that occur say."""
     groups = groups_of(compared.study.comparison, compared.results)
     dense = plain_dense(groups)
@@ -144,7 +144,7 @@ def legend(compared: Compared) -> list[str]:
     return ["Marks: " + "; ".join(said) + "."] if said else []
 
 
-def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
+def words(compared: ComparisonResult, found: Sequence[Difference]) -> list[str]:
     """What the table shows, in sentences; what it cannot show is said, too."""
     said = [_best(compared)]
     if (count := len(compared.study.comparison.seeds)) < FEWEST:
@@ -168,7 +168,7 @@ def words(compared: Compared, found: Sequence[Difference]) -> list[str]:
     return [*said, told]
 
 
-def _best(compared: Compared) -> str:
+def _best(compared: ComparisonResult) -> str:
     groups = groups_of(compared.study.comparison, compared.results)
     scored = sorted(
         ((s.mean, group) for group in groups if (s := group.over_seeds("TM-score")) is not None),
@@ -219,7 +219,7 @@ def _differences(found: Sequence[Difference], figures: Sequence[str]) -> list[st
     ]
 
 
-def cell_rows(compared: Compared) -> tuple[list[str], list[list[str]]]:
+def cell_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each cell that has figures."""
     names = [attack.name for attack in compared.study.comparison.attackers]
     rows = [
@@ -235,7 +235,7 @@ def cell_rows(compared: Compared) -> tuple[list[str], list[list[str]]]:
     return ["seed", "density", "method", "accuracy", *names], rows
 
 
-def _notes(results: Iterable[Result]) -> list[str]:
+def _notes(results: Iterable[CellResult]) -> list[str]:
     """Each note once, with the cells that it is of."""
     cells: dict[tuple[str, str], list[str]] = {}
     for result in results:
@@ -247,7 +247,7 @@ def _notes(results: Iterable[Result]) -> list[str]:
     )
 
 
-def _made(compared: Compared) -> list[str]:
+def _made(compared: ComparisonResult) -> list[str]:
     comparison, study = compared.study.comparison, compared.study
     trained = {result.cell.label: result.shadows for result in compared.results if result.shadows is not None}
     methods = [[e.label, _options(e.method), trained.get(e.label, "-"), e.method.source] for e in comparison.entries]
@@ -306,12 +306,12 @@ def _signed(found: Spread) -> str:
     return f"{found.mean:+.3f} [{found.mean - found.half:+.3f}, {found.mean + found.half:+.3f}]"
 
 
-def _typical(results: Sequence[Result], figure: Callable[[Result], float | None], digits: int = 0) -> str:
+def _typical(results: Sequence[CellResult], figure: Callable[[CellResult], float | None], digits: int = 0) -> str:
     """The median over seeds, which one cell that found its work done does not move far."""
     values = [value for result in results if (value := figure(result)) is not None]
     return f"{statistics.median(values):,.{digits}f}" if values else "-"
 
 
-def _with_interval(result: Result, metric: str) -> str:
+def _with_interval(result: CellResult, metric: str) -> str:
     figure = result.figures.get(metric)
     return "failed" if figure is None else with_interval(figure)

@@ -1,4 +1,4 @@
-"""Compared: what a comparison leaves, as plain data."""
+"""A ComparisonResult: what a comparison leaves, as plain data."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safecompress.studies.comparison.cell import Result
-from safecompress.studies.comparison.plan import Study
+from safecompress.studies.comparison.cell import CellResult
+from safecompress.studies.comparison.plan import ComparisonInputs
 from safecompress.studies.engine import study_document
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """What a comparison leaves: all results in the order of the comparison, and facts about how they came about.
 
     ``spec`` is what was asked for, as written; ``split`` counts the rows of each part for the first seed.
     """
 
     name: str
-    study: Study = field(repr=False)
-    results: tuple[Result, ...] = field(repr=False)
+    study: ComparisonInputs = field(repr=False)
+    results: tuple[CellResult, ...] = field(repr=False)
     environment: Mapping[str, Any]
     split: Mapping[str, Any] = field(repr=False)
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
