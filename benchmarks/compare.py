@@ -32,9 +32,10 @@ from typing import Any
 import common
 import tomli_w
 
-from safecompress.compare import load_comparison
-from safecompress.compare.cell import Result
 from safecompress.storage import write_json
+from safecompress.studies.comparison import load_comparison
+from safecompress.studies.comparison.cell import CellResult
+from safecompress.studies.engine.folder import KEY
 
 OURS = [
     "safecompress",
@@ -151,7 +152,7 @@ def take_over(document: Path, file: Path, out: Path) -> str | None:
     """Put the cells of ``document`` into the folder ``out``, but one; return that one's digest as it was."""
     study = load_comparison(file).study(1)
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    key = out / "compare.key"
+    key = out / KEY
     if not key.exists():
         key.write_bytes(secrets.token_bytes(32))
     wanted = {astuple(cell): cell for stage in study.comparison.stages() for cell in stage}
@@ -159,7 +160,7 @@ def take_over(document: Path, file: Path, out: Path) -> str | None:
     known = [
         result
         for told in json.loads(document.read_text())["results"]["cells"]
-        if (result := Result.from_json({k: v for k, v in told.items() if k != "digest"})).error is None
+        if (result := CellResult.from_json({k: v for k, v in told.items() if k != "digest"})).error is None
         and astuple(result.cell) in wanted
         and methods[result.cell.label] == result.method
     ]

@@ -22,8 +22,6 @@ import torch
 from attacks import MODEL, RECIPE
 from safecompress.attacks import Attack, AttackResult, Confidence, Lira, Target, simulate_attacker
 from safecompress.attacks.shadows import ShadowModels
-from safecompress.baselines import Made, Setting
-from safecompress.baselines.sparse import Searched
 from safecompress.data import DataSplit, location30, make_split
 from safecompress.deploy import Served, TaskInfo
 from safecompress.metrics import stats
@@ -31,6 +29,8 @@ from safecompress.metrics.measurement import Levels
 from safecompress.search import Plan, ProcessExecutor, parse_branches
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows
+from safecompress.studies.methods import MethodInputs, MethodResult
+from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.training import CrossEntropy, Objective
 from safecompress.training.distill import Distillation
 from safecompress.training.relax import RelaxLoss
@@ -48,17 +48,17 @@ ATTACKS: tuple[Attack, ...] = (Confidence(), Lira(num_shadows=16))
 DENSITY = 0.1
 
 
-def candidate(setting: Setting, name: str) -> tuple[str, Made]:
+def candidate(setting: MethodInputs, name: str) -> tuple[str, MethodResult]:
     """The candidate called ``name``, after a whole training."""
     torch.set_num_threads(1)
     branch, objective = CANDIDATES[name]
-    return name, Searched(Plan(branches=parse_branches([branch])), objective).make(setting)
+    return name, SafeCompress(Plan(branches=parse_branches([branch])), objective).make(setting)
 
 
 def one_seed(split: DataSplit, seed: int, pool: ProcessExecutor) -> dict[str, Any]:
     """AUCs on the selection pool for every candidate, and on the verdict pool for the two that are picked."""
     task = TaskInfo(30, split.dataset.class_names, (446,))
-    setting = Setting(split, task, MODEL, RECIPE, DENSITY, seed)
+    setting = MethodInputs(split, task, MODEL, RECIPE, DENSITY, seed)
     made = dict(pool.map(partial(candidate, setting), CANDIDATES))
     rows = split.part("test")
 

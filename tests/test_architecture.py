@@ -26,12 +26,14 @@ FLOORS = [
     {"stages"},
     {"shadowing"},
     {"ranking", "judging"},
-    {"pipeline", "config", "baselines", "estimate"},
-    {"compare", "tuning"},
+    {"pipeline", "config", "estimate"},
+    {"studies"},
     {"api"},
     {"cli"},
     {"pytest_plugin"},
 ]
+# The floors within a room that holds several, each below the next.
+FLOORS_OF_STUDIES = [{"engine", "methods"}, {"comparison", "hyperparameters"}]
 # May import anything under cli; no room imports it.
 TESTING = "testing"
 # The package itself re-exports names of any room, late. Rooms may ask it for this much:
@@ -124,6 +126,19 @@ def test_no_module_can_run_code_from_a_file(module):
 def test_every_floor_that_is_named_exists():
     rooms = {room_of(module) for module in MODULES} - {"", TESTING}
     assert set(FLOOR_OF) == rooms
+
+
+def test_the_studies_stand_side_by_side_on_engine_and_methods():
+    floor_of = {part: floor for floor, parts in enumerate(FLOORS_OF_STUDIES) for part in parts}
+    modules = [module for module in (ROOT / "studies").rglob("*.py") if module.parent != ROOT / "studies"]
+    assert {module.parent.name for module in modules} == set(floor_of)
+    for module in modules:
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        others = {str(name).split(".")[2] for name in names if str(name).startswith("safecompress.studies.")}
+        own = module.parent.name
+        above = {other for other in others - {own} if floor_of[other] >= floor_of[own]}
+        assert not above, f"studies/{own}/{module.name} imports {above}, which is not below it"
 
 
 def test_training_is_given_its_attackers():

@@ -30,6 +30,8 @@ def verbs(group: Any, before: str = "safecompress") -> Iterator[tuple[str, Any]]
     """Every verb with its whole name, in the order in which the help tells them."""
     for name in group.list_commands(None):
         command = group.commands[name]
+        if command.hidden:
+            continue
         if hasattr(command, "commands"):
             yield from verbs(command, f"{before} {name}")
         else:

@@ -9,8 +9,6 @@ from typing import Any
 from words import page, summary, table, toml
 
 from safecompress.attacks import ATTACKS, Access, capabilities_of
-from safecompress.baselines import METHODS
-from safecompress.compare.spec import SearchOptions
 from safecompress.config.options import parameters_of
 from safecompress.data import DATASETS
 from safecompress.loggers.opening import LOGGERS
@@ -18,6 +16,8 @@ from safecompress.models import MODELS
 from safecompress.registry import Registry
 from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
+from safecompress.studies.comparison.spec import SearchOptions
+from safecompress.studies.methods import METHODS
 from safecompress.training import AUGMENTATIONS, OBJECTIVES
 
 SECTIONS: tuple[tuple[str, Registry[Any], str], ...] = (

@@ -11,8 +11,6 @@ from pydantic.fields import FieldInfo
 from words import about, code, page, table
 
 from safecompress.attacks import MEMBERSHIP
-from safecompress.compare.plan import DEFAULT_ATTACKS
-from safecompress.compare.spec import CompareShape
 from safecompress.config.options import parameters_of
 from safecompress.config.scale import SECTIONS
 from safecompress.config.tables import (
@@ -29,8 +27,10 @@ from safecompress.config.words import describe
 from safecompress.metrics.catalogue import OF_THE_TASK, direction_of
 from safecompress.metrics.measurement import Direction
 from safecompress.search.branch import DEFAULT_BRANCHES
+from safecompress.studies.comparison.plan import DEFAULT_ATTACKS
+from safecompress.studies.comparison.spec import CompareShape
+from safecompress.studies.hyperparameters.spec import TuneShape
 from safecompress.training import Recipe
-from safecompress.tuning.spec import TuneShape
 
 HEADER = ("key", "takes", "default", "what it says")
 STRATEGIES = {
@@ -97,8 +97,8 @@ def spec_page() -> str:
         "More: [comparing methods](../compare.md).",
         _keys(CompareShape),
         "## `[tune]`",
-        "Of a spec for `safecompress search`, beside the tables of a whole spec. "
-        "More: [searching settings](../search.md).",
+        "Of a spec for `safecompress tune`, beside the tables of a whole spec. "
+        "More: [searching settings](../tuning.md).",
         _keys(TuneShape),
     )
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +20,9 @@ from safecompress.storage import read_json, write_bytes, write_json, writing
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY = "job.json"
+STUDY = "study.json"
+"""Where a study says that a folder is its own."""
+
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
 
@@ -42,7 +45,24 @@ def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> It
     """Make or reopen the folder of the job whose keyed digest is ``digest(key)``; locked while open.
 
     It belongs to the first job that finishes something there: one that was refused or diverged before leaves it free.
-    Raises RunFolderError when it holds another job's run, is in use by another process, or cannot be written.
+    Raises RunFolderError when it holds another job's run or a study, is in use by another process, or cannot be
+    written.
+    """
+    with locked(path):
+        if (path / STUDY).exists():
+            raise RunFolderError(f"{path} holds a study. Choose another folder with --out.")
+        key = key_of(path / KEY)
+        identity = digest(key)
+        _claim(path, name, identity)
+        _sweep(path)
+        yield RunFolder(path, identity, key)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Make the folder if need be, and keep other processes out of it.
+
+    Raises RunFolderError when it is in use by another process, or cannot be written.
     """
     try:
         with writing(path):
@@ -58,16 +78,13 @@ def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> It
     except StorageError as error:
         raise RunFolderError(str(error)) from error
     try:
-        key = _key(path / KEY)
-        identity = digest(key)
-        _claim(path, name, identity)
-        _sweep(path)
-        yield RunFolder(path, identity, key)
+        yield
     finally:
         lock.release()
 
 
-def _key(path: Path) -> bytes:
+def key_of(path: Path) -> bytes:
+    """The secret in the file ``path``, which is drawn if it is not there."""
     if not path.exists():
         write_bytes(path, secrets.token_bytes(32), mode=0o600)
     return path.read_bytes()
@@ -79,12 +96,16 @@ def _claim(path: Path, name: str, identity: str) -> None:
     if owner.get("digest") == identity:
         return
     if (path / ARTIFACT).exists() or any(file.is_file() for file in (path / _WORK).rglob("*")):
-        raise RunFolderError(
-            f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or "
-            "version differ from this one's, so it cannot be gone on with. Choose another folder with --out, or delete "
-            "this one."
-        )
+        refuse_other_job(path, owner)
     write_json(path / IDENTITY, {"name": name, "digest": identity})
+
+
+def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
+    """Raise RunFolderError: the folder is that of ``owner``, another job."""
+    raise RunFolderError(
+        f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or version "
+        "differ from this one's, so it cannot be gone on with. Choose another folder with --out, or delete this one."
+    )
 
 
 def _sweep(path: Path) -> None:

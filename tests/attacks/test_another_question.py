@@ -11,13 +11,13 @@ from toy_evasion import EVASION, Pgd
 import safecompress as sc
 from safecompress.attacks import MEMBERSHIP, Access, Loss, Tally, Target, simulate_attacker
 from safecompress.certify import judged_parts
-from safecompress.compare import compare
 from safecompress.errors import AttackError
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.spec import SafetySpec, at_most
+from safecompress.studies.comparison import compare
+from safecompress.studies.hyperparameters import tune
 from safecompress.testing.fakes import noise_split
-from safecompress.tuning import tune
 
 SPLIT = noise_split(40, other=40, num_features=6, num_classes=3)
 MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)

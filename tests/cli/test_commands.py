@@ -16,7 +16,7 @@ from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
 from safecompress.training import OBJECTIVES
 from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
-VERBS = ("compare", "search", "compress", "audit", "report", "release", "list")
+VERBS = ("compare", "tune", "compress", "audit", "report", "release", "list")
 
 
 # --- report ---

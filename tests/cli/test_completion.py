@@ -41,6 +41,7 @@ def test_names_are_offered(home):
     ("line", "offered"),
     [
         ("safecompress comp", {"compress", "compare"}),
+        ("safecompress s", set()),  # "search" is the hidden former name of "tune"
         ("safecompress compress pe", {"people.toml", "pets.toml"}),
         ("safecompress audit model.onnx --spec peo", {"people.toml"}),
         ("safecompress audit --ju", {"--junit"}),

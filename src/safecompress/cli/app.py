@@ -13,7 +13,7 @@ from safecompress import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ORDER = ("init", "data", "compress", "audit", "report", "bench", "release", "compare", "search", "list")
+ORDER = ("init", "data", "compress", "audit", "report", "bench", "release", "compare", "tune", "list")
 """Verbs as one comes to need them; any other stands behind."""
 
 

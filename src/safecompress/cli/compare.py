@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from safecompress.cli.complete import spec_files
 from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
-    from safecompress.compare import Compared
+    from rich.console import Console
+
+    from safecompress.studies.comparison import ComparisonResult
 
 SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the comparison.  (default: runs/<name>)", show_default=False)
@@ -38,11 +41,12 @@ def compare(
     A killed comparison goes on with the same command; with another method or seed in the spec, only what is missing is
     done. Exit code: 0 every cell has numbers, 2 usage or spec error, 3 a method or an attack failed.
     """
-    from safecompress.cli.output import say_json, watching
+    from safecompress.cli.output import watching
     from safecompress.cli.setup import executor_of
-    from safecompress.compare import compare as run
-    from safecompress.compare import load_comparison
-    from safecompress.compare.run import MARKDOWN
+    from safecompress.cli.studies import end_study
+    from safecompress.studies.comparison import compare as run
+    from safecompress.studies.comparison import load_comparison
+    from safecompress.studies.comparison.run import STEM
 
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name
@@ -57,38 +61,17 @@ def compare(
             progress=watcher,
             cache=cache,
         )
-    if as_json:
-        say_json(compared.to_json())
-    elif quiet:
-        typer.echo(f"Page: {folder / MARKDOWN}")
-    else:
-        _show(compared, folder / MARKDOWN)
-    raise typer.Exit(compared.exit_code)
+    end_study(compared, folder, STEM, partial(_show, compared), as_json=as_json, quiet=quiet)
 
 
-def _show(compared: Compared, page: Path) -> None:
-    """Print the table of means, what its marks say, what failed, and where the page is."""
-    from rich.console import Console
+def _show(compared: ComparisonResult, console: Console) -> None:
+    """Print the table of means, what its marks say, and what failed."""
     from rich.markup import escape
-    from rich.table import Table
 
-    from safecompress.compare.table import legend, summary_rows
+    from safecompress.cli.studies import print_failures, print_table
+    from safecompress.studies.comparison.table import legend, summary_rows
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a log has no width of its own
-    header, rows = summary_rows(compared)
-    table = Table(title=f"{escape(compared.name)}: exploratory, no release verdict", title_justify="left")
-    for name in header:
-        table.add_column(escape(name))
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    print_table(console, f"{compared.name}: exploratory, no release verdict", *summary_rows(compared))
     for line in legend(compared):
         console.print(escape(line), highlight=False)
-    for result in compared.results:
-        if result.error is not None:
-            console.print(f"[magenta]FAILED[/] {escape(str(result.cell))}: {escape(result.error)}", highlight=False)
-        for attack, reason in result.broken.items():
-            console.print(f"[magenta]ERROR[/] {escape(str(result.cell))}: {escape(attack)}: {escape(reason)}")
-    console.print(f"Page: {escape(str(page))}", highlight=False, soft_wrap=True)
+    print_failures(console, {str(result.cell): result for result in compared.results})

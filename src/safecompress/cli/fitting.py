@@ -7,12 +7,13 @@ from pathlib import Path
 
 from safecompress.certify import Prospect, foresee
 from safecompress.cli.draft import Answers, write_draft
-from safecompress.cli.setup import Rows, load_rows, make_job
+from safecompress.cli.setup import load_rows, make_job
 from safecompress.config import parse_config
+from safecompress.config.prepared import PreparedData
 from safecompress.data import Dataset, one_row_per_unit
 
 
-def fit_to_rows(answers: Answers, spec: Path) -> tuple[Answers, Rows, tuple[Prospect, ...], float]:
+def fit_to_rows(answers: Answers, spec: Path) -> tuple[Answers, PreparedData, tuple[Prospect, ...], float]:
     """The answers with a network where none was named, their rows, what these can certify at best, and at which alpha.
 
     Raises SpecError for options that the data does not have, DataError for data that cannot be used.
@@ -29,7 +30,7 @@ def fit_to_rows(answers: Answers, spec: Path) -> tuple[Answers, Rows, tuple[Pros
     return replace(answers, model=model), rows, prospects, levels.alpha
 
 
-def rehearse(text: str, spec: Path, rows: Rows) -> tuple[Prospect, ...]:
+def rehearse(text: str, spec: Path, rows: PreparedData) -> tuple[Prospect, ...]:
     """What each requirement can come to. Raises UsageError (and its kinds) for a spec that could not run or pass."""
     config = parse_config(text, base=spec.absolute().parent, source=str(spec))
     make_job(config, rows, None, "cpu").check()

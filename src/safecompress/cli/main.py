@@ -43,7 +43,7 @@ def main() -> None:
 
 def register() -> None:
     """Import every verb: each joins the application as it is loaded."""
-    from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, search  # noqa: F401
+    from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, tune  # noqa: F401
 
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> NoReturn:

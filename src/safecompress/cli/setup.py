@@ -8,7 +8,7 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from torch import nn
 
 from safecompress.api import build
 from safecompress.config import Config
-from safecompress.data import Dataset, DataSplit, Scaler, SplitSizes, make_split, standardise
+from safecompress.config.prepared import PreparedData, prepare_data
+from safecompress.data import Dataset, DataSplit
 from safecompress.data.files import read_arrays
 from safecompress.data.pools import split_of
-from safecompress.deploy import Artifact, TaskInfo
+from safecompress.deploy import Artifact
 from safecompress.deploy.container import FORMAT
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.job import Job
@@ -31,35 +32,12 @@ from safecompress.storage import read_tensors
 from safecompress.training import Recipe
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The rows that a spec names: as the data file has them, and as the model reads them."""
-
-    raw: DataSplit = field(repr=False)
-    split: DataSplit = field(repr=False)
-    task: TaskInfo
-
-
-def load_rows(config: Config) -> Rows:
+def load_rows(config: Config) -> PreparedData:
     """Load the spec's data set and draw its split. Raises DataError for data that cannot be used."""
-    dataset = config.load_dataset()
-    sizes = SplitSizes.resolve(dataset.num_rows, **config.data.sizes)
-    raw = make_split(dataset, sizes, seed=config.seed)
-    split, scaler = raw, Scaler.identity()
-    if config.data.normalise == "standard":
-        split, scaler = standardise(raw)
-    plain = config.data.normalise == "none"
-    task = TaskInfo(
-        dataset.num_classes,
-        dataset.class_names,
-        dataset.input_shape,
-        None if plain else scaler.shift,
-        None if plain else scaler.scale,
-    )
-    return Rows(raw, split, task)
+    return prepare_data(config.load_dataset(), config.data.sizes, config.data.normalise, config.seed)
 
 
-def make_job(config: Config, rows: Rows, factory: str | None, device: str) -> Job:
+def make_job(config: Config, rows: PreparedData, factory: str | None, device: str) -> Job:
     """The job of a spec, with the model it names or the one that ``factory`` makes."""
     input_shape, num_classes = rows.task.input_shape, rows.task.num_classes
     model_spec = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 STOPPED = 130
 """As a shell reports SIGINT."""
 
-GOES_ON = ("compress", "compare", "search")
+GOES_ON = ("compress", "compare", "tune", "search")
 """Verbs that keep what they have finished."""
 
 

@@ -1,0 +1,208 @@
+"""One cell of a comparison: the method makes its model, and attackers simulated afresh test it on the verdict pools."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from safecompress.attacks import Access, SignalCache, Target
+from safecompress.attacks.measure_model import measure_model
+from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
+from safecompress.deploy import Artifact, Served
+from safecompress.digests import digest_json
+from safecompress.errors import TrainingError
+from safecompress.metrics.measurement import Levels
+from safecompress.report import describe_measurements
+from safecompress.seeding import derive
+from safecompress.shadowing import FinalPattern, shadow_rows
+from safecompress.spec.spec import ShadowMode
+from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodEntry
+from safecompress.studies.engine import Measured
+from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
+from safecompress.studies.methods.sparse import SafeCompress
+
+
+@dataclass(frozen=True)
+class CellResult(Measured):
+    """What came out of a cell: aggregates only, all of it JSON. ``error`` says why there is nothing.
+
+    ``figures`` have 95 % intervals over rows. ``num_kept`` counts the values that are not masked, biases included.
+    ``seconds`` are of the run that made it: what a cache already held took none. They lie outside the digest.
+    """
+
+    cell: Cell
+    method: str
+    uses: tuple[str, ...] = ()
+    tm_score: float | None = None
+    num_bytes: int | None = None
+    num_kept: int | None = None
+    epsilon: float | None = None
+    shadows: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def item(self) -> Cell:
+        """The cell."""
+        return self.cell
+
+    def digest(self) -> str:
+        """SHA-256 over all but the seconds."""
+        return digest_json({**self.to_json(), "seconds": {}, "digest": ""})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CellResult:
+        """The result that `to_json` gave. Raises KeyError or TypeError for anything else."""
+        return cls(**{**cls.fields_of(data), "cell": Cell(**data["cell"])})
+
+
+@dataclass(frozen=True, eq=False)
+class CellStudy:
+    """Measures the cells of a comparison, for the engine."""
+
+    study: ComparisonInputs
+
+    noun: ClassVar[str] = "cell"
+
+    @property
+    def threads(self) -> int:
+        """Of every cell."""
+        return self.study.threads
+
+    def digest(self, item: Cell, key: bytes) -> str:
+        """What tells the result of a cell from any other's."""
+        return self.study.digest(item, key)
+
+    def measure(self, item: Cell, store: PrivateFolder) -> CellResult:
+        """The result of a cell."""
+        return measure_cell(self.study, item, store)
+
+    def failed(self, item: Cell, error: str, seconds: float) -> CellResult:
+        """The result of a cell whose method, or an attack on it, raised an error."""
+        entry = self.study.comparison.entry(item.label)
+        return CellResult(item, repr(entry.method), tuple(sorted(entry.uses)), error=error)
+
+    def read(self, data: Mapping[str, Any]) -> CellResult:
+        """A result from its file."""
+        return CellResult.from_json(data)
+
+
+def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
+    """The result of a cell; finished stages and shadows are looked for in ``store``, and kept there.
+
+    The model is packed, read back and asked for raw rows, as it would be shipped. Attackers are fitted on the pool
+    "fit" and tested on the pool "verdict". Raises TrainingError for weights that are not finite, and what the method
+    raises.
+    """
+    entry, rows = study.comparison.entry(cell.label), study.rows(cell.seed)
+    setting = study.setting(cell, rows, TrainingCache(store))
+    clock = _Stopwatch()
+    with clock.of("make"):
+        made = entry.method.make(setting)
+        _check_finite(made)
+    artifact = Artifact(made.weights, made.pattern.masks if made.pattern else {}, made.model, rows.task)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        num_bytes = artifact.save(path)
+        network = Artifact.load(path).build()
+    parameters = dict(network.named_parameters())
+    num_kept = sum(int(artifact.masks[n].sum()) if n in artifact.masks else p.numel() for n, p in parameters.items())
+
+    evidence = rows.evidence
+    trainer = trainer_of(entry, made, setting, study.comparison.shadows)
+    pool = shadow_rows(evidence, "verdict", cell.seed, has_reference="reference rows" in entry.uses)
+    shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
+    target = Target(Served(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
+    with clock.of("attacks"):
+        found = measure_model(
+            target,
+            evidence,
+            study.comparison.attackers,
+            Levels(),
+            pool="verdict",
+            accuracy_part="test",
+            stream=lambda attack: derive(cell.seed, "compare", cell.label, f"{cell.density:g}", attack.name),
+        )
+    is_infinite = made.epsilon is not None and not math.isfinite(made.epsilon)
+    return CellResult(
+        cell,
+        repr(entry.method),
+        tuple(sorted(entry.uses)),
+        figures=describe_measurements(found.measurements),
+        broken=found.errors,
+        attacks=tuple(result.attack for result in found.results),
+        tm_score=found.tm_score,
+        num_bytes=num_bytes,
+        num_kept=num_kept,
+        epsilon=None if is_infinite else made.epsilon,
+        shadows=shadows.mode if shadows.num_used else None,
+        notes=(*made.notes, *(["its epsilon is infinite: no privacy is accounted for"] if is_infinite else [])),
+        seconds=clock.seconds(),
+    )
+
+
+def trainer_of(entry: MethodEntry, made: MethodResult, setting: MethodInputs, mode: ShadowMode) -> ShadowTrainer:
+    """Trains shadows as ``made`` was: by the whole method, or, for a search where ``mode`` says so, into its pattern.
+
+    A search with branches that change the objective is repeated whole: its pattern does not say how it was trained.
+    So is every method that is no search: trained straight into the pattern, a shadow of a pruned or a distilled model
+    would be another kind of model, and the attack weaker than it looks.
+    """
+    method = entry.method
+    if (
+        mode == "full pipeline"
+        or made.pattern is None
+        or not isinstance(method, SafeCompress)
+        or method.plan.objectives
+    ):
+        return MethodShadowTrainer(method, setting, made.model)
+    return FinalPattern.of(
+        setting.fresh(model=made.model),
+        made.model,
+        setting.task,
+        replace(setting.recipe, objective=method.objective),
+        pattern=made.pattern,
+        start=method.plan.start,
+        dense_recipe=setting.recipe,
+        reference=setting.reference if "reference" in method.objective.needs else None,
+    )
+
+
+def _check_finite(made: MethodResult) -> None:
+    broken = [name for name, tensor in made.weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise TrainingError(
+            f"The weights of {', '.join(broken[:3])} are not finite. Training diverged: lower the learning rate."
+        )
+
+
+class _Stopwatch:
+    """Seconds by phase. What is mapped in one phase while another runs counts for the first alone."""
+
+    def __init__(self) -> None:
+        self._seconds = {"make": 0.0, "shadows": 0.0, "attacks": 0.0}
+
+    @contextlib.contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        began, inside = time.perf_counter(), self._seconds["shadows"]
+        yield
+        self._seconds[phase] += time.perf_counter() - began - (self._seconds["shadows"] - inside)
+
+    def map(self, phase: str) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
+        def timed(fn: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+            for item in items:
+                began = time.perf_counter()
+                result = fn(item)
+                self._seconds[phase] += time.perf_counter() - began
+                yield result
+
+        return timed
+
+    def seconds(self) -> dict[str, float]:
+        return {phase: round(value, 3) for phase, value in self._seconds.items()}

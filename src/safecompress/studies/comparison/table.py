@@ -1,0 +1,319 @@
+"""The page of a comparison: what it shows in words, means over seeds, paired differences, every cell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from safecompress.metrics.catalogue import ACCURACY, headlines
+from safecompress.report.markdown import markdown_table, plain_text
+from safecompress.search import Plan
+from safecompress.studies.comparison.cell import CellResult
+from safecompress.studies.comparison.difference import NOTHING, Difference, differences
+from safecompress.studies.comparison.result import ComparisonResult
+from safecompress.studies.comparison.standing import standings
+from safecompress.studies.comparison.summary import (
+    FEWEST,
+    Group,
+    Spread,
+    difference,
+    groups_of,
+    is_unequal,
+    plain_dense,
+    shown_figures,
+)
+from safecompress.studies.engine import Figure
+from safecompress.studies.engine.page import (
+    changed_options,
+    environment_line,
+    failure_lines,
+    listed,
+    note_lines,
+    picture_lines,
+    with_interval,
+)
+
+REFERENCE, MEMBERS, UNEQUAL, FAILED = "†", "§", "‡", "✗"
+MARKS = {
+    REFERENCE: "trains on reference rows (the population) beside its members",
+    MEMBERS: "tests candidates by attacks on members of the pools that choose (never those of this table)",
+    "ε": "trained with differential privacy; the number is what its accountant says was spent, see the notes",
+    UNEQUAL: "mean accuracy lies outside the dense model's own 95 % interval over test rows (its limits averaged over "
+    "seeds): what learned less leaks less, so its leakage is no fair match for the others'",
+    FAILED: "the method, or an attack on it, failed for some seed; means are over the others",
+}
+"""What each mark says."""
+
+_MOST_LINES = 12
+"""Differences that are told one by one; of more, only the signs are, and the table of paired differences gives each."""
+
+
+def to_markdown(compared: ComparisonResult, *, picture: str | None = None, missing: str | None = None) -> str:
+    """The whole page. ``picture`` is the file beside it, ``missing`` why there is none."""
+    comparison = compared.study.comparison
+    found = differences(compared)
+    seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
+    header, rows = summary_rows(compared)
+    parts = [
+        f"# Comparison: {plain_text(compared.name)}",
+        f"{len(comparison.entries)} methods, {seeds}, {len(comparison.attackers)} attacks on "
+        f"{compared.split['parts']['member_verdict']['rows']} members and "
+        f"{compared.split['parts']['nonmember_verdict']['rows']} non-members a seed. **Exploratory: this is no release "
+        "verdict.** No ledger counts these looks at the verdict rows, and whoever picks the best row of this table has "
+        "let them choose. What is to ship is certified by `safecompress compress`, which keeps a ledger.",
+        "## What the table shows",
+        *words(compared, found),
+        "## Means over seeds",
+        markdown_table(header, rows),
+        *legend(compared),
+        HOW_TO_READ,
+        *picture_lines(picture, missing),
+        *_differences(found, shown_figures(comparison.attackers)),
+        "## Every cell",
+        "Accuracy on test rows and each attack's AUC, with 95 % intervals over rows.",
+        markdown_table(*cell_rows(compared)),
+        *failure_lines({plain_text(str(result.cell)): result for result in compared.results}),
+        *_notes(compared.results),
+        "## How it was made",
+        *_made(compared),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+HOW_TO_READ = (
+    "Mean ± half of a 95 % t interval over seeds (lowest to highest). A seed draws split, first weights, shadows and "
+    "attackers anew, from one data set: the intervals speak of this data set and these settings. *Worst AUC* is the "
+    "largest of all attacks: 0.5 is guessing, and the largest of several lies a little above it by chance alone. "
+    "*Worst TPR@1%* is the largest share of members found while at most 1 % of non-members are accused. *TM-score* is "
+    "accuracy over the worst attack's balanced accuracy (at least 0.5); higher is better. *Bytes* is the packed file, "
+    "*values kept* what it holds, biases included. *Seconds* are the median over seeds of making the model, training "
+    "its shadows and attacking it, by the clock on the wall; what a cache held took none."
+)
+
+
+def summary_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
+    """Header and a row for each method at each density."""
+    comparison = compared.study.comparison
+    figures, groups = shown_figures(comparison.attackers), groups_of(comparison, compared.results)
+    dense = plain_dense(groups)
+    header = ["density", "method", *figures, "bytes", "values kept", "seconds"]
+    rows = [
+        [
+            f"{group.density:g}",
+            marked(group, dense),
+            *(_mean(group.over_seeds(figure)) for figure in figures),
+            _typical(group.results, lambda result: result.num_bytes),
+            _typical(group.results, lambda result: result.num_kept),
+            _typical(group.results, lambda result: sum(result.seconds.values()) or None, digits=1),
+        ]
+        for group in groups
+    ]
+    return header, rows
+
+
+def marked(group: Group, dense: Group | None) -> str:
+    """The method's label with its marks."""
+    marks = [mark for mark in (REFERENCE, MEMBERS, UNEQUAL, FAILED) if _has(mark, group, dense)]
+    spent = sorted({result.epsilon for result in group.results if result.epsilon is not None})
+    if spent:
+        marks.append(f"ε = {spent[0]:.3g}" + (f" to {spent[-1]:.3g}" if spent[-1] > spent[0] else ""))
+    return " ".join([group.entry.label, *marks])
+
+
+def _has(mark: str, group: Group, dense: Group | None) -> bool:
+    match mark:
+        case "†":
+            return "reference rows" in group.entry.uses
+        case "§":
+            return "attacks on members" in group.entry.uses
+        case "‡":
+            return is_unequal(group, dense)
+        case "ε":
+            return any(result.epsilon is not None for result in group.results)
+        case _:
+            return not all(result.has_numbers for result in group.results)
+
+
+def legend(compared: ComparisonResult) -> list[str]:
+    """What the marks that occur say."""
+    groups = groups_of(compared.study.comparison, compared.results)
+    dense = plain_dense(groups)
+    said = [f"{mark} {words}" for mark, words in MARKS.items() if any(_has(mark, g, dense) for g in groups)]
+    if dense is None:
+        said.append("no row is a plain `dense` model, so nothing says which accuracies are equal to it")
+    return ["Marks: " + "; ".join(said) + "."] if said else []
+
+
+def words(compared: ComparisonResult, found: Sequence[Difference]) -> list[str]:
+    """What the table shows, in sentences; what it cannot show is said, too."""
+    said = [_best(compared)]
+    if (count := len(compared.study.comparison.seeds)) < FEWEST:
+        seeds = "One seed says nothing" if count == 1 else f"{count} seeds say next to nothing"
+        return [
+            *said,
+            f"{seeds} of how much these figures vary: no difference is counted as shown under {FEWEST} seeds.",
+        ]
+    with_interval = [one for one in found if any(s.half is not None for s in one.figures.values())]
+    if not with_interval:
+        return said
+    one_by_one = [f"- {plain_text(one.name)}: {_told(one)}." for one in with_interval]
+    is_short = len(one_by_one) <= _MOST_LINES
+    told = "\n".join(one_by_one) if is_short else standings(compared.study.comparison.entries, with_interval)
+    count = sum(s.half is not None for one in with_interval for s in one.figures.values())
+    said.append(
+        "Paired over seeds, a difference counts as shown where its 95 % interval leaves out zero. There are "
+        f"{count} such intervals and they are not corrected for their number: about {count / 20:.0f} would leave out "
+        "zero by chance alone. An interval that holds zero does not show that two methods are equal."
+    )
+    return [*said, told]
+
+
+def _best(compared: ComparisonResult) -> str:
+    groups = groups_of(compared.study.comparison, compared.results)
+    scored = sorted(
+        ((s.mean, group) for group in groups if (s := group.over_seeds("TM-score")) is not None),
+        key=lambda pair: -pair[0],
+    )
+    if not scored:
+        return "No method has a TM-score: every cell failed."
+    (mean, best), *others = scored
+    text = f"The highest mean TM-score is that of {_at(best)} ({mean:.3f})"
+    if not others:
+        return f"{text}, the only one."
+    apart = difference(best, others[0][1], "TM-score")
+    after = f"{text}, before {_at(others[0][1])} ({others[0][0]:.3f})"
+    if apart is None:
+        return f"{after}; they share no seed, so chance may have put them in this order."
+    verdict = NOTHING if apart.sign == 0 else "beyond the noise of the seeds"
+    return f"{after}: {_signed(apart)}, {verdict}."
+
+
+def _told(one: Difference) -> str:
+    shown = [
+        f"{name} {_signed(s)}, {'better' if one.advantage(name) > 0 else 'worse'}"
+        for name, s in one.figures.items()
+        if s.sign
+    ]
+    silent = [name for name, s in one.figures.items() if not s.sign]
+    if not shown:
+        return NOTHING
+    return "; ".join(shown) + (f"; {NOTHING} in {', '.join(silent)}" if silent else "")
+
+
+def _differences(found: Sequence[Difference], figures: Sequence[str]) -> list[str]:
+    if not found:
+        return []
+    rows = [
+        [
+            one.name,
+            *(_signed(one.figures[name]) if name in one.figures else "-" for name in figures),
+            str(max((s.count for s in one.figures.values()), default=0)),
+        ]
+        for one in found
+    ]
+    return [
+        "## Paired differences",
+        "The first minus the second, seed by seed, at equal density (the dense model has none to match): mean and "
+        "95 % t interval.",
+        markdown_table(["difference", *figures, "seeds"], rows),
+    ]
+
+
+def cell_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
+    """Header and a row for each cell that has figures."""
+    names = [attack.name for attack in compared.study.comparison.attackers]
+    rows = [
+        [
+            str(result.cell.seed),
+            f"{result.cell.density:g}",
+            result.cell.label,
+            _with_interval(result.figures.get(ACCURACY.name)),
+            *(_with_interval(headlines(result.figures).get(name)) for name in names),
+        ]
+        for result in compared.results
+        if result.error is None
+    ]
+    return ["seed", "density", "method", "accuracy", *names], rows
+
+
+def _notes(results: Iterable[CellResult]) -> list[str]:
+    """Each note once, with the cells that it is of."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for note in result.notes:
+            place = f"density {result.cell.density:g} seed {result.cell.seed}"
+            cells.setdefault((result.cell.label, note), []).append(place)
+    return note_lines(
+        f"- {plain_text(label)}: {plain_text(note)} ({', '.join(places)})" for (label, note), places in cells.items()
+    )
+
+
+def _made(compared: ComparisonResult) -> list[str]:
+    comparison, study = compared.study.comparison, compared.study
+    trained = {result.cell.label: result.shadows for result in compared.results if result.shadows is not None}
+    methods = [[e.label, _options(e.method), trained.get(e.label, "-"), e.method.source] for e in comparison.entries]
+    parts = [[name, str(part["rows"])] for name, part in compared.split["parts"].items()]
+    return [
+        f"Network: {plain_text(study.model.name)}, {plain_text(study.model.describe())}. Recipe: "
+        f"{plain_text(listed(study.recipe.facts()))}.",
+        markdown_table(
+            ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
+        ),
+        markdown_table(
+            ["attack", "options that are not its defaults"],
+            [[attack.name, _options(attack)] for attack in comparison.attackers],
+        ),
+        f"Rows of {plain_text(compared.split['name'])} in each part (seed {comparison.seeds[0]}):",
+        markdown_table(["part", "rows"], parts),
+        environment_line(compared.environment),
+    ]
+
+
+def _options(value: Any) -> str:
+    """The fields of a frozen value that differ from what it has when made without any; of its plan, likewise."""
+    changed = changed_options(value)
+    if changed is None:
+        return repr(value)
+    shown = [
+        _options_of_plan(own, usual) if isinstance(own, Plan) else f"{name} = {own!r}"
+        for name, (own, usual) in changed.items()
+    ]
+    return ", ".join(shown) or "-"
+
+
+def _options_of_plan(plan: Plan, usual: Plan) -> str:
+    changed = [one.name for one in fields(plan) if getattr(plan, one.name) != getattr(usual, one.name)]
+    shown = {name: getattr(plan, name) for name in changed}
+    if "branches" in shown:
+        shown["branches"] = [branch.name for branch in plan.branches]
+    return ", ".join(f"{name} = {value!r}" for name, value in shown.items())
+
+
+def _at(group: Group) -> str:
+    return f"{plain_text(group.entry.label)} at density {group.density:g}"
+
+
+def _mean(found: Spread | None) -> str:
+    if found is None:
+        return "-"
+    if found.half is None:
+        return f"{found.mean:.3f}" + (f" (the same {found.count} times)" if found.count > 1 else "")
+    return f"{found.mean:.3f} ± {found.half:.3f} ({found.lowest:.3f} to {found.highest:.3f})"
+
+
+def _signed(found: Spread) -> str:
+    if found.half is None:
+        return f"{found.mean:+.3f}" + (f" (the same {found.count} times)" if found.count > 1 else "")
+    return f"{found.mean:+.3f} [{found.mean - found.half:+.3f}, {found.mean + found.half:+.3f}]"
+
+
+def _typical(results: Sequence[CellResult], figure: Callable[[CellResult], float | None], digits: int = 0) -> str:
+    """The median over seeds, which one cell that found its work done does not move far."""
+    values = [value for result in results if (value := figure(result)) is not None]
+    return f"{statistics.median(values):,.{digits}f}" if values else "-"
+
+
+def _with_interval(figure: Figure | None) -> str:
+    return "failed" if figure is None else with_interval(figure)

@@ -1,0 +1,23 @@
+"""The engine of studies: keyed items, each measured once into a file of its own; then page, picture, document."""
+
+from safecompress.studies.engine.attacks import check_shadows, check_single_version, with_shadows
+from safecompress.studies.engine.folder import StudyFolder, open_study_folder
+from safecompress.studies.engine.outputs import environment, study_document, write_outputs
+from safecompress.studies.engine.runner import Runner
+from safecompress.studies.engine.study import Figure, Measured, Result, Study
+
+__all__ = [
+    "Figure",
+    "Measured",
+    "Result",
+    "Runner",
+    "Study",
+    "StudyFolder",
+    "check_shadows",
+    "check_single_version",
+    "environment",
+    "open_study_folder",
+    "study_document",
+    "with_shadows",
+    "write_outputs",
+]

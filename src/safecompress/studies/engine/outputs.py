@@ -1,0 +1,105 @@
+"""What a study leaves in its folder: a page, a picture, or why there is none, and a JSON document."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from safecompress import __version__
+from safecompress.errors import UsageError
+from safecompress.progress import Progress
+from safecompress.storage import write_bytes, write_json
+
+SCHEMA_VERSION = 1
+
+
+class Page(Protocol):
+    """A page as Markdown."""
+
+    def __call__(self, *, picture: str | None, missing: str | None) -> str:
+        """The page; ``picture`` is the file beside it, ``missing`` why there is none."""
+        ...
+
+
+class StudyRecord(Protocol):
+    """What every study knows of itself when it has ended."""
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What figures depend on beside the inputs."""
+        ...
+
+    @property
+    def split(self) -> Mapping[str, Any]:
+        """How many rows each part has."""
+        ...
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What was asked for, as written."""
+        ...
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        ...
+
+
+def environment(threads: int, *packages: str) -> dict[str, Any]:
+    """What figures depend on beside the inputs; ``packages`` are those of the study's own."""
+    return {
+        "safecompress": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        **{package: version(package) for package in packages},
+        "machine": platform.machine(),
+        "threads": threads,
+    }
+
+
+def study_document(record: StudyRecord, **body: Any) -> dict[str, Any]:
+    """The whole study as a JSON object: what all studies say, and then ``body``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": record.name,
+        "exit_code": record.exit_code,
+        "environment": dict(record.environment),
+        "spec": dict(record.spec),
+        "split": dict(record.split),
+        **body,
+    }
+
+
+def write_outputs(
+    folder: Path,
+    stem: str,
+    *,
+    page: Page,
+    document: Mapping[str, Any],
+    draw: Callable[[Path], object] | None = None,
+    progress: Progress,
+) -> None:
+    """Write ``stem``.svg, if it can be drawn, ``stem``.md and ``stem``.json."""
+    picture, missing, path = None, None, folder / f"{stem}.svg"
+    if draw is not None:
+        try:
+            draw(path)
+            picture = path.name
+        except UsageError as error:
+            path.unlink(missing_ok=True)
+            missing = str(error)
+            progress.say(missing)
+    write_bytes(folder / f"{stem}.md", page(picture=picture, missing=missing).encode())
+    write_json(folder / f"{stem}.json", document)

@@ -1,0 +1,113 @@
+"""A Runner measures the items of a study through an executor, one file each, so that a killed study resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Generic
+
+import torch
+
+from safecompress.attacks.private import PrivateFolder
+from safecompress.errors import ArtifactError, StorageError
+from safecompress.progress import Progress
+from safecompress.search import Executor
+from safecompress.storage import read_json, write_json
+from safecompress.studies.engine.folder import StudyFolder
+from safecompress.studies.engine.study import ItemT, ResultT, Study
+
+
+class Runner(Generic[ItemT, ResultT]):
+    """The results of a study in ``folder``: those it holds are read, unless they failed, and the others are made.
+
+    ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``).
+    """
+
+    def __init__(
+        self,
+        study: Study[ItemT, ResultT],
+        folder: StudyFolder,
+        executor: Executor,
+        progress: Progress,
+        cache: Path | None = None,
+    ) -> None:
+        self._study = study
+        self._folder = folder
+        self._executor = executor
+        self._progress = progress
+        self._cache = cache if cache is not None else folder.cache
+        self._done: dict[ItemT, ResultT] = {}
+
+    def begin(self, items: Sequence[ItemT]) -> None:
+        """Say how many of ``items`` are there already, and begin a phase of as many steps as there are others."""
+        wanted, missing, nouns = len(set(items)), len(self.missing(items)), f"{self._study.noun}s"
+        if missing < wanted:
+            self._progress.say(f"{wanted - missing} of {wanted} {nouns} are there already")
+        self._progress.begin(nouns, missing)
+
+    def missing(self, items: Iterable[ItemT]) -> list[ItemT]:
+        """Those of ``items``, each once, that have to be measured. Raises ArtifactError for a broken file."""
+        for item in items:
+            if item not in self._done and (kept := self._kept(item)) is not None:
+                self._done[item] = kept
+        return [item for item in dict.fromkeys(items) if item not in self._done]
+
+    def results(self, items: Sequence[ItemT], line: Callable[[ResultT], str]) -> list[ResultT]:
+        """The results of ``items``, in their order; each that is made advances the phase and is told as a ``line``."""
+        work = [(item, self._path(item)) for item in self.missing(items)]
+        for result in self._executor.map(partial(run_item, self._study, self._cache), work):
+            self._done[result.item] = result
+            self._progress.advance()
+            self._progress.say(line(result))
+        return [self._done[item] for item in items]
+
+    def _path(self, item: ItemT) -> Path:
+        return self._folder.path / f"{self._study.noun}s" / f"{self._study.digest(item, self._folder.key)}.json"
+
+    def _kept(self, item: ItemT) -> ResultT | None:
+        """The result in the item's file, or None where there is none or it failed."""
+        path, noun = self._path(item), self._study.noun
+        if not path.exists():
+            return None
+        try:
+            result = self._study.read(read_json(path))
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is no result of a {noun} ({error}). Delete it, and run again.") from error
+        if result.item != item:
+            raise ArtifactError(
+                f"{path} holds the {noun} of another setting ({result.item}). Delete it, and run again."
+            )
+        return None if result.error is not None else result
+
+
+def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]) -> ResultT:
+    """Measure an item and write what came out to its file, in this process or a worker.
+
+    Whatever an item raises becomes a result with an error, so that it takes no other item's hours with it; StorageError
+    and MemoryError go through.
+    """
+    item, path = work
+    began = time.perf_counter()
+    with _on_threads(study.threads):
+        try:
+            result = study.measure(item, PrivateFolder(cache))
+        except (StorageError, MemoryError):
+            raise
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            result = study.failed(item, text, time.perf_counter() - began)
+    write_json(path, result.to_json())
+    return result
+
+
+@contextlib.contextmanager
+def _on_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,56 @@
+"""An Asker: Optuna behind two verbs. It is loaded when it is needed, and asked in batches of a fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from safecompress.errors import UsageError
+from safecompress.seeding import derive_seed
+from safecompress.studies.hyperparameters.space import Choice, Space
+
+Sampler = Literal["tpe", "random"]
+
+INSTALL = 'Searching settings needs Optuna, which is not installed. Install it: pip install "safecompress[tune]"'
+
+
+class Asker:
+    """Asks a study for settings and tells it (accuracy, leak), or None for a trial without numbers.
+
+    The study is fresh and in memory, so the same answers in the same batches lead to the same questions: a killed
+    search is replayed. ``tpe`` draws its first ten trials at random, and then where both figures promise to improve
+    (Ozaki et al. 2022, multi-objective tree-structured Parzen estimator). Raises UsageError without Optuna.
+    """
+
+    def __init__(self, space: Space, sampler: Sampler, seed: int) -> None:
+        try:
+            import optuna
+        except ImportError as error:
+            raise UsageError(INSTALL) from error
+        number = derive_seed(seed, "tune", "sampler") % 2**32
+        samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
+        try:
+            self._study = optuna.create_study(
+                sampler=samplers[sampler](seed=number), directions=["maximize", "minimize"]
+            )
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        self._fail = optuna.trial.TrialState.FAIL
+        self._space = space
+        self._open: list[Any] = []
+
+    def ask(self, count: int) -> list[Choice]:
+        """The next ``count`` settings, which `tell` has to answer before more are asked for."""
+        self._open = [self._study.ask() for _ in range(count)]
+        return [self._space.suggest(trial) for trial in self._open]
+
+    def tell(self, values: Sequence[tuple[float, float] | None]) -> None:
+        """What came of them, in their order."""
+        for trial, value in zip(self._open, values, strict=True):
+            if value is None:
+                self._study.tell(trial, state=self._fail)
+            else:
+                self._study.tell(trial, value)
+        self._open = []

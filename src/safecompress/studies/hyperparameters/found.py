@@ -1,0 +1,73 @@
+"""Found: what a search for settings leaves, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from safecompress.metrics.stats.pareto import pareto_front
+from safecompress.studies.engine import study_document
+from safecompress.studies.hyperparameters.front import Floats, hypervolume
+from safecompress.studies.hyperparameters.plan import Tuning
+from safecompress.studies.hyperparameters.trial import Tried
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """All trials in the order in which they were asked for, and facts about how they came about.
+
+    Trials are counted from 1, front points by rising leak from 1. ``split`` has the rows of each part that was read;
+    ``spec`` is what was asked for, as written.
+    """
+
+    name: str
+    tuning: Tuning = field(repr=False)
+    trials: tuple[Tried, ...] = field(repr=False)
+    environment: Mapping[str, Any]
+    split: Mapping[str, int] = field(repr=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when at least one trial has numbers, else 3."""
+        return 0 if any(tried.has_numbers for tried in self.trials) else 3
+
+    @cached_property
+    def front(self) -> tuple[int, ...]:
+        """Indices of the trials that no other beats, by rising leak; of equal settings the first."""
+        usable = [index for index in self._firsts() if self.trials[index].has_numbers]
+        return tuple(usable[place] for place in pareto_front(_points([self.trials[index] for index in usable])))
+
+    @property
+    def likeliest(self) -> int | None:
+        """The place on the front, from 1, of the highest TM-score: where to begin; None without a front."""
+        scores = [self.trials[index].tm_score for index in self.front]
+        return scores.index(max(scores)) + 1 if scores else None
+
+    @cached_property
+    def hypervolumes(self) -> tuple[float, ...]:
+        """After each trial, the share of the plane that the trials up to it dominate."""
+        return tuple(hypervolume(_points(self.trials[: count + 1])) for count in range(len(self.trials)))
+
+    def _firsts(self) -> list[int]:
+        """The first trial of each setting."""
+        return list({tried.choice: index for index, tried in reversed([*enumerate(self.trials)])}.values())[::-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole search as a JSON object."""
+        return study_document(
+            self,
+            front=[index + 1 for index in self.front],
+            hypervolume=list(self.hypervolumes),
+            trials=[{"trial": number, **tried.to_json()} for number, tried in enumerate(self.trials, 1)],
+        )
+
+
+def _points(trials: tuple[Tried, ...] | list[Tried]) -> Floats:
+    """(N, 2) accuracy and leak of the trials that have numbers."""
+    pairs = [tried.objectives for tried in trials if tried.objectives is not None]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,96 @@
+"""A Tuning: what a search for settings is made of, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from safecompress.attacks import ATTACKS, Attack
+from safecompress.data import DataSplit, one_row_per_unit
+from safecompress.digests import digest_json
+from safecompress.errors import UsageError
+from safecompress.job import Job
+from safecompress.spec import SafetySpec, at_least
+from safecompress.studies.engine import check_shadows, check_single_version
+from safecompress.studies.hyperparameters.ask import Sampler
+from safecompress.studies.hyperparameters.space import Choice, Space
+
+DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural")
+"""What a trial meets unless the spec says otherwise: seconds, no shadow models."""
+
+SEALED = ("test", "member_verdict", "nonmember_verdict")
+"""Parts that no trial is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What a search is made of: a ``job`` whose setting is varied within ``space``, and the ``attacks`` on each trial.
+
+    ``trials`` are asked for in batches of ``batch``, whatever the number of workers, so that results depend on neither
+    timing nor machine. Every trial runs on ``threads`` threads.
+    """
+
+    job: Job
+    space: Space
+    attacks: tuple[Attack, ...]
+    trials: int = 20
+    batch: int = 4
+    sampler: Sampler = "tpe"
+    threads: int = 1
+
+    def check(self) -> None:
+        """Raise, before anything is trained, what every trial would trip over: UsageError and its kinds."""
+        counts = {"trials": self.trials, "batch": self.batch, "threads": self.threads}
+        for name, count in counts.items():
+            if count < 1:
+                raise UsageError(f"{name} must be at least 1, got {count}.")
+        check_attacks(self.attacks, self.job.spec)
+        for choice in self.space.extremes():
+            job = self.space.apply(choice, self.job)
+            try:
+                job.check()
+            except UsageError as error:
+                raise UsageError(f"With {choice}: {error}") from error
+            has_reference, evidence = job.reference is not None, one_row_per_unit(job.raw)
+            check_shadows(self.attacks, evidence, "select", job.seed, has_reference=has_reference)
+
+    def sealed(self) -> Tuning:
+        """The same without test and verdict rows, and without requirements: figures of a trial know neither."""
+        spec, job = self.job.spec, self.job
+        judged = SafetySpec(spec.attacks, [at_least("accuracy", 0.0)], alpha=spec.alpha, access=spec.access)
+        return replace(self, job=replace(job, split=_without(job.split), raw=_without(job.raw), spec=judged))
+
+    def digest(self, choice: Choice) -> str:
+        """What tells the trial of ``choice`` from the others of one folder."""
+        objective, branches = self.space.objectives[choice.objective], self.space.branches[choice.branches]
+        return digest_json([choice.density, choice.learning_rate, repr(objective), repr(branches)])[:40]
+
+    def identity(self, key: bytes) -> str:
+        """What all trials of one folder share; rows enter it keyed with ``key``."""
+        return digest_json(["tune", self.job.digest(key), list(map(repr, self.attacks)), self.threads])
+
+
+def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:
+    """Raise UsageError for no attack, one beyond the spec's access, and one that joins several versions."""
+    if not attacks:
+        raise UsageError("A search needs at least one attack.")
+    beyond = [attack.name for attack in attacks if attack.access > spec.access]
+    if beyond:
+        raise UsageError(
+            f"{', '.join(beyond)} needs more than the access of the spec, {spec.access.name.lower()}: leave it out, "
+            "or raise [safety] access."
+        )
+    check_single_version(attacks, "a trial has one")
+
+
+def default_attacks(spec: SafetySpec) -> tuple[Attack, ...]:
+    """Those of DEFAULT_ATTACKS that the spec's access allows."""
+    return tuple(attack for attack in map(ATTACKS.make, DEFAULT_ATTACKS) if attack.access <= spec.access)
+
+
+def _without(split: DataSplit) -> DataSplit:
+    """``split`` with the sealed parts empty: to read one of them is an error, not a slip."""
+    nothing = np.empty(0, dtype=np.int64)
+    return replace(split, indices={part: nothing if part in SEALED else rows for part, rows in split.indices.items()})

@@ -1,0 +1,101 @@
+"""tune: settings asked for in batches, each trial a file of its own, so that a killed search goes on as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from safecompress.data import PARTS
+from safecompress.progress import Progress, Silent
+from safecompress.search import Executor, SerialExecutor
+from safecompress.storage import write_bytes
+from safecompress.studies.engine import Runner, environment, open_study_folder, write_outputs
+from safecompress.studies.hyperparameters.ask import Asker
+from safecompress.studies.hyperparameters.found import Found
+from safecompress.studies.hyperparameters.plan import Tuning
+from safecompress.studies.hyperparameters.plot import draw
+from safecompress.studies.hyperparameters.space import Choice
+from safecompress.studies.hyperparameters.spec import TuningSpec
+from safecompress.studies.hyperparameters.table import to_markdown
+from safecompress.studies.hyperparameters.trial import TrialStudy, Tried
+
+STEM = "tune"
+"""Of the files that a search for settings leaves."""
+
+
+def tune(
+    tuning: Tuning,
+    out: str | Path,
+    *,
+    spec: TuningSpec | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Try the settings that the sampler asks for; leave the page, the JSON document and the picture in ``out``.
+
+    With the ``spec`` that ``tuning`` came of, every front point gets a spec for `compress`, ``front-1.toml`` and so on.
+    Trials that ``out`` holds are read instead of made, unless they failed: the sampler is replayed, so that a killed
+    search ends as one that was never killed, and one with more ``trials`` begins as the shorter did.
+
+    Raises UsageError (and its kinds) before any training for what no trial can do and without Optuna, RunFolderError
+    when ``out`` is in use or holds another run, StorageError when the disk refuses. A trial that fails does not raise.
+    """
+    tuning.check()
+    asker = Asker(tuning.space, tuning.sampler, tuning.job.seed)
+    folder, watcher, name, sealed = Path(out), progress or Silent(), tuning.job.name, tuning.sealed()
+    with open_study_folder(folder, "search for settings", name, sealed.identity) as opened:
+        runner = Runner(TrialStudy(sealed), opened, executor or SerialExecutor(), watcher)
+        trials: list[Tried] = []
+        watcher.begin("trials", tuning.trials)
+        while len(trials) < tuning.trials:
+            choices = asker.ask(min(tuning.batch, tuning.trials - len(trials)))
+            watcher.advance(len(choices) - len(runner.missing(choices)))
+            batch = runner.results(choices, partial(_line, choices, len(trials)))
+            asker.tell([tried.objectives for tried in batch])
+            trials += batch
+        sizes = {part: sealed.job.raw.size(part) for part in PARTS if sealed.job.raw.size(part)}
+        facts = environment(tuning.threads, "optuna")
+        found = Found(name, tuning, tuple(trials), facts, sizes, {} if spec is None else spec.tables)
+        files = _write_front(found, folder, spec)
+        write_outputs(
+            folder,
+            STEM,
+            page=partial(to_markdown, found, files=files),
+            document=found.to_json(),
+            draw=partial(draw, found),
+            progress=watcher,
+        )
+    return found
+
+
+def _write_front(found: Found, folder: Path, spec: TuningSpec | None) -> list[str]:
+    """Write the specs of the front in place of those of a former one; their names."""
+    for stale in folder.glob("front-*.toml"):
+        if stale.stem.removeprefix("front-").isdigit():
+            stale.unlink()
+    if spec is None:
+        return []
+    for number, index in enumerate(found.front, 1):
+        text = spec.front_toml(number, index + 1, found.trials[index], folder.resolve())
+        write_bytes(folder / front_file(number), text.encode())
+    return [front_file(number) for number in range(1, len(found.front) + 1)]
+
+
+def front_file(number: int) -> str:
+    """The file of the ``number``-th point of the front."""
+    return f"front-{number}.toml"
+
+
+def _line(choices: Sequence[Choice], before: int, tried: Tried) -> str:
+    """One line for whoever watches; ``before`` is how many trials came before the batch of ``choices``."""
+    return f"trial {before + choices.index(tried.choice) + 1}: {_told(tried)}"
+
+
+def _told(tried: Tried) -> str:
+    if tried.error is not None:
+        return f"{tried.choice}: failed ({tried.error})"
+    if not tried.has_numbers:
+        return f"{tried.choice}: no number from {', '.join(tried.broken)}"
+    accuracy, worst = tried.accuracy["value"], tried.worst_auc["value"]
+    return f"{tried.choice}: accuracy {accuracy:.3f}, worst AUC {worst:.3f} ({tried.worst_attack}), {tried.seconds} s"

@@ -1,0 +1,211 @@
+"""The page of a search: the front, what it does not say, every trial, how it was made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from safecompress.report.markdown import markdown_table, plain_text
+from safecompress.studies.engine.page import (
+    changed_options,
+    environment_line,
+    failure_lines,
+    note_lines,
+    picture_lines,
+    with_interval,
+)
+from safecompress.studies.hyperparameters.found import Found
+from safecompress.studies.hyperparameters.space import Range
+from safecompress.studies.hyperparameters.trial import Tried
+
+FIGURES = ("accuracy", "worst AUC", "attack", "TM-score", "bytes")
+
+COLUMNS = {"density": "density", "objective": "objective", "branches": "branches", "learning_rate": "learning rate"}
+"""The fields of a Choice, by the words of their columns."""
+
+
+def to_markdown(
+    found: Found, *, files: Sequence[str] = (), picture: str | None = None, missing: str | None = None
+) -> str:
+    """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
+    parts = [
+        f"# Tuning: {plain_text(found.name)}",
+        f"{len(found.trials)} trials; {sum(tried.has_numbers for tried in found.trials)} have numbers, and "
+        f"{len(found.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better in "
+        "one of the two.",
+        *_warning(found),
+        "## The front",
+        *_front(found, files),
+        *picture_lines(picture, missing),
+        *_course(found),
+        "## Every trial",
+        markdown_table(*trial_rows(found)),
+        *failure_lines({f"trial {number}": tried for number, tried in enumerate(found.trials, 1)}),
+        *note_lines(f"- trial {n}: {plain_text(note)}" for n, t in enumerate(found.trials, 1) for note in t.notes),
+        "## How it was made",
+        *_made(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _warning(found: Found) -> list[str]:
+    if not found.front:
+        return []
+    return [
+        "**These figures chose, so they flatter.** Accuracy is of validation rows and leakage of the selection pools: "
+        "the rows on which every trial picked its candidates, and by which the front was picked from "
+        f"{len(found.trials)} trials. The best of many noisy figures lies beyond what the model does on new rows, and "
+        "the more trials, the further. Intervals are over rows, one trial at a time: they know nothing of that choice. "
+        "No test or verdict row was read. What is to ship is certified anew, on those rows, by `safecompress compress`."
+    ]
+
+
+def front_rows(found: Found, files: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Header and a row for each point of the front, by rising leak."""
+    shown = _shown(found)
+    header = ["point", "trial", *(COLUMNS[name] for name in shown), *FIGURES]
+    rows = []
+    for number, index in enumerate(found.front, 1):
+        tried = found.trials[index]
+        cells = [str(number), str(index + 1), *_setting(tried, shown), *_figures(tried)]
+        rows.append([*cells, *([files[number - 1]] if files else [])])
+    return [*header, *(["spec"] if files else [])], rows
+
+
+def _front(found: Found, files: Sequence[str]) -> list[str]:
+    if not found.front:
+        return ["No trial has numbers, so there is no front. What failed is listed below."]
+    said = [
+        "Accuracy on validation rows and the largest AUC of all attacks on the selection pools, each with its "
+        f"{1 - found.tuning.job.spec.alpha:.0%} interval. 0.5 is guessing; the largest of several AUCs lies a little "
+        "above it by chance alone. Points are counted by rising leak. TM-score: accuracy over the worst attack's "
+        "balanced accuracy, at least 0.5. A model that has learned nothing leaks nothing: look at the accuracy first.",
+        markdown_table(*front_rows(found, files)),
+        *_overlaps(found),
+    ]
+    place = found.likeliest
+    if files and place is not None:
+        said.append(
+            f"Each point has a spec. To certify point {place}, which has the highest TM-score of the front: "
+            f"`safecompress compress {files[place - 1]}`. All of them are judged on "
+            "the same verdict rows, and every opening of those spends half of the error rate that is left: decide "
+            "first which one you want."
+        )
+    return said
+
+
+def _overlaps(found: Found) -> list[str]:
+    """Which neighbours on the front the intervals do not tell apart."""
+    pairs = [
+        (number, first, second)
+        for number, (first, second) in enumerate(itertools.pairwise(found.trials[index] for index in found.front), 1)
+    ]
+    alike = [
+        f"{number} and {number + 1}"
+        for number, first, second in pairs
+        if first.worst_auc["high"] >= second.worst_auc["low"] and first.accuracy["high"] >= second.accuracy["low"]
+    ]
+    if not alike:
+        return []
+    return [
+        f"The intervals of neighbouring points overlap in both figures for {', '.join(alike)}: which of those is "
+        "better, these rows do not show by intervals alone."
+    ]
+
+
+def _course(found: Found) -> list[str]:
+    if not found.front:
+        return []
+    values, batch = found.hypervolumes, found.tuning.batch
+    ends = sorted({*range(batch, len(values) + 1, batch), len(values)})
+    last = next(number for number, value in enumerate(values, 1) if value == values[-1])
+    return [
+        "## How far the search came",
+        "Hypervolume: the share of the rectangle accuracy 0 to 1 by worst AUC 0.5 to 1 that the trials so far "
+        f"dominate. It rose last with trial {last} of {len(values)}. It is made of the figures above, and flatters as "
+        "they do.",
+        markdown_table(["trials", "hypervolume"], [[str(end), f"{values[end - 1]:.4f}"] for end in ends]),
+    ]
+
+
+def trial_rows(found: Found) -> tuple[list[str], list[list[str]]]:
+    """Header and a row for each trial."""
+    shown, on_front = _shown(found), set(found.front)
+    header = ["trial", *(COLUMNS[name] for name in shown), *FIGURES, "seconds", "front"]
+    rows = [
+        [
+            str(index + 1),
+            *_setting(tried, shown),
+            *(_figures(tried) if tried.has_numbers else ["failed", *["-"] * (len(FIGURES) - 1)]),
+            f"{tried.seconds:.1f}",
+            "yes" if index in on_front else "",
+        ]
+        for index, tried in enumerate(found.trials)
+    ]
+    return header, rows
+
+
+def _shown(found: Found) -> list[str]:
+    return [name for name in COLUMNS if name in found.tuning.space.varied]
+
+
+def _setting(tried: Tried, shown: Iterable[str]) -> list[str]:
+    values = [getattr(tried.choice, name) for name in shown]
+    return [value if isinstance(value, str) else f"{value:g}" for value in values]
+
+
+def _figures(tried: Tried) -> list[str]:
+    """What FIGURES names."""
+    size = "-" if tried.num_bytes is None else f"{tried.num_bytes:,}"
+    return [
+        with_interval(tried.accuracy),
+        with_interval(tried.worst_auc),
+        tried.worst_attack,
+        f"{tried.tm_score:.3f}",
+        size,
+    ]
+
+
+def _made(found: Found) -> list[str]:
+    tuning = found.tuning
+    space, job = tuning.space, tuning.job
+    same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(found).items())
+    fixed = f" Fixed: {plain_text(same)}." if same else ""
+    varied = [[COLUMNS[name], _values(getattr(space, _plural(name)))] for name in _shown(found)]
+    modes = sorted({tried.shadows for tried in found.trials if tried.shadows is not None})
+    shadows = f" Shadow models: {', '.join(modes)}, drawn for the selection pool." if modes else ""
+    sampler = {"tpe": "by tree-structured Parzen estimators (the first ten trials at random)", "random": "at random"}
+    return [
+        f"Settings were drawn {sampler[tuning.sampler]}, {tuning.batch} at a time, seed {job.seed}. "
+        f"All trials share split, first weights and seed.{fixed}",
+        markdown_table(["setting", "values"], varied),
+        f"Attacks: {plain_text(', '.join(map(_attack, tuning.attacks)))}.{shadows}",
+        f"Rows that trials read: {', '.join(f'{part} {count}' for part, count in found.split.items())}.",
+        environment_line(found.environment),
+    ]
+
+
+def _attack(attack: Any) -> str:
+    """Its name, and the options that are not its defaults."""
+    changed = changed_options(attack)
+    if changed is None:
+        return repr(attack)
+    options = ", ".join(f"{name} = {own!r}" for name, (own, _) in changed.items())
+    return f"{attack.name} ({options})" if options else str(attack.name)
+
+
+def _fixed(found: Found) -> dict[str, Any]:
+    """What no trial varied, with its value."""
+    space = found.tuning.space
+    return {name: next(iter(getattr(space, _plural(name)))) for name in COLUMNS if name not in space.varied}
+
+
+def _plural(name: str) -> str:
+    return {"density": "densities", "branches": "branches"}.get(name, f"{name}s")
+
+
+def _values(values: Any) -> str:
+    if isinstance(values, Range):
+        return f"{values.low:g} to {values.high:g}"
+    return "; ".join(value if isinstance(value, str) else f"{value:g}" for value in values)

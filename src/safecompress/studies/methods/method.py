@@ -1,0 +1,80 @@
+"""A Method: one way to a classifier of a given density. What it uses is said, so that tables compare like with like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from safecompress import __version__
+from safecompress.attacks.shadows import ShadowDraw, ShadowRows
+from safecompress.deploy import Served
+from safecompress.digests import digest_json
+from safecompress.models import ModelSpec
+from safecompress.sparsity import SparsityPattern
+from safecompress.studies.methods.inputs import MethodInputs
+
+Use = Literal["reference rows", "differential privacy", "attacks on members"]
+"""What a method has beyond the training rows; a table marks it."""
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """What a method made: the network's ``weights``, its ``pattern`` (None: dense), and its spec.
+
+    ``epsilon`` is what differential privacy was spent, and ``notes`` say what a reader of the table must know.
+    """
+
+    model: ModelSpec
+    weights: Mapping[str, Tensor] = field(repr=False)
+    pattern: SparsityPattern | None = field(default=None, repr=False)
+    epsilon: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Method(Protocol):
+    """A frozen value. ``source`` cites, and says what could not be confirmed."""
+
+    source: ClassVar[str]
+    uses: ClassVar[frozenset[Use]] = frozenset()
+
+    def make(self, setting: MethodInputs) -> MethodResult:
+        """The classifier, from the setting alone: the same for the same setting, in any process."""
+        ...
+
+    def is_dense(self) -> bool:
+        """Whether the density asked for plays no part."""
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class MethodShadowTrainer:
+    """Trains shadows by the whole method, each on its own rows. ``model`` is the spec of what the method makes."""
+
+    method: Method
+    setting: MethodInputs
+    model: ModelSpec
+    mode: str = field(default="full pipeline", init=False)
+    group_size: int = field(default=1, init=False)
+
+    def digest(self) -> str:
+        """Over everything that the weights of a shadow depend on, beside its rows."""
+        setting = self.setting
+        shared = [*setting.split.part("validation"), *setting.split.part("population")]
+        rows = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shared)).hexdigest()
+        sizes = {part: len(indices) for part, indices in setting.split.indices.items()}
+        facts = [repr(self.method), repr(setting.model), setting.recipe.facts(), setting.density, sizes, rows]
+        return digest_json([self.mode, *facts, __version__, torch.__version__, torch.get_num_threads()])
+
+    def build(self) -> nn.Module:
+        """The network behind its input transform."""
+        return Served(self.model.build(), self.setting.task)
+
+    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+        """The weights of each shadow, by their names in the served model."""
+        made = [self.method.make(self.setting.on(rows, draw)) for draw in draws]
+        return [{f"network.{name}": tensor for name, tensor in one.weights.items()} for one in made]
