@@ -1,4 +1,4 @@
-"""Fixtures of the tests that look at whole runs."""
+"""Fixtures of the tests that look at whole runs, and how long any test may take."""
 
 import os
 import shutil
@@ -8,9 +8,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and 
 
 import pytest
 
+from patience import TEST_S, patience
 from whole_runs import run_cli, write_spec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
+
+
+def pytest_collection_modifyitems(items):
+    """Gives every test the same generous timeout, which `patience` scales."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(patience(TEST_S)))
 
 
 @pytest.fixture(scope="session")

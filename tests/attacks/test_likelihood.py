@@ -526,13 +526,13 @@ def test_one_sort_is_fast_and_small_and_equal():
     random = np.random.default_rng(0)
     x, z = random.normal(size=20_000), random.normal(size=10_000)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.thread_time()
     found = rmia_scores(x, z, 2.0)
-    elapsed = time.perf_counter() - began
+    elapsed = time.thread_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e6
-    assert elapsed < 0.5  # 0.005 s on a quiet machine
+    assert elapsed < 0.5  # of this thread's own time, 0.005 s: other work does not count
     few = slice(0, 200)
     assert np.array_equal(found[few], ((x[few, None] - np.log(2.0)) > z[None]).mean(axis=1))
 
@@ -541,9 +541,9 @@ def test_no_loop_over_rows():
     """20,000 rows: milliseconds when vectorised, seconds row by row."""
     phi, shadows, is_in, *_ = simulated(16, 20_000)
     for variance in VARIANCES:
-        began = time.perf_counter()
+        began = time.thread_time()
         lira_online(phi, shadows, is_in, variance=variance)
-        assert time.perf_counter() - began < 1.0
+        assert time.thread_time() - began < 1.0
 
 
 def test_the_names_of_variances_are_those_of_the_type():

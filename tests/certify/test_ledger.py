@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from patience import patience
 from safecompress.certify import Ledger
 from safecompress.certify import ledger as ledger_module
 from safecompress.data import DataSplit, row_keys
@@ -198,7 +199,7 @@ def test_two_processes_get_different_numbers(tmp_path):
     ]
     for worker in workers:
         worker.start()
-    found = [numbers.get(timeout=60) for _ in workers]
+    found = [numbers.get(timeout=patience(30)) for _ in workers]
     for worker in workers:
         worker.join()
     assert sorted(found[0] + found[1]) == list(range(1, 11))

@@ -83,7 +83,6 @@ def short(tmp_path_factory):
     return spec, found_by(home / "run")
 
 
-@pytest.mark.timeout(900)  # a run for every write: 150 seconds alone, and more beside other work
 def test_a_crash_at_any_write_changes_no_digest_and_no_opening(short, tmp_path, monkeypatch):
     """Dies before the first write or deletion, the second, and so on; each time the same command goes on."""
     spec, undisturbed = short

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_search import attackers, facts, mlp, proposals, tensors_equal, trained, trial, with_batch_norm
 
+from patience import patience
 from safecompress.errors import UsageError
 from safecompress.search import ProcessExecutor, SerialExecutor, candidate_name, use_one_thread
 from safecompress.search.executor import WorkerError
@@ -143,7 +144,7 @@ def test_a_worker_lost_again_and_again_is_an_error():
 def _sleep_with_a_pool(pids: Any) -> None:
     with ProcessExecutor(2) as pool:
         pids.put(list(pool.map(_pid, range(2))))
-        time.sleep(60)
+        time.sleep(2 * patience(30))
 
 
 def _pid(_: int) -> int:
@@ -162,10 +163,10 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
     pids: Any = context.Queue()
     parent = context.Process(target=_sleep_with_a_pool, args=(pids,))
     parent.start()
-    workers = pids.get(timeout=60)
+    workers = pids.get(timeout=patience(30))
     parent.kill()
     parent.join()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patience(10)
     while any(map(_is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in workers if _is_alive(pid)]

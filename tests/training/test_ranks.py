@@ -9,6 +9,7 @@ import torch
 import two_ranks
 from two_ranks import RECIPES, net
 
+from patience import patience
 from safecompress.errors import UsageError
 from safecompress.storage import read_tensors
 from safecompress.training import Course, TrainingState, digest_tensors, sharing_batches, train
@@ -27,7 +28,7 @@ def ended(tmp_path_factory):
         for rank in range(2)
     ]  # fmt: skip
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=patience(30))[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
