@@ -115,7 +115,7 @@ def test_what_is_given_is_left_as_it_was(once, split):
 
 def test_threads_are_restored_after_an_error_too(split):
     before = torch.get_num_threads()
-    with pytest.raises(UsageError, match="200 rounds do not fit"):
+    with pytest.raises(UsageError, match="200 rounds do"):
         compress(split, plan=replace(PLAN, rounds=200), threads=2)
     assert torch.get_num_threads() == before
 
@@ -342,10 +342,10 @@ class Broken:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("raises", "ZeroDivisionError: in the attack"),
-        ("nan", "300 of 300 scores are not finite"),
-        ("constant", "the same score for all 300 rows"),
-        ("short", "scores have shape (299,), the audit has 300 rows"),
+        ("raises", "ZeroDivisionError:"),
+        ("nan", "300 of 300 scores"),
+        ("constant", "score for all 300"),
+        ("short", "(299,), the audit has 300"),
     ],
 )
 def test_an_attack_that_breaks_is_an_error_and_never_a_pass(how, words, split):
@@ -355,7 +355,7 @@ def test_an_attack_that_breaks_is_an_error_and_never_a_pass(how, words, split):
     assert words in result.report.errors["broken"]
     assert [finding["verdict"] for finding in result.report.findings] == ["PASS", "ERROR"]
     assert words in result.report.findings[1]["reason"]
-    with pytest.raises(AttackError, match="No candidate of this round could be tested"):
+    with pytest.raises(AttackError, match="No candidate"):
         compress(split, spec=spec)  # here the search itself needs it
 
 
@@ -382,23 +382,23 @@ def test_audit_without_the_dense_model_says_what_is_missing(split, tmp_path, onc
     report = sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=network())
     assert (report.verdict, report.exit_code) == ("ERROR", 3)
     assert [finding["verdict"] for finding in report.findings] == ["PASS", "PASS", "PASS", "ERROR"]
-    assert any("No dense model was given" in note for note in report.notes)
-    assert any("Nothing proves that these rows" in note for note in report.notes)
-    assert any("No ledger was kept" in note for note in report.notes)
+    assert any("No dense model" in note for note in report.notes)
+    assert any("Nothing proves" in note for note in report.notes)
+    assert any("No ledger" in note for note in report.notes)
 
 
 def test_audit_needs_an_instance_of_the_users_own_class(split, tmp_path, once):
     once.artifact.save(tmp_path / "a.safetensors")
-    with pytest.raises(ArtifactError, match="network of the user's own class"):
+    with pytest.raises(ArtifactError, match="the user's own"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC)
-    with pytest.raises(ArtifactError, match="do not fit the model"):
+    with pytest.raises(ArtifactError, match="fit the model"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=nn.Linear(64, 10))
 
 
 def test_audit_of_other_data_is_refused(tmp_path, once):
     once.artifact.save(tmp_path / "a.safetensors")
     split = sc.make_split(data.digits(image=True), sc.SplitSizes(**SIZES), seed=0)
-    with pytest.raises(ModelError, match=r"shape \(64,\) and tells 10 classes apart; the data has \(1, 8, 8\) and 10"):
+    with pytest.raises(ModelError, match=r"shape \(64,\).*tells 10 classes.*\(1, 8, 8\).*10"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=network())
 
 
@@ -414,18 +414,18 @@ def sc_weights(path):
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"density": 0.0}, UsageError, "density must lie in"),
+        ({"density": 0.0}, UsageError, "density must lie"),
         ({"density": 1e-4}, UsageError, "keeps 0 of 2368 weights"),
-        ({"spec": [sc.at_most("loss.auc", 0.7)]}, UsageError, "spec must be a SafetySpec, got a list"),
-        ({"model": nn.Linear}, UsageError, "model must be a Module or a ModelSpec, got the class Linear"),
-        ({"model": nn.Linear(3, 10)}, ModelError, "The model cannot read the data"),
+        ({"spec": [sc.at_most("loss.auc", 0.7)]}, UsageError, "spec .*SafetySpec, got a list"),
+        ({"model": nn.Linear}, UsageError, "model .*ModelSpec, got the class Linear"),
+        ({"model": nn.Linear(3, 10)}, ModelError, "cannot read the"),
         ({"model": nn.Linear(64, 9)}, ModelError, r"outputs of shape \(2, 9\)"),
-        ({"model": nn.LazyLinear(10)}, ModelError, "lazy layers without weights yet. Run one batch"),
-        ({"model": sc.ModelSpec("mlp", {}, (1, 8, 8), 10)}, ModelError, r"features of shape \(1, 8, 8\), and the data"),
-        ({"dense": {"0.weight": torch.zeros(32, 64)}}, ModelError, "do not fit the model, in 8 tensors"),
-        ({"threads": 0}, UsageError, "threads must be at least 1"),
-        ({"device": "warp"}, UsageError, "The device 'warp' cannot be used here"),
-        ({"recipe": replace(RECIPE, optimizer="sgd", learning_rate=1e9)}, TrainingError, "Lower the learning rate"),
+        ({"model": nn.LazyLinear(10)}, ModelError, "lazy layers .*one batch"),
+        ({"model": sc.ModelSpec("mlp", {}, (1, 8, 8), 10)}, ModelError, r"shape \(1, 8, 8\),"),
+        ({"dense": {"0.weight": torch.zeros(32, 64)}}, ModelError, "model, in 8 tensors"),
+        ({"threads": 0}, UsageError, "threads.*least 1"),
+        ({"device": "warp"}, UsageError, "device 'warp'"),
+        ({"recipe": replace(RECIPE, optimizer="sgd", learning_rate=1e9)}, TrainingError, "the learning rate"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -438,21 +438,21 @@ def test_slips_are_told_by_errors_of_the_products_own(changes, kind, words, spli
 
 
 def test_a_dataset_in_place_of_a_split_is_told(split):
-    with pytest.raises(UsageError, match=r"split must be a DataSplit, got a Dataset. Draw one .* make_split"):
+    with pytest.raises(UsageError, match=r"split .*DataSplit, got a Dataset.* make_split"):
         compress(split.dataset)
-    with pytest.raises(UsageError, match="split must be a DataSplit"):
+    with pytest.raises(UsageError, match=r"split.*DataSplit"):
         sc.audit("a.safetensors", split.dataset, spec=SPEC)
 
 
 def test_a_split_without_the_pools_is_refused(split):
     parts = {name: rows for name, rows in split.indices.items() if name != "nonmember_select"}
-    with pytest.raises(DataError, match="no rows, and a run needs them: nonmember_select"):
+    with pytest.raises(DataError, match=r"no rows.*: nonmember_select"):
         compress(sc.DataSplit.from_indices(split.dataset, parts))
 
 
 def test_a_requirement_that_could_never_pass_is_refused_before_training(split, tmp_path):
     spec = sc.SafetySpec(["loss"], [sc.at_most("loss.auc", 0.51)])
-    with pytest.raises(SpecError, match="could not certify, except by luck"):
+    with pytest.raises(SpecError, match="could not certify"):
         compress(split, spec=spec, out=tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
 

@@ -213,7 +213,7 @@ def test_layers_draw_new_weights_and_forget_their_statistics():
 
 
 def test_a_network_that_cannot_be_made_anew_is_named():
-    with pytest.raises(AttackError, match=r"No layer of MemorisingModel has a reset_parameters"):
+    with pytest.raises(AttackError, match=r"MemorisingModel.*reset_parameters"):
         train_control(Target(MemorisingModel.of(FIT, num_classes=4)), FIT, VERDICT, seed=0)
 
 
@@ -319,7 +319,7 @@ def test_non_members_of_the_first_stand_where_members_would():
 
 def test_a_negative_control_needs_both_sides():
     members = replace(FIT, is_member=np.ones(110, dtype=bool))
-    with pytest.raises(AttackError, match="non-members on both sides, got 0 and 50"):
+    with pytest.raises(AttackError, match="sides, got 0 and 50"):
         negative_pool(members, VERDICT)
     with pytest.raises(AttackError, match="got 50 and 0"):
         negative_pool(VERDICT, members)

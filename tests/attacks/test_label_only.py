@@ -298,7 +298,7 @@ def test_rows_that_are_no_images_cannot_be_shifted():
 
 
 def test_an_unknown_way_is_refused_with_its_close_match():
-    with pytest.raises(UsageError, match=r"Did you mean 'moves'\? Allowed: moves, noise"):
+    with pytest.raises(UsageError, match=r"'moves'\? Allowed: moves, noise"):
         LabelOnly(by="move")
 
 

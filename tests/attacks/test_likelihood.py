@@ -384,7 +384,7 @@ def test_rows_without_enough_shadows_are_counted():
     is_in[:2, :7] = True
     is_in[0, 7] = True
     is_in[:, 8] = True
-    with pytest.raises(AttackError, match=r"Of 10 rows, 2 lack the first \(1 are in no shadow at all.* and 1 the sec"):
+    with pytest.raises(AttackError, match=r"10 rows, 2 lack.*\(1 are.* 1 the sec"):
         require_shadows(is_in, num_in=2, num_out=2)
     require_shadows(is_in[:, :7], num_in=2, num_out=3)
     require_shadows(is_in[:, 9:], num_in=0, num_out=5)
@@ -400,16 +400,16 @@ def test_each_score_refuses_rows_that_it_cannot_judge(count):
     few_in[:, 0] = np.arange(6) < count
     few_out[:, 0] = np.arange(6) >= count
     for broken in (few_in, few_out):
-        with pytest.raises(AttackError, match="Every row needs 2 or more of the 6"):
+        with pytest.raises(AttackError, match=r"2 or more.* 6\b"):
             lira_online(phi, shadows, broken)
-        with pytest.raises(AttackError, match="Every row needs 2 or more of the 6"):
+        with pytest.raises(AttackError, match=r"2 or more.* 6\b"):
             joint_lira(phi.T, shadows.swapaxes(1, 2), broken)
     with pytest.raises(AttackError, match="2 or more without"):
         lira_offline(phi, shadows, few_out)
     assert np.isfinite(lira_offline(phi, shadows, few_in)).all()
     if count == 0:
         for broken in (few_in, few_out):
-            with pytest.raises(AttackError, match="Every row needs 1 or more of the 6"):
+            with pytest.raises(AttackError, match=r"1 or more.* 6\b"):
                 log_ratio_online(phi[0], shadows[:, 0], broken)
         with pytest.raises(AttackError, match="1 or more without"):
             log_ratio_offline(phi[0], shadows[:, 0], few_out, a=0.3)

@@ -277,7 +277,7 @@ def test_a_net_learns_in_training_mode_and_is_judged_at_rest():
 
 def test_an_attacker_says_when_a_model_has_another_shape():
     attacker = fitted(Neural(epochs=1), written(40))
-    with pytest.raises(AttackError, match=r"4 columns where this one has 6.*same shape"):
+    with pytest.raises(AttackError, match=r"4 columns.*6.*same shape"):
         attacker.score(TARGET, written(40, num_classes=6))
 
 
@@ -295,7 +295,7 @@ def test_pools_that_are_too_small(num_rows, is_enough):
 
 
 def test_a_holdout_that_leaves_too_few_is_named():
-    with pytest.raises(AttackError, match=r"2 to hold out \(holdout 0\.01\)"):
+    with pytest.raises(AttackError, match=r"2.*\(holdout 0\.01\)"):
         fitted(Neural(epochs=1, holdout=0.01), written(40))
 
 
@@ -314,7 +314,7 @@ def test_options_that_cannot_train_are_refused(options):
 
 
 def test_an_unknown_reading_is_refused_with_its_close_match():
-    with pytest.raises(UsageError, match=r"Did you mean 'paper'\? Allowed: full, paper"):
+    with pytest.raises(UsageError, match=r"'paper'\? Allowed: full, paper"):
         Neural(inputs="papers")
 
 

@@ -128,10 +128,10 @@ def test_every_attack_that_nothing_bounds_is_named(access):
 @pytest.mark.parametrize(
     ("weak", "words"),
     [
-        (Neural(epochs=49), "neural runs with epochs=49, under 50"),
-        (Neural(patience=4), "neural runs with patience=4, under 5"),
-        (Lira(num_shadows=15), "lira runs with num_shadows=15, under 16"),
-        (replace(ATTACKS["whitebox"], epochs=1), "whitebox runs with epochs=1, under 50"),
+        (Neural(epochs=49), "runs with epochs=49, under 50"),
+        (Neural(patience=4), "runs with patience=4, under 5"),
+        (Lira(num_shadows=15), "runs with num_shadows=15, under 16"),
+        (replace(ATTACKS["whitebox"], epochs=1), "runs with epochs=1, under 50"),
     ],
     ids=str,
 )

@@ -182,8 +182,8 @@ def test_the_full_net_starts_from_the_scaled_logit():
         ({"draws": 0}, "draws=0"),
         ({"epsilon": 0.0}, r"epsilon=0\.0"),
         ({"epsilon": float("nan")}, "epsilon=nan"),
-        ({"epochs": 0}, "The samia attack needs epochs.*epochs=0"),
-        ({"inputs": "ful"}, r"The samia attack's inputs: Did you mean 'full'\?"),
+        ({"epochs": 0}, "samia.*epochs=0"),
+        ({"inputs": "ful"}, r"samia attack's inputs:.*'full'\?"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -198,7 +198,7 @@ def test_rows_of_indices_take_no_noise():
 
 
 def test_a_pool_that_is_too_small_names_the_attack():
-    with pytest.raises(AttackError, match="too small for the samia attack"):
+    with pytest.raises(AttackError, match=r"too small.*samia"):
         fitted(Samia(), noise_audit(5, 5))
 
 

@@ -288,7 +288,7 @@ def test_a_shadow_that_gives_no_number_is_an_error():
         def weights(self, rows, number, inside):
             return {name: tensor / 0 - tensor / 0 for name, tensor in super().weights(rows, number, inside).items()}
 
-    with pytest.raises(AttackError, match="not finite numbers for 6 of 6 rows"):
+    with pytest.raises(AttackError, match="numbers for 6 of 6"):
         ShadowModels(rows(), Broken()).outputs(as_audit(rows()), count=1)
 
 
@@ -414,7 +414,7 @@ def test_a_broken_file_is_an_error_that_says_what_to_do(tmp_path):
     outputs_of(run_of(tmp_path, SumTrainer()))
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(ArtifactError, match=r"is not a whole safetensors file.*make it anew"):
+    with pytest.raises(ArtifactError, match=r"whole safetensors file.*make it anew"):
         outputs_of(run_of(tmp_path, SumTrainer()))
 
 

@@ -77,5 +77,5 @@ def test_it_tunes_what_one_shot_pruning_cuts(monkeypatch):
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(UsageError, match="weight must be a finite number at least 0, got -1"):
+    with pytest.raises(UsageError, match=r"weight.*got -1"):
         Balanced(weight=-1)

@@ -82,12 +82,12 @@ def test_a_student_says_what_its_teacher_says():
 def test_a_network_that_cannot_be_narrowed_is_refused_before_any_training(monkeypatch):
     watched = Watched(monkeypatch)
     for method in (Distilled(), SmallDmp()):
-        with pytest.raises(UsageError, match="no widths that are known"):
+        with pytest.raises(UsageError, match="widths that are"):
             method.make(setting_of(model=ModelSpec("mlp", {"hidden": ()}, (6,), 3)))
     assert watched.calls == [] and MODEL.options["hidden"] == (8,)
 
 
 @pytest.mark.parametrize("method", [Distilled, Dmp, PrunedDmp, SmallDmp])
 def test_bad_options_are_refused(method):
-    with pytest.raises(UsageError, match="temperature must be a finite number"):
+    with pytest.raises(UsageError, match=r"temperature.*finite"):
         method(temperature=math.nan)

@@ -69,7 +69,7 @@ def test_density(made, name):
             )
     elif name in SMALL:
         assert one.model.options["hidden"] == (4,)
-        assert any("a dense mlp with hidden (4,) and 36 weights" in note for note in one.notes)
+        assert any("hidden (4,) and 36 weights" in note for note in one.notes)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -103,7 +103,7 @@ def test_a_spec_below_its_access_passes_nothing(unexamined):
 def test_an_attack_that_is_reported_and_not_bounded_does_not_count(unexamined):
     result = judged(untrained(), spec=replace_requirements(LABELS, LABELS.requirements[:1]))
     ((_, reason),) = doubts(result)
-    assert "given LABELS: no requirement bounds label_only. Until" in reason
+    assert "bounds label_only" in reason
     assert result.bounded == {"gap"}
 
 
@@ -137,7 +137,7 @@ def test_without_a_population_nobody_knows_what_the_attacks_find_in_nobody():
     assert {reason.partition(":")[0] for _, reason in doubts(result)} == {
         "negative_control of gap", "negative_control of label_only",
     }  # fmt: skip
-    assert all("Give the split a population." in reason for _, reason in doubts(result))
+    assert all("split a population" in reason for _, reason in doubts(result))
 
 
 def test_what_the_checks_are_given(monkeypatch):

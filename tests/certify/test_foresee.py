@@ -37,21 +37,21 @@ def test_golden_auc():
 def test_a_bound_on_the_auc_that_is_too_tight_says_how_many_rows_it_takes():
     message = fault(at_most("loss.auc", 0.52))
     rows = stats.min_rows_for_auc(0.02, 0.05)
-    assert "loss.auc ≤ 0.52: a model that leaks nothing would be certified 0.5462" in message
+    assert "certified 0.5462" in message
     assert f"it takes {rows} of each" in message
     assert 0.5 + stats.auc_half_width(rows, rows, 0.05) <= 0.52 < 0.5 + stats.auc_half_width(rows - 1, rows - 1, 0.05)
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.4])
 def test_no_number_of_rows_certifies_an_auc_of_one_half(bound):
-    assert "the bound must lie above 0.5" in fault(at_most("loss.auc", bound))
+    assert "lie above 0.5" in fault(at_most("loss.auc", bound))
 
 
 @pytest.mark.parametrize(("alpha", "needed"), [(0.05, 3688), (0.025, 4380)])
 def test_tpr_at_a_low_fpr_needs_thousands_of_non_members(alpha, needed):
     message = fault(at_most("loss.tpr@fpr=0.001", 0.05), levels=Levels(alpha))
     assert f"from {needed} non-members on, and nonmember_verdict has 300" in message
-    assert "reported, but cannot be required" in message
+    assert "cannot be required" in message
 
 
 def test_tpr_at_one_percent_is_certified_from_368_on():
@@ -64,7 +64,7 @@ def test_tpr_at_one_percent_is_certified_from_368_on():
 
 def test_a_tpr_bound_under_what_catching_nobody_gives():
     split = noise_split(400, other=8, num_features=2)
-    assert "even an attack that catches nobody" in fault(at_most("loss.tpr@fpr=0.01", 0.01), split)
+    assert "catches nobody" in fault(at_most("loss.tpr@fpr=0.01", 0.01), split)
 
 
 def test_accuracy_that_no_outcome_reaches():
@@ -73,13 +73,13 @@ def test_accuracy_that_no_outcome_reaches():
     rows = stats.min_trials_for_lower_bound(0.99, 0.05)
     message = fault(at_least("accuracy", 0.99))
     assert f"200 test rows, all right, certify only {tightest:.4g}; give it at least {rows} rows" in message
-    assert "no number of rows certifies 1" in fault(at_least("accuracy", 1.0))
+    assert "certifies 1" in fault(at_least("accuracy", 1.0))
 
 
 def test_density_under_what_the_plan_keeps():
     assert one(at_most("density", 0.1), density=0.1).tightest == 0.1
     assert one(at_most("density", 0.1)).tightest is None
-    assert "the plan keeps density 0.2; lower it" in fault(at_most("density", 0.1), density=0.2)
+    assert "keeps density 0.2; lower" in fault(at_most("density", 0.1), density=0.2)
 
 
 @pytest.mark.parametrize("metric", ["loss.balanced_accuracy", "gap.advantage"])
@@ -87,7 +87,7 @@ def test_guessing_bounds_accuracy_and_advantage(metric):
     confusion = stats.Confusion(0, 300, 0, 300)  # the best that can happen: the attack calls nobody a member
     interval = stats.balanced_accuracy_interval if "accuracy" in metric else stats.advantage_interval
     assert one(at_most(metric, 0.9)).tightest == interval(confusion, 0.05).high
-    assert "an attack that calls nobody a member" in fault(at_most(metric, 0.505 if "accuracy" in metric else 0.01))
+    assert "nobody a member" in fault(at_most(metric, 0.505 if "accuracy" in metric else 0.01))
 
 
 def test_paired_changes_have_no_foreseeable_limit():
@@ -123,7 +123,7 @@ def test_all_faults_are_said_at_once():
             ),
             SPLIT, LEVELS, density=0.1,
         )  # fmt: skip
-    assert "could not certify, except by luck: 4 faults" in str(caught.value)
+    assert "luck: 4 faults" in str(caught.value)
     assert caught.value.exit_code == 2
     for named in ("loss.auc ≤ 0.52", "accuracy ≥ 0.999", "gap.tpr@fpr=0.001 ≤ 0.1", "density ≤ 0.01"):
         assert f"  - {named}" in str(caught.value)

@@ -293,7 +293,7 @@ def test_a_sibling_that_was_not_run_is_named():
     strong = result(separated(1.0), attack="whitebox")
     check = strength(strong, None)
     assert (check.outcome, check.value) == (INCONCLUSIVE, None)
-    assert "neural, which it is compared with, was not run. Add 'neural' to the attacks" in check.detail
+    assert "Add 'neural' to" in check.detail
     assert "broke (ZeroDivisionError" in strength(strong, BROKEN).detail
 
 
@@ -316,7 +316,7 @@ def test_who_is_stronger_than_whom():
 def test_an_attack_without_scores_is_an_error_and_says_why(check):
     found = check(BROKEN)
     assert (found.subject, found.outcome, found.value) == ("mine", ERROR, None)
-    assert "ZeroDivisionError: no such luck" in found.detail
+    assert "ZeroDivisionError:" in found.detail
 
 
 # --- a whole audit
@@ -571,7 +571,7 @@ def test_unseen_rows_stand_to_the_shadows_as_the_verdicts_non_members_do(audit):
     assert all(row.tobytes() in own for row in scored.features[torch.from_numpy(scored.is_member)].numpy())
     checks = examined(audit, SmallLira(), unseen=strangers)
     assert checks["negative_control", "lira"].outcome is INCONCLUSIVE
-    assert "Draw shadows from both" in checks["negative_control", "lira"].detail
+    assert "shadows from both" in checks["negative_control", "lira"].detail
 
 
 def test_as_many_unseen_rows_as_members_drawn_at_random(audit):
@@ -610,7 +610,7 @@ def test_shadows_that_cannot_be_trained_are_an_error(audit):
     target = Target(audit[0].model, shadows=ShadowModels(rows, audit[0].shadows.trainer))
     checks = examined(audit, Loss(), target=target, num_shadows=8)
     assert unsound(checks) == {("shadow_gap", "shadows"): ERROR, ("negative_control", "loss"): INCONCLUSIVE}
-    assert "Shadows would train on 1000000" in checks["negative_control", "loss"].detail
+    assert "would train on 1000000" in checks["negative_control", "loss"].detail
 
 
 class Linear(nn.Module):

@@ -153,7 +153,7 @@ def test_a_corrupt_line_stops_every_verdict(ledger, line):
     before = ledger.path.read_bytes()
     ledger.path.write_bytes(before + line + b"\n")
     for ask in (ledger.open, ledger.number_for):
-        with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2, is no ledger entry.*restore it"):
+        with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2.*restore"):
             ask(SPLIT, artifact="b", spec="spec")
     assert ledger.path.read_bytes() == before + line + b"\n"
 
@@ -229,7 +229,7 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
 def test_a_ledger_that_is_gone_while_its_key_is_there_is_no_fresh_start(ledger):
     ledger.open(SPLIT, artifact="a", spec="s")
     ledger.path.unlink()
-    with pytest.raises(ArtifactError, match="is gone, but its key"):
+    with pytest.raises(ArtifactError, match=r"gone.* key"):
         ledger.open(SPLIT, artifact="b", spec="s")
 
 

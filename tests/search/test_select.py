@@ -100,7 +100,7 @@ def test_without_keep_the_first_of_equals_wins():
 
 def test_a_negative_power_is_refused():
     for power in (-1, float("nan")):
-        with pytest.raises(UsageError, match="power must be at least 0"):
+        with pytest.raises(UsageError, match=r"power.*least 0"):
             TmScore(power)
 
 
@@ -126,7 +126,7 @@ def test_a_candidate_with_a_broken_attack_is_never_chosen(selector):
 
 @pytest.mark.parametrize("selector", SELECT, ids=repr)
 def test_when_all_are_broken_nobody_is_chosen(selector):
-    with pytest.raises(AttackError, match=r"No candidate of this round could be tested.*a: ValueError: no"):
+    with pytest.raises(AttackError, match=r"No candidate .*a: ValueError: no"):
         choose(selector, evaluation("x", 0.9, broken="a"), evaluation("keep", 0.9, others=(0.5,), broken="ab"))
 
 
@@ -167,7 +167,7 @@ def test_safest_above_reads_the_auc():
 
 @pytest.mark.parametrize("accuracy", [-0.1, 1.1, float("nan")])
 def test_safest_above_takes_a_share(accuracy):
-    with pytest.raises(UsageError, match=r"accuracy must lie in \[0, 1\]"):
+    with pytest.raises(UsageError, match=r"accuracy.*\[0, 1\]"):
         SafestAbove(accuracy)
 
 

@@ -36,7 +36,7 @@ def test_counts_sum_to_the_exact_total_and_fit_their_layers(name, shapes, densit
     weights = of_shapes(*shapes)
     total = sum(w.numel() for w in weights.values())
     if round(density * total) < len(shapes):
-        with pytest.raises(UsageError, match="fewer than the model's"):
+        with pytest.raises(UsageError, match="than the model's"):
             count_active(weights, density)
         return
     counts = ALLOCATIONS.make(name)(weights, count_active(weights, density))
@@ -115,13 +115,13 @@ def test_global_magnitude_by_hand_with_ties():
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.0001, float("nan")])
 def test_a_density_outside_its_range_is_refused(density):
-    with pytest.raises(UsageError, match=r"density must lie in \(0, 1\]"):
+    with pytest.raises(UsageError, match=r"density.*\(0, 1\]"):
         count_active(of_shapes((4, 4)), density)
 
 
 def test_a_density_too_small_for_one_weight_a_layer_names_the_smallest_that_works():
     weights = of_shapes((10, 10), (10, 10))
-    with pytest.raises(UsageError, match=r"keeps 1 of 200 weights, fewer than the model's 2 .*at least 0.01"):
+    with pytest.raises(UsageError, match=r"keeps 1.*200 weights,.*model's 2.*least 0.01"):
         count_active(weights, 0.005)
     assert count_active(weights, 0.01) == 2
 

@@ -113,12 +113,12 @@ def test_no_attack_is_given_more_than_the_spec_grants(attack, access, is_allowed
     if is_allowed:
         assert [a.name for a in SafetySpec([attack], requirements, access=access).attacks] == [attack]
         return
-    with pytest.raises(SpecError, match=r"1 fault\n  - the attack 'loss' needs scores, and the spec's access is label"):
+    with pytest.raises(SpecError, match=r"1 fault\n.*'loss' needs scores, .* access is label"):
         SafetySpec([attack], requirements, access=access)
 
 
 def test_another_way_of_training_shadows_is_refused_with_its_close_match():
-    with pytest.raises(SpecError, match=r"shadows 'full pipelin'\. Did you mean 'full pipeline'\? Allowed: final patt"):
+    with pytest.raises(SpecError, match=r"'full pipelin'\..*'full pipeline'\?"):
         SafetySpec(["loss"], [AUC], shadows="full pipelin")
 
 
