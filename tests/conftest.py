@@ -8,16 +8,34 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and 
 
 import pytest
 
+from kept_controls import Kept
 from patience import TEST_S, patience
 from whole_runs import run_cli, write_spec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
 
+KEPT = Kept()
+
+
 def pytest_collection_modifyitems(items):
     """Gives every test the same generous timeout, which `patience` scales."""
     for item in items:
         item.add_marker(pytest.mark.timeout(patience(TEST_S)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Whole runs have their health controls from `Kept`; tests of what a control is make their own."""
+    with KEPT.during(item.get_closest_marker("slow") is not None):
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_controls(tmp_path_factory):
+    """All processes of this session share the folder."""
+    home = tmp_path_factory.getbasetemp()
+    KEPT.folder = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
 
 
 @pytest.fixture(scope="session")
