@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Whole runs have their health controls from `Kept`; tests of what a control is make their own."""
-    with KEPT.during(item.get_closest_marker("slow") is not None):
+    with KEPT.during(item.get_closest_marker("own_controls") is None):
         return (yield)
 
 

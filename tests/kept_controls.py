@@ -1,8 +1,8 @@
 """Health controls of whole runs are made once: by far the most of a tiny run, and equal jobs make equal ones.
 
 What is kept is filed under everything that its making reads: for a control its classes and weights as they begin, its
-rows, its recipe and its seed; for blind scores the pools and the seed. Tests of controls themselves are not marked
-slow and make theirs.
+rows, its recipe and its seed; for blind scores the pools and the seed. Tests of controls themselves are marked
+``own_controls`` and make theirs.
 """
 
 import contextlib

@@ -125,7 +125,8 @@ def test_without_out_nothing_is_left_on_disk(split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = compress(split)
     assert list(tmp_path.iterdir()) == []
-    assert result.report.notes == ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+    (note,) = result.report.notes
+    assert note.startswith("No ledger")
 
 
 def test_with_out_the_run_is_kept_and_goes_on(split, tmp_path, once):

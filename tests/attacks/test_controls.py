@@ -35,6 +35,8 @@ from safecompress.seeding import seeded
 from safecompress.testing.fakes import CollapsedAttack, MemorisingModel, noise_audit
 from safecompress.training import Course, digest_tensors
 
+pytestmark = pytest.mark.own_controls
+
 FIT, VERDICT = (noise_audit(60, 50, num_features=16, seed=seed) for seed in (0, 1))
 
 

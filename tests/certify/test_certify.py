@@ -20,6 +20,7 @@ from safecompress.models import Mlp
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.spec import SafetySpec, Verdict, at_least, at_most, within
 from safecompress.testing.fakes import CollapsedAttack, ConstantModel, FailingAttack, MemorisingModel, noise_split
+from said import says
 
 FEATURES = 20
 SPLIT = noise_split(120, other=120, num_features=FEATURES, num_classes=4)
@@ -84,7 +85,7 @@ def test_a_model_that_knows_its_members_fails_whatever_casts_doubt():
     assert verdicts(result) == ["FAIL", "FAIL"]
     assert result.measurements["loss.auc"].value > 0.99
     assert result.measurements["entropy.auc"].value > 0.99
-    assert any(reason.startswith("positive_control of loss: there is no control model") for _, reason in doubts(result))
+    assert any(says(reason, "positive_control of loss: ", "no control model") for _, reason in doubts(result))
 
 
 def test_a_spec_below_its_access_passes_nothing(unexamined):
@@ -95,8 +96,7 @@ def test_a_spec_below_its_access_passes_nothing(unexamined):
     assert (result.findings.verdict, result.findings.exit_code) == (Verdict.INCONCLUSIVE, 3)
     ((verdict, reason),) = doubts(result)
     assert verdict == "INCONCLUSIVE"
-    assert reason.startswith("the attacks that are bounded do not make up the reference set for an attacker who is ")
-    assert "given WEIGHTS: the attack modified_entropy is not simulated; the attack neural is not simulated" in reason
+    assert says(reason, "WEIGHTS", "modified_entropy is not simulated", "neural is not simulated")
     assert judged(untrained(), spec=LABELS).findings.verdict is Verdict.PASS
 
 
@@ -256,7 +256,7 @@ COMPARING = SafetySpec(["loss", "gap"], [within(0.1, metric="accuracy"), within(
 def test_without_a_dense_model_a_comparison_is_an_error(unexamined):
     result = judged(untrained(), spec=COMPARING)
     assert verdicts(result) == ["ERROR", "ERROR"]
-    assert result.findings.findings[0].reason.startswith("accuracy.drop was not measured: it takes the dense model")
+    assert result.findings.findings[0].reason.startswith("accuracy.drop was not measured")
     assert result.dense == {}
     assert result.dense_tm_score is None
 

@@ -48,6 +48,8 @@ from safecompress.spec import Verdict
 from safecompress.testing.fakes import CollapsedAttack, ConstantModel, FailingAttack, MemorisingModel, noise_audit
 
 PASS, INCONCLUSIVE, ERROR = Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.ERROR
+pytestmark = pytest.mark.own_controls
+
 LEVELS = Levels(0.05)
 
 

@@ -14,6 +14,7 @@ from safecompress.models import MODELS
 from safecompress.search import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
 from safecompress.training import OBJECTIVES
+from said import says
 from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
 VERBS = ("compare", "search", "compress", "audit", "report", "release", "list")
@@ -59,9 +60,7 @@ def test_report_of_what_has_none(name, tmp_path):
     (tmp_path / "folder").mkdir()
     ended = run_cli("report", tmp_path / name)
     assert ended.code == 2
-    assert ended.err == (
-        f"UsageError: There is no report in {tmp_path / name}. Give the folder of a finished run, or a report.json.\n"
-    )
+    assert says(ended.err, "UsageError: ", f" {tmp_path / name}", "report.json")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_report_shows_health_doubts_and_what_the_dense_model_would_get(finished)
     }
     file.write_text(json.dumps({**report, **changes}))
     shown = " ".join(run_cli("report", finished / "run").out.split())
-    assert "hold; not: ties of gap." in shown
+    assert says(shown, "1 of 2 health", ": ties of gap")
     assert "Doubt INCONCLUSIVE: [b]ties[/b] of gap" in shown
     (row,) = [line for line in shown.split("│ ") if line.startswith("FAIL")]
     assert row.strip() == "FAIL"
@@ -187,7 +186,7 @@ def test_what_was_released_attacks_the_next_version(tmp_path, monkeypatch):
     assert reports["joined"]["shadows"] == "final pattern only"
     (tmp_path / "first" / "artifact.safetensors").unlink()
     ended = run_cli("compress", spec, "--out", tmp_path / "gone", "--released", listed)
-    assert (ended.code, "It was released, so attackers may hold it" in ended.err) == (3, True)
+    assert (ended.code, "attackers may hold" in ended.err) == (3, True)
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "report.json"])

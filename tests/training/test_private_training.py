@@ -20,6 +20,7 @@ from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState, digest_tensors
 from safecompress.training.private import DpSgd, PrivacySpent, train_privately
+from said import says
 
 QUIET = DpSgd(epsilon=None, noise_multiplier=1e-9, accountant="rdp")
 """Noise too small to be seen, to look at the rest."""
@@ -336,7 +337,7 @@ def test_only_a_start_and_mask_independent_of_the_data_make_a_guarantee():
     whole = trained(course(), NOISY)[1]
     assert whole.is_guarantee and "seed is secret" in whole.why
     dense = trained(course(), NOISY, data_independent=False)[1]
-    assert not dense.is_guarantee and dense.why.startswith("training steps only, not a guarantee: initial weights")
+    assert not dense.is_guarantee and says(dense.why, "not a guarantee", "initial weights")
     assert dense.epsilon == whole.epsilon
 
 
@@ -347,7 +348,7 @@ def test_steps_taken_before_are_not_covered_whatever_the_caller_says():
     late = TrainingState(6, start(model).model)
     state, spent = train_privately(model, late, course(), NOISY, data_independent=True)
     assert (spent.steps, state.step, spent.is_guarantee) == (10, 16, False)
-    assert spent.why.endswith("the course's first 6 steps were taken before, without this noise")
+    assert "first 6 steps" in spent.why
     assert spent.epsilon < trained(course(), NOISY)[1].epsilon
     with pytest.raises(UsageError, match="at step 16 of 16:"):
         train_privately(model, state, course(), NOISY, data_independent=True)
