@@ -1,12 +1,14 @@
 """Fixtures of the tests that look at whole runs, and how long any test may take."""
 
 import os
+import pickle
 import shutil
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and equal bits need equal counts
 
 import pytest
+from filelock import FileLock
 
 from kept_controls import Kept
 from patience import TEST_S, patience
@@ -19,9 +21,11 @@ KEPT = Kept()
 
 
 def pytest_collection_modifyitems(items):
-    """Gives every test the same generous timeout, which `patience` scales."""
+    """Gives every test the same generous timeout, which `patience` scales; who looks at a whole run is slow."""
     for item in items:
         item.add_marker(pytest.mark.timeout(patience(TEST_S)))
+        if "finished_once" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,18 +36,25 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_controls(tmp_path_factory):
-    """All processes of this session share the folder."""
+def shared_folder(tmp_path_factory):
+    """One folder for all processes of this session."""
     home = tmp_path_factory.getbasetemp()
     KEPT.folder = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
+    return KEPT.folder
 
 
 @pytest.fixture(scope="session")
-def finished_once(tmp_path_factory):
-    """A finished run of TINY that nobody may change: the folder ``run``, ``spec.toml`` beside it, how it ended."""
-    home = tmp_path_factory.mktemp("finished")
-    spec = write_spec(home / "spec.toml")
-    return home, run_cli("compress", spec, "--out", home / "run")
+def finished_once(shared_folder):
+    """A finished run of TINY that nobody may change: the folder ``run``, ``spec.toml`` beside it, how it ended.
+
+    The first process of the session that wants it makes it.
+    """
+    home, ended = shared_folder / "finished", shared_folder / "finished.pickle"
+    with FileLock(shared_folder / "finished.lock"):
+        if not ended.exists():
+            spec = write_spec(home / "spec.toml")
+            ended.write_bytes(pickle.dumps(run_cli("compress", spec, "--out", home / "run")))
+    return home, pickle.loads(ended.read_bytes())
 
 
 @pytest.fixture
