@@ -57,6 +57,15 @@ def finished_once(shared_folder):
     return home, pickle.loads(ended.read_bytes())
 
 
+@pytest.fixture(scope="session")
+def pool():
+    """Two worker processes for all tests that do not lose one: each takes seconds to load PyTorch."""
+    from safecompress.search import ProcessExecutor
+
+    with ProcessExecutor(2) as executor:
+        yield executor
+
+
 @pytest.fixture
 def finished(finished_once, tmp_path):
     """A copy of it to work on: a folder with ``run``, ``spec.toml`` and the ledger."""

@@ -17,7 +17,6 @@ from safecompress.attacks.queries import vary
 from safecompress.attacks.shadows import ShadowModels, ShadowRows, balanced_draws
 from safecompress.data import AuditData
 from safecompress.errors import ArtifactError, AttackError
-from safecompress.search import ProcessExecutor
 
 # --- who is in
 
@@ -430,29 +429,23 @@ def test_names_on_disk_do_not_show_what_they_are_of(tmp_path):
 # --- in other processes
 
 
-@pytest.fixture(scope="module")
-def workers():
-    with ProcessExecutor(2) as executor:
-        yield executor
-
-
 def ask(folder, _):
     models = run_of(folder, SumTrainer())
     outputs = outputs_of(models)
     return models.num_trained, outputs
 
 
-def test_two_processes_on_one_folder_agree(tmp_path, workers):
+def test_two_processes_on_one_folder_agree(tmp_path, pool):
     """Both may train the same shadow; both write the same."""
-    found = list(workers.map(partial(ask, tmp_path), [0, 1]))
+    found = list(pool.map(partial(ask, tmp_path), [0, 1]))
     assert all(equal(outputs, fresh()) for _, outputs in found)
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
     assert ask(tmp_path, 0)[0] == 0
 
 
-def test_groups_are_trained_in_workers(tmp_path, workers):
+def test_groups_are_trained_in_workers(tmp_path, pool):
     trainer = SumTrainer()
-    models = run_of(tmp_path, trainer, run=workers.map)
+    models = run_of(tmp_path, trainer, run=pool.map)
     assert equal(outputs_of(models), fresh())
     assert trainer.trained == []  # not in this process
     assert models.num_trained == 6

@@ -16,7 +16,6 @@ from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.signals import modified_entropy
 from safecompress.errors import ArtifactError, AttackError
 from safecompress.models import Mlp
-from safecompress.search import ProcessExecutor
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import ConstantModel, noise_audit
 
@@ -229,9 +228,8 @@ def ask(folder):
     return (target.digest, audit.digest), content(target.signals(audit))
 
 
-def test_another_process_finds_the_signals_under_the_same_key(tmp_path):
-    with ProcessExecutor(1) as pool:
-        ((key, there),) = pool.map(ask, [tmp_path])
+def test_another_process_finds_the_signals_under_the_same_key(tmp_path, pool):
+    ((key, there),) = pool.map(ask, [tmp_path])
     assert content(on_disk(tmp_path).get(key)) == there
     before = [(file.name, file.stat().st_mtime_ns) for file in tmp_path.iterdir()]
     assert ask(tmp_path) == (key, there)

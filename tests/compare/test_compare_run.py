@@ -15,7 +15,6 @@ from safecompress.baselines.sparse import Static
 from safecompress.compare import Entry, Result, compare, run
 from safecompress.compare.cell import run_cell
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
-from safecompress.search import ProcessExecutor
 
 
 @pytest.fixture
@@ -86,11 +85,10 @@ def test_the_dense_model_of_a_seed_is_trained_once_for_all(monkeypatch, tmp_path
     assert len(kept) == 1
 
 
-def test_two_workers_find_what_one_finds(tmp_path):
+def test_two_workers_find_what_one_finds(tmp_path, pool):
     study = tiny_study([Dense(), Static(), Fresh()], attacks=("loss", "lira"), num_shadows=4)
     alone = compare(study, tmp_path / "alone")
-    with ProcessExecutor(2) as pool:
-        together = compare(study, tmp_path / "together", executor=pool)
+    together = compare(study, tmp_path / "together", executor=pool)
     assert [r.digest() for r in alone.results] == [r.digest() for r in together.results]
     assert alone.exit_code == 0 and all(r.shadows == "full pipeline" for r in alone.results)
 

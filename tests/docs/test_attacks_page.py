@@ -4,7 +4,6 @@ import importlib
 import inspect
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -31,6 +30,7 @@ from safecompress.search import Plan
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
 from safecompress.testing.fakes import fake_target, noise_audit
+from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
 NAMES = sorted(ATTACKS.builtins)
@@ -288,9 +288,7 @@ def test_an_installed_attack_can_be_named_in_a_spec(folder):
 
 @pytest.mark.slow
 def test_the_attack_is_used_by_object_in_a_folder_of_ones_own(folder):
-    done = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    verdict, figure = done.stdout.splitlines()
+    verdict, figure = run_code((folder / "use.py").read_text(), folder).splitlines()
     assert f"print(result.report.verdict)  # {verdict}:" in file_of("use.py")
     assert "'num_samples': 400" in figure
 

@@ -1,13 +1,12 @@
 """The README's code runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from safecompress.config import parse_config
+from whole_runs import run_code
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -20,10 +19,7 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("number", range(2))
 def test_every_python_block_runs_in_an_empty_folder(number, tmp_path):
     assert len(blocks("python")) == 2
-    done = subprocess.run(
-        [sys.executable, "-c", blocks("python")[number]], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_code(blocks("python")[number], tmp_path)
 
 
 def test_the_spec_is_read_without_a_fault(tmp_path):

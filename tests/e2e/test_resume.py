@@ -192,10 +192,10 @@ def test_a_phase_goes_on_from_its_checkpoint(phase, longer, tmp_path, monkeypatc
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_digests(tmp_path):
-    """SIGKILL soon after the start of each phase; the last strikes between the opening of the ledger and the report."""
+    """SIGKILL in the dense training, in a round, and between the opening of the ledger and the report."""
     spec, run = write_spec(tmp_path / "spec.toml", **LONG), tmp_path / "run"
     delays = random.Random(7)
-    for marker in ("dense:", "round 1 of", "candidates:", "round 2 of", "final:", "certify:"):
+    for marker in ("dense:", "round 2 of", "certify:"):
         process = start_cli("compress", spec, "--out", run)
         for line in process.stderr:
             if marker in line:

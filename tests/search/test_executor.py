@@ -16,13 +16,6 @@ from safecompress.search import ProcessExecutor, SerialExecutor, candidate_name,
 from safecompress.search.executor import WorkerError
 
 
-@pytest.fixture(scope="module")
-def pool():
-    """One pool for all tests that do not lose it: a worker takes seconds to load PyTorch."""
-    with ProcessExecutor(2) as executor:
-        yield executor
-
-
 def square(number):
     return number * number
 

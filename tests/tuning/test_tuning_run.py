@@ -9,7 +9,6 @@ from filelock import FileLock
 from tiny_tuning import SPACE, FakeTrials, computed, tuning_of
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
-from safecompress.search import ProcessExecutor
 from safecompress.tuning import Space, Tried, run, tune
 
 pytest.importorskip("optuna")
@@ -82,11 +81,10 @@ def test_a_setting_that_is_asked_for_again_is_not_tried_again(fake, tmp_path):
     assert len({found.trials[index].choice for index in found.front}) == len(found.front)
 
 
-def test_trials_in_a_worker_are_those_of_this_process(tmp_path):
+def test_trials_in_a_worker_are_those_of_this_process(tmp_path, pool):
     tuning = tuning_of(trials=2, batch=2)
     alone = tune(tuning, tmp_path / "alone")
-    with ProcessExecutor(1) as pool:
-        together = tune(tuning, tmp_path / "together", executor=pool)
+    together = tune(tuning, tmp_path / "together", executor=pool)
 
     def figures(found):
         return [replace(tried, seconds=0.0) for tried in found.trials]
