@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and 
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from kept_controls import Kept
 from patience import TEST_S, patience
@@ -16,6 +17,9 @@ from whole_runs import run_cli, write_spec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # no example fails because other work takes the processor
 
 KEPT = Kept()
 

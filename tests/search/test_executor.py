@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lost_workers import die_at_two, die_unless_marked, sleep_with_a_pool
 from tiny_search import attackers, facts, mlp, proposals, tensors_equal, trained, trial, with_batch_norm
 
 from patience import patience
@@ -33,23 +34,6 @@ def fail_at_two(number):
 
 def environment(_):
     return os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-
-
-def die_unless_marked(folder, number):
-    """The first to come to number 2 leaves a mark, and is gone without a word."""
-    Path(folder, f"begun-{number}-{os.getpid()}").touch()
-    mark = Path(folder, "died")
-    if number == 2 and not mark.exists():
-        mark.touch()
-        os._exit(1)
-    return number, os.getpid()
-
-
-def die_at_two(number):
-    if number == 2:
-        time.sleep(0.2)
-        os._exit(1)
-    return number
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), None], ids=["serial", "processes"])
@@ -128,21 +112,10 @@ def test_the_work_of_a_lost_worker_is_done_again(tmp_path):
 
 
 def test_a_worker_lost_again_and_again_is_an_error():
-    with ProcessExecutor(2) as executor:
-        with pytest.raises(WorkerError, match=r"lost twice \(2 workers\).*fewer --workers") as caught:
+    with ProcessExecutor(1) as executor:
+        with pytest.raises(WorkerError, match=r"lost twice \(1 workers\).*fewer --workers") as caught:
             list(executor.map(die_at_two, range(5)))
         assert caught.value.exit_code == 3
-
-
-def _sleep_with_a_pool(pids: Any) -> None:
-    with ProcessExecutor(2) as pool:
-        pids.put(list(pool.map(_pid, range(2))))
-        time.sleep(2 * patience(30))
-
-
-def _pid(_: int) -> int:
-    time.sleep(0.3)
-    return os.getpid()
 
 
 def _is_alive(pid: int) -> bool:
@@ -154,7 +127,7 @@ def _is_alive(pid: int) -> bool:
 def test_workers_do_not_outlive_a_killed_parent() -> None:
     context = torch.multiprocessing.get_context("spawn")
     pids: Any = context.Queue()
-    parent = context.Process(target=_sleep_with_a_pool, args=(pids,))
+    parent = context.Process(target=sleep_with_a_pool, args=(pids,))
     parent.start()
     workers = pids.get(timeout=patience(30))
     parent.kill()
