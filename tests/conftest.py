@@ -18,7 +18,7 @@ from whole_runs import run_cli, write_spec
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("busy", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # no example fails because other work takes the processor
 
 KEPT = Kept()

@@ -11,7 +11,9 @@ from safecompress.attacks import ATTACKS, Access, Gap, Loss, Neural
 from safecompress.testing.attacks import check_attack
 from safecompress.testing.fakes import CollapsedAttack, FailingAttack, NanAttack
 
-BRIEF = {"neural": {"epochs": 12}, "samia": {"epochs": 10}, "whitebox": {"epochs": 10}}
+BRIEF = {
+    "neural": {"epochs": 12}, "samia": {"epochs": 10}, "whitebox": {"epochs": 10}, "label_only": {"queries": 24},
+}  # fmt: skip
 """As good on the suite's model as at full length, in a fifth of the time."""
 
 

@@ -13,7 +13,6 @@ from safecompress.errors import AttackError, UsageError
 from safecompress.measure import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
-from safecompress.testing import check_attack
 from safecompress.testing.fakes import ConstantModel
 from safecompress.training import Course, Recipe, TrainingState, train
 
@@ -103,10 +102,6 @@ def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
     )
     found = auc_of(LabelOnly(), target, fit_pool, verdict_pool)
     assert found.interval.low <= 0.5 <= found.interval.high
-
-
-def test_it_keeps_the_contract_of_an_attack():
-    check_attack(LabelOnly(queries=24))
 
 
 # --- what it reads

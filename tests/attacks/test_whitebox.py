@@ -33,9 +33,8 @@ def fitted(attack, audit=AUDIT, target=TARGET, seed=0):
 
 
 @pytest.mark.parametrize(
-    "attack", [WhiteBox(epochs=8), WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")],
-    ids=["factors", "all layers", "paper"],
-)  # fmt: skip
+    "attack", [WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")], ids=["all layers", "paper"]
+)
 def test_it_conforms(attack):
     check_attack(attack)
 
