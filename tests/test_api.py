@@ -26,7 +26,7 @@ from safecompress.errors import (
 from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.training import digest_tensors, predict_logits
-from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
+from whole_runs import SIZES, digests_of, report_of
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,13 @@ def test_density_overrides_the_plans_own(split):
     assert result.artifact.density == pytest.approx(0.4, abs=1e-3)
 
 
-def test_a_model_spec_takes_its_weights_from_the_seed(split):
+@pytest.fixture
+def unexamined(monkeypatch):
+    """Without a health control: each seed would train one of its own."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
+
+
+def test_a_model_spec_takes_its_weights_from_the_seed(split, unexamined):
     spec = sc.ModelSpec("mlp", {"hidden": (32,)}, (64,), 10)
     results = [compress(split, spec, seed=seed) for seed in (0, 0, 1)]
     assert digests(results[0]) == digests(results[1])
@@ -162,10 +168,9 @@ def test_a_model_spec_takes_its_weights_from_the_seed(split):
     assert torch.equal(loaded, predict_logits(results[0].model, samples).softmax(1))
 
 
-def test_the_command_line_and_python_do_the_same(tmp_path):
+def test_the_command_line_and_python_do_the_same(finished_once):
     """A spec file is another way to write the same arguments."""
-    ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
-    assert ended.code == 0
+    run = finished_once[0] / "run"
     result = sc.compress(
         sc.ModelSpec("mlp", {"hidden": (128,), "dropout": 0.0}, (64,), 10),
         sc.make_split(data.digits(), sc.SplitSizes(**SIZES), seed=0),
@@ -186,9 +191,9 @@ def test_the_command_line_and_python_do_the_same(tmp_path):
             branches=tuple(map(sc.Branch.parse, ["magnitude+random", "magnitude+gradient", "keep"])),
         ),
     )
-    assert {**digests(result), "verdict": ...} == {**digests_of(tmp_path / "run"), "verdict": ...}
+    assert {**digests(result), "verdict": ...} == {**digests_of(run), "verdict": ...}
     size = {"artifact.size_bytes": ..., "compression.ratio": ...}  # the file says of which spec it came
-    assert {**result.report.measurements, **size} == {**report_of(tmp_path / "run")["measurements"], **size}
+    assert {**result.report.measurements, **size} == {**report_of(run)["measurements"], **size}
 
 
 def test_given_dense_weights_are_not_trained_again(split, once):
@@ -221,7 +226,7 @@ def test_without_rounds_the_first_pattern_stays(split):
     assert result.report.search["coverage"] == pytest.approx(0.2, abs=1e-3)
 
 
-def test_a_random_selector_draws_by_its_seed(split):
+def test_a_random_selector_draws_by_its_seed(split, unexamined):
     from safecompress.search import RandomChoice
 
     plan = replace(PLAN, rounds=3, selector=RandomChoice())

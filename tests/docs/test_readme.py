@@ -17,9 +17,15 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
-def test_every_python_block_runs_in_an_empty_folder(number, tmp_path):
+def test_every_python_block_runs_in_an_empty_folder(number, tmp_path, monkeypatch):
+    """With fewer shadows and epochs than it says, and without health, which no block is about."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
+    monkeypatch.setattr("safecompress.certify.verdict.examine_health", lambda *_, **__: ())
     assert len(blocks("python")) == 2
-    run_code(blocks("python")[number], tmp_path)
+    code = blocks("python")[number]
+    shorter = code.replace("num_shadows=16", "num_shadows=4").replace("epochs=30", "epochs=3")
+    assert (shorter != code) == ("sc.compress(" in code)
+    run_code(shorter, tmp_path)
 
 
 def test_the_spec_is_read_without_a_fault(tmp_path):
