@@ -25,10 +25,10 @@ KEPT = Kept()
 
 
 def pytest_collection_modifyitems(items):
-    """Gives every test the same generous timeout, which `patience` scales; who looks at a whole run is slow."""
+    """Gives every test the same generous timeout, which `patience` scales; whole runs and worker processes are slow."""
     for item in items:
         item.add_marker(pytest.mark.timeout(patience(TEST_S)))
-        if "finished_once" in item.fixturenames:
+        if {"finished_once", "pool"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
 
 

@@ -17,11 +17,13 @@ BRIEF = {
 """As good on the suite's model as at full length, in a fifth of the time."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_built_in_attacks_conform(name):
     check_attack(ATTACKS.make({"name": name, **BRIEF.get(name, {})}))
 
 
+@pytest.mark.slow
 def test_the_neural_attack_conforms_with_the_papers_inputs():
     check_attack(Neural(epochs=12, inputs="paper"))
 

@@ -113,6 +113,7 @@ def test_the_threshold_lies_between_the_fitting_pools():
     assert inverted.threshold == -6.5
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-5, 5, width=32), min_size=8, max_size=8))
 def test_the_threshold_does_not_move_with_the_scored_rows(scores):
     target = Target(FirstColumns())
@@ -223,6 +224,7 @@ def test_gap_on_an_always_right_model_is_one_half():
 # --- measurements
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_measurements_are_the_figures_of_stats(data):
     scores = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=20, max_size=20)), dtype=np.float64)
@@ -253,6 +255,7 @@ def test_measurements_are_the_figures_of_stats(data):
         assert (m.num_samples, m.direction) == (20, Direction.LOWER)
 
 
+@pytest.mark.slow
 def test_a_memorising_model_is_caught_by_every_attack():
     for name in ATTACKS.names():
         brief = {"neural": {"epochs": 12}, "samia": {"epochs": 10}, "whitebox": {"epochs": 10}}.get(name, {})

@@ -84,6 +84,7 @@ def overfitted():
     return Target(model), split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["noise", "moves"])
 def test_a_trained_net_is_not_caught_worse_than_by_its_gap(overfitted, by):
     target, split = overfitted
@@ -93,6 +94,7 @@ def test_a_trained_net_is_not_caught_worse_than_by_its_gap(overfitted, by):
     assert label_only >= gap - 0.03
 
 
+@pytest.mark.slow
 def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
     target, split = overfitted
     drawn = torch.from_numpy(derive(0, "null").permutation(np.setdiff1d(np.arange(1797), split.indices["train"])))

@@ -222,6 +222,7 @@ def versions_of(num_shadows, num_rows, num_versions, *, agreement=0.5, spread=0.
     return answers(is_member), answers(is_in), is_in, is_member
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tails", [None, 3])
 @pytest.mark.parametrize("num_versions", [1, 3])
 def test_shrunken_equals_the_row_by_row_version(num_versions, tails):
@@ -321,6 +322,7 @@ def uneven(num_shadows, num_rows, seed):
     return random.permuted(is_in, axis=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.floats(-30, 30),

@@ -331,6 +331,7 @@ def overfitted():
     return target, *pools
 
 
+@pytest.mark.slow
 def test_with_real_shadows_lira_finds_what_the_loss_does_not(overfitted):
     target, fit_pool, test_pool = overfitted
     plain = stats.auc(target.signals(test_pool).scaled_logit_N, test_pool.is_member)

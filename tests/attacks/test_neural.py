@@ -76,6 +76,7 @@ def overfitted(request):
     return Target(model), split
 
 
+@pytest.mark.slow
 def test_an_overfitted_net_is_caught_about_as_well_as_by_its_loss(overfitted):
     target, split = overfitted
     neural, loss = (auc_of(attack, target, split.audit("fit"), split.audit("verdict")) for attack in (Neural(), Loss()))
@@ -84,6 +85,7 @@ def test_an_overfitted_net_is_caught_about_as_well_as_by_its_loss(overfitted):
     assert neural.value >= loss.value - 0.03
 
 
+@pytest.mark.slow
 def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
     """ "Members" that were never trained on: nothing may be found, at a confidence of 99.9 %."""
     target, split = overfitted
@@ -98,6 +100,7 @@ def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
         assert found.interval.low <= 0.5 <= found.interval.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["paper", "full"])
 def test_both_readings_find_a_plain_leak(inputs):
     found = auc_of(Neural(inputs=inputs, epochs=30), TARGET, written(200, 6.0), written(100, 6.0, seed=1))
@@ -197,6 +200,7 @@ def test_held_out_rows_are_not_trained_on():
     assert digest_tensors(first.net.state_dict()) == digest_tensors(second.net.state_dict())
 
 
+@pytest.mark.slow
 def test_held_out_rows_choose_the_epoch():
     """Held-out members and non-members change places: every epoch looks worse than the one before."""
     audit = written(60, 4.0)
@@ -225,6 +229,7 @@ def test_training_stops_when_patience_is_spent(monkeypatch):
     assert set(epochs) == {60}
 
 
+@pytest.mark.slow
 def test_the_chosen_net_is_the_best_and_not_the_last():
     """Going on past the best epoch, for as long as patience lasts, changes nothing."""
     audit = written(40, 0.5)

@@ -106,6 +106,7 @@ class Jagged(nn.Module):
         return features[:, :4].round() * self.size + shake
 
 
+@pytest.mark.slow
 def test_a_leak_that_only_sensitivity_shows_is_found():
     def leaking(seed):
         audit = noise_audit(100, 100, seed=seed)

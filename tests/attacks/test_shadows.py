@@ -47,6 +47,7 @@ def test_every_unit_is_whole_and_in_equally_often(pool, count, seed):
     assert np.ptp(often) <= 1 if count else not often.any()
 
 
+@pytest.mark.slow
 @given(st.integers(2, 40), st.data())
 def test_single_rows_are_drawn_in_exactly_the_size(num_rows, data):
     size = data.draw(st.integers(1, num_rows - 1))

@@ -65,6 +65,7 @@ LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-20, 20, width=32))
 LABELS = arrays(np.int64, 5, elements=st.integers(0, 3))
 
 
+@pytest.mark.slow
 @given(LOGITS, LABELS)
 def test_signals_agree_with_slow_formulas(logits, labels):
     found, probs, rows = signals(logits, labels), softmax(logits, axis=1), np.arange(5)
@@ -79,6 +80,7 @@ def test_signals_agree_with_slow_formulas(logits, labels):
     assert found.top_margin_N == pytest.approx(np.log(probs.max(axis=1)) - np.log(not_top), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(LOGITS, LABELS)
 def test_modified_entropy_agrees_with_fifty_digits(logits, labels):
     for row, label, found in zip(logits, labels, signals(logits, labels).modified_entropy_N, strict=True):

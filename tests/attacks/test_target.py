@@ -54,6 +54,7 @@ ASK_MORE = {"samia", "label_only"}
 SHORT = {name: {"epochs": 1} for name in ("neural", "whitebox", "samia")}
 
 
+@pytest.mark.slow
 def test_all_attacks_share_one_forward_pass():
     target = released(Counting())
     for name in sorted(set(ATTACKS.names()) - ASK_MORE):

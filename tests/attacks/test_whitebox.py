@@ -32,6 +32,7 @@ def fitted(attack, audit=AUDIT, target=TARGET, seed=0):
     return attack.fit(target, audit, generator=np.random.default_rng(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", [WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")], ids=["all layers", "paper"]
 )
@@ -68,6 +69,7 @@ def trained(seed):
     return Target(model), split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_overfitted_net_is_caught_no_worse_than_by_weaker_attacks(seed):
     target, split = trained(seed)
@@ -96,6 +98,7 @@ class Steered(nn.Module):
         return self.head(features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [WhiteBox(epochs=40), WhiteBox(epochs=40, inputs="paper")], ids=["full", "paper"])
 def test_a_leak_that_only_the_gradient_shows_is_found(attack):
     def leaking(audit):

@@ -70,6 +70,7 @@ def test_students_start_afresh(monkeypatch):
     assert not same_weights(dict(state.model), setting.fresh().state_dict())
 
 
+@pytest.mark.slow
 def test_a_student_says_what_its_teacher_says():
     """Of a long lesson at temperature 1 comes the teacher's answer on the reference rows."""
     setting = setting_of(recipe=replace(RECIPE, epochs=100, learning_rate=0.05))

@@ -42,6 +42,7 @@ def asked(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_one_accountant_adds_up_both_phases_of_pruned(asked):
     """N = 60: delta 1/600. Less noise than half of epsilon for each would take; the target is met within 0.01."""
     made = pruned(epsilon=6.0).make(setting_of())
@@ -96,6 +97,7 @@ def test_private_training_is_kept(asked, tmp_path):
     assert set(made[2].weights) == set(setting_of().fresh().state_dict())
 
 
+@pytest.mark.slow
 def test_other_rows_noise_or_epsilon_are_not_taken_for_the_kept(asked, tmp_path):
     pruned().make(setting_of(store=tmp_path))
     pruned(epsilon=7.0).make(setting_of(store=tmp_path))
@@ -134,6 +136,7 @@ def test_without_opacus_nothing_is_trained(monkeypatch):
     assert watched.calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [PrunedPrivately, DistilledPrivately])
 @pytest.mark.parametrize("option", [{"epsilon": 0.0}, {"epsilon": math.nan}, {"max_grad_norm": -1.0}])
 def test_bad_options_are_refused(method, option):

@@ -23,6 +23,7 @@ def by_hand(widths):
     return sum(a * b for a, b in itertools.pairwise((6, *widths, 3)))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @example([11], 0.75)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.floats(0.02, 1))

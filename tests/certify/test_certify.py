@@ -65,6 +65,7 @@ def doubts(certification):
 # --- PASS, FAIL and what lies between
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_model_that_was_never_trained_passes_a_loose_bound(seed):
     """All of it as it is: requirements, reference set, control model, health."""
@@ -77,6 +78,7 @@ def test_a_model_that_was_never_trained_passes_a_loose_bound(seed):
     assert len(held) == len(result.health)
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_its_members_fails_whatever_casts_doubt():
     """Its class cannot be made anew, so there is no control, and its spec is below its access: FAIL all the same."""
     spec = SafetySpec(["loss", "gap", "entropy", Neural(epochs=10)], [LOOSE, at_most("neural.auc", 0.7)])
@@ -466,6 +468,7 @@ def test_verdict_rows_fit_nothing(attack, monkeypatch, unexamined):
     assert np.array_equal(*scores)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_verdict(unexamined):
     spec = SafetySpec(["loss", Neural(epochs=3)], [LOOSE])
     first, again, other = (judged(memorising(), untrained(), spec, seed=seed) for seed in (0, 0, 1))

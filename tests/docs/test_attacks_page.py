@@ -160,6 +160,7 @@ def test_tiers_are_the_codes():
     assert Plan().tests(made) == ((made[0],), (made[1],))
 
 
+@pytest.mark.slow
 def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     pools = [noise_audit(20, 20, seed=seed) for seed in (0, 1)]
     target = fake_target(*pools, num_classes=4, is_leaky=True)
@@ -264,6 +265,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
+@pytest.mark.slow
 def test_the_attacks_of_the_page_keep_the_contract(folder):
     importlib.import_module("test_neighbours").test_neighbours_keeps_the_contract()
     check_attack(importlib.import_module("calibrated").Calibrated())

@@ -37,6 +37,7 @@ def test_the_spec_is_read_without_a_fault(tmp_path):
     assert config.spec.shortfalls() == ()  # a newcomer's first spec can pass
 
 
+@pytest.mark.slow
 def test_every_verb_shown_exists():
     from typer.testing import CliRunner
 

@@ -14,7 +14,7 @@ from safecompress.storage import write_tensors
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from safecompress.integrations.huggingface import STATE, SparseCallback  # noqa: E402
 

@@ -12,6 +12,7 @@ from safecompress.errors import UsageError
 from safecompress.seeding import seeded
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="Lightning is not installed"),
 ]

@@ -79,6 +79,7 @@ def test_attacks_read_the_last_layer_of_an_encoder() -> None:
     assert torch.allclose(torch.as_tensor(hidden) @ head.weight.T + head.bias, torch.as_tensor(logits), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_where_every_fresh_network_begins(tmp_path: Path) -> None:
     folder = saved(tmp_path / "bert")
     spec = ModelSpec("transformer", {"folder": str(folder)}, (7,), 3)

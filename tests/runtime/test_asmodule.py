@@ -15,6 +15,7 @@ from safecompress.seeding import seeded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow  # the first export of a process takes seconds
 
 from safecompress.deploy.onnx import export_onnx  # noqa: E402
 from safecompress.deploy.quantize import quantize_onnx  # noqa: E402

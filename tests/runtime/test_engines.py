@@ -56,6 +56,7 @@ def assert_close(got: np.ndarray, wanted: np.ndarray) -> None:
 # --- equality
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     density=st.sampled_from([0.0, 0.02, 0.3, 1.0]),
@@ -109,6 +110,7 @@ def test_without_scipys_private_kernel_the_public_product_serves(monkeypatch):
     np.testing.assert_array_equal(spmv(np.float32([1, 2, 3, 4])), [2, 4, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "csr", "onnxruntime", "auto"])
 def test_all_engines_predict_as_the_artifact_does(engine, tmp_path):
     artifact = make_artifact(mlp(shape=(1, 4, 2)), 0.3, names=("a", "b", "ç"))
@@ -135,6 +137,7 @@ def test_answers_of_one_call_are_not_overwritten_by_the_next(tmp_path):
             np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_is_asked_densely(tmp_path):
     artifact = make_artifact(ModelSpec("cnn", {"channels": (4, 6)}, (1, 8, 8), 3), 0.3)
     artifact.save(tmp_path / "a.safetensors")

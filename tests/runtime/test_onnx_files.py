@@ -38,6 +38,7 @@ def rows(num: int) -> np.ndarray:
     return derive(0, "rows", num).standard_normal((num, *SHAPE)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [0, 1, 5, 1500])
 def test_an_exported_file_answers_as_the_network(exported, num_rows):
     path, network, task = exported

@@ -102,6 +102,7 @@ def test_serial_and_two_processes_end_in_the_same_bits(make, tmp_path, pool):
 # --- lost workers
 
 
+@pytest.mark.slow
 def test_the_work_of_a_lost_worker_is_done_again(tmp_path):
     with ProcessExecutor(2) as executor:
         results = list(executor.map(partial(die_unless_marked, str(tmp_path)), range(5)))
@@ -111,6 +112,7 @@ def test_the_work_of_a_lost_worker_is_done_again(tmp_path):
         assert list(executor.map(square, [4])) == [16]
 
 
+@pytest.mark.slow
 def test_a_worker_lost_again_and_again_is_an_error():
     with ProcessExecutor(1) as executor:
         with pytest.raises(WorkerError, match=r"lost twice \(1 workers\).*fewer --workers") as caught:
@@ -123,6 +125,7 @@ def _is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 def test_workers_do_not_outlive_a_killed_parent() -> None:
     context = torch.multiprocessing.get_context("spawn")

@@ -211,6 +211,7 @@ def test_deepening_adds_the_costly_figures_and_changes_none_of_the_others(tmp_pa
         assert deep.measurements["neural.auc"] == measured.measurements[0]
 
 
+@pytest.mark.slow
 def test_a_deepened_candidate_is_what_it_would_be_if_all_attacks_were_cheap(tmp_path):
     """Slow against fast: every attack on every candidate at once; whoever simulates the attackers."""
     shallow = trial(tmp_path / "a", attacks=ATTACKS[:1], costly=ATTACKS[1:])
@@ -263,6 +264,7 @@ def deepened(result):
     return [number for number, e in enumerate(result.evaluations) if "costly.auc" in e.measurements]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refit", ["parent", "candidate"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_only_finalists_and_keep_meet_the_costly_attack(count, refit, tmp_path):
@@ -304,6 +306,7 @@ def test_without_a_costly_attack_all_are_finalists(tmp_path, monkeypatch):
         assert "out: no finalist" not in result.choice.reasons
 
 
+@pytest.mark.slow
 def test_as_many_finalists_as_candidates_are_all_attacks_on_all(tmp_path):
     """Slow against fast: the winner among few may differ from the one among all, but no figure does."""
     few, whole = (
@@ -315,6 +318,7 @@ def test_as_many_finalists_as_candidates_are_all_attacks_on_all(tmp_path):
         assert facts(few[0].evaluations[number]) == facts(whole[0].evaluations[number])
 
 
+@pytest.mark.slow
 def test_the_random_control_is_seeded_through_both_stages(tmp_path):
     runs = [
         [(deepened(result), result.choice) for _, result in search(tmp_path / str(run), ["loss", Costly()], **options)]

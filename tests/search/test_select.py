@@ -201,6 +201,7 @@ def test_a_front_without_spread_in_one_axis_has_a_knee():
 GRID = st.integers(0, 4).map(lambda n: n / 4)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(GRID, GRID), min_size=1, max_size=6))
 def test_the_knee_is_never_dominated(points):
     candidates = [evaluation(str(n), accuracy, leak) for n, (accuracy, leak) in enumerate(points)]
@@ -208,6 +209,7 @@ def test_the_knee_is_never_dominated(points):
     assert not any(a >= accuracy and b <= leak and (a, b) != (accuracy, leak) for a, b in points)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(GRID, GRID), min_size=1, max_size=6))
 def test_the_best_tm_score_is_the_best(points):
     candidates = [evaluation(str(n), accuracy, leak) for n, (accuracy, leak) in enumerate(points)]

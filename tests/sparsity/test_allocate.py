@@ -30,6 +30,7 @@ def of_shapes(*shapes, seed=0):
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALLOCATIONS.names())
 @given(shapes=SHAPES, density=st.floats(1e-3, 1))
 def test_counts_sum_to_the_exact_total_and_fit_their_layers(name, shapes, density):
@@ -73,6 +74,7 @@ def test_erk_caps_a_layer_at_full_and_solves_again():
     assert AllocateErk()(weights, 506) == {"layer0": 6, "layer1": 100, "layer2": 400}
 
 
+@pytest.mark.slow
 @given(SHAPES, st.floats(0.01, 1))
 def test_erk_keeps_the_ratio_of_uncapped_layers(shapes, density):
     weights = of_shapes(*shapes)
@@ -94,6 +96,7 @@ def test_tiny_densities_leave_one_weight_in_every_layer():
     assert sum(AllocateErk()(weights, 10).values()) == 10
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(SHAPES, st.floats(0.01, 1), st.integers(0, 3))
 def test_global_magnitude_equals_brute_force(shapes, density, seed):

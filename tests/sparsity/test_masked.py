@@ -87,6 +87,7 @@ def test_fifty_steps_leave_dormant_weights_and_states_at_plus_zero(name):
         assert moved.float().mean() > 0.8  # the rest trains (a unit that is dead for every row stays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_equals_two_slow_oracles(name):
     """One masks gradients and weights one by one at each step; one lets dead gradients and moments be, and only zeroes

@@ -516,6 +516,7 @@ def go_on(model, optimizer, sparse, name, steps):
         sparse.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
 @pytest.mark.parametrize("shape", ["unit", "block", Blocks(2)])
 def test_sparse_training_keeps_its_shape(name, shape):
@@ -552,6 +553,7 @@ def test_recruits_of_sparse_training_begin_without_moments():
     assert model.body[0].weight[new & ~old].std() > 0.1
 
 
+@pytest.mark.slow
 def test_a_loop_with_units_resumes_to_the_bit():
     through = sparse_of("vgg", "unit")
     go_on(*through, "vgg", 24)

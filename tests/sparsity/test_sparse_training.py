@@ -56,6 +56,7 @@ def assert_dormant_is_plus_zero(model, sparse):
         assert not dormant.any() and not torch.signbit(dormant).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop", ["magnitude", "threshold", "set", "taylor"])
 @pytest.mark.parametrize("grow", GROW_RULES.names())
 def test_counts_hold_for_hundreds_of_steps(drop, grow):
@@ -74,6 +75,7 @@ def test_counts_hold_for_hundreds_of_steps(drop, grow):
     assert sparse.num_rewires == 30  # every 5 of the first 150
 
 
+@pytest.mark.slow
 def test_it_learns_at_a_tenth_of_the_weights():
     model = net()
     optimizer = sgd(model.parameters())
