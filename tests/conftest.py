@@ -1,5 +1,6 @@
 """Fixtures of the tests that look at whole runs, and how long any test may take."""
 
+import functools
 import os
 import pickle
 import shutil
@@ -11,7 +12,6 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from kept_controls import Kept
 from patience import TEST_S, patience
 from whole_runs import run_cli, write_spec
 
@@ -21,21 +21,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 settings.register_profile("busy", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # no example fails because other work takes the processor
 
-KEPT = Kept()
+
+@functools.cache
+def kept():
+    """Made where tests run, not where xdist only hands them out: it loads PyTorch."""
+    from kept_controls import Kept
+
+    return Kept()
 
 
 def pytest_collection_modifyitems(items):
     """Gives every test the same generous timeout, which `patience` scales; whole runs and worker processes are slow."""
     for item in items:
         item.add_marker(pytest.mark.timeout(patience(TEST_S)))
-        if {"finished_once", "pool"} & set(item.fixturenames):
+        if {"finished_once", "worker_pool"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Whole runs have their health controls from `Kept`; tests of what a control is make their own."""
-    with KEPT.during(item.get_closest_marker("own_controls") is None):
+    with kept().during(item.get_closest_marker("own_controls") is None):
         return (yield)
 
 
@@ -43,8 +49,8 @@ def pytest_runtest_protocol(item):
 def shared_folder(tmp_path_factory):
     """One folder for all processes of this session."""
     home = tmp_path_factory.getbasetemp()
-    KEPT.folder = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
-    return KEPT.folder
+    kept().folder = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
+    return kept().folder
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +68,7 @@ def finished_once(shared_folder):
 
 
 @pytest.fixture(scope="session")
-def pool():
+def worker_pool():
     """Two worker processes for all tests that do not lose one: each takes seconds to load PyTorch."""
     from safecompress.search import ProcessExecutor
 

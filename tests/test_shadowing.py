@@ -327,10 +327,10 @@ def weights_and_digest(made, number):
     return digest_tensors(weights), made.digest()
 
 
-def test_every_process_makes_the_same_shadow(pool):
+def test_every_process_makes_the_same_shadow(worker_pool):
     made = trainer(None, own(), pattern=None)
     here = [weights_and_digest(made, number) for number in range(2)]
-    assert list(pool.map(partial(weights_and_digest, made), range(2))) == here
+    assert list(worker_pool.map(partial(weights_and_digest, made), range(2))) == here
     assert here[0][0] != here[1][0]
 
 
@@ -559,10 +559,10 @@ def full(job, number):
     return digest_tensors(weights), FullPipeline(job).digest()
 
 
-def test_twice_and_in_a_worker_the_weights_are_the_same(pool):
+def test_twice_and_in_a_worker_the_weights_are_the_same(worker_pool):
     here = [full(JOB, number) for number in range(2)]
     assert [full(tiny_job(), number) for number in range(2)] == here
-    assert list(pool.map(partial(full, JOB), range(2))) == here
+    assert list(worker_pool.map(partial(full, JOB), range(2))) == here
     assert here[0][0] != here[1][0]
 
 

@@ -436,17 +436,17 @@ def ask(folder, _):
     return models.num_trained, outputs
 
 
-def test_two_processes_on_one_folder_agree(tmp_path, pool):
+def test_two_processes_on_one_folder_agree(tmp_path, worker_pool):
     """Both may train the same shadow; both write the same."""
-    found = list(pool.map(partial(ask, tmp_path), [0, 1]))
+    found = list(worker_pool.map(partial(ask, tmp_path), [0, 1]))
     assert all(equal(outputs, fresh()) for _, outputs in found)
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
     assert ask(tmp_path, 0)[0] == 0
 
 
-def test_groups_are_trained_in_workers(tmp_path, pool):
+def test_groups_are_trained_in_workers(tmp_path, worker_pool):
     trainer = SumTrainer()
-    models = run_of(tmp_path, trainer, run=pool.map)
+    models = run_of(tmp_path, trainer, run=worker_pool.map)
     assert equal(outputs_of(models), fresh())
     assert trainer.trained == []  # not in this process
     assert models.num_trained == 6

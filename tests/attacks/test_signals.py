@@ -230,8 +230,8 @@ def ask(folder):
     return (target.digest, audit.digest), content(target.signals(audit))
 
 
-def test_another_process_finds_the_signals_under_the_same_key(tmp_path, pool):
-    ((key, there),) = pool.map(ask, [tmp_path])
+def test_another_process_finds_the_signals_under_the_same_key(tmp_path, worker_pool):
+    ((key, there),) = worker_pool.map(ask, [tmp_path])
     assert content(on_disk(tmp_path).get(key)) == there
     before = [(file.name, file.stat().st_mtime_ns) for file in tmp_path.iterdir()]
     assert ask(tmp_path) == (key, there)

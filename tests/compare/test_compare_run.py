@@ -85,10 +85,10 @@ def test_the_dense_model_of_a_seed_is_trained_once_for_all(monkeypatch, tmp_path
     assert len(kept) == 1
 
 
-def test_two_workers_find_what_one_finds(tmp_path, pool):
+def test_two_workers_find_what_one_finds(tmp_path, worker_pool):
     study = tiny_study([Dense(), Static(), Fresh()], attacks=("loss", "lira"), num_shadows=4)
     alone = compare(study, tmp_path / "alone")
-    together = compare(study, tmp_path / "together", executor=pool)
+    together = compare(study, tmp_path / "together", executor=worker_pool)
     assert [r.digest() for r in alone.results] == [r.digest() for r in together.results]
     assert alone.exit_code == 0 and all(r.shadows == "full pipeline" for r in alone.results)
 

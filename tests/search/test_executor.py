@@ -37,23 +37,23 @@ def environment(_):
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), None], ids=["serial", "processes"])
-def test_results_come_in_the_items_order(executor, pool):
-    executor = executor or pool
+def test_results_come_in_the_items_order(executor, worker_pool):
+    executor = executor or worker_pool
     assert list(executor.map(square, range(7))) == [0, 1, 4, 9, 16, 25, 36]
     assert list(executor.map(slow_at_first, range(4))) == [0, 1, 2, 3]
     assert list(executor.map(square, [])) == []
 
 
-def test_an_error_of_the_work_is_not_a_lost_worker(pool):
-    results = pool.map(fail_at_two, range(4))
+def test_an_error_of_the_work_is_not_a_lost_worker(worker_pool):
+    results = worker_pool.map(fail_at_two, range(4))
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
-    assert list(pool.map(square, [3])) == [9]
+    assert list(worker_pool.map(square, [3])) == [9]
 
 
-def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(pool, monkeypatch):
-    assert set(pool.map(environment, range(8))) == {("1", 1)}
+def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(worker_pool, monkeypatch):
+    assert set(worker_pool.map(environment, range(8))) == {("1", 1)}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with ProcessExecutor(1) as other:
         assert list(other.map(environment, [0])) == [("1", 1)]
@@ -79,7 +79,7 @@ def test_a_pool_has_workers(workers):
 
 
 @pytest.mark.parametrize("make", [mlp, with_batch_norm])
-def test_serial_and_two_processes_end_in_the_same_bits(make, tmp_path, pool):
+def test_serial_and_two_processes_end_in_the_same_bits(make, tmp_path, worker_pool):
     """Five trials on two workers, so that a worker does more than one: a model sent to workers lies in memory that all
     of them share, and one that trained it in place would train it for all."""
     job = trial(tmp_path / "parent", make())
@@ -87,7 +87,7 @@ def test_serial_and_two_processes_end_in_the_same_bits(make, tmp_path, pool):
     tested_by, work = attackers(job, parent), proposals(job, parent)
     assert len(work) >= 4
     found = {}
-    for name, executor in (("serial", SerialExecutor()), ("pool", pool), ("again", pool)):
+    for name, executor in (("serial", SerialExecutor()), ("pool", worker_pool), ("again", worker_pool)):
         here = trial(tmp_path / name, job.model)
         evaluations = list(executor.map(partial(here, parent, tested_by), work))
         candidates = [here.store.load_candidate(candidate_name(e.candidate)).to_tensors() for e in evaluations]

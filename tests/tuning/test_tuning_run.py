@@ -81,10 +81,10 @@ def test_a_setting_that_is_asked_for_again_is_not_tried_again(fake, tmp_path):
     assert len({found.trials[index].choice for index in found.front}) == len(found.front)
 
 
-def test_trials_in_a_worker_are_those_of_this_process(tmp_path, pool):
+def test_trials_in_a_worker_are_those_of_this_process(tmp_path, worker_pool):
     tuning = tuning_of(trials=2, batch=2)
     alone = tune(tuning, tmp_path / "alone")
-    together = tune(tuning, tmp_path / "together", executor=pool)
+    together = tune(tuning, tmp_path / "together", executor=worker_pool)
 
     def figures(found):
         return [replace(tried, seconds=0.0) for tried in found.trials]
