@@ -139,6 +139,7 @@ def test_exposed_rows_are_found_on_one_half_and_hold_on_the_other():
     assert 0.5 < worst.every[0] < 0.6
 
 
+@pytest.mark.slow
 def test_chance_makes_nobody_exposed():
     """Choosing and scoring on the same shadows would call the chosen rows exposed here; on others they are not."""
     held = [worst_of(*shadows(400, seed=seed), 0.05).worst for seed in range(100)]

@@ -4,7 +4,6 @@ import importlib
 import inspect
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -31,6 +30,7 @@ from safecompress.search import Plan
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
 from safecompress.testing.fakes import fake_target, noise_audit
+from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
 NAMES = sorted(ATTACKS.builtins)
@@ -160,6 +160,7 @@ def test_tiers_are_the_codes():
     assert Plan().tests(made) == ((made[0],), (made[1],))
 
 
+@pytest.mark.slow
 def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     pools = [noise_audit(20, 20, seed=seed) for seed in (0, 1)]
     target = fake_target(*pools, num_classes=4, is_leaky=True)
@@ -264,6 +265,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
+@pytest.mark.slow
 def test_the_attacks_of_the_page_keep_the_contract(folder):
     importlib.import_module("test_neighbours").test_neighbours_keeps_the_contract()
     check_attack(importlib.import_module("calibrated").Calibrated())
@@ -288,9 +290,7 @@ def test_an_installed_attack_can_be_named_in_a_spec(folder):
 
 @pytest.mark.slow
 def test_the_attack_is_used_by_object_in_a_folder_of_ones_own(folder):
-    done = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    verdict, figure = done.stdout.splitlines()
+    verdict, figure = run_code((folder / "use.py").read_text(), folder).splitlines()
     assert f"print(result.report.verdict)  # {verdict}:" in file_of("use.py")
     assert "'num_samples': 400" in figure
 

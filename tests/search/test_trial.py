@@ -176,6 +176,7 @@ def test_nothing_of_an_evaluation_prints_scores(job):
 # --- who simulates
 
 
+@pytest.mark.slow
 def test_one_attacker_of_the_parent_tests_all_or_one_is_made_for_each(tmp_path):
     simulated = []
 

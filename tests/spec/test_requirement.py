@@ -57,7 +57,7 @@ def test_the_reason_quotes_the_limit_that_decided(near, far, verdict):
 
 def test_an_inconclusive_reason_names_an_interval_that_holds_the_bound():
     reason = at_most("loss.auc", 0.5).judge(measured((0.55, 0.60), (0.45, 0.70))).reason
-    assert "[0.45, 0.7] has the bound 0.5 inside it" in reason
+    assert "[0.45, 0.7] has the bound 0.5" in reason
 
 
 NAN, INF = float("nan"), float("inf")
@@ -138,7 +138,7 @@ def test_within_bounds_the_change_that_hurts(metric, name):
 
 def test_within_takes_no_negative_margin_and_no_other_model():
     assert within(0, metric="accuracy").bound == 0
-    with pytest.raises(UsageError, match=r"margin on accuracy must be at least 0, got -0\.01"):
+    with pytest.raises(UsageError, match=r"accuracy .*got -0\.01"):
         within(-0.01, metric="accuracy")
     with pytest.raises(UsageError, match=r"must be 'dense'.*got 'sparse'"):
         within(0.01, of="sparse", metric="accuracy")

@@ -190,7 +190,7 @@ def test_only_whole_epochs_count():
 
 
 def test_a_gap_is_refused():
-    with pytest.raises(TrainingError, match=r"misses epochs between 0 and 5.*from_tensor"):
+    with pytest.raises(TrainingError, match=r"between 0 and 5.*from_tensor"):
         of([3, 1, 0, NAN, 4, 2]).iqr()
 
 
@@ -236,7 +236,7 @@ def test_an_empty_trace_is_refused(size):
 
 @pytest.mark.parametrize("tensor", [torch.zeros(3), torch.zeros(3, 4, dtype=torch.float64), torch.zeros(2, 3, 4)])
 def test_a_tensor_that_is_no_trace_is_refused(tensor):
-    with pytest.raises(UsageError, match=r"float32 tensor of shape \(rows, epochs\), got"):
+    with pytest.raises(UsageError, match=r"float32 .*\(rows, epochs\), got"):
         LossTrace.from_tensor(tensor)
 
 

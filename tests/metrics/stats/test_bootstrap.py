@@ -119,6 +119,7 @@ def test_acceleration_is_the_skewness_of_the_jackknife():
     assert abs(expected) > 0.01
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-3, 3), min_size=4, max_size=40), st.integers(1, 3), st.sampled_from([0.2, 0.05]))
 def test_the_interval_has_width_and_stays_in_the_distribution_free_one(values, num_members, alpha):
     scores, is_member = np.array(values, dtype=float), np.arange(len(values)) < num_members
@@ -158,6 +159,7 @@ def test_it_agrees_with_the_formula():
     assert limits(interval_of(*data, num_draws=4000)) == pytest.approx(limits(formula), abs=0.1 * 0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "most_low", "most_high"), [(3.29, 14, 22), (0.358, 18, 18)])
 def test_it_covers(shift, most_low, most_high):
     """300 data sets of 30 + 30 rows, 7.5 misses on each side in place. Near separation percentiles miss 22 low ends."""

@@ -139,6 +139,7 @@ def slow_over_thresholds(scores, is_member, alpha, delta, num_thresholds):
     return found
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.sampled_from([2, 3, 8, 64]), ALPHAS, DELTAS)
 def test_fast_over_thresholds_is_the_slow_one(data, num_thresholds, alpha, delta):
     found = epsilon_over_thresholds(*data, alpha, delta=delta, num_thresholds=num_thresholds)
@@ -162,6 +163,7 @@ def test_perfect_separation_by_hand():
     assert found == pytest.approx(math.log(edge / (1 - edge)), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.permutations(range(60)))
 def test_over_thresholds_reads_ranks_only_and_mirrors(data, order):
     scores, is_member = data
@@ -172,6 +174,7 @@ def test_over_thresholds_reads_ranks_only_and_mirrors(data, order):
     assert epsilon_over_thresholds(-scores, ~is_member, 0.2) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 @given(tied_scores(), ALPHAS, DELTAS)
 def test_the_correction_costs(data, alpha, delta):
     """Never more than the largest uncorrected value, never under 0, always finite."""
@@ -223,6 +226,7 @@ def with_leak(rng):
     return says_member + rng.random(1600), is_member
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("truth", "draw"), [(0, without_leak), (1, with_leak)], ids=["null", "epsilon 1"])
 def test_the_corrected_maximum_is_a_limit_and_the_plain_one_is_none(truth, draw):
     """150 runs at alpha .2: over 45 have probability .0015 where .2 is right; the plain maximum is wrong in > .4."""
@@ -279,6 +283,7 @@ def slow_p_value(guesses, right, canaries, epsilon, delta):
     return min(1.0, chance + 2 * canaries * delta * max(windows))
 
 
+@pytest.mark.slow
 @given(audits(60), st.floats(0, 8), DELTAS)
 def test_fast_p_value_is_the_slow_one(audit, epsilon, delta):
     assert p_value(*audit, epsilon, delta) == pytest.approx(slow_p_value(*audit, epsilon, delta), rel=1e-8, abs=1e-12)
@@ -293,6 +298,7 @@ def test_the_bound_with_delta_is_the_last_refuted_epsilon(audit, alpha, delta):
     assert bound == 0 or p_value(*audit, bound, delta) <= alpha
 
 
+@pytest.mark.slow
 @given(audits(), st.sampled_from([1e-5, 1e-3, 1e-2]), ALPHAS)
 def test_p_values_rise_with_epsilon_and_fall_with_right_guesses_where_they_refute(audit, delta, alpha):
     """What makes the end found by bisection a bound; on a grid of epsilons up to the first that is not refuted."""

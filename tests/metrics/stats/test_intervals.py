@@ -55,6 +55,7 @@ def limits(interval):
 # --- rates ---
 
 
+@pytest.mark.slow
 @given(counts(), ALPHAS)
 def test_clopper_pearson_is_scipys_exact_interval(count, alpha):
     expected = binomtest(*count).proportion_ci(confidence_level=1 - alpha, method="exact")
@@ -128,11 +129,13 @@ def slow_auc_interval(scores, is_member, alpha):
     return [max(low, bound.low), min(high, bound.high)]
 
 
+@pytest.mark.slow
 @given(tied_scores(), ALPHAS)
 def test_fast_auc_interval_is_the_slow_one(data, alpha):
     assert limits(auc_interval(*data, alpha)) == pytest.approx(slow_auc_interval(*data, alpha), abs=1e-9)
 
 
+@pytest.mark.slow
 @given(tied_scores(), ALPHAS)
 def test_auc_interval_has_width_and_holds_the_auc(data, alpha):
     interval = auc_interval(*data, alpha)
@@ -141,6 +144,7 @@ def test_auc_interval_has_width_and_holds_the_auc(data, alpha):
     assert interval.confidence == 1 - alpha
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.permutations(range(24)))
 def test_auc_interval_reads_ranks_only_and_mirrors(data, order):
     scores, is_member = data
@@ -152,6 +156,7 @@ def test_auc_interval_reads_ranks_only_and_mirrors(data, order):
     assert [1 - mirrored.high, 1 - mirrored.low] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_less_alpha_is_never_narrower(data):
     widths = [interval.high - interval.low for interval in (auc_interval(*data, a) for a in (0.2, 0.05, 0.01, 1e-4))]
@@ -203,6 +208,7 @@ def test_auc_interval_covers(shift):
     assert 4 <= misses <= 36
 
 
+@pytest.mark.slow
 def test_auc_interval_covers_where_plain_delong_does_not():
     """Labels as scores, members always right, non-members 90 %, 50 + 50 rows: plain DeLong covers 88 %."""
     rng, is_member = np.random.default_rng(5), two_pools(50)
@@ -229,6 +235,7 @@ def test_auc_difference_by_the_matrix_of_pairs():
     assert result.p_value == pytest.approx(2 * norm.sf(abs(value) / error), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.randoms(use_true_random=False), ALPHAS)
 def test_auc_difference_is_antisymmetric_bounded_and_agrees_with_its_p_value(data, random, alpha):
     scores, is_member = data
@@ -309,6 +316,7 @@ def test_accuracy_drop_by_hand():
     assert result.p_value == pytest.approx(binomtest(2, 9).pvalue)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60), ALPHAS)
 def test_accuracy_drop_is_antisymmetric_and_holds_its_value(rows, alpha):
     before, after = np.array(rows).T
@@ -367,6 +375,7 @@ def test_difference_of_intervals_is_the_worst_of_both():
 # --- TPR at FPR ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_non_members", [1, 7, 437, 438, 1000, 4380, 5000])
 @pytest.mark.parametrize("fpr", [0.001, 0.01, 0.3])
 def test_threshold_ranks_are_the_tightest_that_hold(num_non_members, fpr):
@@ -394,6 +403,7 @@ def test_tpr_at_fpr_interval_by_hand():
     assert interval.confidence == 0.8
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.floats(0, 1), ALPHAS)
 def test_tpr_at_fpr_interval_holds_the_empirical_point(data, fpr, alpha):
     interval = tpr_at_fpr_interval(*data, fpr, alpha)

@@ -61,6 +61,7 @@ def test_confusion_by_hand():
     assert confusion_at(EIGHT, IS_MEMBER, -np.inf) == Confusion(4, 4, 4, 4)
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_auc_is_that_of_all_pairs_and_of_sklearn(data):
     scores, is_member = data
@@ -68,6 +69,7 @@ def test_auc_is_that_of_all_pairs_and_of_sklearn(data):
     assert auc(scores, is_member) == pytest.approx(roc_auc_score(is_member, scores), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_placements_are_the_means_of_the_pair_matrix(data):
     scores, is_member = data
@@ -76,6 +78,7 @@ def test_placements_are_the_means_of_the_pair_matrix(data):
     np.testing.assert_allclose(placed.non_members, wins_MQ.mean(axis=0), atol=1e-15)
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.permutations(range(24)))
 def test_order_of_rows_and_units_of_scores_do_not_matter(data, order):
     scores, is_member = data
@@ -87,12 +90,14 @@ def test_order_of_rows_and_units_of_scores_do_not_matter(data, order):
     assert best_threshold(scores[order], is_member[order]) == best_threshold(scores, is_member)
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_turning_scores_round_mirrors_the_auc(data):
     scores, is_member = data
     assert auc(-scores, is_member) == pytest.approx(1 - auc(scores, is_member), abs=1e-15)
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_roc_has_one_point_per_distinct_score(data):
     scores, is_member = data
@@ -103,6 +108,7 @@ def test_roc_has_one_point_per_distinct_score(data):
     assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
 
 
+@pytest.mark.slow
 @given(tied_scores(), st.floats(0, 1))
 def test_tpr_at_fpr_is_the_best_rule_that_keeps_the_limit(data, limit):
     scores, is_member = data
@@ -126,6 +132,7 @@ def test_a_tie_across_the_limit_is_not_broken():
     assert tpr_at_fpr(scores, is_member, 0.5) == 0.5
 
 
+@pytest.mark.slow
 @given(tied_scores())
 def test_best_threshold_is_best_and_strictest(data):
     scores, is_member = data
@@ -211,6 +218,7 @@ def test_public_names_are_sorted_and_documented():
     assert all(getattr(stats, name).__doc__ for name in stats.__all__)
 
 
+@pytest.mark.slow
 def test_import_is_light():
     """Neither torch nor scipy.stats (a second of start-up each) is loaded for arithmetic on arrays."""
     code = (

@@ -104,7 +104,7 @@ def test_a_broken_attack_leaves_no_worst_and_no_tm_score(tmp_path):
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        ("error", "TrainingError: It diverged. Lower the rate."),
+        ("error", "TrainingError: It diverged."),
         ("bug", "ZeroDivisionError: somebody's bug"),
         ("nan", "TrainingError: The weights of body.0.weight, body.0.bias, "),
     ],
