@@ -123,9 +123,9 @@ class SafetyCollector(pytest.Collector):
         return self._found
 
     def _audit(self) -> Outcome:
-        from safecompress.cli.auditing import audit_file
         from safecompress.errors import SafeCompressError
         from safecompress.gate import Outcome
+        from safecompress.workflows.audit_file import audit_file
 
         made = self._arguments["artifact"]
         path = self.path.parent / made() if callable(made) else made

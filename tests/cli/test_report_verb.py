@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from safecompress.cli.again import again
+from safecompress.cli._support.reproduce import again
 from safecompress.report import load_report
 from safecompress.report.schema import schema_text
 from whole_runs import contents, report_of, run_cli

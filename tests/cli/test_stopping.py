@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from safecompress.cli.stopping import how_to_go_on, listening
+from safecompress.cli._support.interrupt import how_to_go_on, listening
 from safecompress.search import ProcessExecutor
 from whole_runs import start_cli, write_spec
 
@@ -31,7 +31,7 @@ def test_while_it_loads(tmp_path):
 
 SLOW_TO_STOP = """
 import sys, time
-from safecompress.cli.stopping import listening
+from safecompress.cli._support.interrupt import listening
 with listening():
     try:
         print("ready", flush=True)

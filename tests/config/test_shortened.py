@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from safecompress.cli.setup import set_values
 from safecompress.config import parse_config
 from safecompress.config.scale import changes, laid_over
 from safecompress.errors import SpecError, UsageError
+from safecompress.workflows.loading import set_values
 
 SPEC = """
 name = "full"

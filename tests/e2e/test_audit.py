@@ -62,8 +62,8 @@ def test_other_limits_are_another_opening_and_the_same_ones_are_not(finished, tm
 
 def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path):
     """Or an audit could be repeated until chance lets it pass."""
-    from safecompress.cli.setup import load_rows
     from safecompress.config import load_config
+    from safecompress.workflows.loading import load_rows
 
     config = load_config(finished / "spec.toml")
     artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw
@@ -75,8 +75,8 @@ def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path):
 
 
 def test_an_audit_of_other_members_is_refused_where_the_run_proves_it_and_marked_where_nothing_does(finished, tmp_path):
-    from safecompress.cli.setup import load_rows
     from safecompress.config import load_config
+    from safecompress.workflows.loading import load_rows
 
     config = load_config(finished / "spec.toml")
     artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw

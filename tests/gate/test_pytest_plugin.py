@@ -9,9 +9,9 @@ import pytest
 from made_reports import OPEN, PASSING, REPORTS
 
 from safecompress import api, config  # noqa: F401  (pytester forgets what is imported while it runs)
-from safecompress.cli import auditing
 from safecompress.errors import DataError
 from safecompress.pytest_plugin import safety_spec
+from safecompress.workflows import audit_file as workflow
 
 pytest_plugins = ["pytester"]
 
@@ -45,7 +45,7 @@ def run(pytester, monkeypatch):
                 raise found
             return found or report
 
-        monkeypatch.setattr(auditing, "audit_file", audit_file)
+        monkeypatch.setattr(workflow, "audit_file", audit_file)
         pytester.makefile(".toml", limits=limits(report))
         pytester.makepyfile(test_privacy=module)
         result = pytester.runpytest_inprocess(*PLUGINS, *options)
@@ -149,7 +149,7 @@ def test_a_function_that_breaks_fails_every_test_and_is_called_once(run):
 
 def test_an_audit_takes_what_a_spec_of_tests_names():
     told = safety_spec("limits.toml", artifact="run/a.onnx", members="/rows/in.npz", workers=2).located(Path("/here"))
-    assert set(told) <= set(inspect.signature(auditing.audit_file).parameters)
+    assert set(told) <= set(inspect.signature(workflow.audit_file).parameters)
     assert {name: value for name, value in told.items() if value is not None} == {
         "spec": Path("/here/limits.toml"),
         "artifact": Path("/here/run/a.onnx"),

@@ -14,7 +14,7 @@ from safecompress import __version__
 F = TypeVar("F", bound=Callable[..., Any])
 
 ORDER = ("init", "data", "compress", "audit", "report", "bench", "release", "compare", "search", "list")
-"""Verbs as one comes to need them; any other stands behind."""
+"""The verbs, in the order in which a user needs them: each is a module of `cli.verbs`, and one line here."""
 
 
 class Verbs(TyperGroup):

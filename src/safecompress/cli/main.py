@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -10,9 +11,9 @@ from typing import NoReturn
 
 import typer
 
-from safecompress.cli.app import app
-from safecompress.cli.gate import Gate
-from safecompress.cli.stopping import STOPPED, how_to_go_on, listening
+from safecompress.cli._support.gate import Gate
+from safecompress.cli._support.interrupt import STOPPED, how_to_go_on, listening
+from safecompress.cli.app import ORDER, app
 from safecompress.errors import SafeCompressError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
@@ -43,7 +44,8 @@ def main() -> None:
 
 def register() -> None:
     """Import every verb: each joins the application as it is loaded."""
-    from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, search  # noqa: F401
+    for name in ORDER:
+        importlib.import_module(f"safecompress.cli.verbs.{name}")
 
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> NoReturn:
@@ -83,14 +85,10 @@ def _leave_as_typer_does(gate: Gate, end: SystemExit, arguments: list[str]) -> N
 
 
 def _tell(gate: Gate, error: BaseException | str, code: int, words: str) -> None:
-    from safecompress.cli.output import say_json
+    from safecompress.cli._support.output import say_json
 
     gate.fail(error)
     if gate.as_json:
         kind = "UsageError" if isinstance(error, str) else type(error).__name__
         with contextlib.suppress(OSError):
             say_json({"error": kind, "message": words, "exit_code": code})
-
-
-if __name__ == "__main__":
-    main()

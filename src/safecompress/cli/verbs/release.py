@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
+from safecompress.cli._support.complete import artifacts
+from safecompress.cli._support.output import AS_JSON, say_json
 from safecompress.cli.app import app
-from safecompress.cli.complete import artifacts
-from safecompress.cli.output import AS_JSON, say_json
 
 ARTIFACT = typer.Argument(..., help="The artifact that is being released.", autocompletion=artifacts)
 LIST = typer.Option(Path("released.jsonl"), "--to", help="The list of released versions.")

@@ -29,7 +29,7 @@ def watching(quiet: bool) -> Iterator[Progress]:
 
         yield Silent()
         return
-    from safecompress.cli.console import watching as watched
+    from safecompress.cli._support.console import watching as watched
 
     with watched() as watcher:
         yield watcher

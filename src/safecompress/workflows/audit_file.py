@@ -32,12 +32,19 @@ def audit_file(
     Raises UsageError (and its kinds) for what cannot be judged, and the errors of `api.audit`.
     """
     from safecompress import api
-    from safecompress.cli.setup import as_trained, call_factory, check_data_digest, executor_of, load_rows, load_weights
     from safecompress.config import load_config
     from safecompress.deploy import Artifact
     from safecompress.errors import UsageError
     from safecompress.runfolder import ARTIFACT as ARTIFACT_NAME
     from safecompress.runfolder import IDENTITY
+    from safecompress.workflows.loading import (
+        as_trained,
+        call_factory,
+        check_data_digest,
+        executor_of,
+        load_rows,
+        load_weights,
+    )
 
     if not artifact.is_file():
         raise UsageError(f"{artifact} is no file. Name the artifact: RUN/{ARTIFACT_NAME}.")
@@ -114,9 +121,9 @@ def _audit_foreign(
 ) -> Report:
     """The verdict on a model that was trained elsewhere, by rows that the user names."""
     from safecompress import api
-    from safecompress.cli.setup import foreign_model, load_pools
     from safecompress.config import load_limits
     from safecompress.errors import UsageError
+    from safecompress.workflows.loading import foreign_model, load_pools
 
     if members is None or others is None:
         raise UsageError("--members and --non-members go together: attacks tell the ones from the others.")

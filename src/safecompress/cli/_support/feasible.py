@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from safecompress.certify import Prospect, foresee
-from safecompress.cli.draft import Answers, write_draft
-from safecompress.cli.setup import Rows, load_rows, make_job
+from safecompress.cli._support.template import Answers, write_draft
 from safecompress.config import parse_config
 from safecompress.data import Dataset, one_row_per_unit
+from safecompress.workflows.loading import Rows, load_rows, make_job
 
 
 def fit_to_rows(answers: Answers, spec: Path) -> tuple[Answers, Rows, tuple[Prospect, ...], float]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import artifacts
+from safecompress.cli._support.output import AS_JSON, say_json
 from safecompress.cli.app import app
-from safecompress.cli.complete import artifacts
-from safecompress.cli.output import AS_JSON, say_json
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import dataset_names, model_names
+from safecompress.cli._support.output import AS_JSON, QUIET, say_json
 from safecompress.cli.app import app
-from safecompress.cli.complete import dataset_names, model_names
-from safecompress.cli.output import AS_JSON, QUIET, say_json
 
 if TYPE_CHECKING:
     from safecompress.certify import Prospect
@@ -72,9 +72,9 @@ def init(
 
     Asks for what no flag says where there is a terminal. Exit code: 0 the spec is written and runs, 2 it would not.
     """
-    from safecompress.cli.asking import Asker, access_of, columns_of, name_of, source_of
-    from safecompress.cli.draft import Answers, propose, propose_drop, write_draft
-    from safecompress.cli.fitting import fit_to_rows, rehearse
+    from safecompress.cli._support.feasible import fit_to_rows, rehearse
+    from safecompress.cli._support.prompts import Asker, access_of, columns_of, name_of, source_of
+    from safecompress.cli._support.template import Answers, propose, propose_drop, write_draft
     from safecompress.storage import write_bytes
 
     asker = Asker(is_asking=not yes and sys.stdin.isatty())

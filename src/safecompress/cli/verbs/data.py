@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from safecompress.cli._support.output import AS_JSON, QUIET, say_json
 from safecompress.cli.app import App, app
-from safecompress.cli.output import AS_JSON, QUIET, say_json
 
 if TYPE_CHECKING:
     from inspect import Parameter
@@ -34,7 +34,7 @@ def check(
 
     Exit code 0 when it can be used, 2 with every fault that was found when it cannot.
     """
-    from safecompress.cli.dataview import line_of, show_facts
+    from safecompress.cli._support.data_view import line_of, show_facts
     from safecompress.data.facts import facts_of
 
     facts = facts_of(load(name, root, option))
@@ -49,7 +49,7 @@ def check(
 @data.command(name="list")
 def list_data(as_json: bool = AS_JSON) -> None:
     """List the data sets with the files that each expects."""
-    from safecompress.cli.dataview import show_layouts
+    from safecompress.cli._support.data_view import show_layouts
     from safecompress.data import DATASETS
 
     told = {

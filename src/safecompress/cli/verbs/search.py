@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import spec_files
+from safecompress.cli._support.output import AS_JSON, QUIET
 from safecompress.cli.app import app
-from safecompress.cli.complete import spec_files
-from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.tuning import Found
@@ -35,10 +35,10 @@ def search(
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
     from safecompress.api import fixed_threads
-    from safecompress.cli.output import say_json, watching
-    from safecompress.cli.setup import executor_of, load_rows, make_job
+    from safecompress.cli._support.output import say_json, watching
     from safecompress.tuning import load_tuning, tune
     from safecompress.tuning.run import MARKDOWN
+    from safecompress.workflows.loading import executor_of, load_rows, make_job
 
     wanted = load_tuning(spec)
     folder = out if out is not None else Path("runs") / wanted.config.name

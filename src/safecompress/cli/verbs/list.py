@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from safecompress.cli._support.output import AS_JSON, say_json
 from safecompress.cli.app import app
-from safecompress.cli.output import AS_JSON, say_json
 
 
 @app.command(name="list")
 def list_names(as_json: bool = AS_JSON) -> None:
     """List everything that a spec can name, and where each comes from."""
     from safecompress.attacks import ATTACKS
-    from safecompress.cli.console import show_names
+    from safecompress.cli._support.console import show_names
     from safecompress.data import DATASETS
     from safecompress.models import MODELS
     from safecompress.search import SELECTORS

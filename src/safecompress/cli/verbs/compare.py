@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import spec_files
+from safecompress.cli._support.output import AS_JSON, QUIET
 from safecompress.cli.app import app
-from safecompress.cli.complete import spec_files
-from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.compare import Compared
@@ -38,11 +38,11 @@ def compare(
     A killed comparison goes on with the same command; with another method or seed in the spec, only what is missing is
     done. Exit code: 0 every cell has numbers, 2 usage or spec error, 3 a method or an attack failed.
     """
-    from safecompress.cli.output import say_json, watching
-    from safecompress.cli.setup import executor_of
+    from safecompress.cli._support.output import say_json, watching
     from safecompress.compare import compare as run
     from safecompress.compare import load_comparison
     from safecompress.compare.run import MARKDOWN
+    from safecompress.workflows.loading import executor_of
 
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name

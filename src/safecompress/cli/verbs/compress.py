@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress import __version__
+from safecompress.cli._support.complete import spec_files
+from safecompress.cli._support.gate import GITHUB, JUNIT, SARIF, Gate
+from safecompress.cli._support.output import AS_JSON, QUIET
 from safecompress.cli.app import app
-from safecompress.cli.complete import spec_files
-from safecompress.cli.gate import GITHUB, JUNIT, SARIF, Gate
-from safecompress.cli.output import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.config import Config
@@ -71,16 +71,16 @@ def compress(
     """
     from safecompress.api import fixed_threads, run_job
     from safecompress.certify import Ledger
-    from safecompress.cli.again import Option, again
-    from safecompress.cli.console import show_report
-    from safecompress.cli.output import watching
-    from safecompress.cli.setup import executor_of, load_rows, make_job, set_values
+    from safecompress.cli._support.console import show_report
+    from safecompress.cli._support.output import watching
+    from safecompress.cli._support.reproduce import Option, again
     from safecompress.config import load_config
     from safecompress.loggers import logging_to
     from safecompress.report import save_report
     from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.storage import write_bytes
+    from safecompress.workflows.loading import executor_of, load_rows, make_job, set_values
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
     values = set_values(settings) | ({} if density is None else {"compress.density": density})
@@ -123,10 +123,10 @@ def compress(
 def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
     """Print what the run would cost."""
     from safecompress.api import fixed_threads
-    from safecompress.cli.dryrun import show_estimate
-    from safecompress.cli.output import say_json
-    from safecompress.cli.setup import load_rows, make_job
+    from safecompress.cli._support.dryrun import show_estimate
+    from safecompress.cli._support.output import say_json
     from safecompress.estimate import estimate
+    from safecompress.workflows.loading import load_rows, make_job
 
     with fixed_threads(threads):
         found = estimate(make_job(config, load_rows(config), model, device), workers=workers)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
+from safecompress.cli._support.complete import artifacts, spec_files
+from safecompress.cli._support.gate import GITHUB, JUNIT, SARIF, Gate
+from safecompress.cli._support.output import AS_JSON, QUIET
 from safecompress.cli.app import app
-from safecompress.cli.complete import artifacts, spec_files
-from safecompress.cli.gate import GITHUB, JUNIT, SARIF, Gate
-from safecompress.cli.output import AS_JSON, QUIET
 
 ARTIFACT = typer.Argument(
     ...,
@@ -72,10 +72,10 @@ def audit(
     """
     from dataclasses import replace
 
-    from safecompress.cli.again import Option, again
-    from safecompress.cli.auditing import audit_file
+    from safecompress.cli._support.reproduce import Option, again
     from safecompress.errors import UsageError
     from safecompress.runfolder import IDENTITY
+    from safecompress.workflows.audit_file import audit_file
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(artifact))
     if out is not None and (out / IDENTITY).exists():
@@ -98,7 +98,7 @@ def audit(
     report = replace(report, command=again("audit", artifact, **told))
 
     def show() -> None:
-        from safecompress.cli.console import show_report
+        from safecompress.cli._support.console import show_report
 
         show_report(report, out, quiet=quiet)
 

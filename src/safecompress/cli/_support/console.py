@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from safecompress.cli.live import watching as watching
+from safecompress.cli._support.live import watching as watching
 from safecompress.report import Report
 from safecompress.report.text import (
     AS_TRAINED,

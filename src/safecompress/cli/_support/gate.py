@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from safecompress.cli.output import options_given, say_json
+from safecompress.cli._support.output import options_given, say_json
 
 if TYPE_CHECKING:
     from safecompress.gate import GateFiles, Outcome
