@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from safecompress.cli._support.output import stdout_console
 from safecompress.data.facts import Facts
 
 MOST = 20
@@ -16,9 +16,7 @@ MOST = 20
 
 def show_facts(facts: Facts) -> None:
     """Print everything that was counted."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)  # a log has no width of its own
+    console = stdout_console()
     table = Table(title=escape(plain(facts.name)), title_justify="left", box=None, show_header=False)
     for what, told in _rows(facts):
         table.add_row(f"[bold]{what}[/]", escape(told))
@@ -33,9 +31,7 @@ def show_facts(facts: Facts) -> None:
 
 def show_layouts(told: Mapping[str, Mapping[str, str]]) -> None:
     """Print each data set: its name, what it is, and which files it expects."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
+    console = stdout_console()
     for name, words in told.items():
         origin = "" if words["origin"] == "built in" else f" ({words['origin']})"
         console.print(f"[bold]{escape(name)}[/]{escape(origin)}  {escape(words['summary'])}", highlight=False)

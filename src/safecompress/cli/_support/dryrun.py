@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from safecompress.cli._support.output import stdout_console
 from safecompress.estimate import Estimate
 
 
 def show_estimate(name: str, found: Estimate, workers: int) -> None:
     """Print the estimate of the run called ``name``."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
+    console = stdout_console()
     parts = ", ".join(f"{part} {count:,}" for part, count in found.rows.items() if count)
     shape = " x ".join(map(str, found.input_shape))
     console.print(f"[bold]{escape(name)}[/]: rows of {shape}, {found.num_classes} classes; {parts}.", highlight=False)

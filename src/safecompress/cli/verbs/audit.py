@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from safecompress.cli._support.complete import artifacts, spec_files
-from safecompress.cli._support.gate import GITHUB, JUNIT, SARIF, Gate
-from safecompress.cli._support.output import AS_JSON, QUIET
+from safecompress.cli._support.complete import spec_files
+from safecompress.cli._support.gate import Gate
 from safecompress.cli.app import app
-
-ARTIFACT = typer.Argument(
-    ...,
-    help="The artifact (.safetensors), an ONNX file (.onnx), or weights for --model.",
-    autocompletion=artifacts,
+from safecompress.cli.options import (
+    AS_JSON,
+    GITHUB,
+    JUNIT,
+    QUIET,
+    RELEASED,
+    SARIF,
+    artifact_argument,
+    cache_option,
+    dense_option,
+    ledger_option,
+    model_factory_option,
+    out_option,
+    threads_option,
+    workers_option,
 )
+
+if TYPE_CHECKING:
+    from safecompress.workflows.audit_file import AuditRequest
+
+ARTIFACT = artifact_argument("The artifact (.safetensors), an ONNX file (.onnx), or weights for --model.")
 SPEC = typer.Option(
     ..., "--spec", help="The spec whose rows and requirements judge it (TOML).", autocompletion=spec_files
 )
@@ -25,20 +41,13 @@ MEMBERS = typer.Option(
     help="Rows it was trained on (.npz: x, y), for a model trained elsewhere; the spec's are not used.",
 )
 OTHERS = typer.Option(None, "--non-members", help="Rows of the same source that it never saw (.npz: x, y).")
-OUT = typer.Option(None, "--out", help="Folder for report.json and report.html.  (default: none are written)")
-MODEL = typer.Option(
-    None, "--model", metavar="PKG.MODULE:FACTORY", help="What makes the network, where its class is your own."
-)
-DENSE = typer.Option(
-    None, "--dense", help="Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)"
-)
-LEDGER = typer.Option(
-    None, "--ledger", help="Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)"
-)
-CACHE = typer.Option(None, "--cache", help="Private folder that keeps shadow models.  (default: the run's own)")
-RELEASED = typer.Option(None, "--released", help="List of versions already out, for joint_lira (see release).")
-WORKERS = typer.Option(1, "--workers", min=1, help="Processes that train shadow models, one thread each.")
-THREADS = typer.Option(1, "--threads", min=1, help="Threads of this process.")
+OUT = out_option("Folder for report.json and report.html.  (default: none are written)")
+MODEL = model_factory_option("What makes the network, where its class is your own.")
+DENSE = dense_option("Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)")
+LEDGER = ledger_option("Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)")
+CACHE = cache_option("Private folder that keeps shadow models.  (default: the run's own)")
+WORKERS = workers_option("Processes that train shadow models, one thread each.")
+THREADS = threads_option("Threads of this process.")
 
 
 @app.command()
@@ -70,40 +79,52 @@ def audit(
     Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or INCONCLUSIVE. Reports for pipelines: --junit, --sarif,
     --github, --json.
     """
-    from dataclasses import replace
-
-    from safecompress.cli._support.reproduce import Option, again
-    from safecompress.errors import UsageError
-    from safecompress.runfolder import IDENTITY
-    from safecompress.workflows.audit_file import audit_file
+    from safecompress.cli._support.console import show_report
+    from safecompress.report import save_report
+    from safecompress.workflows.audit_file import AuditRequest, audit_file
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(artifact))
-    if out is not None and (out / IDENTITY).exists():
-        raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
-    report = audit_file(
-        artifact,
-        spec,
-        members=members,
-        non_members=non_members,
-        model=model,
-        dense=dense,
-        ledger=ledger,
-        cache=cache,
-        released=released,
+    _refuse_run_folder(out)
+    request = AuditRequest(
+        artifact_path=artifact,
+        spec_path=spec,
+        members_path=members,
+        non_members_path=non_members,
+        model_factory=model,
+        dense_path=dense,
+        ledger_path=ledger,
+        cache_path=cache,
+        released_path=released,
         workers=workers,
         threads=threads,
     )
-    told: dict[str, Option] = {"spec": spec, "members": members, "non_members": non_members, "model": model}
-    told |= {"dense": dense, "released": released, "threads": threads if threads > 1 else None}
-    report = replace(report, command=again("audit", artifact, **told))
-
-    def show() -> None:
-        from safecompress.cli._support.console import show_report
-
-        show_report(report, out, quiet=quiet)
-
+    report = replace(audit_file(request), command=_command(request))
     if out is not None:
-        from safecompress.report import save_report
-
         save_report(report, out)
-    gate.finish(report, show)
+    gate.finish(report, lambda: show_report(report, out, quiet=quiet))
+
+
+def _refuse_run_folder(out: Path | None) -> None:
+    """Raise UsageError where the report would take the place of a run's own."""
+    from safecompress.errors import UsageError
+    from safecompress.runfolder import IDENTITY
+
+    if out is not None and (out / IDENTITY).exists():
+        raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
+
+
+def _command(request: AuditRequest) -> str:
+    """The command that reproduces the verdict."""
+    from safecompress.cli._support.reproduce import reproduce_command
+
+    return reproduce_command(
+        "audit",
+        request.artifact_path,
+        spec=request.spec_path,
+        members=request.members_path,
+        non_members=request.non_members_path,
+        model=request.model_factory,
+        dense=request.dense_path,
+        released=request.released_path,
+        threads=request.threads if request.threads > 1 else None,
+    )

@@ -5,31 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from safecompress.cli._support.complete import artifacts
-from safecompress.cli._support.output import AS_JSON, say_json
+from safecompress.cli._support.output import say_json, stdout_console
 from safecompress.cli.app import app
+from safecompress.cli.options import AS_JSON, artifact_argument, dense_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from safecompress.runtime.bench import Bench, Latency, Speed
 
-FILE = typer.Argument(
-    ..., help="An artifact (.safetensors) or an ONNX model (.onnx).", metavar="ARTIFACT", autocompletion=artifacts
-)
-DENSE = typer.Option(
-    None,
-    "--dense",
-    help="Dense weights to compare with.  (default: random ones in the network that the artifact names)",
-)
+ARTIFACT = artifact_argument("An artifact (.safetensors) or an ONNX model (.onnx).")
+DENSE = dense_option("Dense weights to compare with.  (default: random ones in the network that the artifact names)")
 
 
 @app.command()
-def bench(artifact: Path = FILE, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
+def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
     """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
-    from rich.console import Console
     from rich.markup import escape
 
     from safecompress.runtime.bench import bench as measure
@@ -38,9 +29,7 @@ def bench(artifact: Path = FILE, dense: Path | None = DENSE, as_json: bool = AS_
     if as_json:
         say_json(found.to_json())
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)  # a log has no width of its own
+    console = stdout_console()
     console.print(_table(found))
     for line in (_size_line(found), f"Loaded in {found.load_ms:.3g} ms. {found.why}.", *found.words):
         console.print(escape(line), highlight=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from safecompress.cli._support.output import AS_JSON, QUIET, say_json
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import App, app
+from safecompress.cli.options import AS_JSON, QUIET, data_option, data_root_option
 
 if TYPE_CHECKING:
     from inspect import Parameter
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from safecompress.data import Dataset
 
 NAME = typer.Argument(..., help="A data set, as `safecompress data list` names them.")
-ROOT = typer.Option(None, "--root", help="The folder, or the file, that holds the data.")
-OPTION = typer.Option([], "--option", "-o", help="An option of the data set, as in \\[data] source; repeat as needed.",
-                      metavar="KEY=VALUE")  # fmt: skip
+ROOT = data_root_option("The folder, or the file, that holds the data.")
+OPTION = data_option("An option of the data set, as in \\[data] source; repeat as needed.")
 
 data = App(name="data", help="Look at data before anything is trained.", no_args_is_help=True)
 app.add_typer(data)

@@ -1,9 +1,10 @@
-"""``safecompress list``: what a spec can name; nothing is trained."""
+"""``safecompress list``: what a spec can name."""
 
 from __future__ import annotations
 
-from safecompress.cli._support.output import AS_JSON, say_json
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import app
+from safecompress.cli.options import AS_JSON
 
 
 @app.command(name="list")

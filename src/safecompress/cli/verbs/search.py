@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli._support.complete import spec_files
-from safecompress.cli._support.output import AS_JSON, QUIET
 from safecompress.cli.app import app
+from safecompress.cli.options import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from safecompress.tuning import Found
