@@ -249,7 +249,7 @@ def test_help_says_the_defaults():
     for words in ("--released", "--cache", "--workers"):
         assert words in compress
         assert words in audit
-    assert "A killed run goes on with the same command." in compress
+    assert "A killed run resumes with the same command." in compress
 
 
 def test_help_lists_the_verbs_and_the_exit_codes():

@@ -18,8 +18,8 @@ def show_facts(facts: Facts) -> None:
     """Print everything that was counted."""
     console = stdout_console()
     table = Table(title=escape(plain(facts.name)), title_justify="left", box=None, show_header=False)
-    for what, told in _rows(facts):
-        table.add_row(f"[bold]{what}[/]", escape(told))
+    for what, value in _rows(facts):
+        table.add_row(f"[bold]{what}[/]", escape(value))
     console.print(table)
     if len(facts.classes) > MOST:
         half, total = MOST // 2, len(facts.classes)
@@ -29,10 +29,10 @@ def show_facts(facts: Facts) -> None:
         console.print(escape(plain(note)), highlight=False)
 
 
-def show_layouts(told: Mapping[str, Mapping[str, str]]) -> None:
+def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:
     """Print each data set: its name, what it is, and which files it expects."""
     console = stdout_console()
-    for name, words in told.items():
+    for name, words in layouts.items():
         origin = "" if words["origin"] == "built in" else f" ({words['origin']})"
         console.print(f"[bold]{escape(name)}[/]{escape(origin)}  {escape(words['summary'])}", highlight=False)
         if words["files"]:
@@ -47,7 +47,7 @@ def line_of(facts: Facts) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` without what a terminal would obey."""
+    """``text`` without characters that control a terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
 

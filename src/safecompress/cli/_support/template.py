@@ -85,7 +85,7 @@ def _head(answers: InitAnswers) -> str:
     return f"""\
 # A spec for safecompress. Any line may be changed; what is left out has a default, and the run folder's spec.toml
 # shows them all. `safecompress list` names what can stand here.
-#   safecompress compress {answers.name}.toml     train, compress, attack, judge; the same command goes on after a stop
+#   safecompress compress {answers.name}.toml     train, compress, attack, judge; the same command resumes after a stop
 {_line("name", answers.name)}
 {_line("seed", answers.seed)}
 """

@@ -1,1 +1,1 @@
-"""One verb a file; each joins the application when it is imported, and has one line in `cli.app`."""
+"""One verb a file. A module joins the application when it is imported, and is listed by its name in `cli.app`."""

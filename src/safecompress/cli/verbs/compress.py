@@ -79,7 +79,7 @@ def compress(
 ) -> None:
     """Train small, attack every candidate, keep the best, certify the file that ships.
 
-    A killed run goes on with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
+    A killed run resumes with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
     INCONCLUSIVE.
     """
     from safecompress.api import fixed_threads, run_job

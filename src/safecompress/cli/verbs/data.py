@@ -1,4 +1,4 @@
-"""``safecompress data check NAME`` and ``safecompress data list``: what is in your files, and which are expected."""
+"""``safecompress data check NAME`` and ``data list``: what is in your files, and which files a data set expects."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ def list_data(as_json: bool = AS_JSON) -> None:
     from safecompress.cli._support.data_view import show_layouts
     from safecompress.data import DATASETS
 
-    told = {
+    layouts = {
         name: {"origin": origin, "summary": summary, "files": files_of(DATASETS.factory(name))}
         for name, (origin, summary) in DATASETS.describe().items()
     }
     if as_json:
-        say_json(told)
+        say_json(layouts)
     else:
-        show_layouts(told)
+        show_layouts(layouts)
 
 
 def load(name: str, root: Path | None, given: Sequence[str]) -> Dataset:
-    """The data set called ``name``. Raises UsageError with every fault of the options, DataError of the files."""
+    """The data set called ``name``. Raises UsageError with all faults of the options, DataError for unusable files."""
     from safecompress.config.options import convert, parameters_of, read_options
     from safecompress.config.reading import Reading
     from safecompress.data import DATASETS

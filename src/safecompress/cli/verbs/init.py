@@ -99,7 +99,7 @@ def init(
         seed=seed,
     )
     fitted = fit_to_data(answers, spec)
-    text = _write(prompter, fitted, max_drop, max_auc)
+    text = _spec_text(prompter, fitted, max_drop, max_auc)
     prospects = check_spec(text, spec, fitted.data)
     _refuse_existing(spec)
     write_bytes(spec, text.encode())
@@ -113,14 +113,14 @@ def _source(
     from safecompress.cli._support.prompts import columns_of
 
     if source["name"] == "csv" and "label" not in source:
-        columns = columns_of(Path(data))
-        refusal = f"Say which column of {data} holds the class: --label. Its columns: {columns}."
-        label = prompter.require(f"The column of classes ({columns})", label, refusal)
-    columns_named = {"label": label, "group": group}
-    return {**source, **{key: value for key, value in columns_named.items() if value is not None}}
+        listing = columns_of(Path(data))
+        refusal = f"Say which column of {data} holds the class: --label. Its columns: {listing}."
+        label = prompter.require(f"The column of classes ({listing})", label, refusal)
+    columns = {"label": label, "group": group}
+    return {**source, **{key: value for key, value in columns.items() if value is not None}}
 
 
-def _write(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None) -> str:
+def _spec_text(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None) -> str:
     """The text of the spec, with limits that flags or a person name, or that the rows can certify."""
     from safecompress.cli._support.template import propose_bound, propose_drop, write_template
 

@@ -20,9 +20,11 @@ def list_names(as_json: bool = AS_JSON) -> None:
 
     rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SHAPES, SCHEDULES, SELECTORS)
     registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, AUGMENTATIONS, *rules)
-    told = {registry.kind: registry.describe() for registry in registries}
+    kinds = {registry.kind: registry.describe() for registry in registries}
     if as_json:
         keys = ("origin", "summary")
-        say_json({kind: {n: dict(zip(keys, t, strict=True)) for n, t in names.items()} for kind, names in told.items()})
+        say_json(
+            {kind: {n: dict(zip(keys, t, strict=True)) for n, t in names.items()} for kind, names in kinds.items()}
+        )
         return
-    show_names(told)
+    show_names(kinds)
