@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -250,7 +248,7 @@ def test_help_says_the_defaults():
     for words in ("--released", "--cache", "--workers"):
         assert words in compress
         assert words in audit
-    assert "killed run goes" in compress
+    assert "A killed run resumes with the same command." in compress
 
 
 def test_help_lists_the_verbs_and_the_exit_codes():
@@ -301,12 +299,6 @@ def test_a_spec_that_is_not_there(arguments, finished):
 # --- the process ---
 
 
-def test_the_command_runs_as_a_module_too():
-    command = [sys.executable, "-m", "safecompress.cli.main", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"safecompress {safecompress.__version__}\n"
-
-
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_verdict():
     """``safecompress list | head`` must not end in 1, which means FAIL."""
@@ -319,12 +311,12 @@ def test_a_reader_that_goes_away_is_no_verdict():
 
 def test_a_fault_of_the_program_is_no_verdict(tmp_path, monkeypatch):
     """An error that nobody foresaw ends in 3, never in 1; it asks for a report."""
-    from safecompress.cli import setup
+    from safecompress.workflows import loading
 
     def broken(config):
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr(setup, "load_rows", broken)
+    monkeypatch.setattr(loading, "load_rows", broken)
     ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
     assert ended.code == 3
     assert "ZeroDivisionError: unforeseen" in ended.err
@@ -332,12 +324,12 @@ def test_a_fault_of_the_program_is_no_verdict(tmp_path, monkeypatch):
 
 
 def test_no_memory_is_said_in_words(tmp_path, monkeypatch):
-    from safecompress.cli import setup
+    from safecompress.workflows import loading
 
     def exhausted(config):
         raise MemoryError
 
-    monkeypatch.setattr(setup, "load_rows", exhausted)
+    monkeypatch.setattr(loading, "load_rows", exhausted)
     ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
     assert (ended.code, "fewer --workers" in ended.err) == (3, True)
     assert "Traceback" not in ended.err

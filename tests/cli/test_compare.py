@@ -10,7 +10,7 @@ import time
 import pytest
 import tomli_w
 
-import safecompress.cli.compare  # noqa: F401  (it registers its verb)
+import safecompress.cli.verbs.compare  # noqa: F401  (it registers its verb)
 from patience import patience
 from whole_runs import SIZES, run_cli
 
@@ -75,7 +75,7 @@ def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
 
 def test_a_killed_comparison_goes_on(write, tmp_path):
     spec, out = write(seeds=list(range(40))), tmp_path / "out"
-    command = "import sys; import safecompress.cli.compare; from safecompress.cli.main import main; main()"
+    command = "import sys; import safecompress.cli.verbs.compare; from safecompress.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "compare", str(spec), "--out", str(out)],
         stdout=subprocess.DEVNULL,

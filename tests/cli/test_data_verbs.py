@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import typer
 
-from safecompress.cli.data import files_of
-from safecompress.cli.dataview import show_facts
+from safecompress.cli._support.data_view import show_facts
+from safecompress.cli.verbs.data import files_of
 from safecompress.data import DATASETS, Dataset
 from safecompress.data.facts import facts_of
 from whole_runs import run_cli
@@ -144,7 +144,7 @@ def test_what_a_plug_in_does_not_say_is_not_made_up():
 
 
 def test_help_names_both_verbs():
-    from safecompress.cli.data import data
+    from safecompress.cli.verbs.data import data
 
     assert isinstance(data, typer.Typer)
     ended = run_cli("data", "--help")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from safecompress.cli.again import again
+from safecompress.cli._support.reproduce import reproduce_command
 from safecompress.report import load_report
 from safecompress.report.schema import schema_text
 from said import says
@@ -80,12 +80,14 @@ def test_a_report_whose_parts_are_not_whole_leaves_the_old_pages(harm, finished)
 
 
 def test_the_command_again_names_no_folder_and_survives_a_shell():
-    typed = again("audit", Path("/home/me/a b;rm.safetensors"), spec=Path("/secret/limits.toml"), dense=None, threads=2)
+    typed = reproduce_command(
+        "audit", Path("/home/me/a b;rm.safetensors"), spec=Path("/secret/limits.toml"), dense=None, threads=2
+    )
     assert "home" not in typed and "secret" not in typed
     assert shlex.split(typed) == [
         "safecompress", "audit", "a b;rm.safetensors", "--spec", "limits.toml", "--threads", "2",
     ]  # fmt: skip
-    assert "--non-members 'x y.npz'" in again("audit", Path("m.onnx"), non_members=Path("x y.npz"))
+    assert "--non-members 'x y.npz'" in reproduce_command("audit", Path("m.onnx"), non_members=Path("x y.npz"))
 
 
 def test_a_run_that_is_timed_keeps_the_times_and_no_path(finished, monkeypatch):

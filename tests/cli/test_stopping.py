@@ -9,7 +9,7 @@ import time
 import pytest
 
 from patience import patience
-from safecompress.cli.stopping import how_to_go_on, listening
+from safecompress.cli._support.interrupt import how_to_resume, listening
 from safecompress.search import ProcessExecutor
 from whole_runs import start_cli, write_spec
 
@@ -32,7 +32,7 @@ def test_while_it_loads(tmp_path):
 
 SLOW_TO_STOP = """
 import sys, time
-from safecompress.cli.stopping import listening
+from safecompress.cli._support.interrupt import listening
 with listening():
     try:
         print("ready", flush=True)
@@ -79,5 +79,5 @@ def test_workers_are_not_waited_for():
 
 
 def test_what_to_type_is_as_it_was_typed():
-    assert how_to_go_on(["compress", "my spec.toml"]).endswith("go on.\n  safecompress compress 'my spec.toml'")
-    assert "start anew" in how_to_go_on(["audit", "a.onnx"])
+    assert how_to_resume(["compress", "my spec.toml"]).endswith("resume.\n  safecompress compress 'my spec.toml'")
+    assert "start over" in how_to_resume(["audit", "a.onnx"])

@@ -5,7 +5,7 @@ import json
 import pytest
 import tomli_w
 
-import safecompress.cli.tune  # noqa: F401  (it registers its verb)
+import safecompress.cli.verbs.tune  # noqa: F401  (it registers its verb)
 from whole_runs import report_of, run_cli, tiny
 
 pytest.importorskip("optuna")

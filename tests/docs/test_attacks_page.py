@@ -213,9 +213,10 @@ def test_the_shortest_spec_bounds_the_reference_set_and_no_shorter_one_does(tmp_
 def test_every_verb_and_option_shown_exists():
     from typer.main import get_command
 
-    from safecompress.cli import audit, compress, inspect, release  # noqa: F401
     from safecompress.cli.app import app
+    from safecompress.cli.main import register
 
+    register()
     commands = get_command(app).commands
     shown = [line.split() for block in blocks("sh") for line in block.splitlines() if line.startswith("safecompress")]
     assert {line[1] for line in shown} == {"release", "compress", "audit", "list"}

@@ -39,8 +39,8 @@ def test_the_code_runs_in_an_empty_folder(tmp_path):
 
 
 def test_options_and_metrics_exist():
-    from safecompress.cli import audit  # noqa: F401
     from safecompress.cli.app import app
+    from safecompress.cli.verbs import audit  # noqa: F401
 
     told = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "200"}).stdout
     for option in set(re.findall(r"--[a-z-]+", " ".join(blocks("sh")))):

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from safecompress import api, config  # noqa: F401  (pytester forgets what is imported while it runs)
-from safecompress.cli import auditing  # noqa: F401
 from safecompress.cli.app import app
 from safecompress.cli.main import register
 from safecompress.config import load_limits
+from safecompress.workflows import audit_file  # noqa: F401
 from whole_runs import run_cli, run_code
 
 pytest_plugins = ["pytester"]

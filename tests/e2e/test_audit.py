@@ -63,8 +63,8 @@ def test_other_limits_are_another_opening_and_the_same_ones_are_not(finished, tm
 def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path, monkeypatch):
     """Or an audit could be repeated until chance lets it pass. Without its health, which this is not about."""
     monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
-    from safecompress.cli.setup import load_rows
     from safecompress.config import load_config
+    from safecompress.workflows.loading import load_rows
 
     config = load_config(finished / "spec.toml")
     artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw
@@ -76,8 +76,8 @@ def test_another_seed_of_the_attackers_is_another_opening(finished, tmp_path, mo
 
 
 def test_an_audit_of_other_members_is_refused_where_the_run_proves_it_and_marked_where_nothing_does(finished, tmp_path):
-    from safecompress.cli.setup import load_rows
     from safecompress.config import load_config
+    from safecompress.workflows.loading import load_rows
 
     config = load_config(finished / "spec.toml")
     artifact, rows = finished / "run" / "artifact.safetensors", load_rows(config).raw

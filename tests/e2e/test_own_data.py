@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from safecompress import Artifact, Dataset
-from safecompress.cli.setup import load_rows
 from safecompress.config import load_config
 from safecompress.training import predict_logits
+from safecompress.workflows.loading import load_rows
 from whole_runs import report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow

@@ -226,7 +226,7 @@ def test_ctrl_c_exits_130_and_says_that_the_run_can_go_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # workers get it, too, as from a terminal
     _, err = process.communicate()
     assert process.returncode == 130
-    assert "same command again" in err
+    assert "Stopped. Finished work is kept: run the same command again to resume." in err
     assert f"\n  safecompress compress {spec} --out {run} --workers 2" in err
     assert "Traceback" not in err
     assert "command was stopped" in (tmp_path / "gate.xml").read_text()

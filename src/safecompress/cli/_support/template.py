@@ -1,4 +1,4 @@
-"""A first spec as commented TOML: what `init` writes, from a few answers and the rows they lead to."""
+"""A first spec as commented TOML, which `init` writes from a few answers and the rows of the data."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from safecompress.data import DataSplit
 from safecompress.metrics.catalogue import AUC
 
 LEAST_BOUND, ROOM = 0.6, 1.75
-"""No bound on an AUC under the one is proposed, nor closer to 0.5 than so many times what can be certified at best: a
-model that leaks nothing keeps it about nineteen times in twenty."""
+"""The lowest bound on an AUC that is proposed, and the least distance from 0.5, as a multiple of the tightest distance
+that can be certified: a model that leaks nothing keeps such a bound about nineteen times in twenty."""
 
 SMALL = 5000
 """Train rows up to which Adam and small batches are proposed, so that training takes enough steps."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a person said, or a flag. Shares go from 0 to 1; None asks for nothing.
+class InitAnswers:
+    """The answers of a person, or of flags. Shares go from 0 to 1; None asks for nothing.
 
-    ``source`` is that of ``[data]`` and ``model`` the table of that name, empty where what fits is to be taken.
+    ``source`` is that of ``[data]``, ``model`` the table of that name; empty, it stands for a model that fits the data.
     """
 
     name: str
@@ -48,49 +48,51 @@ class Answers:
         return [AUC.of(attack) for attack in REFERENCE[self.access]]
 
 
-def propose(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:
-    """A bound for all of ``metrics`` that a model which leaks nothing would most likely keep, in steps of 0.05."""
+def propose_bound(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:
+    """A bound for all of ``metrics`` that a model without any leak would most likely keep, in steps of 0.05."""
     tightest = [p.tightest for p in prospects if p.requirement.metric in metrics and p.tightest is not None]
     steps = math.ceil(round(20 * (0.5 + ROOM * (max(tightest, default=0.5) - 0.5)), 6))
     return min(1.0, max(LEAST_BOUND, steps / 20))
 
 
 def propose_drop(num_test_rows: int, alpha: float) -> float:
-    """A bound on the loss of accuracy that two equally good models keep which disagree on one row in twenty."""
+    """A bound on the loss of accuracy that two equally good models keep if they disagree on one row in twenty."""
     half_width = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(0.05 / num_test_rows)
     return min(1.0, math.ceil(round(100 * (half_width + 0.01), 6)) / 100)
 
 
-def write_draft(answers: Answers, split: DataSplit | None, bound: float, prospects: Sequence[Prospect] = ()) -> str:
-    """The spec. Without ``split`` nothing is known of the rows yet, and their sizes are left out."""
+def write_template(
+    answers: InitAnswers, split: DataSplit | None, bound: float, prospects: Sequence[Prospect] = ()
+) -> str:
+    """The spec. Without ``split`` the sizes of its parts are left out: nothing is known about the rows yet."""
     tightest = {str(p.requirement.metric): p for p in prospects}
     blocks = [
         _head(answers),
         _data(answers, split),
         _training(answers, split),
         _safety(answers),
-        *(_require(m, "at_most", bound, _certifiable(tightest.get(m))) for m in answers.metrics),
+        *(_require(m, "at_most", bound, _certifiable_note(tightest.get(m))) for m in answers.metrics),
         _require("accuracy", "within", answers.max_drop, "how much worse than the dense model, on the same test rows"),
     ]
     if answers.min_accuracy is not None:
-        words = _certifiable(tightest.get("accuracy"))
+        words = _certifiable_note(tightest.get("accuracy"))
         blocks.append(_require("accuracy", "at_least", answers.min_accuracy, words))
     if answers.max_bytes is not None:
         blocks.append(_require("artifact.size_bytes", "at_most", answers.max_bytes, "the file that ships"))
     return "\n".join(blocks)
 
 
-def _head(answers: Answers) -> str:
+def _head(answers: InitAnswers) -> str:
     return f"""\
 # A spec for safecompress. Any line may be changed; what is left out has a default, and the run folder's spec.toml
 # shows them all. `safecompress list` names what can stand here.
-#   safecompress compress {answers.name}.toml     train, compress, attack, judge; the same command goes on after a stop
+#   safecompress compress {answers.name}.toml     train, compress, attack, judge; the same command resumes after a stop
 {_line("name", answers.name)}
 {_line("seed", answers.seed)}
 """
 
 
-def _data(answers: Answers, split: DataSplit | None) -> str:
+def _data(answers: InitAnswers, split: DataSplit | None) -> str:
     source = answers.source
     shown = _line("source", source["name"]) if len(source) == 1 else f"source = {_inline(source)}"
     is_text = split is not None and split.dataset.is_tokens
@@ -110,7 +112,7 @@ def _data(answers: Answers, split: DataSplit | None) -> str:
     return "\n".join([*lines, ""])
 
 
-def _training(answers: Answers, split: DataSplit | None) -> str:
+def _training(answers: InitAnswers, split: DataSplit | None) -> str:
     is_small = split is None or split.size("train") <= SMALL
     recipe: dict[str, Any] = {"epochs": answers.epochs}
     if is_small:
@@ -136,7 +138,7 @@ precision = "int8"           # how the file keeps weights: "float32", "float16",
 """
 
 
-def _safety(answers: Answers) -> str:
+def _safety(answers: InitAnswers) -> str:
     strong = {"lira": {"num_shadows": 16}, "label_only": {"queries": 16}}
     attacks = [_inline({"name": a, **strong[a]}) if a in strong else f'"{a}"' for a in REFERENCE[answers.access]]
     access = f'access = "{answers.access.name.lower()}"'
@@ -155,7 +157,7 @@ def _require(metric: str, word: str, bound: float, comment: str) -> str:
     return f'[[require]]\nmetric = "{metric}"\n{value:<28} # {comment}\n'
 
 
-def _certifiable(prospect: Prospect | None) -> str:
+def _certifiable_note(prospect: Prospect | None) -> str:
     if prospect is None:
         return "set after a first run has shown what can be reached"
     if prospect.tightest is None:

@@ -1,7 +1,7 @@
 """``--junit``, ``--sarif``, ``--github``: the verdict for pipelines, which fails closed whatever happens to a command.
 
-`main` opens the gate before anything else is read, the verb tells it the verdict, and `main` tells it whatever kept the
-verb from that.
+`main` opens the gate before anything else is read. The verb reports its verdict to the gate; where it cannot, `main`
+reports why.
 """
 
 from __future__ import annotations
@@ -15,31 +15,25 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from safecompress.cli.output import options_given, say_json
+from safecompress.cli._support.output import options_given, say_json
 
 if TYPE_CHECKING:
     from safecompress.gate import GateFiles, Outcome
     from safecompress.report import Report
 
-JUNIT = typer.Option(
-    None, "--junit", metavar="FILE.xml", help="Also write the verdict as JUnit XML, one test case per requirement."
-)
-SARIF = typer.Option(None, "--sarif", metavar="FILE.sarif", help="Also write what does not pass as SARIF 2.1.0.")
-GITHUB = typer.Option(False, "--github", help="Also print annotations for GitHub Actions.")
-
 
 @dataclass
 class Gate:
-    """Where the verdict of this command is told. ``artifact`` is what is judged, once that is known."""
+    """Where the verdict of this command is reported. ``artifact`` is what is judged, once that is known."""
 
     junit: Path | None = None
     sarif: Path | None = None
     github: bool = False
     as_json: bool = False
     artifact: str = ""
-    is_told: bool = False
+    is_reported: bool = False
     _token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    _is_hushed: bool = False
+    _is_muted: bool = False
 
     @classmethod
     def of_arguments(cls, arguments: Sequence[str]) -> Gate:
@@ -70,14 +64,14 @@ class Gate:
         """Say "not finished" in every file. Raises StorageError where one cannot be written, before any work."""
         if self.junit is not None or self.sarif is not None:
             self._files().begin(self.artifact)
-        if self.github and not self._is_hushed:
+        if self.github and not self._is_muted:
             from safecompress.gate.github import hush
 
-            self._is_hushed = True
+            self._is_muted = True
             typer.echo(hush(self._token), err=self.as_json)
 
     def finish(self, report: Report, show: Callable[[], None]) -> NoReturn:
-        """Show the report, tell the verdict, and leave with its exit code. Raises StorageError where it cannot be told.
+        """Show the report, pass the verdict on, and exit with its code. Raises StorageError where that fails.
 
         The command line's ``--json`` prints the report, as report.json holds it, in place of what ``show`` does.
         """
@@ -86,28 +80,28 @@ class Gate:
         outcome = Outcome.of_report(report, self.artifact)
         if not self.as_json:
             show()
-        self._tell(outcome)
+        self._report(outcome)
         if self.as_json:
             say_json(report.to_json())
-        self.is_told = True  # what breaks before this line is told instead
+        self.is_reported = True  # a failure before this line is reported instead
         raise typer.Exit(outcome.exit_code)
 
     def fail(self, error: BaseException | str) -> None:
-        """Tell, as far as that can be done, why there is no verdict."""
-        if self.is_told or not (self.github or self.junit is not None or self.sarif is not None):
+        """Report why there is no verdict, as far as that can be done."""
+        if self.is_reported or not (self.github or self.junit is not None or self.sarif is not None):
             return
         from safecompress.gate import Outcome
 
         with contextlib.suppress(Exception):  # the command ends as it would; the files said "not finished" before
-            self._tell(Outcome.of_failure(error, self.artifact))
+            self._report(Outcome.of_failure(error, self.artifact))
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome) -> None:
         if self.github:
             from safecompress.gate.github import annotation_lines, speak
 
-            for line in ([speak(self._token)] if self._is_hushed else []) + annotation_lines(outcome):
+            for line in ([speak(self._token)] if self._is_muted else []) + annotation_lines(outcome):
                 typer.echo(line, err=self.as_json)
-            self._is_hushed = False
+            self._is_muted = False
         self._files().write(outcome)
 
     def _files(self) -> GateFiles:

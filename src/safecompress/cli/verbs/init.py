@@ -1,30 +1,33 @@
-"""``safecompress init``: a commented spec that runs, from flags, or from questions where there is a terminal."""
+"""``safecompress init``: writes a commented spec that runs, from flags, or from questions where there is a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from safecompress.cli._support.complete import dataset_names, model_names
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import app
-from safecompress.cli.complete import dataset_names, model_names
-from safecompress.cli.output import AS_JSON, QUIET, say_json
+from safecompress.cli.options import AS_JSON, QUIET, data_option, data_root_option
 
 if TYPE_CHECKING:
     from safecompress.certify import Prospect
+    from safecompress.cli._support.feasible import FittedAnswers
+    from safecompress.cli._support.prompts import Prompter
 
 SPEC = typer.Argument(None, help="The spec to write.  (default: <name of the data>.toml)", show_default=False)
 DATA = typer.Option(
     None, "--data", help="A file of yours (.csv, .npz, .jsonl), or a data set's name.", autocompletion=dataset_names
 )
-ROOT = typer.Option(None, "--root", help="The folder of a data set that has files.")
+ROOT = data_root_option("The folder of a data set that has files.")
 LABEL = typer.Option(None, "--label", help="The column (.csv) or array (.npz) of classes.")
 GROUP = typer.Option(None, "--group", help="The column whose rows belong together: a person, an author.")
-OPTION = typer.Option([], "--option", "-o", metavar="KEY=VALUE", help="Any other option of the data; repeat as needed.")
+OPTION = data_option("Any other option of the data; repeat as needed.")
 MODEL = typer.Option(
     None, "--model", help="A network's name.  (default: what fits the data)", autocompletion=model_names
 )
@@ -72,44 +75,62 @@ def init(
 
     Asks for what no flag says where there is a terminal. Exit code: 0 the spec is written and runs, 2 it would not.
     """
-    from safecompress.cli.asking import Asker, access_of, columns_of, name_of, source_of
-    from safecompress.cli.draft import Answers, propose, propose_drop, write_draft
-    from safecompress.cli.fitting import fit_to_rows, rehearse
+    from safecompress.cli._support.feasible import check_spec, fit_to_data
+    from safecompress.cli._support.prompts import Prompter, access_of, name_of, source_of
+    from safecompress.cli._support.template import InitAnswers
     from safecompress.storage import write_bytes
 
-    asker = Asker(is_asking=not yes and sys.stdin.isatty())
+    prompter = Prompter(is_interactive=not yes and sys.stdin.isatty())
     if spec is not None:
         _refuse_existing(spec)
     question = "Your data: a file (.csv, .npz, .jsonl), or the name of a data set"
-    data = asker.require(question, data, "Say which data: --data people.csv --label diagnosis, or --data digits.")
+    data = prompter.require(question, data, "Say which data: --data people.csv --label diagnosis, or --data digits.")
     spec = spec if spec is not None else Path(f"{name_of(data)}.toml")
     _refuse_existing(spec)
-    source = source_of(data, root, spec.absolute().parent, option)
-    if source["name"] == "csv" and "label" not in source:
-        columns = columns_of(Path(data))
-        refusal = f"Say which column of {data} holds the class: --label. Its columns: {columns}."
-        label = asker.require(f"The column of classes ({columns})", label, refusal)
-    source |= {key: value for key, value in (("label", label), ("group", group)) if value is not None}
-    answers = Answers(
+    answers = InitAnswers(
         name=name_of(spec.name),
-        source=source,
+        source=_source(prompter, source_of(data, root, spec.absolute().parent, option), data, label, group),
         model={} if model is None else {"name": model},
-        access=access_of(asker.ask("What an attacker is given: weights, scores or labels", access, "weights")),
-        density=asker.ask("Share of weights to keep", density, 0.1),
+        access=access_of(prompter.ask("What an attacker is given: weights, scores or labels", access, "weights")),
+        density=prompter.ask("Share of weights to keep", density, 0.1),
         epochs=epochs,
         min_accuracy=min_accuracy,
         max_bytes=max_bytes,
         seed=seed,
     )
-    answers, rows, prospects, alpha = fit_to_rows(answers, spec)
-    drop = propose_drop(rows.raw.size("test"), alpha)
-    answers = replace(answers, max_drop=asker.ask("Accuracy that may be lost to the dense model", max_drop, drop))
-    bound = asker.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, propose(prospects, answers.metrics))
-    text = write_draft(answers, rows.raw, bound, prospects)
-    prospects = rehearse(text, spec, rows)
+    fitted = fit_to_data(answers, spec)
+    text = _spec_text(prompter, fitted, max_drop, max_auc)
+    prospects = check_spec(text, spec, fitted.data)
     _refuse_existing(spec)
     write_bytes(spec, text.encode())
-    _tell(spec, prospects, as_json, quiet)
+    _show(spec, prospects, as_json, quiet)
+
+
+def _source(
+    prompter: Prompter, source: Mapping[str, Any], data: str, label: str | None, group: str | None
+) -> dict[str, Any]:
+    """``[data] source`` with the columns of classes and of groups; a table needs to know its classes."""
+    from safecompress.cli._support.prompts import columns_of
+
+    if source["name"] == "csv" and "label" not in source:
+        listing = columns_of(Path(data))
+        refusal = f"Say which column of {data} holds the class: --label. Its columns: {listing}."
+        label = prompter.require(f"The column of classes ({listing})", label, refusal)
+    columns = {"label": label, "group": group}
+    return {**source, **{key: value for key, value in columns.items() if value is not None}}
+
+
+def _spec_text(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None) -> str:
+    """The text of the spec, with limits that flags or a person name, or that the rows can certify."""
+    from safecompress.cli._support.template import propose_bound, propose_drop, write_template
+
+    drop = propose_drop(fitted.data.raw.size("test"), fitted.alpha)
+    answers = replace(
+        fitted.answers, max_drop=prompter.ask("Accuracy that may be lost to the dense model", max_drop, drop)
+    )
+    proposal = propose_bound(fitted.prospects, answers.metrics)
+    bound = prompter.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, proposal)
+    return write_template(answers, fitted.data.raw, bound, fitted.prospects)
 
 
 def _refuse_existing(spec: Path) -> None:
@@ -121,10 +142,10 @@ def _refuse_existing(spec: Path) -> None:
         raise UsageError(f"There is no folder {spec.parent} for the spec. Make it first.")
 
 
-def _tell(spec: Path, prospects: Sequence[Prospect], as_json: bool, quiet: bool) -> None:
+def _show(spec: Path, prospects: Sequence[Prospect], as_json: bool, quiet: bool) -> None:
     if as_json:
-        told = [{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects]
-        say_json({"spec": str(spec), "requirements": told})
+        requirements = [{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects]
+        say_json({"spec": str(spec), "requirements": requirements})
         return
     if not quiet:
         for prospect in prospects:

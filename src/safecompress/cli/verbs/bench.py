@@ -5,55 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from safecompress.cli._support.output import say_json, stdout_console
 from safecompress.cli.app import app
-from safecompress.cli.complete import artifacts
-from safecompress.cli.output import AS_JSON, say_json
+from safecompress.cli.options import AS_JSON, artifact_argument, dense_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from safecompress.runtime.bench import Bench, Latency, Speed
 
-FILE = typer.Argument(
-    ..., help="An artifact (.safetensors) or an ONNX model (.onnx).", metavar="ARTIFACT", autocompletion=artifacts
-)
-DENSE = typer.Option(
-    None,
-    "--dense",
-    help="Dense weights to compare with.  (default: random ones in the network that the artifact names)",
-)
+ARTIFACT = artifact_argument("An artifact (.safetensors) or an ONNX model (.onnx).")
+DENSE = dense_option("Dense weights to compare with.  (default: random ones in the network that the artifact names)")
 
 
 @app.command()
-def bench(artifact: Path = FILE, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
+def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
     """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
-    from rich.console import Console
     from rich.markup import escape
 
     from safecompress.runtime.bench import bench as measure
 
-    found = measure(artifact, dense=dense)
+    result = measure(artifact, dense=dense)
     if as_json:
-        say_json(found.to_json())
+        say_json(result.to_json())
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)  # a log has no width of its own
-    console.print(_table(found))
-    for line in (_size_line(found), f"Loaded in {found.load_ms:.3g} ms. {found.why}.", *found.words):
+    console = stdout_console()
+    console.print(_table(result))
+    for line in (_size_line(result), f"Loaded in {result.load_ms:.3g} ms. {result.why}.", *result.words):
         console.print(escape(line), highlight=False)
 
 
-def _table(found: Bench) -> Table:
+def _table(result: Bench) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{escape(Path(found.path).name)}: one thread, milliseconds a call", title_justify="left")
+    table = Table(title=f"{escape(Path(result.path).name)}: one thread, milliseconds a call", title_justify="left")
     for header in ("rows", "model", "engine", "median", "its 95 % interval", "p95", "rows/s", "times as fast"):
         table.add_column(header, justify="left" if header in ("model", "engine") else "right")
-    for speed in found.speeds:
+    for speed in result.speeds:
         table.add_row(*_cells("file", speed.file), _ratio(speed))
         if speed.dense is not None:
             table.add_row(*_cells("dense", speed.dense), "1")
@@ -72,8 +61,8 @@ def _ratio(speed: Speed) -> str:
     return f"{speed.ratio:.2f} ({speed.ratio_interval.low:.2f} to {speed.ratio_interval.high:.2f})"
 
 
-def _size_line(found: Bench) -> str:
-    size = found.size
+def _size_line(result: Bench) -> str:
+    size = result.size
     if size.payload is None or size.reference is None or size.floor_ratio is None or size.density is None:
         return f"{size.file:,} bytes."
     return (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import spec_files
 from safecompress.cli.app import app
-from safecompress.cli.complete import spec_files
-from safecompress.cli.output import AS_JSON, QUIET
+from safecompress.cli.options import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,15 +38,15 @@ def compare(
 ) -> None:
     """Put methods side by side: accuracy, what attacks find, bytes. Exploratory, never a release verdict.
 
-    A killed comparison goes on with the same command; with another method or seed in the spec, only what is missing is
+    A killed comparison resumes with the same command; with another method or seed in the spec, only what is missing is
     done. Exit code: 0 every cell has numbers, 2 usage or spec error, 3 a method or an attack failed.
     """
-    from safecompress.cli.output import watching
-    from safecompress.cli.setup import executor_of
-    from safecompress.cli.studies import end_study
+    from safecompress.cli._support.output import watching
+    from safecompress.cli._support.studies import end_study
     from safecompress.studies.comparison import compare as run
     from safecompress.studies.comparison import load_comparison
     from safecompress.studies.comparison.run import STEM
+    from safecompress.workflows.loading import executor_of
 
     wanted = load_comparison(spec)
     folder = out if out is not None else Path("runs") / wanted.name
@@ -68,7 +68,7 @@ def _show(compared: ComparisonResult, console: Console) -> None:
     """Print the table of means, what its marks say, and what failed."""
     from rich.markup import escape
 
-    from safecompress.cli.studies import print_failures, print_table
+    from safecompress.cli._support.studies import print_failures, print_table
     from safecompress.studies.comparison.table import legend, summary_rows
 
     print_table(console, f"{compared.name}: exploratory, no release verdict", *summary_rows(compared))

@@ -1,17 +1,15 @@
-"""The command that has a verdict again, without the folders of the machine that it was typed on."""
+"""Builds the command line that reproduces a verdict, with local paths stripped."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
-Option = str | int | Path | None
 
-
-def again(verb: str, argument: Path, **options: Option) -> str:
+def reproduce_command(verb: str, argument: Path, **options: str | int | Path | None) -> str:
     """``safecompress VERB ARGUMENT --option value ...``, ready for a shell; options that are None are left out.
 
-    Of paths only the name is told: a report is published, and a folder's path names its owner.
+    Paths are reduced to their last part: a report is published, and a folder's path may name its owner.
     """
     words = ["safecompress", verb, argument.name]
     for name, value in options.items():

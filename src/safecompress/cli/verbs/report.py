@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import app
-from safecompress.cli.output import AS_JSON, QUIET, say_json
+from safecompress.cli.options import AS_JSON, QUIET
 
 RUN = typer.Argument(None, help="A run folder, or a report.json.", show_default=False)
 SCHEMA = typer.Option(False, "--schema", help="Print the JSON schema of report.json, and nothing else.")
@@ -26,7 +27,7 @@ def report(
 
     Given a report.json instead of a folder, nothing is written.
     """
-    from safecompress.cli.console import show_report
+    from safecompress.cli._support.console import show_report
     from safecompress.errors import UsageError
     from safecompress.report import load_report, render_report
     from safecompress.report.schema import schema_text

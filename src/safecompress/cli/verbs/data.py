@@ -1,4 +1,4 @@
-"""``safecompress data check NAME`` and ``safecompress data list``: what is in your files, and which are expected."""
+"""``safecompress data check NAME`` and ``data list``: what is in your files, and which files a data set expects."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import App, app
-from safecompress.cli.output import AS_JSON, QUIET, say_json
+from safecompress.cli.options import AS_JSON, QUIET, data_option, data_root_option
 
 if TYPE_CHECKING:
     from inspect import Parameter
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from safecompress.data import Dataset
 
 NAME = typer.Argument(..., help="A data set, as `safecompress data list` names them.")
-ROOT = typer.Option(None, "--root", help="The folder, or the file, that holds the data.")
-OPTION = typer.Option([], "--option", "-o", help="An option of the data set, as in \\[data] source; repeat as needed.",
-                      metavar="KEY=VALUE")  # fmt: skip
+ROOT = data_root_option("The folder, or the file, that holds the data.")
+OPTION = data_option("An option of the data set, as in \\[data] source; repeat as needed.")
 
 data = App(name="data", help="Look at data before anything is trained.", no_args_is_help=True)
 app.add_typer(data)
@@ -34,7 +34,7 @@ def check(
 
     Exit code 0 when it can be used, 2 with every fault that was found when it cannot.
     """
-    from safecompress.cli.dataview import line_of, show_facts
+    from safecompress.cli._support.data_view import line_of, show_facts
     from safecompress.data.facts import facts_of
 
     facts = facts_of(load(name, root, option))
@@ -49,21 +49,21 @@ def check(
 @data.command(name="list")
 def list_data(as_json: bool = AS_JSON) -> None:
     """List the data sets with the files that each expects."""
-    from safecompress.cli.dataview import show_layouts
+    from safecompress.cli._support.data_view import show_layouts
     from safecompress.data import DATASETS
 
-    told = {
+    layouts = {
         name: {"origin": origin, "summary": summary, "files": files_of(DATASETS.factory(name))}
         for name, (origin, summary) in DATASETS.describe().items()
     }
     if as_json:
-        say_json(told)
+        say_json(layouts)
     else:
-        show_layouts(told)
+        show_layouts(layouts)
 
 
 def load(name: str, root: Path | None, given: Sequence[str]) -> Dataset:
-    """The data set called ``name``. Raises UsageError with every fault of the options, DataError of the files."""
+    """The data set called ``name``. Raises UsageError with all faults of the options, DataError for unusable files."""
     from safecompress.config.options import convert, parameters_of, read_options
     from safecompress.config.reading import Reading
     from safecompress.data import DATASETS

@@ -1,4 +1,4 @@
-"""``safecompress release ARTIFACT``: write down that a version is out, so that later audits reckon with it."""
+"""``safecompress release ARTIFACT``: records that a version is out, so that later audits take it into account."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer
 
+from safecompress.cli._support.output import say_json
 from safecompress.cli.app import app
-from safecompress.cli.complete import artifacts
-from safecompress.cli.output import AS_JSON, say_json
+from safecompress.cli.options import AS_JSON, artifact_argument
 
-ARTIFACT = typer.Argument(..., help="The artifact that is being released.", autocompletion=artifacts)
+ARTIFACT = artifact_argument("The artifact that is being released.")
 LIST = typer.Option(Path("released.jsonl"), "--to", help="The list of released versions.")
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.complete import spec_files
 from safecompress.cli.app import app
-from safecompress.cli.complete import spec_files
-from safecompress.cli.output import AS_JSON, QUIET
+from safecompress.cli.options import AS_JSON, QUIET
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,16 +34,16 @@ def tune(
 ) -> None:
     """Search settings for accuracy and against leakage; leave a spec for each point of the front.
 
-    Reads no test or verdict row: certify what you take with compress. A killed search goes on with the same command.
+    Reads no test or verdict row: certify what you take with compress. A killed search resumes with the same command.
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
-    from safecompress.cli.output import watching
-    from safecompress.cli.setup import executor_of, load_rows, make_job
-    from safecompress.cli.studies import end_study
+    from safecompress.cli._support.output import watching
+    from safecompress.cli._support.studies import end_study
     from safecompress.studies.hyperparameters import load_tuning
     from safecompress.studies.hyperparameters import tune as run
     from safecompress.studies.hyperparameters.run import STEM
     from safecompress.threads import fixed_threads
+    from safecompress.workflows.loading import executor_of, load_rows, make_job
 
     wanted = load_tuning(spec)
     folder = out if out is not None else Path("runs") / wanted.config.name
@@ -72,7 +72,7 @@ def _show(found: Found, folder: Path, console: Console) -> None:
     """Print the front, what failed, and how to certify a point."""
     from rich.markup import escape
 
-    from safecompress.cli.studies import print_failures, print_table
+    from safecompress.cli._support.studies import print_failures, print_table
     from safecompress.studies.hyperparameters.run import front_file
     from safecompress.studies.hyperparameters.table import front_rows
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from safecompress.cli._support.output import stdout_console
 from safecompress.data.facts import Facts
 
 MOST = 20
@@ -16,12 +16,10 @@ MOST = 20
 
 def show_facts(facts: Facts) -> None:
     """Print everything that was counted."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)  # a log has no width of its own
+    console = stdout_console()
     table = Table(title=escape(plain(facts.name)), title_justify="left", box=None, show_header=False)
-    for what, told in _rows(facts):
-        table.add_row(f"[bold]{what}[/]", escape(told))
+    for what, value in _rows(facts):
+        table.add_row(f"[bold]{what}[/]", escape(value))
     console.print(table)
     if len(facts.classes) > MOST:
         half, total = MOST // 2, len(facts.classes)
@@ -31,12 +29,10 @@ def show_facts(facts: Facts) -> None:
         console.print(escape(plain(note)), highlight=False)
 
 
-def show_layouts(told: Mapping[str, Mapping[str, str]]) -> None:
+def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:
     """Print each data set: its name, what it is, and which files it expects."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    for name, words in told.items():
+    console = stdout_console()
+    for name, words in layouts.items():
         origin = "" if words["origin"] == "built in" else f" ({words['origin']})"
         console.print(f"[bold]{escape(name)}[/]{escape(origin)}  {escape(words['summary'])}", highlight=False)
         if words["files"]:
@@ -51,7 +47,7 @@ def line_of(facts: Facts) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` without what a terminal would obey."""
+    """``text`` without characters that control a terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
 

@@ -1,4 +1,4 @@
-"""``--json`` and ``--quiet``: what every verb offers whoever reads it, a person or a program."""
+"""What a verb prints where: results on standard output, progress on standard error, for a person or a program."""
 
 from __future__ import annotations
 
@@ -10,35 +10,42 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from safecompress.progress import Progress
+    from rich.console import Console
 
-AS_JSON = typer.Option(False, "--json", help="Print one JSON object on standard output; all else on standard error.")
-QUIET = typer.Option(False, "--quiet", "-q", help="No progress and no tables: one line at the end.")
+    from safecompress.progress import Progress
 
 
 def say_json(value: Any) -> None:
-    """One JSON object on one line, in ASCII; a NaN in it is a fault of ours and raises ValueError."""
+    """Print one JSON object on one line, in ASCII; a NaN in it is a fault of ours and raises ValueError."""
     typer.echo(json.dumps(value, allow_nan=False))
+
+
+def stdout_console(log_width: int = 110) -> Console:
+    """A console on standard output; a file or a pipe has no width of its own and gets ``log_width`` columns."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=log_width)
 
 
 @contextlib.contextmanager
 def watching(quiet: bool) -> Iterator[Progress]:
-    """Progress on standard error, or nobody watches."""
+    """Progress on standard error; none with ``quiet``."""
     if quiet:
         from safecompress.progress import Silent
 
         yield Silent()
         return
-    from safecompress.cli.console import watching as watched
+    from safecompress.cli._support.live import watching as watched
 
     with watched() as watcher:
         yield watcher
 
 
 def options_given(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
-    """Those of the options ``names`` that stand in ``arguments``, with what follows each, or None at the end.
+    """Those of the options ``names`` that occur in ``arguments``, each with its value, or None where it has none.
 
-    For what must be known even if the command line cannot be understood. What looks like an option is no value.
+    For what must be known even if the command line cannot be parsed. A word that looks like an option is no value.
     """
     given: dict[str, str | None] = {}
     words = [*arguments[: arguments.index("--")]] if "--" in arguments else [*arguments]

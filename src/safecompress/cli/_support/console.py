@@ -1,4 +1,4 @@
-"""What a person sees at the end: the verdict table; and names. The view while it runs is `live`."""
+"""What a person sees at the end: the verdict table, or a list of names. The view during a run is `live`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from safecompress.cli.live import watching as watching
+from safecompress.cli._support.output import stdout_console
 from safecompress.metrics.catalogue import parse_name
 from safecompress.report import Report
 from safecompress.report.text import (
@@ -30,13 +30,11 @@ COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "m
 
 
 def show_report(report: Report, folder: Path | None, *, speed: str | None = None, quiet: bool = False) -> None:
-    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` tells the latency.
+    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` is the latency line.
 
-    With ``quiet`` only the line of the verdict.
+    With ``quiet``, print only the line of the verdict.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)  # a log has no width of its own
+    console = stdout_console()
     colour = COLOURS[report.verdict]
     verdict = f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}."
     if quiet:

@@ -34,7 +34,7 @@ def end_study(
     from rich.console import Console
     from rich.markup import escape
 
-    from safecompress.cli.output import say_json
+    from safecompress.cli._support.output import say_json
 
     page = folder / f"{stem}.md"
     if as_json:

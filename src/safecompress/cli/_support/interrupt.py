@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks the command to stop and to say how to go on, the second ends it at once."""
+"""Ctrl-C: the first stops the command, which then says how to resume; the second ends it at once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from safecompress.cli.app import RESUMABLE
+
 STOPPED = 130
 """As a shell reports SIGINT."""
-
-GOES_ON = ("compress", "compare", "tune", "search")
-"""Verbs that keep what they have finished."""
 
 
 @dataclass
 class Stop:
-    """Whether Ctrl-C was pressed: a library may have made another error of the KeyboardInterrupt."""
+    """Whether Ctrl-C was pressed: a library may have turned the KeyboardInterrupt into another error."""
 
     was_asked: bool = False
 
@@ -28,11 +27,11 @@ class Stop:
 def listening() -> Iterator[Stop]:
     """Raise KeyboardInterrupt at the first Ctrl-C, end the process at the second.
 
-    Where somebody lets the command ignore Ctrl-C (a shell's background job), it does.
+    Where Ctrl-C is to be ignored (a shell's background job), it is.
     """
     stop = Stop()
 
-    def hear(*_: object) -> None:
+    def stop_or_exit(*_: object) -> None:
         if stop.was_asked:
             os._exit(STOPPED)
         stop.was_asked = True
@@ -42,16 +41,16 @@ def listening() -> Iterator[Stop]:
     if not is_main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield stop
         return
-    before = signal.signal(signal.SIGINT, hear)
+    before = signal.signal(signal.SIGINT, stop_or_exit)
     try:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def how_to_go_on(arguments: Sequence[str]) -> str:
+def how_to_resume(arguments: Sequence[str]) -> str:
     """What a person reads after Ctrl-C."""
     command = shlex.join(["safecompress", *arguments])
-    if any(verb in arguments for verb in GOES_ON):
-        return f"Stopped. What was finished is kept: run the same command again to go on.\n  {command}"
-    return f"Stopped. Run the same command again to start anew.\n  {command}"
+    if any(verb in arguments for verb in RESUMABLE):
+        return f"Stopped. Finished work is kept: run the same command again to resume.\n  {command}"
+    return f"Stopped. Run the same command again to start over.\n  {command}"
