@@ -25,7 +25,7 @@ FLOORS = [
     {"job", "runfolder", "gate"},
     {"stages"},
     {"shadowing"},
-    {"ranking", "judging"},
+    {"ranking", "auditing"},
     {"pipeline", "config", "estimate"},
     {"studies"},
     {"api"},

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from safecompress import judging
+from safecompress.auditing.audited_model import Subject
+from safecompress.auditing.judge import question
+from safecompress.auditing.latency import latency
 from safecompress.deploy import Artifact, Packing, TaskInfo
 from safecompress.errors import ArtifactError
-from safecompress.judging import Subject, latency, question
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
@@ -53,13 +54,13 @@ def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
 
 def test_latency_is_of_one_thread(monkeypatch):
     """Whatever the rest of the process is given; and the rest has its own again afterwards."""
-    seen, timed = [], judging.in_turns
+    seen, timed = [], latency_page.in_turns
 
     def watched(calls, **options):
         seen.append(torch.get_num_threads())
         return timed(calls, rounds=3)
 
-    monkeypatch.setattr(judging, "in_turns", watched)
+    monkeypatch.setattr(latency_page, "in_turns", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -76,6 +77,6 @@ def test_shadows_without_dead_units_are_another_question():
     shrunk = Packing(shrink=True)(whole)
     assert shrunk.is_resized
     by_shadows, alone = (SafetySpec([name], [at_most(f"{name}.auc", 0.9)]) for name in ("lira", "loss"))
-    asked = [question(by_shadows, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)]
+    asked = [question(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
     assert asked[0] == asked[1] != asked[2]
-    assert len({question(alone, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)}) == 1
+    assert len({question(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1

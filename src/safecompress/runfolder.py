@@ -15,11 +15,10 @@ from filelock import FileLock, Timeout
 
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, RunFolderError, StorageError
-from safecompress.report.files import JSON as REPORT
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
-IDENTITY = "job.json"
+IDENTITY, REPORT = "job.json", "report.json"
 STUDY = "study.json"
 """Where a study says that a folder is its own."""
 

@@ -12,7 +12,7 @@ from safecompress.attacks import Access, Gap, Lira, Loss, Neural, Target, simula
 from safecompress.attacks.controls import fresh
 from safecompress.attacks.membership.label_only import LabelOnly
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
-from safecompress.certify import HealthCheck, certify
+from safecompress.certify import HealthCheck, JudgedModels, certify
 from safecompress.data import DataSplit
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Direction, Levels, Measurement
@@ -51,7 +51,8 @@ def memorising(split=SPLIT):
 def judged(shipped, dense=None, spec=SIMPLE, split=SPLIT, *, seed=0, opening=1, counted=(), shadows=None):
     target = Target(shipped, access=spec.access, shadows=shadows)
     before = None if dense is None else Target(dense, access=spec.access)
-    return certify(target, before, split, spec, seed=seed, opening=opening, counted=counted)
+    models = JudgedModels(target, before, counted=tuple(counted))
+    return certify(models, split, spec, seed=seed, opening=opening)
 
 
 def verdicts(certification):

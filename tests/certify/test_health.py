@@ -27,6 +27,7 @@ from safecompress.attacks.shadows import ShadowModels, ShadowRows
 from safecompress.certify.health import (
     SHARED_ALPHA,
     STRONGER_THAN,
+    HealthCase,
     HealthCheck,
     blind_baseline,
     examine_health,
@@ -351,6 +352,10 @@ def audit():
     return target, known.fit, known.verdict, control
 
 
+def _examined(*what, control, **options):
+    return examine_health(HealthCase(*what, control), **options)
+
+
 def examined(audit, *attacks, unseen=UNSEEN, target=None, fit=None, verdict=None, **options):
     """Checks by (name, subject)."""
     model, fit_pool, verdict_pool, control = audit
@@ -358,7 +363,7 @@ def examined(audit, *attacks, unseen=UNSEEN, target=None, fit=None, verdict=None
     attackers = [simulate_attacker(attack, target, fit, generator=np.random.default_rng(0)) for attack in attacks]
     results = [attacker.test(target, verdict, LEVELS) for attacker in attackers]
     options = {"control": control, "levels": LEVELS, "seed": 0} | options
-    checks = examine_health(target, fit, verdict, unseen, attackers, results, **options)
+    checks = _examined(target, fit, verdict, unseen, attackers, results, **options)
     found = {(check.name, check.subject): check for check in checks}
     assert len(found) == len(checks)
     return found
@@ -651,4 +656,4 @@ def test_results_belong_to_the_attackers_in_order(audit):
     target = Target(Linear())
     attacker = simulate_attacker(Confidence(), target, FIT, generator=np.random.default_rng(0))
     with pytest.raises(ValueError, match="zip"):
-        examine_health(target, FIT, VERDICT, None, [attacker], [], control=None, levels=LEVELS, seed=0)
+        examine_health(HealthCase(target, FIT, VERDICT, None, [attacker], []), levels=LEVELS, seed=0)

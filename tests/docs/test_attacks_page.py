@@ -20,6 +20,7 @@ from safecompress.certify.health import (
     LARGEST_TIE,
     SHARED_ALPHA,
     STRONGER_THAN,
+    HealthCase,
     examine_health,
 )
 from safecompress.config import parse_config
@@ -167,7 +168,7 @@ def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     made = [Loss(), Lira(num_shadows=4)]
     attackers = [simulate_attacker(attack, target, pools[0], generator=np.random.default_rng(0)) for attack in made]
     results = [attacker.test(target, pools[1], Levels()) for attacker in attackers]
-    checks = examine_health(target, *pools, None, attackers, results, control=None, levels=Levels(), seed=0)
+    checks = examine_health(HealthCase(target, *pools, None, attackers, results), levels=Levels(), seed=0)
     assert {words(row[0])[0] for row in tables(part("Health checks", 3))[0]} == {check.name for check in checks}
 
 

@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import safecompress as sc
+from safecompress.auditing.audited_model import Subject
 from safecompress.data.pools import split_of
 from safecompress.deploy import TaskInfo
 from safecompress.errors import UsageError
-from safecompress.judging import Subject
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from whole_runs import BY_LOSS, report_of, run_cli, write_spec

@@ -233,33 +233,39 @@ def largest_tie(values_N: Floats) -> float:
     return float(np.unique(values_N, return_counts=True)[1].max()) / len(values_N)
 
 
-def examine_health(
-    target: Target,
-    fit: AuditData,
-    verdict: AuditData,
-    unseen: AuditData | None,
-    attackers: Sequence[Attacker | BrokenAttacker],
-    results: Sequence[AttackResult],
-    *,
-    control: ControlModel | None,
-    levels: Levels,
-    seed: int,
-    num_shadows: int | None = None,
-    run: Map = map,
-) -> tuple[HealthCheck, ...]:
-    """Every check of ``attackers`` (fitted on ``fit``) and of their ``results`` on ``verdict``, in a fixed order.
+@dataclass(frozen=True, eq=False)
+class HealthCase:
+    """What is examined: ``attackers`` (fitted on ``fit``) and their ``results`` on ``verdict``, against ``target``.
 
     ``unseen`` are further rows, all non-members, one of each unit, drawn as the verdict's non-members were: the target
     saw none of them, and shadows as many as of those. ``control`` comes from `train_control`. Without one of the two
-    the checks that need it are INCONCLUSIVE. ``num_shadows`` is how many shadows are compared with the target (0:
-    none), by default as many as the attacks asked for. ``run`` maps over groups of the control's shadows. The checks
-    of shadows and of strength exist where they apply: where an attack asks for shadows, or has a weaker sibling.
+    the checks that need it are INCONCLUSIVE.
     """
-    num_shadows = _num_shadows(target, attackers) if num_shadows is None else num_shadows
-    num_checks = 2 * sum(result.question == MEMBERSHIP for result in results) + 1
+
+    target: Target
+    fit: AuditData
+    verdict: AuditData
+    unseen: AuditData | None
+    attackers: Sequence[Attacker | BrokenAttacker]
+    results: Sequence[AttackResult]
+    control: ControlModel | None = None
+
+
+def examine_health(
+    case: HealthCase, *, levels: Levels, seed: int, num_shadows: int | None = None, run: Map = map
+) -> tuple[HealthCheck, ...]:
+    """Every check of the case, in a fixed order.
+
+    ``num_shadows`` is how many shadows are compared with the target (0: none), by default as many as the attacks asked
+    for. ``run`` maps over groups of the control's shadows. The checks of shadows and of strength exist where they
+    apply: where an attack asks for shadows, or has a weaker sibling.
+    """
+    target, verdict = case.target, case.verdict
+    num_shadows = _num_shadows(target, case.attackers) if num_shadows is None else num_shadows
+    num_checks = 2 * sum(result.question == MEMBERSHIP for result in case.results) + 1
 
     def blind() -> HealthCheck:
-        scores = blind_scores(fit, verdict, seed=derive_seed(seed, "health", "blind"))
+        scores = blind_scores(case.fit, verdict, seed=derive_seed(seed, "health", "blind"))
         return blind_baseline(scores, verdict.is_member, num_checks=num_checks)
 
     checks = [
@@ -268,20 +274,18 @@ def examine_health(
     ]
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: _compare_shadows(target, verdict, num_shadows)))
-    nobody = _nobody(target, verdict, unseen, num_shadows, seed)
-    control_target = control.as_target(run=run) if control is not None else None
-    by_name = {result.attack: result for result in results}
-    for attacker, result in zip(attackers, results, strict=True):
-        checks.append(_try_control(attacker.attack, control, control_target, levels, seed))
+    nobody = _nobody(case, num_shadows, seed)
+    control_target = case.control.as_target(run=run) if case.control is not None else None
+    by_name = {result.attack: result for result in case.results}
+    for attacker, result in zip(case.attackers, case.results, strict=True):
+        checks.append(_try_control(attacker.attack, case.control, control_target, levels, seed))
         if result.question != MEMBERSHIP:
             continue  # the other checks are of scores that tell members from non-members
         checks.append(_try_nobody(attacker, target, nobody, levels, num_checks))
         checks += [sign_agreement(result, num_checks=num_checks), ties(result)]
         if result.attack in STRONGER_THAN:
             weak = by_name.get(STRONGER_THAN[result.attack])
-            if weak is None:
-                weak = _try_sibling(attacker.attack, target, fit, verdict, levels, seed)
-            checks.append(strength(result, weak))
+            checks.append(strength(result, weak or _try_sibling(attacker.attack, case, levels, seed)))
     return tuple(checks)
 
 
@@ -314,13 +318,12 @@ def _try_control(
     return positive_control(result, accuracy=control.accuracy, alpha=levels.alpha)
 
 
-def _nobody(
-    target: Target, verdict: AuditData, unseen: AuditData | None, num_shadows: int, seed: int
-) -> AuditData | str:
+def _nobody(case: HealthCase, num_shadows: int, seed: int) -> AuditData | str:
     """The pool of the negative control, as many unseen rows as there are members; or why there is none.
 
     Where shadows count, both sides keep only rows that stand to the shadows as most verdict non-members do.
     """
+    target, verdict, unseen = case.target, case.verdict, case.unseen
     if unseen is None or unseen.num_non_members == 0:
         return "there are no rows that the model never saw beside the verdict's. Give the split a population."
     pool = negative_pool(unseen, verdict)
@@ -362,9 +365,7 @@ def _compare_shadows(target: Target, verdict: AuditData, num_shadows: int) -> He
     return shadow_gap(is_right[rows], outputs.is_correct_KN[:, rows], outputs.is_in_KN[:, rows])
 
 
-def _try_sibling(
-    attack: Attack, target: Target, fit: AuditData, verdict: AuditData, levels: Levels, seed: int
-) -> AttackResult | None:
+def _try_sibling(attack: Attack, case: HealthCase, levels: Levels, seed: int) -> AttackResult | None:
     """The weaker sibling's result, with as many shadows as the attack's own; None when there is no such attack."""
     name = STRONGER_THAN[attack.name]
     if name not in ATTACKS.names():
@@ -372,7 +373,8 @@ def _try_sibling(
     weak, num_shadows = ATTACKS.make(name), capabilities_of(attack).num_shadows
     if num_shadows:
         weak = with_shadows(weak, num_shadows)
-    return simulate_attacker(weak, target, fit, generator=derive(seed, "verdict", name)).test(target, verdict, levels)
+    attacker = simulate_attacker(weak, case.target, case.fit, generator=derive(seed, "verdict", name))
+    return attacker.test(case.target, case.verdict, levels)
 
 
 def _auc(scores: Floats, is_member: Bools, alpha: float) -> tuple[float, Interval]:

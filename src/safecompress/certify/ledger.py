@@ -75,7 +75,7 @@ class Ledger:
         artifact: str,
         spec: str,
         parts: Sequence[str] = VERDICT_POOLS,
-        check: Callable[[int], None] = lambda number: None,
+        check: Callable[[int], object] = lambda number: None,
     ) -> Opening:
         """Write the opening of the rows of ``parts`` down and return it.
 

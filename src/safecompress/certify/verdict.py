@@ -13,7 +13,7 @@ from safecompress.attacks.controls import train_control
 from safecompress.attacks.measure_model import ModelFigures, measure_model
 from safecompress.attacks.shadows import Map
 from safecompress.certify.exposure import Exposure, examine_exposure
-from safecompress.certify.health import HealthCheck, examine_health
+from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
 from safecompress.metrics import stats
@@ -79,59 +79,55 @@ def _tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -
     return tm_score_of({name: figure.value for name, figure in measurements.items()}, attacks)
 
 
-def certify(
-    shipped: Target,
-    dense: Target | None,
-    split: DataSplit,
-    spec: SafetySpec,
-    *,
-    seed: int,
-    opening: int,
-    counted: Iterable[Measurement] = (),
-    trained: Target | None = None,
-    run: Map = map,
-) -> Certification:
-    """Judge ``shipped`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
+@dataclass(frozen=True, eq=False)
+class JudgedModels:
+    """The model as ``shipped`` and what stands beside it.
 
     ``counted`` are figures of the file (density, bytes, latency). ``trained`` is the model before it was packed, judged
     beside the shipped one and deciding nothing. Without ``dense`` a `within` requirement is an ERROR that says so.
+    """
+
+    shipped: Target
+    dense: Target | None = None
+    trained: Target | None = None
+    counted: tuple[Measurement, ...] = ()
+
+
+def certify(
+    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: Map = map
+) -> Certification:
+    """Judge ``models`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
+
     ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
     every health check holds, and the spec bounds the reference set of attacks of its access.
     """
-    levels = spec.levels(opening)
-    now = _examine(shipped, split, spec.attacks, levels, seed)
-    measurements = {**now.measurements, **{figure.name: figure for figure in counted}}
+    levels, shipped = spec.levels(opening), models.shipped
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
-    before = _examine(dense, split, alone, levels, seed) if dense is not None else None
+    now = _examine(shipped, split, spec.attacks, levels, seed)
+    before = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
+    unpacked = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
+    measurements = {**now.measurements, **{figure.name: figure for figure in models.counted}}
     if before is not None:
         measurements.update(_changes(now, before, levels))
-    unpacked = _examine(trained, split, alone, levels, seed) if trained is not None else None
     health = _examine_health(shipped, now, split, levels, seed, run)
-    doubts = [
-        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
-        for check in health
-        if check.outcome is not Verdict.PASS
-    ]
-    if missing := spec.shortfalls():
-        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
     return Certification(
-        spec.judge(measurements, now.errors, doubts=doubts),
-        measurements,
-        before.measurements if before else {},
-        now.errors,
-        before.errors if before else {},
-        {attack.name: repr(attack) for attack in spec.attacks},
-        opening,
-        levels,
-        spec.access,
-        spec.bounded,
-        {result.attack: result.epsilon for result in now.results if result.epsilon is not None},
-        spec.judge(before.measurements, before.errors, partly=True) if before else Findings(()),
-        health,
-        shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        unpacked.measurements if unpacked else {},
-        spec.judge(unpacked.measurements, unpacked.errors, partly=True) if unpacked else Findings(()),
-        examine_exposure(
+        findings=spec.judge(measurements, now.errors, doubts=_doubts(spec, health)),
+        measurements=measurements,
+        dense=before.measurements if before else {},
+        errors=now.errors,
+        dense_errors=before.errors if before else {},
+        attacks={attack.name: repr(attack) for attack in spec.attacks},
+        opening=opening,
+        levels=levels,
+        access=spec.access,
+        bounded=spec.bounded,
+        epsilon={result.attack: result.epsilon for result in now.results if result.epsilon is not None},
+        dense_findings=_partly_judged(spec, before),
+        health=health,
+        shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
+        trained=unpacked.measurements if unpacked else {},
+        trained_findings=_partly_judged(spec, unpacked),
+        exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
             split.dataset.class_names,
@@ -140,6 +136,23 @@ def certify(
             levels.alpha,
         ),
     )
+
+
+def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
+    """What the requirements say of a model that stands beside the shipped one, where they were measured on it."""
+    return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
+
+
+def _doubts(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[Doubt]:
+    """Why the evidence cannot be believed: health checks that do not hold, attacks that are missing."""
+    doubts = [
+        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
+        for check in health
+        if check.outcome is not Verdict.PASS
+    ]
+    if missing := spec.shortfalls():
+        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
+    return doubts
 
 
 BELOW = (
@@ -173,18 +186,8 @@ def _examine_health(
     control = None
     with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
         control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
-    return examine_health(
-        shipped,
-        fit_pool,
-        verdict_pool,
-        unseen,
-        now.attackers,
-        now.results,
-        control=control,
-        levels=levels,
-        seed=derive_seed(seed, "verdict", "health"),
-        run=run,
-    )
+    case = HealthCase(shipped, fit_pool, verdict_pool, unseen, now.attackers, now.results, control)
+    return examine_health(case, levels=levels, seed=derive_seed(seed, "verdict", "health"), run=run)
 
 
 def _changes(now: ModelFigures, before: ModelFigures, levels: Levels) -> dict[str, Measurement]:

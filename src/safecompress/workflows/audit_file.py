@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from safecompress import api
+from safecompress.attacks.private import PrivateFolder
+from safecompress.auditing.audit_model import ModelAudit, audit_model
+from safecompress.auditing.judge import AuditResources
+from safecompress.certify import Ledger, load_released
 from safecompress.config import Config, load_config, load_limits
 from safecompress.deploy import Artifact
+from safecompress.deploy.served import serve_dense
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.models import ModelSpec
 from safecompress.report import Report
 from safecompress.runfolder import ARTIFACT, DENSE, IDENTITY
+from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.workflows.foreign_model import load_foreign_model, load_pools
 from safecompress.workflows.loading import executor_of, load_rows
@@ -50,7 +56,7 @@ class AuditRequest:
 
 
 def audit_file(request: AuditRequest) -> Report:
-    """The verdict of the spec on the file. Raises UsageError (and its kinds), and the errors of `api.audit`."""
+    """The verdict of the spec on the file. Raises UsageError (and its kinds), and the errors of `audit_model`."""
     if not request.artifact_path.is_file():
         raise UsageError(f"{request.artifact_path} is no file. Name the artifact: RUN/{ARTIFACT}.")
     return _audit_foreign_model(request) if request.is_foreign else _audit_run(request)
@@ -69,15 +75,11 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
         raise UsageError("--members and --non-members go together: attacks tell the ones from the others.")
     limits = load_limits(request.spec_path)
     foreign = load_foreign_model(request.artifact_path, request.model_factory, request.members_path)
-    report = api.audit(
-        foreign.target,
-        load_pools(request.members_path, request.non_members_path, foreign.num_classes, limits.seed),
-        spec=limits.spec,
-        model=foreign.network,
-        seed=limits.seed,
-        ledger=request.ledger_path or request.artifact_path.resolve().parent / "ledger.jsonl",
-        threads=request.threads,
-    )
+    pools = load_pools(request.members_path, request.non_members_path, foreign.num_classes, limits.seed)
+    audit = ModelAudit(foreign.target, pools, limits.spec, model=foreign.network, seed=limits.seed)
+    ledger = Ledger(request.ledger_path or request.artifact_path.resolve().parent / "ledger.jsonl")
+    with fixed_threads(request.threads):
+        report = audit_model(audit, AuditResources(ledger))
     return replace(report, name=limits.name)
 
 
@@ -88,25 +90,24 @@ def _audit_run(request: AuditRequest) -> Report:
     _check_data_digest(artifact, config, request.artifact_path)
     rows = load_rows(config)
     network = _network(request, artifact)
-    initial_spec = _initial_spec(config, artifact)
-    dense_model = _dense_model(request, artifact, config, network)
-    with executor_of(request.workers) as executor:
-        report = api.audit(
-            request.artifact_path,
-            rows.raw,
-            spec=config.spec,
-            model=network if network is not None else initial_spec,
-            dense=dense_model,
-            seed=config.seed,
-            recipe=_recipe_of(artifact.metadata, config),
-            dense_recipe=config.dense_recipe,
-            start=config.plan.start,
-            cache=request.cache_path or _cache_of_run(request.artifact_path),
-            released=request.released_path,
-            ledger=request.ledger_path or _ledger_of_run(request.artifact_path),
-            executor=executor,
-            threads=request.threads,
-        )
+    audit = ModelAudit(
+        request.artifact_path,
+        rows.raw,
+        config.spec,
+        model=None if network is None else copy.deepcopy(network),  # the artifact's weights go into it
+        initial_spec=_initial_spec(config, artifact) if network is None else None,
+        dense=_dense_model(request, artifact, config, network),
+        seed=config.seed,
+        recipe=_recipe_of(artifact.metadata, config),
+        dense_recipe=config.dense_recipe,
+        start=config.plan.start,
+    )
+    ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
+    cache = request.cache_path or _cache_of_run(request.artifact_path)
+    store = None if cache is None else PrivateFolder(cache)
+    with executor_of(request.workers) as executor, fixed_threads(request.threads):
+        resources = AuditResources(ledger, load_released(request.released_path), store, executor.map)
+        report = audit_model(audit, resources)
     return replace(report, notes=[*report.notes, *config.notes()])
 
 
@@ -162,9 +163,9 @@ def _dense_model(
     template = network
     if artifact.model_spec is not None and network is None:
         artifact.build()  # refuses sizes that are not the file's, before memory is taken for the whole
-        template = api.build(artifact.model_spec, config.seed)  # of the whole size, whatever units were removed
+        template = artifact.model_spec.fresh(config.seed)  # of the whole size, whatever units were removed
     assert template is not None  # _load_artifact refused an artifact without either
-    return api.served(artifact, load_weights(path, template), network)
+    return serve_dense(artifact, load_weights(path, template), network)
 
 
 def _recipe_of(metadata: Mapping[str, str], config: Config) -> Recipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from safecompress.api import build
 from safecompress.config import Config
 from safecompress.config.prepared import PreparedData, prepare_data
 from safecompress.job import Job
@@ -29,7 +28,7 @@ def make_job(config: Config, data: PreparedData, factory: str | None, device: st
     else:
         assert config.model is not None  # load_config refused a spec without one
         model_spec = config.model.spec(input_shape, num_classes)
-        model = build(model_spec, config.seed)
+        model = model_spec.fresh(config.seed)
     weights = config.model.weights if config.model else None
     return Job(
         name=config.name,

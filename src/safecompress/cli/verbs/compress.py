@@ -83,8 +83,9 @@ def compress(
     INCONCLUSIVE.
     """
     from safecompress.api import run_job
-    from safecompress.certify import Ledger
+    from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
+    from safecompress.pipeline import RunContext
     from safecompress.report import save_report
     from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import quick_bench, speed_line
@@ -103,9 +104,7 @@ def compress(
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
         with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
-            result = run_job(
-                job, folder, ledger=book, executor=executor, progress=progress, cache=cache, released=released
-            )
+            result = run_job(job, folder, RunContext(book, executor, progress, cache, load_released(released)))
         _write_spec(config, folder, model)
         speed = quick_bench(artifact) if bench else None
     report = _complete(result.report, config, speed, _command(model, released, threads, device))
