@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
-from safecompress import stats
 from safecompress.api import build
 from safecompress.attacks import ATTACKS, Attack, Target, simulate_attacker
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.data import AuditData, DataSplit, SplitSizes, digits, make_split
 from safecompress.deploy import Served, TaskInfo
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows

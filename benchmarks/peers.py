@@ -46,7 +46,7 @@ from safecompress.attacks.shadows import ShadowDraw
 from safecompress.attacks.signals import Signals
 from safecompress.data import AuditData, location30, make_split
 from safecompress.deploy import Served, TaskInfo
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, seeded
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.training import Course, TrainingState, predict_logits, train

@@ -13,6 +13,7 @@ from torch import nn
 import safecompress as sc
 from safecompress import attacks, data
 from safecompress.attacks import Access
+from safecompress.digests import digest_tensors
 from safecompress.errors import (
     ArtifactError,
     AttackError,
@@ -25,7 +26,7 @@ from safecompress.errors import (
 )
 from safecompress.progress import Silent
 from safecompress.seeding import seeded
-from safecompress.training import digest_tensors, predict_logits
+from safecompress.training import predict_logits
 from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from safecompress import judging
 from safecompress.deploy import Artifact, Packing, TaskInfo
 from safecompress.errors import ArtifactError
 from safecompress.judging import Subject, latency, question
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from safecompress.shadowing import Lineage, Rounding

@@ -14,6 +14,7 @@ from safecompress import shadowing
 from safecompress.attacks.shadows import ShadowDraw, ShadowModels, ShadowRows
 from safecompress.data import Dataset, DataSplit, SplitSizes, digits, make_split, row_keys, standardise
 from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.models import Mlp, ModelSpec
@@ -23,7 +24,7 @@ from safecompress.shadowing import GROUP, FinalPattern, FullPipeline, Lineage, s
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern, rescale_
 from safecompress.spec import SafetySpec, at_most
 from safecompress.testing.fakes import noise_split
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, predict_logits, train
+from safecompress.training import Course, Recipe, TrainingState, predict_logits, train
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from safecompress.attacks.private import PrivateFolder
@@ -30,6 +29,7 @@ from safecompress.seeding import seeded
 from safecompress.shadowing import Lineage
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
+from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
 
 UNVERIFIED = (
@@ -275,19 +275,6 @@ def served(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module |
     network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
     network.load_state_dict(dict(weights))
     return Served(network, artifact.task)
-
-
-@contextlib.contextmanager
-def fixed_threads(threads: int) -> Iterator[None]:
-    """PyTorch on ``threads`` threads, and as before afterwards."""
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> None:

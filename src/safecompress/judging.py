@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
-from safecompress.attacks import SignalCache, Target
+from safecompress.attacks import SignalCache, Target, capabilities_of
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowTrainer
 from safecompress.certify import Certification, Ledger, Released, certify
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact, Served
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError
-from safecompress.measure import Direction, Levels, Measurement
-from safecompress.report import describe_artifact, digest_json
+from safecompress.metrics.measurement import Direction, Levels, Measurement
+from safecompress.report import describe_artifact
 from safecompress.runtime import load
 from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.runtime.measure import in_turns, median_interval
@@ -30,7 +31,7 @@ from safecompress.runtime.network import facts_of
 from safecompress.shadowing import Lineage, Rounding, rounding_of, shadow_rows
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
-from safecompress.training import digest_tensors
+from safecompress.threads import fixed_threads
 
 LATENCY = "latency.p50_ms"
 LATENCY_ROUNDS = 60
@@ -203,9 +204,7 @@ def latency(subject: Subject, levels: Levels) -> Measurement:
     """
     noise = np.random.default_rng(0).standard_normal((1, *subject.input_shape), dtype=np.float32)
     loadable = subject.path is not None and (subject.path.suffix == ".onnx" or _is_built_by_name(subject))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with fixed_threads(1):
         if loadable and subject.path is not None:
             predictor = load(subject.path, batch_sizes=(1,), threads=1)
             (timing,) = in_turns({"": lambda: predictor.logits(noise)}, rounds=LATENCY_ROUNDS).values()
@@ -213,8 +212,6 @@ def latency(subject: Subject, levels: Levels) -> Measurement:
             sample = torch.from_numpy(noise)
             with torch.inference_mode():
                 (timing,) = in_turns({"": lambda: subject.network(sample)}, rounds=LATENCY_ROUNDS).values()
-    finally:
-        torch.set_num_threads(threads)
     medians = timing.medians()
     alphas = (levels.alpha, levels.simultaneous_alpha)
     intervals = [median_interval(medians, 1e3, confidence=1 - alpha) for alpha in alphas]
@@ -284,10 +281,10 @@ def question(
     such as ``into`` an artifact of which only the file is known, without its dead units, and not the model as trained.
     """
     compared, trained = None, None
-    is_joint = any(getattr(attack, "joins_versions", False) for attack in spec.attacks)
+    is_joint = any(capabilities_of(attack).joins_versions for attack in spec.attacks)
     if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
         compared = digest_weights(dense)
-    if lineage is not None and any(hasattr(attack, "num_shadows") for attack in spec.attacks):
+    if lineage is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
         trained = lineage.digest() + (" without dead units" if into is not None and into.is_resized else "")
     others = sorted(artifact.digest() for artifact in released.versions().values()) if released and is_joint else []
     return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])

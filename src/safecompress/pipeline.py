@@ -22,12 +22,13 @@ from torch import Tensor
 from safecompress import __version__
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import Map
-from safecompress.certify import Certification, Ledger, Prospect, Released, foresee
+from safecompress.certify import Certification, Ledger, Prospect, Released, foresee, judged_parts
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
 from safecompress.judging import Subject, digest_file, judge, question
+from safecompress.metrics.catalogue import leaks
 from safecompress.progress import Progress, Silent
 from safecompress.ranking import rank_candidates
 from safecompress.report import Report, build_report, describe_round
@@ -36,7 +37,7 @@ from safecompress.search import Candidate, Executor, RoundResult, RunStore, Seri
 from safecompress.seeding import derive
 from safecompress.shadowing import Lineage
 from safecompress.sparsity import SparsityPattern
-from safecompress.stages import Stages
+from safecompress.stages import Stages, search_and_train
 from safecompress.storage import read_tensors, write_tensors
 
 CALIBRATION_ROWS = 512
@@ -83,18 +84,18 @@ def run(
     shadowing = watched_map(worker, watcher, "shadows", size=len)  # an item is a group that is trained at once
 
     dense = stages.dense()
-    winner = stages.start(dense)
-    began = _layer_shares(winner.pattern.masks)
-    winner = stages.parent() or winner
-    rounds.keep(winner.round + 1)
-    search = stages.search(worker, dense)
-    for result in search.rounds(winner, first=winner.round + 1):
-        winner = result.winner
+    start = stages.start(dense)
+    began = _layer_shares(start.pattern.masks)
+    start = stages.parent() or start
+    rounds.keep(start.round + 1)
+
+    def log_round(result: RoundResult) -> None:
         entry = describe_round(result)
         watcher.say(_round_line(entry))
         rounds.append(entry | _ranked(job, result, stages, store, shadowing))
-        stages.keep(result)
-    final = stages.finish(winner, dense)
+
+    done = search_and_train(stages, start, dense, worker, on_round=log_round)
+    winner, final = done.winner, done.state
 
     trained = Artifact(
         final.model,
@@ -180,7 +181,7 @@ def _opening(
         made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
         asked = question(job.spec, job.seed, dense, Lineage.of_job(job, winner.objective if winner else None), released)
-    return ledger.number_for(evidence, artifact=made, spec=asked)
+    return ledger.number_for(evidence, artifact=made, spec=asked, parts=judged_parts(job.spec))
 
 
 def _prospect_line(prospect: Prospect) -> str:
@@ -190,7 +191,7 @@ def _prospect_line(prospect: Prospect) -> str:
 
 def _round_line(entry: Mapping[str, Any]) -> str:
     winner = next(c for c in entry["candidates"] if c["won"])
-    worst = max(figure["value"] for name, figure in winner["metrics"].items() if name.endswith(".auc"))
+    worst = max(leaks({name: figure["value"] for name, figure in winner["metrics"].items()}).values())
     figures = f"accuracy {winner['accuracy']:.3f}, worst AUC {worst:.3f}"
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 

@@ -1,6 +1,7 @@
 """From scores to measurements: sign and threshold come from the fitting pool; what breaks is said, never a number."""
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import (
     ATTACKS,
-    METRICS,
+    MEMBERSHIP,
     Access,
     Attacker,
     BrokenAttacker,
@@ -29,7 +29,8 @@ from safecompress.attacks.base import measure
 from safecompress.attacks.membership.threshold import MIN_ROWS_PER_CLASS
 from safecompress.data import AuditData
 from safecompress.errors import UsageError
-from safecompress.measure import Direction, Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Levels
 from safecompress.testing.fakes import (
     CollapsedAttack,
     FailingAttack,
@@ -230,7 +231,7 @@ def test_measurements_are_the_figures_of_stats(data):
     threshold = data.draw(st.sampled_from([-np.inf, -1.5, 0.0, 2.5, np.inf]))
     levels = Levels(data.draw(st.sampled_from([0.05, 0.01])), data.draw(st.integers(1, 6)))
     found = measure("mine", scores, is_member, threshold, levels)
-    assert [m.name for m in found] == [f"mine.{metric}" for metric in METRICS]
+    assert [m.name for m in found] == [f"mine.{metric}" for metric in map(attrgetter("name"), MEMBERSHIP.metrics)]
     confusion = stats.confusion_at(scores, is_member, threshold)
     values = [
         stats.auc(scores, is_member), confusion.balanced_accuracy, confusion.advantage,

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Loss, Quantile, Target, bags
 from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.controls import blind_scores
 from safecompress.certify.health import blind_baseline
 from safecompress.data import AuditData
+from safecompress.metrics import stats
 from safecompress.spec import Verdict
 
 TOKENS = torch.tensor([[7, 3, 3, 9], [3, 7, -1, -1], [8, 7, 3, -1], [5, -1, -1, -1]], dtype=torch.int32)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Confidence, Gap, Loss, Target, simulate_attacker
 from safecompress.attacks.controls import (
     COSTLY,
@@ -28,12 +27,14 @@ from safecompress.attacks.controls import (
 )
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.data import AuditData
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import CollapsedAttack, MemorisingModel, noise_audit
-from safecompress.training import Course, digest_tensors
+from safecompress.training import Course
 
 FIT, VERDICT = (noise_audit(60, 50, num_features=16, seed=seed) for seed in (0, 1))
 

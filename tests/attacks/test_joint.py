@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_lira import Constant, Written, WrittenShadows, audit_of, halves, run
 
-from safecompress import stats
 from safecompress.attacks import Target
 from safecompress.attacks.membership.joint import JointLira
 from safecompress.attacks.membership.likelihood import joint_lira
 from safecompress.attacks.membership.lira import Lira
 from safecompress.data import AuditData
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 
 
 class Released(Written):

@@ -10,7 +10,7 @@ from safecompress.attacks.membership.label_only import Copy, FittedLabelOnly, La
 from safecompress.attacks.queries import vary
 from safecompress.data import AuditData, SplitSizes, digits, make_split
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.testing import check_attack

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import digamma, logsumexp, polygamma
 from scipy.stats import multivariate_t, norm
 
-from safecompress import stats
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.likelihood import (
     FLOOR,
@@ -27,6 +26,7 @@ from safecompress.attacks.membership.likelihood import (
     rmia_scores,
 )
 from safecompress.errors import AttackError
+from safecompress.metrics import stats
 
 
 def halves(num_shadows, num_rows, random):

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from safecompress import stats
 from safecompress.attacks import Access, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.joint import JointLira
@@ -17,7 +16,8 @@ from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.attacks.shadows import ShadowModels, ShadowOutputs, ShadowRows
 from safecompress.data import AuditData, digits
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 

@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.membership.attacknet import Columns, split_holdout, train_net
 from safecompress.attacks.membership.neural import NeuralNet
 from safecompress.data import AuditData, Dataset, SplitSizes, digits, make_split
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, train
 
 RECIPE = Recipe(epochs=60, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
 

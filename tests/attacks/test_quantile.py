@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Loss, Target, simulate_attacker
 from safecompress.attacks.membership.quantile import Curve, Quantile, RowReader, pinball_loss
 from safecompress.data import AuditData, Dataset, SplitSizes, digits, make_split
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.testing import check_attack

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_lira import Written, WrittenShadows, audit_of, halves, run, written
 
-from safecompress import stats
 from safecompress.attacks import Target
 from safecompress.attacks.membership.likelihood import log_probability, rmia_scores
 from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 
 
 def by_hand(is_in):

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, SignalCache, Target
 from safecompress.attacks.membership.samia import FLOOR, MAX_TOKENS, FullNet, PaperNet, Samia
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.attacks import check_attack
 from safecompress.testing.fakes import noise_audit
-from safecompress.training import digest_tensors
 
 AUDIT, OTHER = noise_audit(40, 40, seed=0), noise_audit(20, 20, seed=1)
 with seeded(0, "net"):

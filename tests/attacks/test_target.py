@@ -11,7 +11,7 @@ from safecompress.attacks import ATTACKS, Access, Loss, SignalCache, Signals, Ta
 from safecompress.attacks.queries import vary
 from safecompress.attacks.shadows import ShadowOutputs
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.testing.fakes import ConstantModel, noise_audit
 
 

@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.lastlayer import gradient_norms
 from safecompress.attacks.membership.whitebox import MATRIX_ROWS, MatrixBranch, WhiteBox, gradient_factors
 from safecompress.data import SplitSizes, digits, make_split
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.attacks import check_attack
 from safecompress.testing.fakes import noise_audit
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, train
 
 AUDIT, OTHER = noise_audit(40, 40, seed=0), noise_audit(20, 20, seed=1)
 with seeded(0, "net"):

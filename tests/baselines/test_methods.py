@@ -11,9 +11,9 @@ from tiny_setting import FORBIDDEN, NUM_WEIGHTS, Watched, same_weights, setting_
 
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.baselines import METHODS, Repeated
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.shadowing import shadow_rows
-from safecompress.training import digest_tensors
 
 PAGE = Path(__file__).parents[2] / "docs" / "baselines.md"
 NAMES = list(METHODS.builtins)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Gap, Lira, Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.controls import fresh
 from safecompress.attacks.membership.label_only import LabelOnly
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
 from safecompress.certify import HealthCheck, certify
 from safecompress.data import DataSplit
-from safecompress.measure import Direction, Levels, Measurement
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.models import Mlp
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.spec import SafetySpec, Verdict, at_least, at_most, within

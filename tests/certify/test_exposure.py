@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from safecompress import stats
 from safecompress.attacks import Access, AttackResult
 from safecompress.attacks.shadows import balanced_draws
 from safecompress.certify.exposure import (
@@ -22,6 +21,7 @@ from safecompress.certify.exposure import (
     worst_of,
 )
 from safecompress.data import AuditData
+from safecompress.metrics import stats
 
 
 def noise(size):

@@ -2,14 +2,16 @@
 
 import pytest
 
-from safecompress import stats
-from safecompress.attacks import METRICS
+from safecompress.attacks import MEMBERSHIP
 from safecompress.certify import foresee
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.spec import SafetySpec, at_least, at_most, within
 from safecompress.testing.fakes import noise_split
+
+METRICS = tuple(metric.name for metric in MEMBERSHIP.metrics)
 
 SPLIT = noise_split(300, other=200, num_features=2)
 LEVELS = Levels(0.05)

@@ -9,7 +9,6 @@ import torch
 from scipy.special import ndtri
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import (
     Access,
     AttackResult,
@@ -23,6 +22,7 @@ from safecompress.attacks import (
     simulate_attacker,
 )
 from safecompress.attacks.controls import RECIPE, ControlModel, ControlTrainer, fresh, train_control
+from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
 from safecompress.certify.health import (
     SHARED_ALPHA,
@@ -41,7 +41,8 @@ from safecompress.certify.health import (
 )
 from safecompress.data import AuditData
 from safecompress.errors import UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.spec import Verdict
@@ -55,7 +56,7 @@ def result(scores, is_member=None, attack="mine", access=Access.SCORES, error=No
     scores = None if scores is None else np.asarray(scores, dtype=np.float64)
     if is_member is None and scores is not None:
         is_member = np.arange(len(scores)) < len(scores) // 2
-    return AttackResult(attack, access, (), error, scores, is_member)
+    return AttackResult(attack, access, (), error, None if scores is None else Ranking(scores, is_member, 0.5))
 
 
 def separated(strength, num_rows=200):

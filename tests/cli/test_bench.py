@@ -12,7 +12,7 @@ import torch
 
 from safecompress.deploy import Artifact, TaskInfo
 from safecompress.deploy.onnx import export_onnx
-from safecompress.measure import Interval
+from safecompress.metrics.measurement import Interval
 from safecompress.models import ModelSpec
 from safecompress.runtime.bench import Latency, Speed, _words
 from safecompress.runtime.bench import bench as measure

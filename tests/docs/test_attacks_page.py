@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safecompress.attacks import ATTACKS, Access, Lira, Loss, simulate_attacker, tier_of
+from safecompress.attacks import ATTACKS, Access, Lira, Loss, capabilities_of, simulate_attacker
 from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR
 from safecompress.certify.health import (
     DECISIVE,
@@ -26,7 +26,7 @@ from safecompress.certify.health import (
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.config.tables import SafetyShape
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.search import Plan
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
@@ -113,7 +113,7 @@ def test_the_table_has_access_and_tier_of_every_attack_in_the_registrys_order():
     table = tables(part("The attacks").split("\n### ")[0])[0]
     shown = [(words(row[0])[0], row[1], row[2]) for row in table]
     made = [(name, ATTACKS.make(name)) for name in ATTACKS.builtins]
-    assert shown == [(name, attack.access.name.lower(), str(tier_of(attack))) for name, attack in made]
+    assert shown == [(name, attack.access.name.lower(), str(capabilities_of(attack).tier)) for name, attack in made]
 
 
 def test_the_table_counts_trainings_for_attacks_by_shadows_only():
@@ -154,7 +154,7 @@ def test_modes_of_shadows_are_the_codes_with_its_default_first():
 
 def test_tiers_are_the_codes():
     rows = tables(part("Tiers", 3))[0]
-    assert [row[0] for row in rows] == sorted({str(tier_of(ATTACKS.make(name))) for name in NAMES})
+    assert [row[0] for row in rows] == sorted({str(capabilities_of(ATTACKS.make(name)).tier) for name in NAMES})
     assert f"`finalists = {Plan().finalists}`" in rows[1][2]
     made = [ATTACKS.make(name) for name in ("gap", "neural", "lira")]
     assert Plan().tests(made) == ((made[0],), (made[1],))

@@ -11,7 +11,7 @@ import pytest
 
 from safecompress.config import parse_config
 from safecompress.data import digits
-from safecompress.stats.planning import auc_half_width, min_non_members
+from safecompress.metrics.stats.planning import auc_half_width, min_non_members
 from whole_runs import run_cli
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safecompress import stats
 from safecompress.data import digits
+from safecompress.metrics import stats
 from whole_runs import BY_LOSS, contents, digests_of, report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ import torch
 
 from safecompress.attacks.lastlayer import predict_with_hidden
 from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.digests import digest_tensors
 from safecompress.errors import ArtifactError, ModelError
 from safecompress.models import ModelSpec, TokenBag
 from safecompress.seeding import seeded
-from safecompress.training import digest_tensors
 
 BERT = {
     "model_type": "bert",

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 
 from safecompress.attacks import AttackResult, Neural, Target
+from safecompress.attacks.evidence import Ranking
 from safecompress.certify import Prospect, certify, foresee
 from safecompress.deploy import Artifact, TaskInfo
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.models import ModelSpec
 from safecompress.report import (
     Report,
@@ -71,7 +72,9 @@ def round_result(winner="magnitude+random", branches=("magnitude+random", "keep"
     for place, branch in enumerate(branches):
         scores = torch.linspace(0, 1, 2 * POOL).double().numpy() ** (place + 1)
         results = tuple(
-            AttackResult(a.name, a.access, scores=scores[:: 1 - 2 * place], is_member=SPLIT.audit("select").is_member)
+            AttackResult(
+                a.name, a.access, evidence=Ranking(scores[:: 1 - 2 * place], SPLIT.audit("select").is_member, 0.5)
+            )
             for a in SPEC.attacks
         )
         figures = dict(judged.measurements)

@@ -21,7 +21,7 @@ from sample_reports import (
 from safecompress.attacks import AttackResult
 from safecompress.certify.exposure import ROC_FPRS
 from safecompress.errors import ArtifactError
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.report import (
     Report,
     describe_measurements,

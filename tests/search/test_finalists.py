@@ -10,11 +10,22 @@ import torch
 from test_select import evaluation
 from tiny_search import ATTACKS, BRANCHES, PLAN, RECIPE, SPEC, SPLIT, attackers, facts, mlp, proposals, trained, trial
 
-from safecompress.attacks import Access, Confidence, Entropy, Gap, JointLira, Lira, Loss, Neural, Target, tier_of
+from safecompress.attacks import (
+    Access,
+    Confidence,
+    Entropy,
+    Gap,
+    JointLira,
+    Lira,
+    Loss,
+    Neural,
+    Target,
+    capabilities_of,
+)
 from safecompress.deploy import TaskInfo
 from safecompress.errors import AttackError, UsageError
 from safecompress.job import Job
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.progress import Silent
 from safecompress.runfolder import Clock, RunFolder
@@ -151,7 +162,7 @@ class Untold:
     ("attack", "tier"), [(Loss(), 0), (Gap(), 0), (Untold(), 0), (Neural(), 1), (Lira(), 2)], ids=repr
 )
 def test_an_attack_says_what_it_costs(attack, tier):
-    assert tier_of(attack) == tier
+    assert capabilities_of(attack).tier == tier
 
 
 @pytest.mark.parametrize(

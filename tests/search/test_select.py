@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safecompress import stats
 from safecompress.attacks import Access, AttackResult
+from safecompress.attacks.evidence import Ranking
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.search import (
     SELECTORS,
     Choice,
@@ -36,7 +37,7 @@ def evaluation(branch, accuracy, leak=0.5, *, auc=None, broken=(), others=(), sc
     results = tuple(
         AttackResult(name, Access.SCORES, error="ValueError: no")
         if name in broken
-        else AttackResult(name, Access.SCORES, scores=scores, is_member=IS_MEMBER)
+        else AttackResult(name, Access.SCORES, evidence=None if scores is None else Ranking(scores, IS_MEMBER, 0.5))
         for name in leaks
     )
     return Evaluation(f"r1/{branch}", branch, measurements, results, Findings(()), 0, {})

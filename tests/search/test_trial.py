@@ -22,8 +22,8 @@ from tiny_search import (
 )
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import BrokenAttacker, Loss, Target
+from safecompress.metrics import stats
 from safecompress.search import Candidate, candidate_name, keeps_momentum, parse_branches, propose
 from safecompress.seeding import derive
 from safecompress.sparsity import Start, Units, find_maskable, view_layers

@@ -1,7 +1,9 @@
 """Shapes: blocks by hand and under ties, units as outer products, and recruits that change nothing and learn."""
 
 import copy
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from safecompress.sparsity import (
     Blocks,
     DropMagnitude,
     DropSet,
+    DropTaylor,
     EachWeight,
     Fill,
     GrowGradient,
@@ -43,6 +46,7 @@ from safecompress.sparsity import (
     view_layers,
 )
 from safecompress.sparsity.allocate import count_active
+from safecompress.sparsity.choose import smallest
 from safecompress.sparsity.units import unit_groups
 
 STREAM = partial(derive, 0, "rewire", 0)
@@ -102,7 +106,8 @@ def test_blocks_of_eight_numbers_by_hand():
     assert view.name == "fc"
     assert view.weight.tolist() == [-5.0, 1.0, 0.0, -1.0]  # the norm, with the sign of the sum
     assert view.mask.tolist() == view.fired.tolist() == [True, True, False, True]
-    assert view.gradient.tolist() == [1.0, 0.0, 10.0, 2.0] and view.momentum.tolist() == [0.5, 0.0, 5.0, 1.0]
+    assert view.norms["gradient"].tolist() == [1.0, 0.0, 10.0, 2.0]
+    assert view.norms["momentum"].tolist() == [0.5, 0.0, 5.0, 1.0]
     # a third of three blocks goes: the smallest, of a tie the first; the only dormant block comes
     move = rewired(fold, [layer], DropMagnitude(), GrowGradient(), 1 / 3).moves["fc"]
     assert (move.dropped.tolist(), move.grown.tolist()) == ([2, 3], [4, 5])
@@ -325,7 +330,7 @@ def test_what_rules_see_of_a_unit_by_hand():
     (view,) = fold.fold(view_layers(numbers, masks, gradient=gradient, fired=fired))
     assert view.name == "0" and view.mask.tolist() == [True, False, True] and view.fired.tolist() == [True] * 3
     assert view.weight.tolist() == [5.0, 0.0, 3.0]
-    assert view.gradient == pytest.approx([12**0.5, 0, 12**0.5]) and view.momentum is None
+    assert view.norms == {"gradient": pytest.approx([12**0.5, 0, 12**0.5])}
     rewiring = rewired(fold, view_layers(numbers, masks), DropMagnitude(), GrowRandom(), 0.5)
     assert {n: (m.dropped.tolist(), m.grown.tolist()) for n, m in rewiring.moves.items()} == {
         "0.weight": ([4, 5], [2, 3]),
@@ -576,3 +581,33 @@ def test_sparse_training_refuses_what_does_not_go_together():
         SparseTraining(
             model, torch.optim.SGD(model.parameters()), density=0.5, total_steps=9, shape="unit", grow="random"
         )
+
+
+# --- signs, which norms have not
+
+
+@dataclass(frozen=True)
+class DropByGradientSign:
+    """Drops where the gradient is most negative: a rule that means nothing on norms."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"gradient"})
+
+    def __call__(self, layer, count, *, generator):
+        return layer.active[smallest(layer.signal("gradient")[layer.active], count)]
+
+
+@pytest.mark.parametrize("shape", [Blocks(2), Units()])
+def test_a_rule_that_reads_signs_is_refused_where_an_entry_is_a_norm(shape):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    weights = find_maskable(model)
+    fold = shape.fit(model, (4,), weights)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    gradient = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    layers = fold.fold(view_layers(weights, masks, gradient=gradient))
+    generator = np.random.default_rng(0)
+    assert len(DropTaylor()(layers[0], 1, generator=generator)) == 1  # a size is enough for it
+    with pytest.raises(UsageError, match="magnitude"):
+        DropByGradientSign()(layers[0], 1, generator=generator)
+    ones = torch.ones(4)
+    (single,) = view_layers({"w": ones}, {"w": ones.bool()}, gradient={"w": ones})
+    assert len(DropByGradientSign()(single, 1, generator=generator)) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from safecompress.attacks import Access, Gap, Loss
 from safecompress.errors import SpecError, UsageError
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.spec import Doubt, Finding, Findings, SafetySpec, Verdict, at_least, at_most, within
 
 AUC = at_most("loss.auc", 0.55)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safecompress.errors import UsageError
-from safecompress.measure import Direction, Interval, Measurement
-from safecompress.spec import Finding, Requirement, Verdict, at_least, at_most, direction_of, within
+from safecompress.metrics.catalogue import direction_of
+from safecompress.metrics.measurement import Direction, Interval, Measurement
+from safecompress.spec import Finding, Requirement, Verdict, at_least, at_most, within
 
 
 def measured(near, far=None, *, metric="loss.auc", direction=Direction.LOWER):

@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 
-from safecompress.attacks import METRICS, Gap, Loss, Neural
+from safecompress.attacks import MEMBERSHIP, Gap, Loss, Neural
 from safecompress.errors import SpecError, UsageError
-from safecompress.measure import Direction, Levels, Measurement
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.spec import Finding, Findings, SafetySpec, Verdict, at_least, at_most, within
+
+METRICS = tuple(metric.name for metric in MEMBERSHIP.metrics)
 
 AUC = at_most("loss.auc", 0.55)
 

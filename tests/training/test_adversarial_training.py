@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.autograd import gradcheck
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.seeding import seeded
-from safecompress.training import Batch, Course, CrossEntropy, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Batch, Course, CrossEntropy, Recipe, TrainingState, train
 from safecompress.training.adversarial import (
     AdversarialRegularisation,
     BlackBoxAdversary,

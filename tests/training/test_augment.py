@@ -11,6 +11,7 @@ from torch import nn
 import safecompress as sc
 from safecompress.attacks import controls
 from safecompress.data import AuditData, Dataset, digits
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.models import Resnet
 from safecompress.seeding import seeded
@@ -21,7 +22,6 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     dense_gradient,
-    digest_tensors,
     predict_logits,
     train,
     train_many,

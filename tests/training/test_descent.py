@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import safecompress.training.amp as amp_page
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
@@ -20,7 +21,6 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     dense_gradient,
-    digest_tensors,
     predict_logits,
     train,
     train_many,

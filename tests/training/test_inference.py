@@ -6,7 +6,7 @@ import torch
 from scipy import stats as scipy_stats
 from torch import nn
 
-from safecompress.measure import Direction, Levels
+from safecompress.metrics.measurement import Direction, Levels
 from safecompress.seeding import seeded
 from safecompress.training import classified_right, measure_accuracy, predict_logits, reestimate_batch_norm_
 

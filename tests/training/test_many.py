@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp, SmallCnn
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, is_stackable, train, train_many
+from safecompress.training import Course, Recipe, TrainingState, is_stackable, train, train_many
 
 ROWS, TOTAL = 45, 24
 with seeded(0, "data"):

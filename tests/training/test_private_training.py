@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import safecompress.training.private as private
+from safecompress.digests import digest_tensors
 from safecompress.errors import ModelError, TrainingError, UsageError
 from safecompress.models.cnn import SmallCnn
 from safecompress.models.mlp import Mlp
 from safecompress.progress import Silent
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
-from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState, digest_tensors
+from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState
 from safecompress.training.private import DpSgd, PrivacySpent, train_privately
 
 QUIET = DpSgd(epsilon=None, noise_multiplier=1e-9, accountant="rdp")

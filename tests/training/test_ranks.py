@@ -9,9 +9,10 @@ import torch
 import two_ranks
 from two_ranks import RECIPES, net
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.storage import read_tensors
-from safecompress.training import Course, TrainingState, digest_tensors, sharing_batches, train
+from safecompress.training import Course, TrainingState, sharing_batches, train
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.data import digits
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, LossTrace, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, LossTrace, Recipe, TrainingState, train
 
 with seeded(0, "data"):
     FEATURES = torch.randn(45, 10)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import ModelError, TrainingError, UsageError
 from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
 
 
 def net(seed=0):

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from safecompress.baselines.method import Made, Method
 from safecompress.baselines.pruning import pruned
 from safecompress.baselines.setting import Setting
+from safecompress.ranges import require_within
 from safecompress.sparsity import ALLOCATIONS
 from safecompress.training import Batch, Objective
-from safecompress.training.checks import require_within
 
 
 @dataclass(frozen=True)

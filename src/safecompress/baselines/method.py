@@ -14,8 +14,8 @@ from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows
 from safecompress.baselines.setting import Setting
 from safecompress.deploy import Served
+from safecompress.digests import digest_json
 from safecompress.models import ModelSpec
-from safecompress.report import digest_json
 from safecompress.sparsity import SparsityPattern
 
 Use = Literal["reference rows", "differential privacy", "attacks on members"]

@@ -14,10 +14,10 @@ from safecompress.baselines.pruning import cut
 from safecompress.baselines.reference import require_reference, taught_on_reference
 from safecompress.baselines.setting import Setting
 from safecompress.baselines.small import describe, small
-from safecompress.report import digest_json
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.seeding import derive_seed
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors
+from safecompress.training import Course, Recipe, TrainingState
 from safecompress.training.distill import Distillation
 from safecompress.training.private import AccountantName, DpSgd, share_out, train_privately
 

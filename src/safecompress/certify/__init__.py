@@ -2,7 +2,7 @@
 
 from safecompress.certify.exposure import Exposure
 from safecompress.certify.health import HealthCheck
-from safecompress.certify.ledger import Ledger, Opening
+from safecompress.certify.ledger import Ledger, Opening, judged_parts
 from safecompress.certify.planning import Prospect, foresee
 from safecompress.certify.released import Released
 from safecompress.certify.verdict import Certification, certify
@@ -17,4 +17,5 @@ __all__ = [
     "Released",
     "certify",
     "foresee",
+    "judged_parts",
 ]

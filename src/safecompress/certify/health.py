@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from safecompress import stats
 from safecompress.attacks import (
     ATTACKS,
+    MEMBERSHIP,
     Access,
     Attack,
     Attacker,
@@ -22,13 +22,17 @@ from safecompress.attacks import (
     BrokenAttacker,
     Signals,
     Target,
+    capabilities_of,
     simulate_attacker,
+    with_shadows,
 )
 from safecompress.attacks.controls import OVERFITTED, ControlModel, blind_scores, negative_pool
+from safecompress.attacks.questions import headline_of
 from safecompress.attacks.shadows import Map
 from safecompress.data import AuditData
 from safecompress.errors import SafeCompressError, UsageError
-from safecompress.measure import Interval, Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Interval, Levels
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Verdict
 
@@ -79,15 +83,17 @@ class HealthCheck:
 def positive_control(result: AttackResult, *, accuracy: float, alpha: float) -> HealthCheck:
     """Whether the attack catches a model that knows its members by heart: the lower limit of its AUC is above 0.5.
 
-    ``result`` is the attack on the control, ``accuracy`` the control's on its members. Not caught, it is an ERROR, or
+    ``result`` is the attack on the control, ``accuracy`` the control's on its members. An attack on a question
+    other than membership must do better than its ideal by its own headline figure. Not caught, it is an ERROR, or
     INCONCLUSIVE when the control was not overfitted.
     """
     name = "positive_control"
-    if result.scores is None or result.is_member is None:
+    if result.evidence is None:
         return _broken(name, result)
-    value, interval = _auc(result.scores, result.is_member, alpha)
-    seen = f"AUC {value:.3f} {_range(interval)} on a control that knows {accuracy:.1%} of its members"
-    if interval.low > 0.5:
+    metric = headline_of(result.question)
+    value, interval = result.question.interval(result.evidence, alpha)
+    seen = f"{metric.label} {value:.3f} {_range(interval)} on a control that knows {accuracy:.1%} of its members"
+    if interval.low > metric.ideal:
         return HealthCheck(name, result.attack, Verdict.PASS, value, f"{seen}: caught.")
     if accuracy < OVERFITTED:
         advice = f"it should know {OVERFITTED:.0%}. Train the control for longer (max_epochs), or scale the features."
@@ -250,7 +256,7 @@ def examine_health(
     of shadows and of strength exist where they apply: where an attack asks for shadows, or has a weaker sibling.
     """
     num_shadows = _num_shadows(target, attackers) if num_shadows is None else num_shadows
-    num_checks = 2 * len(attackers) + 1
+    num_checks = 2 * sum(result.question == MEMBERSHIP for result in results) + 1
 
     def blind() -> HealthCheck:
         scores = blind_scores(fit, verdict, seed=derive_seed(seed, "health", "blind"))
@@ -267,6 +273,8 @@ def examine_health(
     by_name = {result.attack: result for result in results}
     for attacker, result in zip(attackers, results, strict=True):
         checks.append(_try_control(attacker.attack, control, control_target, levels, seed))
+        if result.question != MEMBERSHIP:
+            continue  # the other checks are of scores that tell members from non-members
         checks.append(_try_nobody(attacker, target, nobody, levels, num_checks))
         checks += [sign_agreement(result, num_checks=num_checks), ties(result)]
         if result.attack in STRONGER_THAN:
@@ -287,7 +295,7 @@ def _attempt(name: str, subject: str, check: Callable[[], HealthCheck]) -> Healt
 
 def _num_shadows(target: Target, attackers: Sequence[Attacker | BrokenAttacker]) -> int:
     """The most shadows that an attack asked for, or would ask for if the target had any."""
-    asked = [getattr(attacker.attack, "num_shadows", 0) for attacker in attackers]
+    asked = [capabilities_of(attacker.attack).num_shadows for attacker in attackers]
     return max([*asked, target.shadows.num_used if target.has_shadows else 0])
 
 
@@ -361,9 +369,9 @@ def _try_sibling(
     name = STRONGER_THAN[attack.name]
     if name not in ATTACKS.names():
         return None
-    weak = ATTACKS.make(name)
-    if hasattr(weak, "num_shadows") and hasattr(attack, "num_shadows"):
-        weak = ATTACKS.make({"name": name, "num_shadows": attack.num_shadows})
+    weak, num_shadows = ATTACKS.make(name), capabilities_of(attack).num_shadows
+    if num_shadows:
+        weak = with_shadows(weak, num_shadows)
     return simulate_attacker(weak, target, fit, generator=derive(seed, "verdict", name)).test(target, verdict, levels)
 
 

@@ -6,14 +6,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 
 from safecompress import __version__
-from safecompress.attacks import ATTACKS, Attack, Lira
+from safecompress.attacks import ATTACKS, Attack, Lira, capabilities_of, with_shadows
 from safecompress.baselines import METHODS, Method, Setting, Workshop
 from safecompress.baselines.sparse import Searched
 from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, one_row_per_unit, standardise
@@ -111,7 +111,7 @@ class Comparison:
             raise UsageError(f"densities must lie in (0, 1], got {outside}. 0.05 keeps one weight in twenty.")
         if min(self.seeds) < 0:
             raise UsageError(f"seeds must be at least 0, got {list(self.seeds)}.")
-        joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
+        joining = [attack.name for attack in attacks if capabilities_of(attack).joins_versions]
         if joining:
             raise UsageError(
                 f"{', '.join(joining)} joins several versions of one model, and a comparison attacks one model at a "
@@ -253,7 +253,5 @@ class Study:
 
 def _with_shadows(choice: Attack | str | Mapping[str, Any], num_shadows: int) -> Attack:
     """The attack; one given by its name alone uses ``num_shadows`` shadows, if it uses any."""
-    attack: Any = ATTACKS.make(choice)
-    uses_shadows = isinstance(choice, str) and hasattr(attack, "num_shadows")
-    made: Attack = replace(attack, num_shadows=num_shadows) if uses_shadows else attack
-    return made
+    attack = ATTACKS.make(choice)
+    return with_shadows(attack, num_shadows) if isinstance(choice, str) else attack

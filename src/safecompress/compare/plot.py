@@ -14,8 +14,8 @@ from safecompress.compare.cell import Result
 from safecompress.compare.plan import Comparison
 from safecompress.compare.summary import groups_of
 from safecompress.errors import UsageError
+from safecompress.metrics.stats.pareto import pareto_front
 from safecompress.report.picture import COLOURS, drawing, settle
-from safecompress.stats.pareto import pareto_front
 
 SHAPES = "osD^vPX*<>"
 """Markers: they tell apart what the colours leave."""

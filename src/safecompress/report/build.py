@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from safecompress import __version__
 from safecompress.certify import Certification, Prospect
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact
+from safecompress.digests import digest_json
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
 from safecompress.report.model import Report
 
@@ -120,8 +120,3 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     """``value`` as it comes back from a file: tuples as lists."""
     return json.loads(json.dumps(value))
-
-
-def digest_json(value: Any) -> str:
-    """SHA-256 over ``value`` as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

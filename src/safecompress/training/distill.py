@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from safecompress.errors import UsageError
+from safecompress.ranges import require_within
 from safecompress.seeding import derive
-from safecompress.training.checks import require_within
 from safecompress.training.objective import Batch, Need, Objective
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from safecompress.stats.pareto import pareto_front
+from safecompress.metrics.stats.pareto import pareto_front
 from safecompress.tuning.front import Floats, hypervolume
 from safecompress.tuning.plan import Tuning
 from safecompress.tuning.trial import Tried

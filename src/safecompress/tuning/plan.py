@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from safecompress.attacks import ATTACKS, Attack, Lira
+from safecompress.attacks import ATTACKS, Attack, Lira, capabilities_of
 from safecompress.data import DataSplit, one_row_per_unit
+from safecompress.digests import digest_json
 from safecompress.errors import UsageError
 from safecompress.job import Job
-from safecompress.report import digest_json
 from safecompress.shadowing import shadow_rows
 from safecompress.spec import SafetySpec, at_least
 from safecompress.tuning.ask import Sampler
@@ -97,7 +97,7 @@ def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:
             f"{', '.join(beyond)} needs more than the access of the spec, {spec.access.name.lower()}: leave it out, "
             "or raise [safety] access."
         )
-    joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
+    joining = [attack.name for attack in attacks if capabilities_of(attack).joins_versions]
     if joining:
         raise UsageError(
             f"{', '.join(joining)} joins several versions of one model, and a trial has one. Leave it out; `compress` "

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from safecompress.attacks import ATTACKS, Attack
+from safecompress.attacks import ATTACKS, Attack, capabilities_of
+from safecompress.attacks.questions import headline_of
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
 from safecompress.config.read import parse_toml, read_text, section
@@ -215,7 +216,7 @@ def _read_attacks(tune: TuneShape, spec: SafetySpec, reading: Reading) -> tuple[
 
 
 def _takes_shadows(name: str) -> bool:
-    return name in ATTACKS.names() and hasattr(ATTACKS.factory(name), "num_shadows")
+    return name in ATTACKS.names() and capabilities_of(ATTACKS.factory(name)).num_shadows > 0
 
 
 def _halves() -> list[tuple[Branch, ...]]:
@@ -246,9 +247,10 @@ def _bounds(spec: SafetySpec, tried: Tried) -> SafetySpec:
     worst = tried.worst
     requirements = []
     for attack in spec.attacks:
-        seen = tried.figures.get(f"{attack.name}.auc", worst)
+        metric = headline_of(capabilities_of(attack).question)
+        seen = tried.figures.get(metric.of(attack.name), worst)
         limit = min(1.0, _hundredths(2 * seen["high"] - seen["value"], math.ceil))
-        requirements.append(at_most(f"{attack.name}.auc", limit))
+        requirements.append(at_most(metric.of(attack.name), limit))
     accuracy = tried.accuracy
     least = max(0.0, _hundredths(2 * accuracy["low"] - accuracy["value"], math.floor))
     requirements.append(at_least("accuracy", least))

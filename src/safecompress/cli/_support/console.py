@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
+from safecompress.metrics.catalogue import parse_name
 from safecompress.report import Report
 from safecompress.report.text import (
     AS_TRAINED,
@@ -26,7 +27,6 @@ from safecompress.report.text import (
 )
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
-SHOWN = (".auc", ".balanced_accuracy", ".tpr@fpr=0.01")
 
 
 def show_report(report: Report, folder: Path | None, *, speed: str | None = None, quiet: bool = False) -> None:
@@ -84,7 +84,8 @@ def _figures(report: Report) -> Table:
     for header in ("metric", "artifact", *columns_beside(report)):
         table.add_column(header)
     for metric, *figures in figure_rows(report):
-        if metric == "accuracy" or metric.endswith(SHOWN):
+        name = parse_name(metric)
+        if name is not None and name.metric.is_shown:
             pairs = zip(figures[::2], figures[1::2], strict=True)
             table.add_row(escape(metric), *(escape(f"{value} {interval}") for value, interval in pairs))
     keys = ("artifact", *({AS_TRAINED: "trained", DENSE: "dense"}[name] for name in columns_beside(report)))

@@ -14,6 +14,7 @@ from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Prospect
 from safecompress.data import DataSplit
+from safecompress.metrics.catalogue import AUC
 
 LEAST_BOUND, ROOM = 0.6, 1.75
 """The lowest bound on an AUC that is proposed, and the least distance from 0.5, as a multiple of the tightest distance
@@ -44,7 +45,7 @@ class InitAnswers:
     @property
     def metrics(self) -> list[str]:
         """The AUCs that a verdict at this access must bound."""
-        return [f"{attack}.auc" for attack in REFERENCE[self.access]]
+        return [AUC.of(attack) for attack in REFERENCE[self.access]]
 
 
 def propose_bound(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:

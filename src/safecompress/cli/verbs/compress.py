@@ -82,12 +82,13 @@ def compress(
     A killed run resumes with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
     INCONCLUSIVE.
     """
-    from safecompress.api import fixed_threads, run_job
+    from safecompress.api import run_job
     from safecompress.certify import Ledger
     from safecompress.cli._support.console import show_report
     from safecompress.report import save_report
     from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import quick_bench, speed_line
+    from safecompress.threads import fixed_threads
     from safecompress.workflows.loading import executor_of, load_rows, make_job
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
@@ -127,10 +128,10 @@ def _load_config(
 
 def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
     """Print what the run would cost."""
-    from safecompress.api import fixed_threads
     from safecompress.cli._support.dryrun import show_estimate
     from safecompress.cli._support.output import say_json
     from safecompress.estimate import estimate
+    from safecompress.threads import fixed_threads
     from safecompress.workflows.loading import load_rows, make_job
 
     with fixed_threads(threads):

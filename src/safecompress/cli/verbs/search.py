@@ -34,8 +34,8 @@ def search(
     Reads no test or verdict row: certify what you take with compress. A killed search goes on with the same command.
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
-    from safecompress.api import fixed_threads
     from safecompress.cli._support.output import say_json, watching
+    from safecompress.threads import fixed_threads
     from safecompress.tuning import load_tuning, tune
     from safecompress.tuning.run import MARKDOWN
     from safecompress.workflows.loading import executor_of, load_rows, make_job

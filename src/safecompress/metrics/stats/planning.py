@@ -11,7 +11,7 @@ from collections.abc import Callable
 from scipy.special import ndtri
 
 from safecompress.errors import UsageError
-from safecompress.stats.intervals import check_alpha, clopper_pearson, threshold_ranks
+from safecompress.metrics.stats.intervals import check_alpha, clopper_pearson, threshold_ranks
 
 
 def auc_half_width(num_members: int, num_non_members: int, alpha: float) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safecompress.stats.pareto import pareto_front
+from safecompress.metrics.stats.pareto import pareto_front
 
 SHARES = st.integers(0, 10).map(lambda tenth: tenth / 10)
 POINTS = st.lists(st.tuples(SHARES, SHARES), max_size=12)

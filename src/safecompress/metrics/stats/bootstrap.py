@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from safecompress.errors import UsageError
-from safecompress.measure import Interval
-from safecompress.stats.intervals import check_alpha, chernoff_interval
-from safecompress.stats.metrics import BoolArray, FloatArray, IntArray, Placements, auc, placements
+from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats.intervals import check_alpha, chernoff_interval
+from safecompress.metrics.stats.metrics import BoolArray, FloatArray, IntArray, Placements, auc, placements
 
 _BLOCK = 50_000
 """Counts held at a time. What fits the processor's cache takes half as long as a million."""

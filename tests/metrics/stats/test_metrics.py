@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-import safecompress.stats as stats
+import safecompress.metrics.stats as stats
 from safecompress.errors import AttackError, UsageError
-from safecompress.stats import Confusion, auc, best_threshold, confusion_at, roc_curve, tpr_at_fpr
-from safecompress.stats.metrics import placements
+from safecompress.metrics.stats import Confusion, auc, best_threshold, confusion_at, roc_curve, tpr_at_fpr
+from safecompress.metrics.stats.metrics import placements
 
 # Members 4 3 2 2, non-members 2 1 1 0: of 16 pairs 14 are won and 2 tied, so AUC = 15/16.
 EIGHT = np.array([2.0, 4.0, 1.0, 2.0, 0.0, 3.0, 2.0, 1.0])
@@ -213,6 +213,8 @@ def test_public_names_are_sorted_and_documented():
 
 def test_import_is_light():
     """Neither torch nor scipy.stats (a second of start-up each) is loaded for arithmetic on arrays."""
-    code = "import sys, safecompress.stats; print(sorted({'torch', 'scipy.stats', 'sklearn'} & set(sys.modules)))"
+    code = (
+        "import sys, safecompress.metrics.stats; print(sorted({'torch', 'scipy.stats', 'sklearn'} & set(sys.modules)))"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"

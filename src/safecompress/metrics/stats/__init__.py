@@ -1,8 +1,8 @@
 """Figures of merit and their intervals: arrays in, numbers out; knows no model."""
 
-from safecompress.stats.bootstrap import bootstrap_auc_interval
-from safecompress.stats.epsilon import epsilon_lower, epsilon_over_thresholds, epsilon_per_sample
-from safecompress.stats.intervals import (
+from safecompress.metrics.stats.bootstrap import bootstrap_auc_interval
+from safecompress.metrics.stats.epsilon import epsilon_lower, epsilon_over_thresholds, epsilon_per_sample
+from safecompress.metrics.stats.intervals import (
     PairedDifference,
     accuracy_drop_interval,
     advantage_interval,
@@ -13,7 +13,7 @@ from safecompress.stats.intervals import (
     difference_of_intervals,
     tpr_at_fpr_interval,
 )
-from safecompress.stats.metrics import (
+from safecompress.metrics.stats.metrics import (
     Confusion,
     RocCurve,
     auc,
@@ -22,7 +22,7 @@ from safecompress.stats.metrics import (
     roc_curve,
     tpr_at_fpr,
 )
-from safecompress.stats.planning import (
+from safecompress.metrics.stats.planning import (
     auc_half_width,
     best_lower_limit,
     best_tpr_upper_limit,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safecompress.errors import UsageError
-from safecompress.stats import (
+from safecompress.metrics.stats import (
     auc_half_width,
     best_lower_limit,
     best_tpr_upper_limit,
@@ -16,7 +16,7 @@ from safecompress.stats import (
     min_trials_for_lower_bound,
     tpr_at_fpr_interval,
 )
-from safecompress.stats.intervals import threshold_ranks
+from safecompress.metrics.stats.intervals import threshold_ranks
 
 ALPHAS = st.sampled_from([0.2, 0.05, 0.01, 0.001])
 

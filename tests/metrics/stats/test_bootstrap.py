@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
 from safecompress.errors import AttackError, UsageError
-from safecompress.stats import auc, auc_interval, bootstrap_auc_interval
-from safecompress.stats import bootstrap as page
-from safecompress.stats.intervals import chernoff_interval
+from safecompress.metrics.stats import auc, auc_interval, bootstrap_auc_interval
+from safecompress.metrics.stats import bootstrap as page
+from safecompress.metrics.stats.intervals import chernoff_interval
 
 
 def two_pools(rows):

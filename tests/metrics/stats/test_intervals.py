@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest, norm
 
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Interval
-from safecompress.stats import (
+from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats import (
     Confusion,
     accuracy_drop_interval,
     advantage_interval,
@@ -23,8 +23,8 @@ from safecompress.stats import (
     tpr_at_fpr,
     tpr_at_fpr_interval,
 )
-from safecompress.stats.intervals import _varies, chernoff_interval, threshold_ranks
-from safecompress.stats.metrics import placements
+from safecompress.metrics.stats.intervals import _varies, chernoff_interval, threshold_ranks
+from safecompress.metrics.stats.metrics import placements
 
 ALPHAS = st.sampled_from([0.2, 0.05, 0.01, 0.001])
 Z95 = 1.959963984540054

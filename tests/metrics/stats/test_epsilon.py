@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
 from safecompress.errors import AttackError, UsageError
-from safecompress.stats import (
+from safecompress.metrics.stats import (
     Confusion,
     confusion_at,
     epsilon_lower,
     epsilon_over_thresholds,
     epsilon_per_sample,
 )
-from safecompress.stats.epsilon import _spread_counts, p_value
+from safecompress.metrics.stats.epsilon import _spread_counts, p_value
 
 ALPHAS = st.sampled_from([0.2, 0.05, 0.01, 0.001])
 DELTAS = st.sampled_from([0.0, 1e-5, 0.01, 0.1])

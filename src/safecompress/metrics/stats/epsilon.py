@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import bdtrc, betaincinv, expit, gammaln, logit
 
 from safecompress.errors import AttackError, UsageError
-from safecompress.stats.intervals import check_alpha, clopper_pearson
-from safecompress.stats.metrics import BoolArray, Confusion, FloatArray, IntArray, roc_curve
+from safecompress.metrics.stats.intervals import check_alpha, clopper_pearson
+from safecompress.metrics.stats.metrics import BoolArray, Confusion, FloatArray, IntArray, roc_curve
 
 
 def epsilon_per_sample(confusion: Confusion, alpha: float, *, delta: float = 0.0) -> float:

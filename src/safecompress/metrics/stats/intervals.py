@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, betaincinv, expit, logit, ndtr, ndtri, rel_entr
 
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Interval
-from safecompress.stats.metrics import (
+from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats.metrics import (
     BoolArray,
     Confusion,
     FloatArray,
