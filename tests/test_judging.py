@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from safecompress.auditing import latency as latency_page
 from safecompress.auditing.audited_model import Subject
 from safecompress.auditing.judge import question
 from safecompress.auditing.latency import latency
