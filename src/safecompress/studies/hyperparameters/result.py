@@ -1,4 +1,4 @@
-"""Found: what a search for settings leaves, as plain data."""
+"""A StudyResult: what a search for settings leaves, as plain data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safecompress.stats.pareto import pareto_front
 from safecompress.studies.engine import study_document
 from safecompress.studies.hyperparameters.front import Floats, hypervolume
 from safecompress.studies.hyperparameters.plan import Tuning
-from safecompress.studies.hyperparameters.trial import Tried
+from safecompress.studies.hyperparameters.trial import TrialResult
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class StudyResult:
     """All trials in the order in which they were asked for, and facts about how they came about.
 
     Trials are counted from 1, front points by rising leak from 1. ``split`` has the rows of each part that was read;
@@ -26,7 +26,7 @@ class Found:
 
     name: str
     tuning: Tuning = field(repr=False)
-    trials: tuple[Tried, ...] = field(repr=False)
+    trials: tuple[TrialResult, ...] = field(repr=False)
     environment: Mapping[str, Any]
     split: Mapping[str, int] = field(repr=False)
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -67,7 +67,7 @@ class Found:
         )
 
 
-def _points(trials: tuple[Tried, ...] | list[Tried]) -> Floats:
+def _points(trials: tuple[TrialResult, ...] | list[TrialResult]) -> Floats:
     """(N, 2) accuracy and leak of the trials that have numbers."""
     pairs = [tried.objectives for tried in trials if tried.objectives is not None]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)
