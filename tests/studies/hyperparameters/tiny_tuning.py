@@ -96,4 +96,5 @@ class FakeTrials:
 
 
 def found_of(trials, **given):
-    return StudyResult("made up", tuning_of(**given), tuple(trials), {"python": "3"}, {"train": 60})
+    facts = {"name": "made up", "environment": {"python": "3"}, "split": {"train": 60}}
+    return StudyResult(tuning_of(**given), tuple(trials), **facts)

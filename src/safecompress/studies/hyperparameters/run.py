@@ -55,8 +55,14 @@ def tune(
             asker.tell([tried.objectives for tried in batch])
             trials += batch
         sizes = {part: sealed.job.raw.size(part) for part in PARTS if sealed.job.raw.size(part)}
-        facts = environment(tuning.threads, "optuna")
-        found = StudyResult(name, tuning, tuple(trials), facts, sizes, {} if spec is None else spec.tables)
+        found = StudyResult(
+            tuning,
+            tuple(trials),
+            name=name,
+            environment=environment(tuning.threads, "optuna"),
+            split=sizes,
+            spec={} if spec is None else spec.tables,
+        )
         files = _write_front(found, folder, spec)
         write_outputs(
             folder,
