@@ -101,4 +101,4 @@ def made_up(label, density, seed, accuracy, auc, *, num_bytes=1000, **given):
 
 def compared_of(study, results):
     split = {"name": "noise", "parts": {part: {"rows": count} for part, count in SIZES.items()}}
-    return ComparisonResult("made up", study, tuple(results), {"python": "3"}, split)
+    return ComparisonResult(study, tuple(results), name="made up", environment={"python": "3"}, split=split)

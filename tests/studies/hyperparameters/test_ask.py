@@ -6,13 +6,13 @@ import pytest
 from tiny_tuning import SPACE
 
 from safecompress.errors import UsageError
-from safecompress.studies.hyperparameters.ask import INSTALL, Asker
+from safecompress.studies.hyperparameters.sampler import INSTALL, OptunaSampler
 
 pytest.importorskip("optuna")
 
 
 def asked(sampler, seed, answer, batches=8, batch=3):
-    asker, choices = Asker(SPACE, sampler, seed), []
+    asker, choices = OptunaSampler(SPACE, sampler, seed), []
     for _ in range(batches):
         choices += (new := asker.ask(batch))
         asker.tell([answer(choice) for choice in new])
@@ -45,7 +45,7 @@ def test_the_sampler_goes_where_both_figures_are_better():
 
 
 def test_trials_without_numbers_are_told_too():
-    asker = Asker(SPACE, "tpe", 0)
+    asker = OptunaSampler(SPACE, "tpe", 0)
     for _ in range(6):
         asker.ask(2)
         asker.tell([None, (0.5, 0.6)])
@@ -53,7 +53,7 @@ def test_trials_without_numbers_are_told_too():
 
 
 def test_every_question_needs_its_answer():
-    asker = Asker(SPACE, "random", 0)
+    asker = OptunaSampler(SPACE, "random", 0)
     asker.ask(2)
     with pytest.raises(ValueError, match="shorter"):
         asker.tell([(0.5, 0.5)])
@@ -66,7 +66,7 @@ def test_a_longer_search_begins_as_the_shorter():
 def test_without_optuna_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError) as caught:
-        Asker(SPACE, "tpe", 0)
+        OptunaSampler(SPACE, "tpe", 0)
     assert str(caught.value) == INSTALL and 'pip install "safecompress[tune]"' in INSTALL
 
 
@@ -74,5 +74,5 @@ def test_optunas_own_log_level_is_left_as_it_was():
     import optuna
 
     before = optuna.logging.get_verbosity()
-    Asker(SPACE, "tpe", 0)
+    OptunaSampler(SPACE, "tpe", 0)
     assert optuna.logging.get_verbosity() == before

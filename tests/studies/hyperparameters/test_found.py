@@ -5,15 +5,15 @@ import json
 import pytest
 from tiny_tuning import found_of, made_up
 
-from safecompress.studies.hyperparameters import Choice, Tried
+from safecompress.studies.hyperparameters import TrialParams, TrialResult
 
 
 def choice(density):
-    return Choice(density, "relax_loss", "keep", 0.01)
+    return TrialParams(density, "relax_loss", "keep", 0.01)
 
 
 SAFE, GOOD, BEATEN = made_up(choice(0.2), 0.6, 0.52), made_up(choice(0.4), 0.9, 0.6), made_up(choice(0.3), 0.8, 0.7)
-FAILED = Tried(choice(0.5), error="TrainingError: it diverged")
+FAILED = TrialResult(choice(0.5), error="TrainingError: it diverged")
 LUCKY = made_up(choice(0.6), 0.99, 0.5, broken={"gap": "crashed"})
 
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_tuning import KEEP, RANDOM, RECIPE, SPACE, job_of
 
 from safecompress.errors import UsageError
-from safecompress.studies.hyperparameters import Choice, Range, Space
+from safecompress.studies.hyperparameters import Range, Space, TrialParams
 from safecompress.training import CrossEntropy
 from safecompress.training.relax import RelaxLoss
 
@@ -33,14 +33,14 @@ def space(**changes):
 
 def test_what_has_one_value_is_not_asked_for():
     draws = Draws(learning_rate=0.05)
-    assert space().suggest(draws) == Choice(0.1, "ce", "keep", 0.05)
+    assert space().suggest(draws) == TrialParams(0.1, "ce", "keep", 0.05)
     assert draws.asked == [("learning_rate", 0.01, 0.1, True)]
     assert space().varied == ("learning_rate",)
 
 
 def test_what_differs_is_asked_for_in_one_order():
     draws = Draws(density=0.3, objective="relax_loss", branches="keep")
-    assert SPACE.suggest(draws) == Choice(0.3, "relax_loss", "keep", 0.01)
+    assert SPACE.suggest(draws) == TrialParams(0.3, "relax_loss", "keep", 0.01)
     assert [asked[0] for asked in draws.asked] == ["density", "objective", "branches"]
     assert draws.asked[2] == ("branches", ("keep", "magnitude+random, keep"))
 
@@ -60,7 +60,7 @@ def test_a_list_of_numbers_is_drawn_from_by_name():
 
 
 def test_a_setting_takes_the_place_of_the_jobs_own():
-    job = SPACE.apply(Choice(0.25, "relax_loss", "keep", 0.02), job_of())
+    job = SPACE.apply(TrialParams(0.25, "relax_loss", "keep", 0.02), job_of())
     assert (job.plan.density, job.plan.branches, job.plan.rounds) == (0.25, KEEP, 2)
     assert job.recipe == replace(RECIPE, objective=RelaxLoss(), learning_rate=0.02)
     assert job.dense_recipe == replace(RECIPE, learning_rate=0.02)
@@ -68,7 +68,7 @@ def test_a_setting_takes_the_place_of_the_jobs_own():
 
 def test_a_dense_model_with_a_rate_of_its_own_keeps_it():
     job = replace(job_of(), dense_recipe=replace(RECIPE, learning_rate=0.5))
-    assert SPACE.apply(Choice(0.25, "relax_loss", "keep", 0.02), job).dense_recipe.learning_rate == 0.5
+    assert SPACE.apply(TrialParams(0.25, "relax_loss", "keep", 0.02), job).dense_recipe.learning_rate == 0.5
 
 
 def test_the_extremes_are_every_combination_at_the_lowest_density():
@@ -107,4 +107,4 @@ def test_ranges_that_cannot_be(low, high):
 
 def test_a_setting_says_all_of_itself():
     text = "density 0.25, relax_loss, branches magnitude+random, keep, learning rate 0.02"
-    assert str(Choice(0.25, "relax_loss", ", ".join(b.name for b in RANDOM), 0.02)) == text
+    assert str(TrialParams(0.25, "relax_loss", ", ".join(b.name for b in RANDOM), 0.02)) == text

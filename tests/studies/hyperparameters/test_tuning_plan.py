@@ -9,7 +9,7 @@ from safecompress.attacks import JointLira, Lira, Loss
 from safecompress.errors import DataError, UsageError
 from safecompress.search import Plan
 from safecompress.spec import SafetySpec, at_most
-from safecompress.studies.hyperparameters import Choice, Space
+from safecompress.studies.hyperparameters import Space, TrialParams
 from safecompress.studies.hyperparameters.plan import SEALED, default_attacks
 from safecompress.training.relax import RelaxLoss
 
@@ -65,7 +65,7 @@ def test_enough_shadows_are_let_be():
 
 def test_settings_are_told_apart_by_what_they_mean():
     """Not by labels: two spaces may call one thing by different names."""
-    choice, tuning = Choice(0.3, "relax_loss", "keep", 0.01), tuning_of()
+    choice, tuning = TrialParams(0.3, "relax_loss", "keep", 0.01), tuning_of()
     named = replace(tuning, space=replace(SPACE, objectives={**SPACE.objectives, "x": RelaxLoss()}))
     assert named.digest(replace(choice, objective="x")) == tuning.digest(choice)
     other = replace(

@@ -10,7 +10,7 @@ from tiny_tuning import SPACE, FakeTrials, computed, tuning_of
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
 from safecompress.studies.engine import runner
-from safecompress.studies.hyperparameters import Space, Tried, tune
+from safecompress.studies.hyperparameters import Space, TrialResult, tune
 
 pytest.importorskip("optuna")
 
@@ -94,7 +94,7 @@ def test_trials_in_a_worker_are_those_of_this_process(tmp_path, worker_pool):
 
 
 def test_a_trial_that_fails_lets_the_others_go_on_and_is_tried_again(fake, tmp_path):
-    trials = fake(lambda c: Tried(c, error="TrainingError: x") if c.density < 0.4 else computed(c))
+    trials = fake(lambda c: TrialResult(c, error="TrainingError: x") if c.density < 0.4 else computed(c))
     found = tune(tuning_of(trials=8), tmp_path)
     failed = [tried.choice for tried in found.trials if tried.error]
     assert 0 < len(failed) < 8 and found.exit_code == 0
@@ -105,7 +105,7 @@ def test_a_trial_that_fails_lets_the_others_go_on_and_is_tried_again(fake, tmp_p
 
 
 def test_without_any_number_it_ends_in_3_and_says_why(fake, tmp_path):
-    fake(lambda c: Tried(c, error="TrainingError: x"))
+    fake(lambda c: TrialResult(c, error="TrainingError: x"))
     found = tune(tuning_of(), tmp_path)
     assert found.exit_code == 3 and found.front == () and set(found.hypervolumes) == {0.0}
     page = (tmp_path / "tune.md").read_text()
@@ -172,7 +172,7 @@ def test_who_watches_hears_of_every_trial(fake, tmp_path):
         def say(self, line):
             lines.append(line)
 
-    fake(lambda c: Tried(c, error="E: x") if c.density < 0.4 else computed(c))
+    fake(lambda c: TrialResult(c, error="E: x") if c.density < 0.4 else computed(c))
     tune(tuning_of(trials=5), tmp_path, progress=Watcher())
     assert lines[0] == "trials 5" and lines.count("+") == 5
     told = [line for line in lines if line.startswith("trial ")]

@@ -10,7 +10,7 @@ from safecompress.attacks import Gap, Lira, Loss, Neural
 from safecompress.config import parse_config
 from safecompress.errors import SpecError
 from safecompress.search import DEFAULT_BRANCHES, parse_branches
-from safecompress.studies.hyperparameters import Choice, Range, Tried, load_tuning, parse_tuning
+from safecompress.studies.hyperparameters import Range, TrialParams, TrialResult, load_tuning, parse_tuning
 from safecompress.training import CrossEntropy
 from safecompress.training.relax import RelaxLoss
 from said import says
@@ -144,8 +144,8 @@ def test_every_fault_at_once():
     assert len(found) == 5
 
 
-TRIED = Tried(
-    Choice(0.125, "relax_loss (target = 0.25)", "magnitude+random, keep", 0.02),
+TRIED = TrialResult(
+    TrialParams(0.125, "relax_loss (target = 0.25)", "magnitude+random, keep", 0.02),
     figures={
         "accuracy": figure(0.871, 0.05),
         **{f"{name}.auc": figure(value, 0.04) for name, value in {"gap": 0.53, "loss": 0.581, "neural": 0.57}.items()},

@@ -15,7 +15,7 @@ from safecompress.errors import StorageError
 from safecompress.search import Plan
 from safecompress.sparsity import Start
 from safecompress.studies.engine.runner import run_item
-from safecompress.studies.hyperparameters import Choice, Range, Space, Tried
+from safecompress.studies.hyperparameters import Range, Space, TrialParams, TrialResult
 from safecompress.studies.hyperparameters import trial as trial_page
 from safecompress.studies.hyperparameters.trial import TrialStudy, measure
 from safecompress.studies.methods import MethodInputs, TrainingCache
@@ -24,7 +24,7 @@ from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy
 from safecompress.training.distill import Distillation
 
-CHOICE = Choice(0.5, "relax_loss", "magnitude+random, keep", 0.01)
+CHOICE = TrialParams(0.5, "relax_loss", "magnitude+random, keep", 0.01)
 
 
 def measured(choice=CHOICE, tuning=None):
@@ -86,7 +86,7 @@ def test_the_dense_model_and_its_teaching_are_kept_for_the_next_trial(tmp_path, 
     space = Space(Range(0.2, 0.8), {"taught": Distillation(), "plain": CrossEntropy()}, SPACE.branches, (0.01,))
     shop = TrainingCache(PrivateFolder(tmp_path))
     for objective in ("taught", "plain", "taught"):
-        tried = measure(tuning_of(job, space), Choice(0.5, objective, "keep", 0.01), shop)
+        tried = measure(tuning_of(job, space), TrialParams(0.5, objective, "keep", 0.01), shop)
         assert tried.has_numbers
     assert len(kept) == 1
 
@@ -122,13 +122,13 @@ def test_training_that_diverges_is_a_trial_that_failed(tmp_path):
     tried = run_item(TrialStudy(tuning), tmp_path / "cache", (replace(CHOICE, learning_rate=1e30), path))
     assert tried.error.startswith("TrainingError: ") and "\n" not in tried.error
     assert not tried.has_numbers and tried.objectives is None
-    assert Tried.from_json(json.loads(path.read_text())) == tried
+    assert TrialResult.from_json(json.loads(path.read_text())) == tried
 
 
 def test_a_trial_is_written_as_it_came_out(tmp_path):
     path, before = tmp_path / "trials" / "one.json", torch.get_num_threads()
     tried = run_item(TrialStudy(tuning_of()), tmp_path / "cache", (CHOICE, path))
-    assert Tried.from_json(json.loads(path.read_text())) == tried
+    assert TrialResult.from_json(json.loads(path.read_text())) == tried
     assert replace(tried, seconds=0.0) == measured() and tried.seconds > 0
     assert torch.get_num_threads() == before
 
@@ -164,9 +164,9 @@ def test_the_worst_attack_is_the_one_with_the_largest_auc():
 
 def test_json_there_and_back():
     tried = replace(computed(CHOICE), notes=("n",), shadows="final pattern only")
-    assert Tried.from_json(json.loads(json.dumps(tried.to_json()))) == tried
+    assert TrialResult.from_json(json.loads(json.dumps(tried.to_json()))) == tried
     with pytest.raises(KeyError):
-        Tried.from_json({})
+        TrialResult.from_json({})
 
 
 def test_the_attacks_figures_do_not_hang_on_which_others_there_are():

@@ -14,8 +14,8 @@ from safecompress.search import Plan, parse_branches
 from safecompress.seeding import seeded
 from safecompress.spec import SafetySpec, at_most
 from safecompress.storage import write_json
-from safecompress.studies.hyperparameters import Range, Space, Tried, Tuning
-from safecompress.studies.hyperparameters.found import Found
+from safecompress.studies.hyperparameters import Range, Space, TrialResult, Tuning
+from safecompress.studies.hyperparameters.result import StudyResult
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy, Recipe
 from safecompress.training.relax import RelaxLoss
@@ -73,7 +73,7 @@ def made_up(choice, accuracy, auc, **given):
     figures = {"accuracy": figure(accuracy)}
     for name, value in {"gap": auc - 0.02, "loss": auc}.items():
         figures |= {f"{name}.auc": figure(value), f"{name}.balanced_accuracy": figure(value)}
-    return Tried(choice, figures=figures, attacks=("gap", "loss"), num_bytes=1234, pattern="p", **given)
+    return TrialResult(choice, figures=figures, attacks=("gap", "loss"), num_bytes=1234, pattern="p", **given)
 
 
 def computed(choice):
@@ -96,4 +96,5 @@ class FakeTrials:
 
 
 def found_of(trials, **given):
-    return Found("made up", tuning_of(**given), tuple(trials), {"python": "3"}, {"train": 60})
+    facts = {"name": "made up", "environment": {"python": "3"}, "split": {"train": 60}}
+    return StudyResult(tuning_of(**given), tuple(trials), **facts)

@@ -15,7 +15,7 @@ from safecompress.cli.options import AS_JSON, QUIET
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from safecompress.studies.hyperparameters import Found
+    from safecompress.studies.hyperparameters import StudyResult
 
 SPEC = typer.Argument(..., help="The spec: that of compress, with a table \\[tune] (TOML).", autocompletion=spec_files)
 OUT = typer.Option(None, "--out", help="Folder of the search.  (default: runs/<name>)", show_default=False)
@@ -68,7 +68,7 @@ def search(
     tune(spec, out, workers, threads, as_json, quiet)
 
 
-def _show(found: Found, folder: Path, console: Console) -> None:
+def _show(found: StudyResult, folder: Path, console: Console) -> None:
     """Print the front, what failed, and how to certify a point."""
     from rich.markup import escape
 

@@ -48,8 +48,14 @@ def compare(
         stages = study.comparison.stages()
         runner.begin([cell for stage in stages for cell in stage])
         results = [result for stage in stages for result in runner.results(stage, _line)]
-        split = study.rows(study.comparison.seeds[0]).raw.summary()
-        compared = ComparisonResult(name, study, tuple(results), environment(study.threads), split, spec or {})
+        compared = ComparisonResult(
+            study,
+            tuple(results),
+            name=name,
+            environment=environment(study.threads),
+            split=study.rows(study.comparison.seeds[0]).raw.summary(),
+            spec=spec or {},
+        )
         write_outputs(
             folder,
             STEM,

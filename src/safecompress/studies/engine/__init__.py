@@ -2,7 +2,7 @@
 
 from safecompress.studies.engine.attacks import check_shadows, check_single_version, with_shadows
 from safecompress.studies.engine.folder import StudyFolder, open_study_folder
-from safecompress.studies.engine.outputs import environment, study_document, write_outputs
+from safecompress.studies.engine.outputs import StudyRecord, environment, write_outputs
 from safecompress.studies.engine.runner import Runner
 from safecompress.studies.engine.study import Figure, Measured, Result, Study
 
@@ -13,11 +13,11 @@ __all__ = [
     "Runner",
     "Study",
     "StudyFolder",
+    "StudyRecord",
     "check_shadows",
     "check_single_version",
     "environment",
     "open_study_folder",
-    "study_document",
     "with_shadows",
     "write_outputs",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,33 +28,29 @@ class Page(Protocol):
         ...
 
 
-class StudyRecord(Protocol):
-    """What every study knows of itself when it has ended."""
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A base for what a study came to: its name, and facts about how it came about.
 
-    @property
-    def name(self) -> str:
-        """Of the study."""
-        ...
+    ``spec`` is what was asked for, as written; ``split`` counts the rows of each part.
+    """
 
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """What figures depend on beside the inputs."""
-        ...
+    name: str
+    environment: Mapping[str, Any]
+    split: Mapping[str, Any] = field(repr=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def split(self) -> Mapping[str, Any]:
-        """How many rows each part has."""
-        ...
-
-    @property
-    def spec(self) -> Mapping[str, Any]:
-        """What was asked for, as written."""
-        ...
-
-    @property
-    def exit_code(self) -> int:
-        """Of the command."""
-        ...
+    def document(self, exit_code: int, **body: Any) -> dict[str, Any]:
+        """The whole study as a JSON object: what all studies say, and then ``body``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "exit_code": exit_code,
+            "environment": dict(self.environment),
+            "spec": dict(self.spec),
+            "split": dict(self.split),
+            **body,
+        }
 
 
 def environment(threads: int, *packages: str) -> dict[str, Any]:
@@ -66,19 +63,6 @@ def environment(threads: int, *packages: str) -> dict[str, Any]:
         **{package: version(package) for package in packages},
         "machine": platform.machine(),
         "threads": threads,
-    }
-
-
-def study_document(record: StudyRecord, **body: Any) -> dict[str, Any]:
-    """The whole study as a JSON object: what all studies say, and then ``body``."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": record.name,
-        "exit_code": record.exit_code,
-        "environment": dict(record.environment),
-        "spec": dict(record.spec),
-        "split": dict(record.split),
-        **body,
     }
 
 

@@ -1,21 +1,21 @@
 """Tuning: which density, branches, objective and learning rate to take. Exploratory: `compress` certifies."""
 
-from safecompress.studies.hyperparameters.found import Found
 from safecompress.studies.hyperparameters.plan import Tuning
+from safecompress.studies.hyperparameters.result import StudyResult
 from safecompress.studies.hyperparameters.run import tune
-from safecompress.studies.hyperparameters.space import Choice, Range, Space
-from safecompress.studies.hyperparameters.spec import TuningSpec, load_tuning, parse_tuning
+from safecompress.studies.hyperparameters.space import Range, Space, TrialParams
+from safecompress.studies.hyperparameters.spec import HyperparameterSpec, load_tuning, parse_tuning
 from safecompress.studies.hyperparameters.table import to_markdown
-from safecompress.studies.hyperparameters.trial import Tried
+from safecompress.studies.hyperparameters.trial import TrialResult
 
 __all__ = [
-    "Choice",
-    "Found",
+    "HyperparameterSpec",
     "Range",
     "Space",
-    "Tried",
+    "StudyResult",
+    "TrialParams",
+    "TrialResult",
     "Tuning",
-    "TuningSpec",
     "load_tuning",
     "parse_tuning",
     "to_markdown",

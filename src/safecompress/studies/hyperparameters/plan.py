@@ -14,8 +14,8 @@ from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.spec import SafetySpec, at_least
 from safecompress.studies.engine import check_shadows, check_single_version
-from safecompress.studies.hyperparameters.ask import Sampler
-from safecompress.studies.hyperparameters.space import Choice, Space
+from safecompress.studies.hyperparameters.sampler import Sampler
+from safecompress.studies.hyperparameters.space import Space, TrialParams
 
 DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural")
 """What a trial meets unless the spec says otherwise: seconds, no shadow models."""
@@ -62,7 +62,7 @@ class Tuning:
         judged = SafetySpec(spec.attacks, [at_least("accuracy", 0.0)], alpha=spec.alpha, access=spec.access)
         return replace(self, job=replace(job, split=_without(job.split), raw=_without(job.raw), spec=judged))
 
-    def digest(self, choice: Choice) -> str:
+    def digest(self, choice: TrialParams) -> str:
         """What tells the trial of ``choice`` from the others of one folder."""
         objective, branches = self.space.objectives[choice.objective], self.space.branches[choice.branches]
         return digest_json([choice.density, choice.learning_rate, repr(objective), repr(branches)])[:40]

@@ -7,10 +7,10 @@ from typing import Any
 
 from safecompress.errors import UsageError
 from safecompress.report.picture import COLOURS, drawing, settle
-from safecompress.studies.hyperparameters.found import Found
+from safecompress.studies.hyperparameters.result import StudyResult
 
 
-def draw(found: Found, path: Path) -> None:
+def draw(found: StudyResult, path: Path) -> None:
     """Write the picture to ``path`` (.svg or .png), the same bytes for the same trials.
 
     Raises UsageError when matplotlib is not installed, or no trial has numbers.
@@ -23,7 +23,7 @@ def draw(found: Found, path: Path) -> None:
         _paint_course(course, found)
 
 
-def _paint_trials(axes: Any, found: Found) -> None:
+def _paint_trials(axes: Any, found: StudyResult) -> None:
     """A dot for each trial, coloured by its objective; the front as steps, numbered, with its intervals."""
     labels = sorted({tried.choice.objective for tried in found.trials})
     for label in labels:
@@ -48,7 +48,7 @@ def _paint_trials(axes: Any, found: Found) -> None:
     axes.legend(fontsize=8, framealpha=0.9, loc="lower right")
 
 
-def _paint_course(axes: Any, found: Found) -> None:
+def _paint_course(axes: Any, found: StudyResult) -> None:
     """The share of the plane that trials dominate, after each."""
     numbers = range(1, len(found.trials) + 1)
     axes.plot(numbers, found.hypervolumes, color=COLOURS[0], drawstyle="steps-post", marker=".", markersize=4)

@@ -11,14 +11,14 @@ from safecompress.progress import Progress, Silent
 from safecompress.search import Executor, SerialExecutor
 from safecompress.storage import write_bytes
 from safecompress.studies.engine import Runner, environment, open_study_folder, write_outputs
-from safecompress.studies.hyperparameters.ask import Asker
-from safecompress.studies.hyperparameters.found import Found
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.plot import draw
-from safecompress.studies.hyperparameters.space import Choice
-from safecompress.studies.hyperparameters.spec import TuningSpec
+from safecompress.studies.hyperparameters.result import StudyResult
+from safecompress.studies.hyperparameters.sampler import OptunaSampler
+from safecompress.studies.hyperparameters.space import TrialParams
+from safecompress.studies.hyperparameters.spec import HyperparameterSpec
 from safecompress.studies.hyperparameters.table import to_markdown
-from safecompress.studies.hyperparameters.trial import TrialStudy, Tried
+from safecompress.studies.hyperparameters.trial import TrialResult, TrialStudy
 
 STEM = "tune"
 """Of the files that a search for settings leaves."""
@@ -28,10 +28,10 @@ def tune(
     tuning: Tuning,
     out: str | Path,
     *,
-    spec: TuningSpec | None = None,
+    spec: HyperparameterSpec | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
-) -> Found:
+) -> StudyResult:
     """Try the settings that the sampler asks for; leave the page, the JSON document and the picture in ``out``.
 
     With the ``spec`` that ``tuning`` came of, every front point gets a spec for `compress`, ``front-1.toml`` and so on.
@@ -42,11 +42,11 @@ def tune(
     when ``out`` is in use or holds another run, StorageError when the disk refuses. A trial that fails does not raise.
     """
     tuning.check()
-    asker = Asker(tuning.space, tuning.sampler, tuning.job.seed)
+    asker = OptunaSampler(tuning.space, tuning.sampler, tuning.job.seed)
     folder, watcher, name, sealed = Path(out), progress or Silent(), tuning.job.name, tuning.sealed()
     with open_study_folder(folder, "search for settings", name, sealed.identity) as opened:
         runner = Runner(TrialStudy(sealed), opened, executor or SerialExecutor(), watcher)
-        trials: list[Tried] = []
+        trials: list[TrialResult] = []
         watcher.begin("trials", tuning.trials)
         while len(trials) < tuning.trials:
             choices = asker.ask(min(tuning.batch, tuning.trials - len(trials)))
@@ -55,8 +55,14 @@ def tune(
             asker.tell([tried.objectives for tried in batch])
             trials += batch
         sizes = {part: sealed.job.raw.size(part) for part in PARTS if sealed.job.raw.size(part)}
-        facts = environment(tuning.threads, "optuna")
-        found = Found(name, tuning, tuple(trials), facts, sizes, {} if spec is None else spec.tables)
+        found = StudyResult(
+            tuning,
+            tuple(trials),
+            name=name,
+            environment=environment(tuning.threads, "optuna"),
+            split=sizes,
+            spec={} if spec is None else spec.tables,
+        )
         files = _write_front(found, folder, spec)
         write_outputs(
             folder,
@@ -69,7 +75,7 @@ def tune(
     return found
 
 
-def _write_front(found: Found, folder: Path, spec: TuningSpec | None) -> list[str]:
+def _write_front(found: StudyResult, folder: Path, spec: HyperparameterSpec | None) -> list[str]:
     """Write the specs of the front in place of those of a former one; their names."""
     for stale in folder.glob("front-*.toml"):
         if stale.stem.removeprefix("front-").isdigit():
@@ -87,12 +93,12 @@ def front_file(number: int) -> str:
     return f"front-{number}.toml"
 
 
-def _line(choices: Sequence[Choice], before: int, tried: Tried) -> str:
+def _line(choices: Sequence[TrialParams], before: int, tried: TrialResult) -> str:
     """One line for whoever watches; ``before`` is how many trials came before the batch of ``choices``."""
     return f"trial {before + choices.index(tried.choice) + 1}: {_told(tried)}"
 
 
-def _told(tried: Tried) -> str:
+def _told(tried: TrialResult) -> str:
     if tried.error is not None:
         return f"{tried.choice}: failed ({tried.error})"
     if not tried.has_numbers:

@@ -1,4 +1,4 @@
-"""A Space: the settings that a search may try; and a Choice, one of them."""
+"""A Space: the settings that a search may try; and TrialParams, one of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Numbers = Range | tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Choice:
+class TrialParams:
     """One setting. ``objective`` and ``branches`` are labels of the space that it was drawn from."""
 
     density: float
@@ -92,7 +92,7 @@ class Space:
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The fields of a Choice that can differ."""
+        """The fields of TrialParams that can differ."""
         dimensions = {
             "density": self.densities,
             "objective": self.objectives,
@@ -101,16 +101,16 @@ class Space:
         }
         return tuple(name for name, values in dimensions.items() if isinstance(values, Range) or len(values) > 1)
 
-    def suggest(self, trial: Suggests) -> Choice:
+    def suggest(self, trial: Suggests) -> TrialParams:
         """What ``trial`` draws; always in one order, and only what can differ."""
-        return Choice(
+        return TrialParams(
             _number(trial, "density", self.densities),
             _label(trial, "objective", tuple(self.objectives)),
             _label(trial, "branches", tuple(self.branches)),
             _number(trial, "learning_rate", self.learning_rates),
         )
 
-    def apply(self, choice: Choice, to: T) -> T:
+    def apply(self, choice: TrialParams, to: T) -> T:
         """``to`` with the setting in place of its own; a job and a spec change alike.
 
         The dense model's learning rate follows where it was the sparse one's.
@@ -122,11 +122,13 @@ class Space:
         plan = replace(to.plan, density=choice.density, branches=self.branches[choice.branches])
         return replace(to, recipe=recipe, dense_recipe=dense_recipe, plan=plan)
 
-    def extremes(self) -> list[Choice]:
+    def extremes(self) -> list[TrialParams]:
         """Every objective with every list of branches, at the lowest density: what is checked before anything runs."""
         density, rate = min(_ends(self.densities)), min(_ends(self.learning_rates))
         return [
-            Choice(density, objective, branches, rate) for objective in self.objectives for branches in self.branches
+            TrialParams(density, objective, branches, rate)
+            for objective in self.objectives
+            for branches in self.branches
         ]
 
 

@@ -1,4 +1,4 @@
-"""load_tuning: a spec of `compress` with a table [tune] in, a TuningSpec out, or one SpecError with every fault."""
+"""load_tuning: a spec of `compress` with a table [tune] in, a HyperparameterSpec out, or SpecError with every fault."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.studies.engine import with_shadows
 from safecompress.studies.engine.page import with_interval
-from safecompress.studies.hyperparameters.ask import Sampler
 from safecompress.studies.hyperparameters.plan import Tuning, check_attacks, default_attacks
+from safecompress.studies.hyperparameters.sampler import Sampler
 from safecompress.studies.hyperparameters.space import Numbers, Range, Space
-from safecompress.studies.hyperparameters.trial import Tried
+from safecompress.studies.hyperparameters.trial import TrialResult
 from safecompress.training import OBJECTIVES, CrossEntropy, Objective, Recipe
 
 _LONGEST_NAME = 85
@@ -47,7 +47,7 @@ MISSING = {"model": 'which network to train: name = "mlp"', "tune": "what may va
 """Tables that must be there, and what they say."""
 
 
-class TuningShape(SpecShape):
+class HyperparameterShape(SpecShape):
     """The whole file: a spec of `compress` in which [[require]] may be left out."""
 
     require: list[Table] = Field(default_factory=list)
@@ -79,7 +79,7 @@ class TuneShape(Shape):
 
 
 @dataclass(frozen=True)
-class TuningSpec:
+class HyperparameterSpec:
     """What one spec says. ``config`` is what `compress` would read, ``tables`` are as written.
 
     Where ``has_requirements`` is false, the requirements of ``config`` stand for none.
@@ -98,7 +98,7 @@ class TuningSpec:
         """The search of ``job``, which was made from `config`."""
         return Tuning(job, self.space, self.attacks, self.trials, self.batch, self.sampler, threads)
 
-    def front_toml(self, number: int, trial: int, tried: Tried, folder: Path) -> str:
+    def front_toml(self, number: int, trial: int, tried: TrialResult, folder: Path) -> str:
         """The spec in ``folder`` that certifies a front point: its setting in place of the spec's own."""
         config = self.space.apply(tried.choice, self.config)
         lines = [
@@ -119,16 +119,16 @@ class TuningSpec:
         return "".join(f"# {line}\n" for line in lines) + named.moved_to(folder).to_toml()
 
 
-def load_tuning(path: str | Path) -> TuningSpec:
+def load_tuning(path: str | Path) -> HyperparameterSpec:
     """The search in the file ``path``. Raises SpecError, with every fault at once, for one that cannot be read."""
     file = Path(path).absolute()
     return parse_tuning(read_text(file, source=str(path)), base=file.parent, source=str(path))
 
 
-def parse_tuning(text: str, *, base: Path, source: str) -> TuningSpec:
+def parse_tuning(text: str, *, base: Path, source: str) -> HyperparameterSpec:
     """The search in ``text``; relative paths in it count from ``base``. Raises SpecError as above."""
     tables, reading = parse_toml(text, source), Reading(base.absolute())
-    shape = read_table(TuningShape, tables, "", reading)
+    shape = read_table(HyperparameterShape, tables, "", reading)
     for key, advice in MISSING.items():
         if key not in tables:
             reading.note(f"[{key}]", f"is missing. Say {advice}.")
@@ -153,7 +153,7 @@ def parse_tuning(text: str, *, base: Path, source: str) -> TuningSpec:
         raise SpecError.from_faults(source, reading.faults)
     assert shape and data and model and plan and spec and tune and space  # else there was a fault
     config = Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, made=tuple(reading.made))
-    return TuningSpec(config, space, attacks, tune.trials, tune.batch, tune.sampler, bool(requires), tables)
+    return HyperparameterSpec(config, space, attacks, tune.trials, tune.batch, tune.sampler, bool(requires), tables)
 
 
 def _read_space(tune: TuneShape, recipe: Recipe, plan: Plan, has_branches: bool, reading: Reading) -> Space | None:
@@ -233,7 +233,7 @@ def _label(choice: Written) -> str:
     return f"{choice.get('name')} ({options})" if options else str(choice.get("name"))
 
 
-def _bounds(spec: SafetySpec, tried: Tried) -> SafetySpec:
+def _bounds(spec: SafetySpec, tried: TrialResult) -> SafetySpec:
     """Requirements from the figures of a trial: every attack's AUC, and the accuracy.
 
     Each limit lies one half-width beyond that of the trial's interval, or a verdict would pass the very same model only

@@ -15,18 +15,18 @@ from safecompress.studies.engine.page import (
     picture_lines,
     with_interval,
 )
-from safecompress.studies.hyperparameters.found import Found
+from safecompress.studies.hyperparameters.result import StudyResult
 from safecompress.studies.hyperparameters.space import Range
-from safecompress.studies.hyperparameters.trial import Tried
+from safecompress.studies.hyperparameters.trial import TrialResult
 
 FIGURES = ("accuracy", "worst AUC", "attack", "TM-score", "bytes")
 
 COLUMNS = {"density": "density", "objective": "objective", "branches": "branches", "learning_rate": "learning rate"}
-"""The fields of a Choice, by the words of their columns."""
+"""The fields of TrialParams, by the words of their columns."""
 
 
 def to_markdown(
-    found: Found, *, files: Sequence[str] = (), picture: str | None = None, missing: str | None = None
+    found: StudyResult, *, files: Sequence[str] = (), picture: str | None = None, missing: str | None = None
 ) -> str:
     """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
     parts = [
@@ -49,7 +49,7 @@ def to_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _warning(found: Found) -> list[str]:
+def _warning(found: StudyResult) -> list[str]:
     if not found.front:
         return []
     return [
@@ -61,7 +61,7 @@ def _warning(found: Found) -> list[str]:
     ]
 
 
-def front_rows(found: Found, files: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+def front_rows(found: StudyResult, files: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each point of the front, by rising leak."""
     shown = _shown(found)
     header = ["point", "trial", *(COLUMNS[name] for name in shown), *FIGURES]
@@ -73,7 +73,7 @@ def front_rows(found: Found, files: Sequence[str] = ()) -> tuple[list[str], list
     return [*header, *(["spec"] if files else [])], rows
 
 
-def _front(found: Found, files: Sequence[str]) -> list[str]:
+def _front(found: StudyResult, files: Sequence[str]) -> list[str]:
     if not found.front:
         return ["No trial has numbers, so there is no front. What failed is listed below."]
     said = [
@@ -95,7 +95,7 @@ def _front(found: Found, files: Sequence[str]) -> list[str]:
     return said
 
 
-def _overlaps(found: Found) -> list[str]:
+def _overlaps(found: StudyResult) -> list[str]:
     """Which neighbours on the front the intervals do not tell apart."""
     pairs = [
         (number, first, second)
@@ -114,7 +114,7 @@ def _overlaps(found: Found) -> list[str]:
     ]
 
 
-def _course(found: Found) -> list[str]:
+def _course(found: StudyResult) -> list[str]:
     if not found.front:
         return []
     values, batch = found.hypervolumes, found.tuning.batch
@@ -129,7 +129,7 @@ def _course(found: Found) -> list[str]:
     ]
 
 
-def trial_rows(found: Found) -> tuple[list[str], list[list[str]]]:
+def trial_rows(found: StudyResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each trial."""
     shown, on_front = _shown(found), set(found.front)
     header = ["trial", *(COLUMNS[name] for name in shown), *FIGURES, "seconds", "front"]
@@ -146,16 +146,16 @@ def trial_rows(found: Found) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _shown(found: Found) -> list[str]:
+def _shown(found: StudyResult) -> list[str]:
     return [name for name in COLUMNS if name in found.tuning.space.varied]
 
 
-def _setting(tried: Tried, shown: Iterable[str]) -> list[str]:
+def _setting(tried: TrialResult, shown: Iterable[str]) -> list[str]:
     values = [getattr(tried.choice, name) for name in shown]
     return [value if isinstance(value, str) else f"{value:g}" for value in values]
 
 
-def _figures(tried: Tried) -> list[str]:
+def _figures(tried: TrialResult) -> list[str]:
     """What FIGURES names."""
     size = "-" if tried.num_bytes is None else f"{tried.num_bytes:,}"
     return [
@@ -167,7 +167,7 @@ def _figures(tried: Tried) -> list[str]:
     ]
 
 
-def _made(found: Found) -> list[str]:
+def _made(found: StudyResult) -> list[str]:
     tuning = found.tuning
     space, job = tuning.space, tuning.job
     same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(found).items())
@@ -195,7 +195,7 @@ def _attack(attack: Any) -> str:
     return f"{attack.name} ({options})" if options else str(attack.name)
 
 
-def _fixed(found: Found) -> dict[str, Any]:
+def _fixed(found: StudyResult) -> dict[str, Any]:
     """What no trial varied, with its value."""
     space = found.tuning.space
     return {name: next(iter(getattr(space, _plural(name)))) for name in COLUMNS if name not in space.varied}

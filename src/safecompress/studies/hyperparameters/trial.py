@@ -30,27 +30,27 @@ from safecompress.stages import Stages, Trained, search_and_train
 from safecompress.studies.engine import Figure, Measured
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
-from safecompress.studies.hyperparameters.space import Choice
+from safecompress.studies.hyperparameters.space import TrialParams
 from safecompress.studies.methods import TrainingCache
 from safecompress.training import School, TrainingState
 
 
 @dataclass(frozen=True)
-class Tried(Measured):
+class TrialResult(Measured):
     """What came out of one setting: aggregates only, all of it JSON. ``error`` says why there is nothing.
 
     ``figures`` are the accuracy on validation rows and each attack's metrics on the selection pools, with intervals
     over rows at 1 - alpha of the spec. ``seconds`` lie outside any comparison.
     """
 
-    choice: Choice
+    choice: TrialParams
     num_bytes: int | None = None
     pattern: str | None = None
     shadows: str | None = None
     seconds: float = 0.0
 
     @property
-    def item(self) -> Choice:
+    def item(self) -> TrialParams:
         """The setting."""
         return self.choice
 
@@ -84,9 +84,9 @@ class Tried(Measured):
         return score
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Tried:
+    def from_json(cls, data: Mapping[str, Any]) -> TrialResult:
         """What `to_json` gave. Raises KeyError or TypeError for anything else."""
-        return cls(**{**cls.fields_of(data), "choice": Choice(**data["choice"])})
+        return cls(**{**cls.fields_of(data), "choice": TrialParams(**data["choice"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,26 +102,26 @@ class TrialStudy:
         """Of every trial."""
         return self.tuning.threads
 
-    def digest(self, item: Choice, key: bytes) -> str:
+    def digest(self, item: TrialParams, key: bytes) -> str:
         """What tells the trial of a setting from the others of one folder."""
         return self.tuning.digest(item)
 
-    def measure(self, item: Choice, store: PrivateFolder) -> Tried:
+    def measure(self, item: TrialParams, store: PrivateFolder) -> TrialResult:
         """Train and attack a setting."""
         began = time.perf_counter()
         tried = measure(self.tuning, item, TrainingCache(store))
         return replace(tried, seconds=round(time.perf_counter() - began, 3))
 
-    def failed(self, item: Choice, error: str, seconds: float) -> Tried:
+    def failed(self, item: TrialParams, error: str, seconds: float) -> TrialResult:
         """The result of a setting that raised an error: a learning rate at which training diverges, say."""
-        return Tried(item, error=error, seconds=round(seconds, 3))
+        return TrialResult(item, error=error, seconds=round(seconds, 3))
 
-    def read(self, data: Mapping[str, Any]) -> Tried:
+    def read(self, data: Mapping[str, Any]) -> TrialResult:
         """A result from its file."""
-        return Tried.from_json(data)
+        return TrialResult.from_json(data)
 
 
-def measure(tuning: Tuning, choice: Choice, workshop: TrainingCache) -> Tried:
+def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> TrialResult:
     """The figures of ``choice``: the same for the same tuning and setting, in any process.
 
     The model is trained as `compress` would train it, packed, read back and asked for raw rows. Attackers are fitted on
@@ -153,7 +153,7 @@ def measure(tuning: Tuning, choice: Choice, workshop: TrainingCache) -> Tried:
         stream=lambda attack: derive(job.seed, "tune", attack.name),
     )
     towards = winner.objective
-    return Tried(
+    return TrialResult(
         choice,
         figures=describe_measurements(found.measurements),
         broken=found.errors,

@@ -1,8 +1,7 @@
-"""Found: what a search for settings leaves, as plain data."""
+"""A StudyResult: what a search for settings leaves, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,26 +9,21 @@ from typing import Any
 import numpy as np
 
 from safecompress.metrics.stats.pareto import pareto_front
-from safecompress.studies.engine import study_document
+from safecompress.studies.engine import StudyRecord
 from safecompress.studies.hyperparameters.front import Floats, hypervolume
 from safecompress.studies.hyperparameters.plan import Tuning
-from safecompress.studies.hyperparameters.trial import Tried
+from safecompress.studies.hyperparameters.trial import TrialResult
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """All trials in the order in which they were asked for, and facts about how they came about.
+class StudyResult(StudyRecord):
+    """All trials in the order in which they were asked for; ``split`` has the parts that were read.
 
-    Trials are counted from 1, front points by rising leak from 1. ``split`` has the rows of each part that was read;
-    ``spec`` is what was asked for, as written.
+    Trials are counted from 1, front points by rising leak from 1.
     """
 
-    name: str
     tuning: Tuning = field(repr=False)
-    trials: tuple[Tried, ...] = field(repr=False)
-    environment: Mapping[str, Any]
-    split: Mapping[str, int] = field(repr=False)
-    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    trials: tuple[TrialResult, ...] = field(repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -59,15 +53,15 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """The whole search as a JSON object."""
-        return study_document(
-            self,
+        return self.document(
+            self.exit_code,
             front=[index + 1 for index in self.front],
             hypervolume=list(self.hypervolumes),
             trials=[{"trial": number, **tried.to_json()} for number, tried in enumerate(self.trials, 1)],
         )
 
 
-def _points(trials: tuple[Tried, ...] | list[Tried]) -> Floats:
+def _points(trials: tuple[TrialResult, ...] | list[TrialResult]) -> Floats:
     """(N, 2) accuracy and leak of the trials that have numbers."""
     pairs = [tried.objectives for tried in trials if tried.objectives is not None]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""An Asker: Optuna behind two verbs. It is loaded when it is needed, and asked in batches of a fixed size."""
+"""An OptunaSampler: Optuna behind two verbs. It is loaded when it is needed, and asked in batches of a fixed size."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from safecompress.errors import UsageError
 from safecompress.seeding import derive_seed
-from safecompress.studies.hyperparameters.space import Choice, Space
+from safecompress.studies.hyperparameters.space import Space, TrialParams
 
 Sampler = Literal["tpe", "random"]
 
 INSTALL = 'Searching settings needs Optuna, which is not installed. Install it: pip install "safecompress[tune]"'
 
 
-class Asker:
+class OptunaSampler:
     """Asks a study for settings and tells it (accuracy, leak), or None for a trial without numbers.
 
     The study is fresh and in memory, so the same answers in the same batches lead to the same questions: a killed
@@ -41,7 +41,7 @@ class Asker:
         self._space = space
         self._open: list[Any] = []
 
-    def ask(self, count: int) -> list[Choice]:
+    def ask(self, count: int) -> list[TrialParams]:
         """The next ``count`` settings, which `tell` has to answer before more are asked for."""
         self._open = [self._study.ask() for _ in range(count)]
         return [self._space.suggest(trial) for trial in self._open]
