@@ -8,13 +8,13 @@ import torch
 
 import safecompress as sc
 from safecompress.attacks.shadows import ShadowDraw
+from safecompress.auditing.shadow_training import Lineage, shadow_rows
 from safecompress.cli import setup
+from safecompress.compression.job import Job
+from safecompress.compression.search import RunStore, parse_branches
 from safecompress.data import DATASETS, SplitSizes
-from safecompress.deploy import TaskInfo
-from safecompress.job import Job
-from safecompress.search import RunStore, parse_branches
+from safecompress.export import TaskInfo
 from safecompress.seeding import seeded
-from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import Blocks, Start, Units
 from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
 
