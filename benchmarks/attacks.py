@@ -24,7 +24,7 @@ from safecompress.data import DataSplit, location30, make_split
 from safecompress.export import Artifact, TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.spec import SafetySpec, at_most
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 DENSITIES = (0.2, 0.1, 0.05)
 SEEDS = (0, 1, 2)
@@ -111,7 +111,7 @@ def _small_artifacts(split: DataSplit, work: Path) -> dict[str, Path]:
     """A dense artifact, and one of density 0.1 with the pattern it started with."""
     task = TaskInfo(30, split.dataset.class_names, (446,))
     network = MODEL.fresh(0)
-    course = Course(*split.part("train"), RECIPE, 0)
+    course = TrainingTask(*split.part("train"), RECIPE, 0)
     state = train(network, TrainingState.capture(0, network), course, until=course.total_steps)
     paths = {"dense": work / "dense.safetensors", "final pattern only": work / "small.safetensors"}
     Artifact(state.model, {}, MODEL, task).save(paths["dense"])

@@ -36,7 +36,7 @@ from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern, rescale_
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 ALPHA = 0.05
 SPEC = ModelSpec("mlp", {"hidden": (64,)}, (64,), 10)
@@ -72,7 +72,7 @@ def null_target(seed: int) -> tuple[Target, AuditData, AuditData]:
         )
         rescale_(network, pattern)
         pattern.apply_(network)
-        course = Course(*split.part("train"), RECIPE, seed)
+        course = TrainingTask(*split.part("train"), RECIPE, seed)
         state = train(network, TrainingState.capture(0, network), course, until=course.total_steps, pattern=pattern)
         state.restore_(network)
         shadows = ShadowModels(rows, FinalPattern.of(network, SPEC, task, RECIPE, pattern=pattern))

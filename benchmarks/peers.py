@@ -49,7 +49,7 @@ from safecompress.export import Served, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, seeded
-from safecompress.training import Course, TrainingState, predict_logits, train
+from safecompress.training import TrainingState, TrainingTask, predict_logits, train
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -118,7 +118,7 @@ class Setting:
         split = make_split(location30(root), seed=0)
         task = TaskInfo(30, split.dataset.class_names, (446,))
         network = MODEL.fresh(0)
-        course = Course(*split.part("train"), RECIPE, 0)
+        course = TrainingTask(*split.part("train"), RECIPE, 0)
         train(network, TrainingState.capture(0, network), course, until=course.total_steps).restore_(network)
         target = Target(Served(network, task))
         audits = {name: split.audit(name) for name in ("fit", "verdict")}

@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy
 from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 from safecompress.training.task import Loader
 
 DENSITY = 0.1
@@ -110,7 +110,9 @@ def plain_block(model: nn.Module, features: Tensor, labels: Tensor, order: list[
     return block
 
 
-def our_block(model: nn.Module, course: Course, steps: int, pattern: SparsityPattern | None) -> Callable[[], object]:
+def our_block(
+    model: nn.Module, course: TrainingTask, steps: int, pattern: SparsityPattern | None
+) -> Callable[[], object]:
     """`train` from where it stood, as a search calls it: a state in, a state out."""
     states = [TrainingState.capture(0, model)]
 
@@ -120,7 +122,7 @@ def our_block(model: nn.Module, course: Course, steps: int, pattern: SparsityPat
     return block
 
 
-def loader_block(course: Course, steps: int) -> Callable[[], object]:
+def loader_block(course: TrainingTask, steps: int) -> Callable[[], object]:
     """Only the batches: rows taken out of memory and, where they are images, flipped and cropped."""
     if course.features.ndim == 4:
         course = replace(course, recipe=replace(course.recipe, augment=("flip", "crop")))
@@ -137,7 +139,7 @@ def measure(case: Case, repeats: int, share: float) -> dict[str, Any]:
     """Seconds of every kind of block, by turns, and the ratios that they make."""
     with seeded(0, case.name):
         model, (features, labels) = case.model(), case.rows()
-    course, steps = Course(features, labels, RECIPE, 0), max(2, round(case.steps * share))
+    course, steps = TrainingTask(features, labels, RECIPE, 0), max(2, round(case.steps * share))
     epochs = -(-steps // course.recipe.steps_per_epoch(len(labels)))
     order = [torch.from_numpy(rows) for epoch in range(epochs) for rows in course.epoch_batches(epoch)][:steps]
     pattern = initial_pattern(find_maskable(model), DENSITY, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)

@@ -34,7 +34,7 @@ from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import CollapsedAttack, MemorisingModel, noise_audit
-from safecompress.training import Course
+from safecompress.training import TrainingTask
 
 pytestmark = pytest.mark.own_controls
 
@@ -139,7 +139,7 @@ def test_training_ends_as_soon_as_the_members_are_known(control):
         torch.cat([getattr(pool, part)[torch.from_numpy(rows)] for pool, rows in zip(pools, members, strict=True)])
         for pools, part in (((control.fit, control.verdict), "features"), ((control.fit, control.verdict), "labels"))
     )
-    course = Course(features, labels, replace(RECIPE, epochs=300), 0)
+    course = TrainingTask(features, labels, replace(RECIPE, epochs=300), 0)
     epochs, accuracy = _overfit_([network()], course, 300)
     assert accuracy >= OVERFITTED
     assert 10 < epochs < 300

@@ -14,7 +14,7 @@ from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.testing.fakes import ConstantModel
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 
 class Side(nn.Module):
@@ -79,7 +79,7 @@ def overfitted():
     with seeded(0, "net"):
         model = Mlp((1, 8, 8), 10, hidden=(256,))
     recipe = Recipe(epochs=80, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
-    course = Course(*split.part("train"), recipe, 0)
+    course = TrainingTask(*split.part("train"), recipe, 0)
     train(model, TrainingState.capture(0, model), course, until=course.total_steps).restore_(model)
     return Target(model), split
 

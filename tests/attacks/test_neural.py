@@ -17,7 +17,7 @@ from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 RECIPE = Recipe(epochs=60, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
 
@@ -72,7 +72,7 @@ def overfitted(request):
     split = make_split(noisy_digits(), sizes, seed=request.param)
     with seeded(request.param, "net"):
         model = Mlp((64,), 10, hidden=(256,))
-    course = Course(*split.part("train"), RECIPE, request.param)
+    course = TrainingTask(*split.part("train"), RECIPE, request.param)
     train(model, TrainingState.capture(0, model), course, until=course.total_steps).restore_(model)
     return Target(model), split
 

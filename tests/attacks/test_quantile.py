@@ -17,7 +17,7 @@ from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 
 class Memory(nn.Module):
@@ -121,7 +121,7 @@ def overfitted():
     with seeded(1, "net"):
         model = Mlp((64,), 10, hidden=(256,))
     recipe = Recipe(epochs=60, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
-    course = Course(*split.part("train"), recipe, 1)
+    course = TrainingTask(*split.part("train"), recipe, 1)
     train(model, TrainingState.capture(0, model), course, until=course.total_steps).restore_(model)
     return Target(model), split
 

@@ -19,7 +19,7 @@ from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.attacks import check_attack
 from safecompress.testing.fakes import noise_audit
-from safecompress.training import Course, Recipe, TrainingState, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, train
 
 AUDIT, OTHER = noise_audit(40, 40, seed=0), noise_audit(20, 20, seed=1)
 with seeded(0, "net"):
@@ -65,7 +65,7 @@ def trained(seed):
     with seeded(seed, "net"):
         model = Mlp((64,), 10, hidden=(128,))
     recipe = Recipe(epochs=40, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
-    course = Course(*split.part("train"), recipe, seed)
+    course = TrainingTask(*split.part("train"), recipe, seed)
     train(model, TrainingState.capture(0, model), course, until=course.total_steps).restore_(model)
     return Target(model), split
 

@@ -24,7 +24,7 @@ from safecompress.seeding import derive_seed, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern, rescale_
 from safecompress.spec import SafetySpec, at_most
 from safecompress.testing.fakes import noise_split
-from safecompress.training import Course, Recipe, TrainingState, predict_logits, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, predict_logits, train
 
 # --- which rows
 
@@ -128,12 +128,12 @@ def by_hand(number, *, pattern=PATTERN, start=Start.SCRATCH, share=1.0, model=No
         with seeded(seed, "model"):
             model = SPEC.build()
     if start is Start.DENSE:
-        course = Course(x, y, LONG, seed)
+        course = TrainingTask(x, y, LONG, seed)
         train(model, TrainingState.capture(0, model), course, until=course.total_steps).restore_(model)
     elif pattern is not None:
         rescale_(model, pattern)
     until = round(share * TOTAL)
-    return train(model, TrainingState.capture(0, model), Course(x, y, RECIPE, seed), until=until, pattern=pattern)
+    return train(model, TrainingState.capture(0, model), TrainingTask(x, y, RECIPE, seed), until=until, pattern=pattern)
 
 
 def largest_difference(served, weights):

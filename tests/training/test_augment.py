@@ -18,9 +18,9 @@ from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
 from safecompress.training import (
     AUGMENTATIONS,
-    Course,
     Recipe,
     TrainingState,
+    TrainingTask,
     dense_gradient,
     predict_logits,
     train,
@@ -137,7 +137,7 @@ def test_a_list_is_asked_for():
 )
 def test_rows_that_are_no_images_are_refused(features, shape):
     with pytest.raises(UsageError, match=f"{shape}, not .channels, height, width. .* Take augment out of .recipe."):
-        Course(features, LABELS[:5], Recipe(augment=ALL), 0)
+        TrainingTask(features, LABELS[:5], Recipe(augment=ALL), 0)
 
 
 def test_names_tables_and_objects_are_one_and_part_of_the_identity():
@@ -191,7 +191,7 @@ def conv_net(seed=0):
 def course(objective=None, seed=0, **options):
     given = {} if objective is None else {"objective": objective}
     recipe = Recipe(epochs=4, batch_size=10, learning_rate=0.05, augment=ALL, **given)
-    return Course(IMAGES, LABELS, recipe, seed, **options)
+    return TrainingTask(IMAGES, LABELS, recipe, seed, **options)
 
 
 def pattern_of(model):
@@ -237,7 +237,7 @@ def test_stacked_models_are_augmented_each_by_its_own_seed():
         plain = train(
             model,
             states[0],
-            Course(IMAGES, LABELS, Recipe(epochs=4, batch_size=10, learning_rate=0.05), one.seed),
+            TrainingTask(IMAGES, LABELS, Recipe(epochs=4, batch_size=10, learning_rate=0.05), one.seed),
             until=12,
         )
         for name, value in alone.model.items():
@@ -262,7 +262,7 @@ def test_a_teachers_logits_stay_those_of_the_row():
 def test_private_training_augments_each_row_by_draws_of_its_own():
     pytest.importorskip("opacus")
     model = recording()
-    one_image = Course(IMAGES[:1].expand(30, -1, -1, -1), LABELS, course().recipe, 0)
+    one_image = TrainingTask(IMAGES[:1].expand(30, -1, -1, -1), LABELS, course().recipe, 0)
     quiet = DpSgd(epsilon=None, noise_multiplier=1.0, accountant="rdp")
     train_privately(model, TrainingState.capture(0, model), one_image, quiet, data_independent=True)
     assert len(torch.unique(model.fed[0][1], dim=0)) > len(model.fed[0][1]) / 2
@@ -278,7 +278,7 @@ def test_signals_of_an_attack_are_the_same_whatever_the_recipe_augments():
     signals = []
     for recipe in (course().recipe, Recipe(epochs=4, batch_size=10)):
         model = conv_net(3)
-        own = Course(IMAGES, LABELS, recipe, 0)
+        own = TrainingTask(IMAGES, LABELS, recipe, 0)
         train(model, weights, own, until=weights.step)  # a loop that has just worked with this recipe
         model.eval()
         signals.append(sc.attacks.Target(model).signals(pool).logits_NC)

@@ -19,7 +19,7 @@ from safecompress.models.mlp import Mlp
 from safecompress.progress import Silent
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
-from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState
+from safecompress.training import Batch, CrossEntropy, Objective, Recipe, TrainingState, TrainingTask
 from safecompress.training.dp_sgd import DpSgd, PrivacySpent, train_privately
 from said import says
 
@@ -40,7 +40,7 @@ def net(seed=0):
 
 def course(seed=0, x=FEATURES, y=LABELS, **changes):
     plain = {"momentum": 0.0, "weight_decay": 0.0, "decay": "constant", "learning_rate": 0.5}
-    return Course(x, y, Recipe(**{"epochs": 4, "batch_size": 10, **plain, **changes}), seed)
+    return TrainingTask(x, y, Recipe(**{"epochs": 4, "batch_size": 10, **plain, **changes}), seed)
 
 
 def start(model):

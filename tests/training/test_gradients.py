@@ -15,11 +15,11 @@ from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.training import (
     OBJECTIVES,
-    Course,
     CrossEntropy,
     LossTrace,
     Recipe,
     TrainingState,
+    TrainingTask,
     dense_gradient,
     predict_logits,
     train,
@@ -74,7 +74,7 @@ def pattern_of(model, density=0.3):
 
 
 def course(recipe=PLAIN, seed=0, **options):
-    return Course(FEATURES, LABELS, recipe, seed, **options)
+    return TrainingTask(FEATURES, LABELS, recipe, seed, **options)
 
 
 def run(recipe, make=net, until=TOTAL, start=None, **options):

@@ -13,7 +13,7 @@ from patience import patience
 from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.storage import read_tensors
-from safecompress.training import Course, TrainingState, sharing_batches, train
+from safecompress.training import TrainingState, TrainingTask, sharing_batches, train
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_afterwards_each_process_trains_alone(ended):
     own = train(
         net(),
         TrainingState.capture(0, net()),
-        Course(two_ranks.FEATURES, two_ranks.LABELS, two_ranks.PLAIN, 0),
+        TrainingTask(two_ranks.FEATURES, two_ranks.LABELS, two_ranks.PLAIN, 0),
         until=3,
     )
     for rank in range(2):

@@ -146,7 +146,7 @@ def test_a_recipe_that_uses_nothing_new_is_known_as_before():
         "Recipe(epochs=60, batch_size=128, optimizer='sgd', learning_rate=0.1, momentum=0.9, nesterov=True, "
         "weight_decay=0.0005, decay='step', milestones=(0.5, 0.75), decay_factor=0.1, objective=CrossEntropy())"
     )
-    assert Recipe(warmup=0.1).facts() == {**Recipe().facts(), "warmup": 0.1}
+    assert Recipe(warmup=0.1).to_json() == {**Recipe().to_json(), "warmup": 0.1}
     assert "warmup=0.1" in repr(Recipe(warmup=0.1))
 
 

@@ -12,7 +12,7 @@ from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp, SmallCnn
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, Recipe, TrainingState, is_stackable, train, train_many
+from safecompress.training import Recipe, TrainingState, TrainingTask, is_stackable, train, train_many
 
 ROWS, TOTAL = 45, 24
 with seeded(0, "data"):
@@ -43,7 +43,7 @@ def states(count=3):
 def courses(recipe=RECIPES["sgd"], count=3):
     """Every model has rows of its own."""
     parts = [torch.arange(first, first + ROWS) for first in range(0, 5 * count, 5)]
-    return [Course(FEATURES[part], LABELS[part], recipe, seed) for seed, part in enumerate(parts)]
+    return [TrainingTask(FEATURES[part], LABELS[part], recipe, seed) for seed, part in enumerate(parts)]
 
 
 def differences(trained, expected):

@@ -16,7 +16,7 @@ from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, LossTrace, Recipe, TrainingState, train
+from safecompress.training import LossTrace, Recipe, TrainingState, TrainingTask, train
 
 with seeded(0, "data"):
     FEATURES = torch.randn(45, 10)
@@ -30,7 +30,7 @@ PER_EPOCH, TOTAL = 4, 36
 
 
 def course(name="sgd"):
-    return Course(FEATURES, LABELS, RECIPES[name], 0)
+    return TrainingTask(FEATURES, LABELS, RECIPES[name], 0)
 
 
 def net(seed=0, dropout=0.3):
@@ -88,7 +88,7 @@ def test_few_batches_of_logits_wait_at_a_time():
     trace, waiting = LossTrace(45, 50), []
     record = trace.record
     trace.record = lambda *what: (record(*what), waiting.append(len(trace._pending)))
-    train(net(), start(), Course(FEATURES, LABELS, Recipe(epochs=50, batch_size=12), 0), until=200, trace=trace)
+    train(net(), start(), TrainingTask(FEATURES, LABELS, Recipe(epochs=50, batch_size=12), 0), until=200, trace=trace)
     assert max(waiting) < 64
     assert waiting.count(0) >= 200 // 64
 
@@ -116,7 +116,7 @@ def test_each_loss_is_the_one_that_the_rows_own_step_saw(until):
 
 def test_dropout_is_on():
     """The loss is that of the very step, so its mean over a batch is the loss that was stepped on."""
-    whole = Course(FEATURES, LABELS, Recipe(epochs=1, batch_size=45), 0)
+    whole = TrainingTask(FEATURES, LABELS, Recipe(epochs=1, batch_size=45), 0)
     trace, model, seen = LossTrace(45, 1), net(), []
     model.register_forward_hook(lambda _, __, logits: seen.append(logits.detach().clone()))
     train(model, start(), whole, until=1, trace=trace)
@@ -217,7 +217,7 @@ def test_it_names_the_rows_that_can_only_be_memorised():
     labels, is_wrong = plain.labels[rows].clone(), np.arange(300) < 30
     labels[:30] = (labels[:30] + torch.from_numpy(random.integers(1, 10, 30))) % 10
     recipe = Recipe(epochs=80, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
-    noisy, trace = Course(plain.features[rows], labels, recipe, 0), LossTrace(300, 80)
+    noisy, trace = TrainingTask(plain.features[rows], labels, recipe, 0), LossTrace(300, 80)
     with seeded(0, "net"):
         model = Mlp((64,), 10, hidden=(128,))
     train(model, TrainingState.capture(0, model), noisy, until=noisy.total_steps, trace=trace)

@@ -16,7 +16,7 @@ from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, dense_gradient, train
 
 
 def net(seed=0):
@@ -47,7 +47,7 @@ TOTAL = 32
 
 
 def course(name="sgd", seed=0):
-    return Course(FEATURES, LABELS, RECIPES[name], seed)
+    return TrainingTask(FEATURES, LABELS, RECIPES[name], seed)
 
 
 def start(seed=0):
@@ -94,7 +94,7 @@ def test_the_seed_the_recipe_and_the_data_decide_the_weights():
     def digest(of=None, state=None):
         return train(net(), state or start(), of or course(), until=6).digest()
 
-    others = [course(seed=1), course("adam"), Course(FEATURES.flip(0), LABELS.flip(0), RECIPES["sgd"], 0)]
+    others = [course(seed=1), course("adam"), TrainingTask(FEATURES.flip(0), LABELS.flip(0), RECIPES["sgd"], 0)]
     assert digest() == digest()
     assert len({digest(), *map(digest, others), digest(state=start(1))}) == 5
 
@@ -124,7 +124,7 @@ def test_training_to_where_it_stands_changes_nothing_and_backwards_is_refused():
 
 
 def test_it_learns():
-    longer = Course(FEATURES, LABELS, Recipe(epochs=60, batch_size=12, learning_rate=0.01, optimizer="adam"), 0)
+    longer = TrainingTask(FEATURES, LABELS, Recipe(epochs=60, batch_size=12, learning_rate=0.01, optimizer="adam"), 0)
     state = train(net(), start(), longer, until=longer.total_steps, pattern=pattern_of(0.5))
     model = net()
     state.restore_(model)
@@ -134,7 +134,7 @@ def test_it_learns():
 def test_one_step_by_hand():
     """w - lr (gradient + decay w) on the batch that the course names, at the rate of that step."""
     recipe = Recipe(epochs=2, batch_size=45, learning_rate=0.5, momentum=0, weight_decay=0.1, milestones=(0.5,))
-    one = Course(FEATURES, LABELS, recipe, 0)
+    one = TrainingTask(FEATURES, LABELS, recipe, 0)
     model = nn.Linear(10, 3, bias=False)
     state = TrainingState.capture(0, model)
     for step, rate in enumerate((0.5, 0.05)):
@@ -210,7 +210,7 @@ class NotANumberFrom(nn.Module):
         return self.body(x) * (float("nan") if self.calls > self.call else 1.0)
 
 
-LONG = Course(FEATURES, LABELS, Recipe(epochs=40, batch_size=12, learning_rate=0.05), 0)
+LONG = TrainingTask(FEATURES, LABELS, Recipe(epochs=40, batch_size=12, learning_rate=0.05), 0)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_watcher_hears_the_mean_loss_of_the_steps_since_it_last_heard():
 
 @given(num_rows=st.integers(1, 90), batch_size=st.integers(1, 40), epoch=st.integers(0, 5), seed=st.integers(0, 3))
 def test_an_epoch_covers_every_row_once_in_batches_of_almost_one_size(num_rows, batch_size, epoch, seed):
-    made = Course(torch.zeros(num_rows, 1), torch.zeros(num_rows), Recipe(batch_size=batch_size), seed)
+    made = TrainingTask(torch.zeros(num_rows, 1), torch.zeros(num_rows), Recipe(batch_size=batch_size), seed)
     batches = made.epoch_batches(epoch)
     sizes = [len(batch) for batch in batches]
     assert len(batches) == -(-num_rows // batch_size)
@@ -323,7 +323,7 @@ def test_orders_differ_by_epoch_and_seed():
 def test_the_dense_gradient_is_that_of_the_step_that_comes_next(step):
     """Plain descent at rate r moves the weights by r times the gradient, so training one step on tells it."""
     recipe = Recipe(epochs=8, batch_size=12, learning_rate=0.5, momentum=0, weight_decay=0, decay="constant")
-    plain = Course(FEATURES, LABELS, recipe, 0)
+    plain = TrainingTask(FEATURES, LABELS, recipe, 0)
     state = train(net(), start(), plain, until=step)
     names = find_maskable(net())
     gradient = dense_gradient(net(3), state, plain, names)

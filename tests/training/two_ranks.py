@@ -13,10 +13,10 @@ from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_mask
 from safecompress.storage import write_tensors
 from safecompress.training import (
     OBJECTIVES,
-    Course,
     LossTrace,
     Recipe,
     TrainingState,
+    TrainingTask,
     dense_gradient,
     sharing_batches,
     train,
@@ -53,7 +53,7 @@ def pattern_of(model):
 def trained(name):
     """The state at the end, in two segments, the gradient that a rewire between them would read, and the first step."""
     recipe, has_norm = RECIPES[name], name == "norm"
-    course = Course(FEATURES, LABELS, recipe, 0, reference=REFERENCE)
+    course = TrainingTask(FEATURES, LABELS, recipe, 0, reference=REFERENCE)
     pattern = pattern_of(net(has_norm))
     options = {"pattern": pattern, "keep_momentum": True}
     half = train(net(has_norm), TrainingState.capture(0, net(has_norm)), course, until=11, **options)
@@ -76,7 +76,7 @@ def told(what):
 def main(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    start, course = TrainingState.capture(0, net()), Course(FEATURES, LABELS, PLAIN, 0)
+    start, course = TrainingState.capture(0, net()), TrainingTask(FEATURES, LABELS, PLAIN, 0)
     with sharing_batches() as ranks:
         assert (ranks.rank, ranks.count) == (rank, 2)
         for name in RECIPES:

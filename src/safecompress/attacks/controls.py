@@ -25,9 +25,9 @@ from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
-    Course,
     Recipe,
     TrainingState,
+    TrainingTask,
     classified_right,
     evaluating,
     is_stackable,
@@ -111,7 +111,7 @@ def train_control(
     pools = _permuted(_without_copies(fit, verdict), derive(seed, "control", "labels"))
     features, labels, is_member = _joined(*pools)
     rows = torch.from_numpy(is_member)
-    course = Course(
+    course = TrainingTask(
         features[rows], labels[rows], replace(RECIPE, epochs=max_epochs), derive_seed(seed, "control", "course")
     )
     row = features[:1]
@@ -163,7 +163,7 @@ def fresh(model: nn.Module, seed: int) -> nn.Module:
     return network
 
 
-def _overfit_(networks: Sequence[nn.Module], course: Course, max_epochs: int) -> tuple[int, float]:
+def _overfit_(networks: Sequence[nn.Module], course: TrainingTask, max_epochs: int) -> tuple[int, float]:
     """Train ``networks`` side by side until each knows the course's rows; the epochs and the lowest accuracy."""
     per_epoch = course.recipe.steps_per_epoch(len(course.labels))
     states = [TrainingState.capture(0, network) for network in networks]
@@ -217,7 +217,7 @@ class ControlTrainer:
         seeds = [derive_seed(rows.seed, "shadow", self.version, draw.number) for draw in draws]
         places = [torch.from_numpy(draw.rows) for draw in draws]
         courses = [
-            Course(rows.features[place], rows.labels[place], self.recipe, seed)
+            TrainingTask(rows.features[place], rows.labels[place], self.recipe, seed)
             for place, seed in zip(places, seeds, strict=True)
         ]
         states = [TrainingState.capture(0, fresh(self.network, seed)) for seed in seeds]

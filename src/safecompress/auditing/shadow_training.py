@@ -33,7 +33,16 @@ from safecompress.models import ModelSpec
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import SparsityPattern, Start, rescale_
 from safecompress.spec.spec import ShadowMode
-from safecompress.training import Course, Objective, Recipe, School, TrainingState, is_stackable, train, train_many
+from safecompress.training import (
+    Objective,
+    Recipe,
+    TeacherTrainer,
+    TrainingState,
+    TrainingTask,
+    is_stackable,
+    train,
+    train_many,
+)
 
 GROUP = 8
 """How many small nets are trained at once."""
@@ -139,7 +148,7 @@ class FinalPattern:
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
         pattern = "" if self.pattern is None else self.pattern.digest()
-        recipes = [recipe.facts() for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
+        recipes = [recipe.to_json() for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
         reference = digest_tensors(dict(zip("xy", self.reference or (), strict=False)))
         facts = [self.mode, *self.network.facts(), pattern, str(self.start), recipes, self.share, reference]
         return digest_json([*facts, _numerics()])
@@ -156,13 +165,13 @@ class FinalPattern:
         data = [(self.network.task.prepare(rows.features[part]), rows.labels[part]) for part in parts]
         dense = (
             [
-                Course(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
+                TrainingTask(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
                 for (x, y), seed in zip(data, seeds, strict=True)
             ]
             if self.pattern is not None and self._has_dense
             else []
         )
-        schools = [School(copy.deepcopy(model), course) for model, course in zip(models, dense, strict=False)]
+        schools = [TeacherTrainer(copy.deepcopy(model), course) for model, course in zip(models, dense, strict=False)]
         if dense and self.start is Start.DENSE:
             states = self._train(models, dense, None, 1.0)
             schools = [replace(school, dense=state.model) for school, state in zip(schools, states, strict=True)]
@@ -170,14 +179,14 @@ class FinalPattern:
                 model.load_state_dict(state.model)
         objective = self.recipe.objective
         is_taught = "teacher" in objective.needs
-        teachers = [objective.teach(school) if is_taught else None for school in schools] or [None] * len(data)
+        teachers = [objective.teacher_logits(school) if is_taught else None for school in schools] or [None] * len(data)
         if self.pattern is not None:
             for model in models:
                 if self.start is Start.SCRATCH:
                     rescale_(model, self.pattern)
                 self.pattern.apply_(model)
         courses = [
-            Course(x, y, self.recipe, seed, teacher, self.reference)
+            TrainingTask(x, y, self.recipe, seed, teacher, self.reference)
             for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
         ]
         return [_prefixed(state.model) for state in self._train(models, courses, self.pattern, self.share)]
@@ -188,7 +197,11 @@ class FinalPattern:
         return self.start is Start.DENSE or "teacher" in self.recipe.objective.needs
 
     def _train(
-        self, models: Sequence[nn.Module], courses: Sequence[Course], pattern: SparsityPattern | None, share: float
+        self,
+        models: Sequence[nn.Module],
+        courses: Sequence[TrainingTask],
+        pattern: SparsityPattern | None,
+        share: float,
     ) -> list[TrainingState]:
         states = [TrainingState.capture(0, model) for model in models]
         are_equal = len({len(course.labels) for course in courses}) == 1  # rows that belong together may differ
@@ -300,7 +313,7 @@ class Lineage:
 
     def digest(self) -> str:
         """Over what shadows are trained by, beside rows and pattern."""
-        recipes = [self.recipe.facts(), self.dense_recipe.facts()]
+        recipes = [self.recipe.to_json(), self.dense_recipe.to_json()]
         spec = self.model_spec and self.model_spec.stored()
         return digest_json([repr(self.template), repr(spec), *recipes, str(self.start)])
 

@@ -23,7 +23,7 @@ from safecompress.models import ModelSpec
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import Course, Objective, Recipe, School
+from safecompress.training import Objective, Recipe, TeacherTrainer, TrainingTask
 from safecompress.training.amp import check_amp
 from safecompress.training.augment import check_images
 from safecompress.training.objectives.base import Need
@@ -81,7 +81,7 @@ class Job:
     @property
     def asks_dense(self) -> bool:
         """Whether the dense model teaches."""
-        return any(objective.lesson == "dense" for objective in self.objectives)
+        return any(objective.teacher_key == "dense" for objective in self.objectives)
 
     @property
     def reference(self) -> tuple[Tensor, Tensor] | None:
@@ -90,20 +90,20 @@ class Job:
         return self.split.part("population") if needed else None
 
     @property
-    def dense_course(self) -> Course:
+    def dense_course(self) -> TrainingTask:
         """What the dense model is trained on."""
-        return Course(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
+        return TrainingTask(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
 
     def teacher(self, dense: Mapping[str, Tensor]) -> Tensor | None:
         """What the objectives' teacher says of the train rows (N, C), or None; ``dense`` is the trained dense model."""
         for objective in self.objectives:
             if "teacher" in objective.needs:
-                return objective.teach(School(self.scratch(), self.dense_course, dense))
+                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_course, dense))
         return None
 
-    def sparse_course(self, teacher: Tensor | None) -> Course:
+    def sparse_course(self, teacher: Tensor | None) -> TrainingTask:
         """What the sparse model and every candidate are trained on."""
-        return Course(*self.split.part("train"), self.recipe, self.seed, teacher, self.reference)
+        return TrainingTask(*self.split.part("train"), self.recipe, self.seed, teacher, self.reference)
 
     def scratch(self) -> nn.Module:
         """A copy of the model to work on, on the job's device."""
@@ -167,7 +167,7 @@ def _check_objectives(job: Job) -> None:
             f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
             "another objective, such as cross_entropy."
         )
-    lessons = {one.lesson for one in job.objectives if "teacher" in one.needs}
+    lessons = {one.teacher_key for one in job.objectives if "teacher" in one.needs}
     if len(lessons) > 1:
         raise UsageError(
             f"The objectives of one search share one teacher, and these ask for {len(lessons)}: "

@@ -35,7 +35,7 @@ from safecompress.compression.search import (
 from safecompress.progress import Progress, Series, Silent
 from safecompress.seeding import derive
 from safecompress.sparsity import Fold, Start, find_maskable, rescale_, view_layers
-from safecompress.training import Course, TrainingState, dense_gradient, train
+from safecompress.training import TrainingState, TrainingTask, dense_gradient, train
 
 _PARENT, _TEACHER = "parent", "teacher"
 
@@ -98,7 +98,7 @@ class Stages:
         loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
         return [candidate for candidate in loaded if candidate is not None]
 
-    def course(self, dense: TrainingState) -> Course:
+    def course(self, dense: TrainingState) -> TrainingTask:
         """What the sparse model is trained on; its teacher, if it has one, is asked once and kept."""
         if not self.job.needs("teacher"):
             return self.job.sparse_course(None)
@@ -194,7 +194,7 @@ class Stages:
         course = self.course(dense).towards(winner.objective)
         return self._train_kept("final", winner.state, course, pattern=winner.pattern)
 
-    def _train_kept(self, name: str, state: TrainingState, course: Course, **options: Any) -> TrainingState:
+    def _train_kept(self, name: str, state: TrainingState, course: TrainingTask, **options: Any) -> TrainingState:
         """Train to the end of the course unless a former run did; the result is kept under ``name``."""
         kept = self.store.load_state(name)
         if kept is not None:
@@ -206,7 +206,7 @@ class Stages:
         return state
 
     def _train(
-        self, phase: str, model: nn.Module, state: TrainingState, course: Course, until: int, **options: Any
+        self, phase: str, model: nn.Module, state: TrainingState, course: TrainingTask, until: int, **options: Any
     ) -> TrainingState:
         """Train to ``until`` with a checkpoint now and then, from which a killed run goes on.
 

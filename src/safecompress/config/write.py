@@ -32,7 +32,7 @@ def recipe_table(recipe: Recipe, made: Iterable[Made]) -> dict[str, Any]:
 
 def told_of_recipe(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
     """The ``table`` of ``recipe`` without what no digest mentions: later fields that keep their defaults."""
-    told = recipe.told()
+    told = recipe.identity_fields()
     return {name: value for name, value in table.items() if name in told}
 
 

@@ -4,29 +4,29 @@ from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import dense_gradient, train
-from safecompress.training.objectives.base import Batch, CrossEntropy, Objective, Opponent
+from safecompress.training.objectives.base import Adversary, Batch, CrossEntropy, Objective
 from safecompress.training.objectives.catalogue import OBJECTIVES
 from safecompress.training.ranks import sharing_batches
 from safecompress.training.recipe import Recipe
 from safecompress.training.stacked import is_stackable, train_many
 from safecompress.training.state import TrainingState
-from safecompress.training.task import Course
-from safecompress.training.teachers import School
+from safecompress.training.task import TrainingTask
+from safecompress.training.teachers import TeacherTrainer
 from safecompress.training.trace import LossTrace
 
 __all__ = [
     "AUGMENTATIONS",
     "OBJECTIVES",
+    "Adversary",
     "Augmentation",
     "Batch",
-    "Course",
     "CrossEntropy",
     "LossTrace",
     "Objective",
-    "Opponent",
     "Recipe",
-    "School",
+    "TeacherTrainer",
     "TrainingState",
+    "TrainingTask",
     "classified_right",
     "dense_gradient",
     "evaluating",

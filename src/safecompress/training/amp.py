@@ -26,10 +26,10 @@ class Amp:
     UsageError for fp16 without a GPU.
     """
 
-    def __init__(self, name: AmpName, device: torch.device, learnt: Mapping[str, Tensor] | None = None) -> None:
-        check_amp(name, device)
-        self._device, self._type = device.type, _TYPES.get(name)
-        self._scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
+    def __init__(self, amp: AmpName, device: torch.device, learnt: Mapping[str, Tensor] | None = None) -> None:
+        check_amp(amp, device)
+        self._device, self._type = device.type, _TYPES.get(amp)
+        self._scaler = torch.amp.GradScaler(device.type) if amp == "fp16" else None
         if self._scaler is not None and learnt:
             numbers = {"scale": learnt["scale"].item(), "_growth_tracker": int(learnt["growth_tracker"].item())}
             self._scaler.load_state_dict({**self._scaler.state_dict(), **numbers})
@@ -90,9 +90,9 @@ class Amp:
         }
 
 
-def check_amp(name: AmpName, device: torch.device) -> None:
+def check_amp(amp: AmpName, device: torch.device) -> None:
     """Raise UsageError when ``device`` cannot train in this precision."""
-    if name == "fp16" and device.type != "cuda":
+    if amp == "fp16" and device.type != "cuda":
         raise UsageError(
             f"amp = 'fp16' scales losses on a CUDA device, and this training runs on {device.type!r}. Use "
             "amp = 'bf16', which needs no scaling, or 'none'; on a CPU 'none' is the fastest."

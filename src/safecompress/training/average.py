@@ -13,7 +13,7 @@ from safecompress.sparsity import SparsityPattern
 class WeightAverage:
     """The exponential moving average of a model's weights and statistics over its steps (Polyak, Juditsky 1992).
 
-    ``begin`` is where it stands. A dormant weight is zero in the average, too: a dropped one at once, a grown one
+    ``begin`` is where it stands. An inactive weight is zero in the average, too: a dropped one at once, a grown one
     starts from zero as it does in training. Step t keeps min(``keep``, (t + 1) / (t + 10)) of it, so that it is not
     slow to leave the fresh weights. Whole numbers among the buffers are not averaged: the latest counts.
     """

@@ -25,7 +25,7 @@ from safecompress.training.loop import check_finite, set_learning_rate
 from safecompress.training.objectives.base import CrossEntropy
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
-from safecompress.training.task import Course
+from safecompress.training.task import TrainingTask
 
 AccountantName = Literal["prv", "rdp"]
 
@@ -100,7 +100,7 @@ class PrivacySpent:
 def train_privately(
     model: nn.Module,
     state: TrainingState,
-    course: Course,
+    course: TrainingTask,
     privacy: DpSgd,
     *,
     data_independent: bool,
@@ -112,7 +112,7 @@ def train_privately(
     DP-SGD (Abadi et al. 2016, algorithm 1) with Opacus. Every step draws each row with probability batch size / N
     (Poisson sampling, so that batches differ in size and may be empty), clips each row's gradient, adds noise to the
     sum and divides by the expected batch size; optimizer and learning rate are the recipe's. With a ``pattern`` each
-    row's gradient is masked before it is clipped and their noisy sum again, so that dormant weights stay zero and take
+    row's gradient is masked before it is clipped and their noisy sum again, so that inactive weights stay zero and take
     no share of the clipping length.
 
     ``data_independent`` is the caller's word that nothing before or beside the noisy steps has seen the rows: neither
@@ -143,7 +143,7 @@ def train_privately(
     return trained, PrivacySpent(epsilon, delta, noise, steps, sample_rate, is_guarantee, why)
 
 
-def share_out(privacy: DpSgd, course: Course, times: int) -> tuple[DpSgd, float]:
+def share_out(privacy: DpSgd, course: TrainingTask, times: int) -> tuple[DpSgd, float]:
     """What each of ``times`` trainings on such a course may spend, and the epsilon that all of them spend together.
 
     One accountant adds up the steps of all, which allows less noise than a share of epsilon for each. Each must be
@@ -155,18 +155,18 @@ def share_out(privacy: DpSgd, course: Course, times: int) -> tuple[DpSgd, float]
     return replace(privacy, epsilon=None, noise_multiplier=noise, delta=delta), epsilon
 
 
-def _sample_rate(course: Course) -> float:
+def _sample_rate(course: TrainingTask) -> float:
     return min(1.0, course.recipe.batch_size / len(course.labels))
 
 
-def _delta(privacy: DpSgd, course: Course) -> float:
+def _delta(privacy: DpSgd, course: TrainingTask) -> float:
     return 1 / (10 * len(course.labels)) if privacy.delta is None else privacy.delta
 
 
 def _train(
     model: nn.Module,
     state: TrainingState,
-    course: Course,
+    course: TrainingTask,
     privacy: DpSgd,
     noise_multiplier: float,
     sample_rate: float,
@@ -323,33 +323,35 @@ def _plan(privacy: DpSgd, delta: float, sample_rate: float, steps: int) -> tuple
     return noise, accounted("prv", noise, delta, sample_rate, steps)
 
 
-def _least_noise(name: AccountantName, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+def _least_noise(accounting: AccountantName, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """The least noise multiplier, to 0.01 of epsilon, that meets ``epsilon``. Raises UsageError when none does."""
     from opacus.accountants.utils import get_noise_multiplier
 
     try:
         noise = get_noise_multiplier(
-            target_epsilon=epsilon, target_delta=delta, sample_rate=sample_rate, steps=steps, accountant=name
+            target_epsilon=epsilon, target_delta=delta, sample_rate=sample_rate, steps=steps, accountant=accounting
         )
     except ValueError as error:
         raise UsageError(
             f"No noise meets epsilon {epsilon:g} at delta {delta:g} in {steps} steps of sampling rate "
-            f"{sample_rate:g}, says the accountant {name} ({error}). Allow a larger epsilon, train for fewer epochs, "
-            "or use more rows."
+            f"{sample_rate:g}, says the accountant {accounting} ({error}). Allow a larger epsilon, train for fewer "
+            "epochs, or use more rows."
         ) from error
     return float(noise)
 
 
-def accounted(name: AccountantName, noise_multiplier: float, delta: float, sample_rate: float, steps: int) -> float:
+def accounted(
+    accounting: AccountantName, noise_multiplier: float, delta: float, sample_rate: float, steps: int
+) -> float:
     """The epsilon at ``delta`` of so many steps of the Poisson-sampled Gaussian mechanism, by Opacus's accountant."""
     from opacus.accountants import create_accountant
 
-    accountant = create_accountant(mechanism=name)
+    accountant = create_accountant(mechanism=accounting)
     accountant.history = [(noise_multiplier, sample_rate, steps)]
     return float(accountant.get_epsilon(delta=delta))
 
 
-def _refuse_course(state: TrainingState, course: Course) -> None:
+def _refuse_course(state: TrainingState, course: TrainingTask) -> None:
     """Raise UsageError for a course that cannot be trained privately."""
     if type(course.recipe.objective) is not CrossEntropy:
         raise UsageError(

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from safecompress.errors import UsageError
 from safecompress.seeding import reseed
 from safecompress.training.amp import Amp
-from safecompress.training.objectives.base import Batch, Opponent
+from safecompress.training.objectives.base import Adversary, Batch
 from safecompress.training.ranks import current_ranks
-from safecompress.training.task import Course, Loader
+from safecompress.training.task import Loader, TrainingTask
 from safecompress.training.trace import LossTrace
 
 
-class Descent:
+class GradientComputer:
     """Computes gradients of ``course``'s batches for the parameters of ``model``, in their ``grad``.
 
     A batch is cut into as many parts as ranks times micro-batches; each part's loss counts by its share of the rows, so
@@ -31,10 +31,10 @@ class Descent:
     def __init__(
         self,
         model: nn.Module,
-        course: Course,
+        course: TrainingTask,
         amp: Amp,
         *,
-        opponent: Opponent | None = None,
+        opponent: Adversary | None = None,
         trace: LossTrace | None = None,
     ) -> None:
         self._course, self._amp = course, amp
@@ -64,28 +64,28 @@ class Descent:
             self._join(loss)
         return loss
 
-    def _descend(self, batch: Batch, rows: Tensor, share: float) -> Tensor:
+    def _descend(self, batch: Batch, row_indices: Tensor, share: float) -> Tensor:
         logits_BC = self._amp.forward(self._forward, batch.features)
         loss = self._course.recipe.objective(logits_BC, batch)
         if self._opponent is not None:
             loss = loss + self._opponent.penalty(logits_BC, batch)
         if self._trace is not None:
-            self._trace.record(batch.epoch, rows, logits_BC, batch.labels_B)
+            self._trace.record(batch.epoch, row_indices, logits_BC, batch.labels_B)
         if share != 1:
             loss = loss * share
         self._amp.backward(loss)
         return loss.detach()
 
-    def _parts(self, batch: Batch, rows: Tensor) -> Iterator[tuple[Batch, Tensor, float]]:
+    def _parts(self, batch: Batch, row_indices: Tensor) -> Iterator[tuple[Batch, Tensor, float]]:
         """This rank's parts of the batch, their rows and their shares of the batch; parts differ by at most one row."""
         if self._num_parts == 1:
-            yield batch, rows, 1.0
+            yield batch, row_indices, 1.0
             return
         per_rank, size = self._course.recipe.micro_batches, len(batch.labels_B)
         first = self._ranks.rank * per_rank
         for number in range(first, first + per_rank):
             cut = slice(number * size // self._num_parts, (number + 1) * size // self._num_parts)
-            yield _cut(batch, cut), rows[cut], (cut.stop - cut.start) / size
+            yield _cut(batch, cut), row_indices[cut], (cut.stop - cut.start) / size
 
     @torch.no_grad()
     def _join(self, loss: Tensor) -> None:
@@ -114,12 +114,12 @@ class Descent:
             )
 
 
-def _cut(batch: Batch, rows: slice) -> Batch:
-    """The batch's ``rows``."""
+def _cut(batch: Batch, part: slice) -> Batch:
+    """The batch's ``part``."""
     return replace(
         batch,
-        features=batch.features[rows],
-        labels_B=batch.labels_B[rows],
-        teacher_BC=None if batch.teacher_BC is None else batch.teacher_BC[rows],
-        partner_B=None if batch.partner_B is None else batch.partner_B[rows],
+        features=batch.features[part],
+        labels_B=batch.labels_B[part],
+        teacher_BC=None if batch.teacher_BC is None else batch.teacher_BC[part],
+        partner_B=None if batch.partner_B is None else batch.partner_B[part],
     )

@@ -18,11 +18,11 @@ from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
 from safecompress.training.amp import Amp
 from safecompress.training.average import WeightAverage
-from safecompress.training.gradients import Descent
+from safecompress.training.gradients import GradientComputer
 from safecompress.training.ranks import current_ranks
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
-from safecompress.training.task import Course
+from safecompress.training.task import TrainingTask
 from safecompress.training.trace import LossTrace
 
 _CHECK_EVERY = 32
@@ -31,7 +31,7 @@ _CHECK_EVERY = 32
 def train(
     model: nn.Module,
     state: TrainingState,
-    course: Course,
+    course: TrainingTask,
     *,
     until: int,
     pattern: SparsityPattern | None = None,
@@ -43,7 +43,7 @@ def train(
 ) -> TrainingState:
     """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
 
-    With a ``pattern`` dormant weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
+    With a ``pattern`` inactive weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
     ``progress`` is told every step, and the mean loss over some. ``checkpoint`` is called now and then with a state to
     save; ``trace`` keeps the rows' losses, and changes nothing. Within `sharing_batches` all ranks train together.
 
@@ -68,7 +68,7 @@ def train(
     opponent = recipe.objective.opponent(model, course)
     if opponent is not None:
         opponent.restore(state.opponent)
-    descent = Descent(model, course, amp, opponent=opponent, trace=trace)
+    descent = GradientComputer(model, course, amp, opponent=opponent, trace=trace)
     parameters = list(model.parameters())
     model.train()
 
@@ -120,7 +120,7 @@ def take_step(
 ) -> None:
     """One step of the optimizer with the gradients that lie at ``parameters``.
 
-    A ``clip_norm`` above 0 is the longest that the gradient may be, all parameters taken together and without dormant
+    A ``clip_norm`` above 0 is the longest that the gradient may be, all parameters taken together and without inactive
     weights: they are masked first, or they would shorten the step of the others.
     """
     if clip_norm and amp.unscale_(optimizer, parameters):
@@ -131,9 +131,9 @@ def take_step(
 
 
 def dense_gradient(
-    model: nn.Module, state: TrainingState, course: Course, names: Mapping[str, Tensor]
+    model: nn.Module, state: TrainingState, course: TrainingTask, tracked: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The gradient of the loss of the next batch for the parameters ``names``, dormant weights included.
+    """The gradient of the loss of the next batch for the parameters ``tracked``, inactive weights included.
 
     It is what training would see: augmented, in parts, in mixed precision and joined over ranks as the recipe says;
     of the weights that training moves, not of their average.
@@ -142,14 +142,14 @@ def dense_gradient(
     amp = Amp(course.recipe.amp, next(model.parameters()).device, state.scaler)
     parameters = dict(model.named_parameters())
     model.train()
-    descent = Descent(model, course, amp)
+    descent = GradientComputer(model, course, amp)
     with seeded(course.seed, "steps"):
         loss = descent(state.step)
         check_finite(loss, state.step, course.recipe)
         while not amp.unscale_gradients_(list(parameters.values())):  # fp16 overflowed
             amp.lower()
             descent(state.step)
-    gradients = {name: parameters[name].grad for name in names}
+    gradients = {name: parameters[name].grad for name in tracked}
     return {
         name: torch.zeros(parameters[name].shape) if gradient is None else gradient.cpu()
         for name, gradient in gradients.items()

@@ -42,9 +42,9 @@ class Recipe:
 
     ``augment`` lists augmentations of images, as objects, names or tables (``"flip"``, ``{"name": "crop", "padding":
     4}``), which only training sees. A ``clip_norm`` above 0 bounds the gradient's length (see `take_step`).
-    ``micro_batches`` computes a batch in so many parts, one after another, for memory's sake (see `Descent`). ``amp``
-    is the precision of forward and backward passes (see `Amp`); testing stays in float32. An ``average`` above 0, such
-    as 0.999, tests and ships the weights' moving average, which keeps so much of itself in a step (see
+    ``micro_batches`` computes a batch in so many parts, one after another, for memory's sake (see `GradientComputer`).
+    ``amp`` is the precision of forward and backward passes (see `Amp`); testing stays in float32. An ``average`` above
+    0, such as 0.999, tests and ships the weights' moving average, which keeps so much of itself in a step (see
     `WeightAverage`). ``compiled`` trains through ``torch.compile``, whose results differ in rounding.
 
     Raises UsageError for values that cannot train anything.
@@ -152,18 +152,18 @@ class Recipe:
         has_own = self.clip_norm or self.average or self.compiled or self.micro_batches > 1 or self.amp != "none"
         return not (has_own or self.objective.has_opponent)
 
-    def told(self) -> dict[str, Any]:
+    def identity_fields(self) -> dict[str, Any]:
         """The fields that tell this recipe from others: all but `LATER` ones that keep their defaults."""
         defaults = {one.name: one.default for one in fields(self)}
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in values.items() if name not in LATER or value != defaults[name]}
 
     def __repr__(self) -> str:
-        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.told().items())})"
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.identity_fields().items())})"
 
-    def facts(self) -> dict[str, Any]:
-        """What `told` tells as JSON holds it, objects by their ``repr``."""
-        told = self.told()
+    def to_json(self) -> dict[str, Any]:
+        """What `identity_fields` tells as JSON holds it, objects by their ``repr``."""
+        told = self.identity_fields()
         strategies: dict[str, Any] = {"objective": repr(told.pop("objective"))}
         if "augment" in told:
             strategies["augment"] = list(map(repr, told.pop("augment")))
@@ -171,7 +171,7 @@ class Recipe:
 
     def digest(self) -> str:
         """SHA-256 over all fields."""
-        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
 def _outside(name: str, value: float, low: float, high: float) -> list[str]:
@@ -184,5 +184,5 @@ def _fractional(name: str, value: float) -> list[str]:
     return [] if isinstance(value, int) else [f"{name} must be a whole number, got {value!r}"]
 
 
-def _unknown(name: str, value: str, allowed: Iterable[str]) -> list[str]:
-    return [] if value in allowed else [f"{name} {value!r} is unknown ({suggest(value, allowed).rstrip('.')})"]
+def _unknown(name: str, word: str, allowed: Iterable[str]) -> list[str]:
+    return [] if word in allowed else [f"{name} {word!r} is unknown ({suggest(word, allowed).rstrip('.')})"]

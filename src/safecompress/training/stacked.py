@@ -17,7 +17,7 @@ from safecompress.seeding import reseed, seeded
 from safecompress.sparsity import SparsityPattern
 from safecompress.training.loop import check_finite, set_learning_rate
 from safecompress.training.state import TrainingState
-from safecompress.training.task import Course, Loader
+from safecompress.training.task import Loader, TrainingTask
 
 STACKABLE = (
     nn.Linear, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.ELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Flatten,
@@ -46,7 +46,7 @@ def is_stackable(model: nn.Module, input_shape: Sequence[int] | None = None) -> 
 def train_many(
     model: nn.Module,
     states: Sequence[TrainingState],
-    courses: Sequence[Course],
+    courses: Sequence[TrainingTask],
     *,
     until: int | None = None,
     pattern: SparsityPattern | None = None,
@@ -54,8 +54,8 @@ def train_many(
     """Each of ``states`` trained to step ``until`` (the end of its course) as `train` would, to rounding.
 
     States are at step 0, and optimizer states are dropped. Courses share recipe and number of rows; with a ``pattern``
-    dormant weights stay zero. ``model`` is a scratch pad. Raises UsageError for a model that is not stackable or states
-    and courses that do not go together, and TrainingError as `train` does.
+    inactive weights stay zero. ``model`` is a scratch pad. Raises UsageError for a model that is not stackable or
+    states and courses that do not go together, and TrainingError as `train` does.
     """
     recipe, total = courses[0].recipe, courses[0].total_steps
     are_equal = len({(course.recipe, tuple(course.features.shape)) for course in courses}) == 1

@@ -83,12 +83,12 @@ class TrainingState:
                 value.to(parameter, copy=True) if like_parameter else value.to(parameter.device, copy=True)
             )
 
-    def filled(self, values: Mapping[str, Fill]) -> TrainingState:
-        """The state with ``values`` written into weights and buffers, by name; their optimizer state starts at zero."""
-        if not values:
+    def filled(self, fills: Mapping[str, Fill]) -> TrainingState:
+        """The state with ``fills`` written into weights and buffers, by name; their optimizer state starts at zero."""
+        if not fills:
             return self
         model, moving, optimizer = dict(self.model), dict(self.moving), dict(self.optimizer)
-        for name, fill in values.items():
+        for name, fill in fills.items():
             for weights in (model, moving) if moving else (model,):
                 weights[name] = weights[name].clone()
                 fill.write_(weights[name])

@@ -1,4 +1,4 @@
-"""A Course: what training runs on; and its batches, in the order that its seed draws."""
+"""The inputs of a training run (rows, recipe, seed, optional teacher) and its deterministic batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safecompress.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
+class TrainingTask:
     """What training runs on: the rows, the recipe and the seed that orders them. Features (N, ...), labels (N,).
 
     ``teacher`` are a teacher's logits (N, C) of the rows, ``reference`` other rows and their labels, for objectives
@@ -50,7 +50,7 @@ class Course:
             )
         check_images(self.features, self.recipe.augmentations)
 
-    def towards(self, objective: Objective) -> Course:
+    def towards(self, objective: Objective) -> TrainingTask:
         """The same course with another objective."""
         if objective == self.recipe.objective:
             return self
@@ -75,7 +75,7 @@ class Course:
 class Loader:
     """The course's batches by step, augmented, on ``device``; the current epoch's order is drawn once."""
 
-    def __init__(self, course: Course, device: torch.device) -> None:
+    def __init__(self, course: TrainingTask, device: torch.device) -> None:
         self._course = course
         self._features, self._labels = course.features.to(device), course.labels.to(device)
         self._teacher = None if course.teacher is None else course.teacher.to(device)

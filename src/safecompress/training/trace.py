@@ -60,12 +60,13 @@ class LossTrace:
                 f"trace of its own: LossTrace({num_rows}, {num_epochs})."
             )
 
-    def record(self, epoch: int, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Keep the cross entropy of one batch: ``rows`` (B,) of the course, their ``logits`` (B, C), ``labels`` (B,).
+    def record(self, epoch: int, row_indices: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Keep the cross entropy of one batch: ``row_indices`` (B,) of the course, their ``logits`` (B, C), ``labels``
+        (B,).
 
         Draws nothing by lot and leaves the step's graph alone, so the trained weights are the same to the bit.
         """
-        self._pending.append((epoch, rows, logits.detach(), labels))
+        self._pending.append((epoch, row_indices, logits.detach(), labels))
         if len(self._pending) >= _TOGETHER:
             self._settle()
 

@@ -257,8 +257,8 @@ def _describe_search(
     ]
     return {
         "plan": {name: repr(value) for name, value in vars(job.plan).items()},
-        "recipe": job.recipe.facts(),
-        "dense_recipe": None if job.dense is not None else job.dense_recipe.facts(),
+        "recipe": job.recipe.to_json(),
+        "dense_recipe": None if job.dense is not None else job.dense_recipe.to_json(),
         "objective": repr(winner.objective),
         "coverage": SparsityPattern(winner.fired).density,
         "layers": layers,

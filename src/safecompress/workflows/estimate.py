@@ -21,7 +21,7 @@ from safecompress.compression.job import Job
 from safecompress.data import one_row_per_unit
 from safecompress.sparsity import SparsityPattern, Start, find_maskable
 from safecompress.spec import SafetySpec
-from safecompress.training import Course, TrainingState, predict_logits, train
+from safecompress.training import TrainingState, TrainingTask, predict_logits, train
 from safecompress.training.layout import laid_out
 
 ROWS = 256
@@ -213,7 +213,7 @@ def _row_seconds_of_training(step: float, job: Job) -> float:
     return step / min(job.dense_recipe.batch_size, job.split.size("train"))
 
 
-def _step_seconds(model: nn.Module, course: Course, pattern: SparsityPattern | None) -> float:
+def _step_seconds(model: nn.Module, course: TrainingTask, pattern: SparsityPattern | None) -> float:
     """Of one training step: the difference of a longer and a shorter training, after a first one that warms up."""
 
     def lasts(steps: int) -> float:

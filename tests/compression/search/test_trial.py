@@ -28,7 +28,7 @@ from safecompress.metrics import stats
 from safecompress.seeding import derive
 from safecompress.sparsity import Start, Units, find_maskable, view_layers
 from safecompress.testing.fakes import FailingAttack
-from safecompress.training import Course, TrainingState, classified_right, predict_logits, train
+from safecompress.training import TrainingState, TrainingTask, classified_right, predict_logits, train
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_a_candidates_name_is_a_file_of_its_own_folder():
 
 
 def test_the_courses_of_the_tests_are_what_they_say():
-    assert Course(*SPLIT.part("train"), RECIPE, 0).total_steps == 18
+    assert TrainingTask(*SPLIT.part("train"), RECIPE, 0).total_steps == 18
     assert PLAN.round_steps(0, 18) == (3, 6)
     assert predict_logits(mlp(), COURSE.features).shape == (60, 3)
 

@@ -20,7 +20,7 @@ from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern, view_layers
 from safecompress.spec import SafetySpec, at_most
 from safecompress.testing.fakes import noise_split
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, dense_gradient, train
 
 SPLIT = noise_split(20, other=20, num_features=6, num_classes=3)
 SPEC = SafetySpec(["loss", "modified_entropy"], [at_most("loss.auc", 0.9)])
@@ -29,7 +29,7 @@ BRANCHES = parse_branches(["magnitude+random", "magnitude+gradient", "threshold+
 PLAN = Plan(density=0.5, rounds=2, recovery=0.5, branches=BRANCHES)
 ATTACKS = (Loss(), Neural(epochs=2))
 TASK = TaskInfo(SPLIT.dataset.num_classes, SPLIT.dataset.class_names, SPLIT.dataset.input_shape)
-COURSE = Course(*SPLIT.part("train"), RECIPE, 0)
+COURSE = TrainingTask(*SPLIT.part("train"), RECIPE, 0)
 
 
 def mlp():

@@ -15,7 +15,7 @@ from torch.autograd import gradcheck
 from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.seeding import seeded
-from safecompress.training import Batch, Course, CrossEntropy, Recipe, TrainingState, train
+from safecompress.training import Batch, CrossEntropy, Recipe, TrainingState, TrainingTask, train
 from safecompress.training.objectives.adversarial import (
     AdversarialRegularisation,
     BlackBoxAdversary,
@@ -68,7 +68,7 @@ with seeded(0, "data"):
 def course(objective, seed=0, epochs=8):
     """32 steps of 12 rows; with start 1/2 the game begins at step 16."""
     recipe = Recipe(epochs=epochs, batch_size=12, learning_rate=0.05, objective=objective)
-    return Course(FEATURES, LABELS, recipe, seed, reference=(REFERENCE, REFERENCE_LABELS))
+    return TrainingTask(FEATURES, LABELS, recipe, seed, reference=(REFERENCE, REFERENCE_LABELS))
 
 
 def game(model, objective, **options):
@@ -271,13 +271,13 @@ def test_members_and_reference_are_balanced_and_told_apart_the_right_way_round()
     objective = objective_of(start=0.0, attacker_steps=60)
     recipe = Recipe(epochs=8, batch_size=12, objective=objective)
     labels = torch.zeros(45).long()
-    opponent = objective.opponent(model, Course(x, labels, recipe, 0, reference=(-x[:5], labels[:5])))
+    opponent = objective.opponent(model, TrainingTask(x, labels, recipe, 0, reference=(-x[:5], labels[:5])))
     opponent.advance(0)
     black_box = opponent._nets[0]
     member, other = (black_box(model(rows), labels[:1], None).item() for rows in (x[:1], -x[:1]))
     assert member > 2 and other < -2
     margin = objective_of(start=0.0, attacker_steps=60, given=(MarginAdversary(),))
-    opponent = margin.opponent(model, Course(x, labels, recipe, 0, reference=(-x[:5], labels[:5])))
+    opponent = margin.opponent(model, TrainingTask(x, labels, recipe, 0, reference=(-x[:5], labels[:5])))
     opponent.advance(0)
     assert opponent._nets[0].shift.abs() < 0.05  # 12 against 5 rows, unbalanced, would push it to -0.4
 
@@ -290,7 +290,7 @@ def test_a_turn_reads_a_batch_of_members_and_as_many_reference_rows_in_one_pass(
     objective = objective_of(start=0.0, attacker_steps=3)
     recipe = Recipe(epochs=8, batch_size=12, objective=objective)
     reference = (REFERENCE[:num_reference], REFERENCE_LABELS[:num_reference])
-    opponent = objective.opponent(model.train(), Course(FEATURES, LABELS, recipe, 0, reference=reference))
+    opponent = objective.opponent(model.train(), TrainingTask(FEATURES, LABELS, recipe, 0, reference=reference))
     sizes.clear()
     opponent.advance(0)
     assert sizes == [(expected, False)] * 3 and model.training
@@ -352,7 +352,7 @@ def test_a_course_without_reference_rows_is_refused():
     recipe = Recipe(objective=AdversarialRegularisation())
     for reference in (None, (REFERENCE[:0], REFERENCE_LABELS[:0])):
         with pytest.raises(UsageError, match="needs reference rows"):
-            Course(FEATURES, LABELS, recipe, 0, reference=reference)
+            TrainingTask(FEATURES, LABELS, recipe, 0, reference=reference)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def memorised(objective, seed):
         x, y = torch.randn(3, 120, 30), torch.randint(0, 4, (3, 120))
         model = nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 4))
     recipe = Recipe(epochs=60, batch_size=40, learning_rate=0.05, decay="constant", objective=objective)
-    ours = Course(x[0], y[0], recipe, seed, reference=(x[1], y[1]))
+    ours = TrainingTask(x[0], y[0], recipe, seed, reference=(x[1], y[1]))
     state = TrainingState.capture(0, model)
     found = []
     for until in range(100, 181, 10):
@@ -445,7 +445,7 @@ def test_against_an_adversary_that_stands_still_the_bounded_form_ends_where_the_
             model = nn.Linear(8, 2, bias=False)  # every row has weights of its own
         recipe = Recipe(epochs=300, batch_size=8, decay="constant", objective=objective, weight_decay=0.0)
         x, y = torch.eye(8), torch.arange(8) % 2
-        ours = Course(x, y, recipe, 0, reference=(x, y))
+        ours = TrainingTask(x, y, recipe, 0, reference=(x, y))
         train(model, TrainingState.capture(0, model), ours, until=300)
         ends[form] = model(x).softmax(1)[torch.arange(8), y]
     assert ends["bounded"].tolist() == pytest.approx([(1 + weight / 2) / (1 + weight)] * 8, abs=0.01)

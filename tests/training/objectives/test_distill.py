@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from safecompress.errors import UsageError
-from safecompress.training import Batch, Course, CrossEntropy, Recipe, School
+from safecompress.training import Batch, CrossEntropy, Recipe, TeacherTrainer, TrainingTask
 from safecompress.training.objectives.distill import Distillation, SplitDistillation, mean_of_unseen
 
 STUDENT = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
@@ -64,7 +64,7 @@ def test_no_gradient_reaches_the_teacher():
 
 def test_without_a_teacher_it_is_refused_before_training_and_in_it():
     with pytest.raises(UsageError, match="from a teacher"):
-        Course(torch.ones(2, 3), LABELS, Recipe(objective=Distillation()), 0)
+        TrainingTask(torch.ones(2, 3), LABELS, Recipe(objective=Distillation()), 0)
     logits = torch.from_numpy(STUDENT)
     with pytest.raises(UsageError, match=r"teacher=\.\.\."):
         Distillation()(logits, Batch(logits, LABELS))
@@ -112,8 +112,10 @@ class Asked:
 def test_no_row_is_taught_by_a_model_that_saw_it():
     features, labels = rows_of(30)
     asked, split = Asked(), SplitDistillation(num_models=4, held_out=1)
-    school = School(torch.nn.Linear(5, 3), Course(features, labels, Recipe(epochs=2, batch_size=8), 7), train=asked)
-    split.teach(school)
+    school = TeacherTrainer(
+        torch.nn.Linear(5, 3), TrainingTask(features, labels, Recipe(epochs=2, batch_size=8), 7), train=asked
+    )
+    split.teacher_logits(school)
     is_out_KN = split.holders_out(30, seed=7)
     assert len(asked.courses) == 4
     for is_out_N, course in zip(is_out_KN, asked.courses, strict=True):
@@ -128,9 +130,9 @@ def test_of_noise_a_split_teacher_knows_nothing_and_a_dense_one_everything():
     recipe = Recipe(epochs=150, batch_size=30, optimizer="adam", learning_rate=0.01, weight_decay=0.0)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(5, 128), torch.nn.ReLU(), torch.nn.Linear(128, 3))
-    school = School(model, Course(features, labels, recipe, 0))
+    school = TeacherTrainer(model, TrainingTask(features, labels, recipe, 0))
     right = {
-        objective: float((objective.teach(school).argmax(1) == labels).double().mean())
+        objective: float((objective.teacher_logits(school).argmax(1) == labels).double().mean())
         for objective in (Distillation(), SplitDistillation(num_models=3, held_out=1))
     }
     assert right[Distillation()] > 0.9

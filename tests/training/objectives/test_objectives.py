@@ -14,7 +14,16 @@ from safecompress.errors import UsageError
 from safecompress.metrics.stats.metrics import auc
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
-from safecompress.training import OBJECTIVES, Batch, Course, Recipe, TrainingState, predict_logits, train, train_many
+from safecompress.training import (
+    OBJECTIVES,
+    Batch,
+    Recipe,
+    TrainingState,
+    TrainingTask,
+    predict_logits,
+    train,
+    train_many,
+)
 
 NAMES = [name for name, factory in OBJECTIVES.builtins.items() if not factory.has_opponent]
 MIXED = ("mixup",)
@@ -169,7 +178,7 @@ def course(objective, *, epochs, features=20, labels=None, seed=0):
     recipe = Recipe(
         epochs=epochs, batch_size=30, learning_rate=0.1, decay="constant", weight_decay=0, objective=objective
     )
-    return Course(x[:60], y[:60] if labels is None else labels, recipe, seed, teacher=teacher)
+    return TrainingTask(x[:60], y[:60] if labels is None else labels, recipe, seed, teacher=teacher)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -153,7 +153,7 @@ def _observers(config: Config, log: Sequence[str], quiet: bool) -> Iterator[Prog
 
 def _settings(config: Config) -> dict[str, object]:
     """What a log records about the run that its figures belong to."""
-    plan, recipe = config.plan, config.recipe.facts()
+    plan, recipe = config.plan, config.recipe.to_json()
     return {
         "safecompress": __version__,
         "name": config.name,

@@ -24,8 +24,8 @@ from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive
 from safecompress.spec import Findings, SafetySpec
 from safecompress.training import (
-    Course,
     TrainingState,
+    TrainingTask,
     classified_right,
     measure_accuracy,
     reestimate_batch_norm_,
@@ -71,7 +71,7 @@ class Trial:
     """
 
     model: nn.Module = field(repr=False)
-    course: Course
+    course: TrainingTask
     task: TaskInfo
     rows: TrialRows = field(repr=False)
     attacks: tuple[Attack, ...]

@@ -194,7 +194,7 @@ class ComparisonInputs:
         facts = [
             *(cell.label, repr(comparison.entry(cell.label).method), cell.density, cell.seed),
             *([repr(attack) for attack in comparison.attackers], comparison.shadows),
-            *(repr(self.model), self.recipe.facts(), dict(self.sizes), self.normalise),
+            *(repr(self.model), self.recipe.to_json(), dict(self.sizes), self.normalise),
             *(self._content, __version__, torch.__version__, self.threads),
         ]
         return hmac.digest(key, json.dumps(facts, sort_keys=True).encode(), "sha256").hex()[:40]

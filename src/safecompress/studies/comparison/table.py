@@ -257,7 +257,7 @@ def _made(compared: ComparisonResult) -> list[str]:
     parts = [[name, str(part["rows"])] for name, part in compared.split["parts"].items()]
     return [
         f"Network: {plain_text(study.model.name)}, {plain_text(study.model.describe())}. Recipe: "
-        f"{plain_text(listed(study.recipe.facts()))}.",
+        f"{plain_text(listed(study.recipe.to_json()))}.",
         markdown_table(
             ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
         ),

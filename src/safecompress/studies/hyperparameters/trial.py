@@ -32,7 +32,7 @@ from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.space import TrialParams
 from safecompress.studies.methods import TrainingCache
-from safecompress.training import School, TrainingState
+from safecompress.training import TeacherTrainer, TrainingState
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ def _train(job: Job, workshop: TrainingCache, place: Path) -> Trained:
     teaching = next((objective for objective in job.objectives if "teacher" in objective.needs), None)
     if teaching is not None:
         known = dense.model if job.asks_dense else None
-        stages.teach(teaching.teach(School(job.scratch(), job.dense_course, known, train=workshop.train)))
+        stages.teach(
+            teaching.teacher_logits(TeacherTrainer(job.scratch(), job.dense_course, known, train=workshop.train))
+        )
     return search_and_train(stages, stages.start(dense), dense, SerialExecutor())
 
 

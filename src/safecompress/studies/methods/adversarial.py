@@ -16,7 +16,7 @@ from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import pruned
 from safecompress.studies.methods.reference import require_reference
 from safecompress.studies.methods.small import describe, small
-from safecompress.training import Batch, Course, Objective
+from safecompress.training import Batch, Objective, TrainingTask
 from safecompress.training.objectives.adversarial import AdversarialRegularisation
 from safecompress.training.objectives.base import Need
 from safecompress.training.objectives.distill import Distillation
@@ -97,6 +97,6 @@ class DistilledAdversarially(Method):
         return MethodResult(model, weights, notes=(describe(setting, model),))
 
 
-def _course(setting: MethodInputs, objective: Objective, teacher: Tensor | None = None) -> Course:
+def _course(setting: MethodInputs, objective: Objective, teacher: Tensor | None = None) -> TrainingTask:
     recipe = replace(setting.recipe, objective=objective)
     return setting.course(recipe, teacher=teacher, reference=setting.reference)

@@ -17,7 +17,7 @@ from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import cut
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
 from safecompress.studies.methods.small import describe, small
-from safecompress.training import Course, Recipe, TrainingState
+from safecompress.training import Recipe, TrainingState, TrainingTask
 from safecompress.training.dp_sgd import AccountantName, DpSgd, share_out, train_privately
 from safecompress.training.objectives.distill import Distillation
 
@@ -119,13 +119,17 @@ class DistilledPrivately(_Noisy, Method):
 
 
 def _trained(
-    setting: MethodInputs, model: nn.Module, course: Course, privacy: DpSgd, pattern: SparsityPattern | None = None
+    setting: MethodInputs,
+    model: nn.Module,
+    course: TrainingTask,
+    privacy: DpSgd,
+    pattern: SparsityPattern | None = None,
 ) -> tuple[dict[str, Tensor], float]:
     """The weights of ``model`` trained privately, and the epsilon of these steps; kept by content in the workshop."""
     state = TrainingState.capture(0, model)
     store = setting.workshop.store
     rows = digest_tensors({"x": course.features, "y": course.labels})
-    facts = [repr(model), state.digest(), course.recipe.facts(), course.seed, rows, repr(privacy)]
+    facts = [repr(model), state.digest(), course.recipe.to_json(), course.seed, rows, repr(privacy)]
     mask = "" if pattern is None else pattern.digest()
     name = digest_json(["private", *facts, mask, __version__, torch.__version__, torch.get_num_threads()])
     kept = None if store is None else store.load(name)
@@ -147,7 +151,7 @@ def _is_scaled_blindly(setting: MethodInputs) -> bool:
     return setting.task.shift is None and setting.task.scale is None
 
 
-def _spent(setting: MethodInputs, course: Course, epsilon: float) -> str:
+def _spent(setting: MethodInputs, course: TrainingTask, epsilon: float) -> str:
     note = f"epsilon {epsilon:.2f} at delta {1 / (10 * len(course.labels)):.1e} ({_NEIGHBOURS})"
     if _is_scaled_blindly(setting):
         return note

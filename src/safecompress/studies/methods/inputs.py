@@ -14,7 +14,7 @@ from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive_seed, seeded
 from safecompress.studies.methods.training_cache import TrainingCache
-from safecompress.training import Course, Recipe, predict_logits
+from safecompress.training import Recipe, TrainingTask, predict_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,11 @@ class MethodInputs:
         with seeded(self.seed, "model", *names):
             return (model or self.model).build()
 
-    def course(self, recipe: Recipe | None = None, **given: Any) -> Course:
-        """Training on the members by ``recipe`` (default: the setting's); ``given`` are the Course's other fields."""
-        return Course(*self.split.part("train"), recipe or self.recipe, self.seed, **given)
+    def course(self, recipe: Recipe | None = None, **given: Any) -> TrainingTask:
+        """Training on the members by ``recipe`` (default: the setting's); ``given`` are the TrainingTask's other
+        fields.
+        """
+        return TrainingTask(*self.split.part("train"), recipe or self.recipe, self.seed, **given)
 
     @property
     def reference(self) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ class MethodShadowTrainer:
         shared = [*setting.split.part("validation"), *setting.split.part("population")]
         rows = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shared)).hexdigest()
         sizes = {part: len(indices) for part, indices in setting.split.indices.items()}
-        facts = [repr(self.method), repr(setting.model), setting.recipe.facts(), setting.density, sizes, rows]
+        facts = [repr(self.method), repr(setting.model), setting.recipe.to_json(), setting.density, sizes, rows]
         return digest_json([self.mode, *facts, __version__, torch.__version__, torch.get_num_threads()])
 
     def build(self) -> nn.Module:

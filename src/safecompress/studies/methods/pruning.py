@@ -12,7 +12,7 @@ from safecompress.errors import UsageError
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
-from safecompress.training import Course, TrainingState, train
+from safecompress.training import TrainingState, TrainingTask, train
 
 
 def cut(
@@ -26,7 +26,7 @@ def cut(
 
 
 def pruned(
-    setting: MethodInputs, weights: Mapping[str, Tensor], course: Course, allocation: str = "erk"
+    setting: MethodInputs, weights: Mapping[str, Tensor], course: TrainingTask, allocation: str = "erk"
 ) -> MethodResult:
     """``weights`` cut to the setting's density, and fine-tuned on the whole ``course``."""
     pattern = cut(setting, weights, setting.density, allocation)

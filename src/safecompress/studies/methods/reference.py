@@ -10,7 +10,7 @@ from torch import Tensor
 from safecompress.errors import UsageError
 from safecompress.studies.methods.budget import for_steps
 from safecompress.studies.methods.inputs import MethodInputs
-from safecompress.training import Course
+from safecompress.training import TrainingTask
 from safecompress.training.objectives.distill import Distillation
 
 
@@ -23,10 +23,10 @@ def require_reference(setting: MethodInputs, method: object) -> None:
         )
 
 
-def taught_on_reference(setting: MethodInputs, teacher: Mapping[str, Tensor], temperature: float) -> Course:
+def taught_on_reference(setting: MethodInputs, teacher: Mapping[str, Tensor], temperature: float) -> TrainingTask:
     """A course on the reference rows and the soft labels that the setting's network with ``teacher``'s weights gives
     them; their own labels are not read. It takes as many steps as a training on the members, to half an epoch."""
     features, labels = setting.reference
     recipe = for_steps(setting.recipe, len(labels), setting.course().total_steps)
     recipe = replace(recipe, objective=Distillation(temperature, weight=1.0))
-    return Course(features, labels, recipe, setting.seed, teacher=setting.logits(dict(teacher), features))
+    return TrainingTask(features, labels, recipe, setting.seed, teacher=setting.logits(dict(teacher), features))

@@ -20,7 +20,7 @@ from safecompress.studies.methods.budget import for_steps
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import cut, falling, require_counts
-from safecompress.training import Course
+from safecompress.training import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class WeMem(Method):
             rows = torch.from_numpy(used[number])
             pattern = cut(setting, weights, density, self.allocation)
             recipe = for_steps(setting.recipe, len(rows), steps)
-            course = Course(features[rows], labels[rows], recipe, derive_seed(setting.seed, "round", number))
+            course = TrainingTask(features[rows], labels[rows], recipe, derive_seed(setting.seed, "round", number))
             weights = setting.workshop.train(setting.network(weights), course, pattern=pattern)
         return MethodResult(setting.model, weights, pattern)
 

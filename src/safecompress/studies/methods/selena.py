@@ -11,7 +11,7 @@ from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_mask
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import require_counts
-from safecompress.training import School
+from safecompress.training import TeacherTrainer
 from safecompress.training.objectives.distill import SplitDistillation
 
 
@@ -40,7 +40,9 @@ class SplitDistilled(Method):
     def make(self, setting: MethodInputs) -> MethodResult:
         """The student, dense unless ``sparse``."""
         objective = SplitDistillation(num_models=self.num_models, held_out=self.held_out)
-        said_NC = objective.teach(School(setting.fresh(), setting.course(), train=setting.workshop.train))
+        said_NC = objective.teacher_logits(
+            TeacherTrainer(setting.fresh(), setting.course(), train=setting.workshop.train)
+        )
         student = setting.fresh("student")
         pattern = _static(setting, student) if self.sparse else None
         course = setting.course(replace(setting.recipe, objective=objective), teacher=said_NC)

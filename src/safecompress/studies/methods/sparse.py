@@ -18,7 +18,7 @@ from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult, Use
-from safecompress.training import CrossEntropy, Objective, School, TrainingState
+from safecompress.training import CrossEntropy, Objective, TeacherTrainer, TrainingState
 
 CHEAP = ("loss", "confidence", "entropy", "modified_entropy")
 """What the candidates of a comparison meet: searches are repeated in every shadow."""
@@ -52,7 +52,9 @@ class SafeCompress(Method):
         """What the objectives' teacher says, asked through the workshop, which remembers."""
         for objective in (self.objective, *self.plan.objectives):
             if "teacher" in objective.needs:
-                return objective.teach(School(setting.fresh(), setting.course(), train=setting.workshop.train))
+                return objective.teacher_logits(
+                    TeacherTrainer(setting.fresh(), setting.course(), train=setting.workshop.train)
+                )
         return None
 
     def _job(self, setting: MethodInputs) -> Job:

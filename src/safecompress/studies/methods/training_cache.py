@@ -12,7 +12,7 @@ from safecompress import __version__
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.sparsity import SparsityPattern
-from safecompress.training import Course, TrainingState, train
+from safecompress.training import TrainingState, TrainingTask, train
 
 
 class TrainingCache:
@@ -27,7 +27,7 @@ class TrainingCache:
     def train(
         self,
         model: nn.Module,
-        course: Course,
+        course: TrainingTask,
         *,
         pattern: SparsityPattern | None = None,
         until: int | None = None,
@@ -51,7 +51,7 @@ class TrainingCache:
             self.store.save(name, tensors)
 
 
-def _facts(model: nn.Module, state: TrainingState, course: Course, pattern: SparsityPattern | None) -> list[Any]:
+def _facts(model: nn.Module, state: TrainingState, course: TrainingTask, pattern: SparsityPattern | None) -> list[Any]:
     """Everything that the weights depend on, as strings."""
     given = {"x": course.features, "y": course.labels}
     if course.teacher is not None:
@@ -64,7 +64,7 @@ def _facts(model: nn.Module, state: TrainingState, course: Course, pattern: Spar
         torch.get_num_threads(),
         repr(model),
         state.digest(),
-        course.recipe.facts(),
+        course.recipe.to_json(),
         course.seed,
         digest_tensors(given),
         "" if pattern is None else pattern.digest(),

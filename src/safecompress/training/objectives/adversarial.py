@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from safecompress.errors import UsageError, suggest
 from safecompress.seeding import derive, seeded
 from safecompress.training.inference import evaluating
-from safecompress.training.objectives.base import Batch, Need, Objective, Opponent, TrainingRows
+from safecompress.training.objectives.base import Adversary, Batch, Need, Objective, TrainingRows
 
 AdversaryName = Literal["black_box", "white_box", "both"]
 Form = Literal["bounded", "paper"]
@@ -28,7 +28,7 @@ SMALLEST_SQUARE = 1e-12
 
 
 @runtime_checkable  # what reads a spec checks options by their types
-class Adversary(Protocol):
+class AdversaryNet(Protocol):
     """A frozen value that builds a net which tells members from other rows; its ``repr`` is part of a run's identity.
 
     The net maps logits (B, C), labels (B,) and hidden (B, H), or None, to the logit (B,) of "is a member".
@@ -108,9 +108,9 @@ def white_box_signals(logits_BC: Tensor, labels_B: Tensor, hidden_BH: Tensor) ->
     return torch.cat([norm_B1, hidden_BH], dim=1)
 
 
-def _norm(values: Tensor) -> Tensor:
+def _norm(tensor: Tensor) -> Tensor:
     """Lengths (B, 1) of rows, with a slope at 0, too."""
-    return (values.square().sum(1, keepdim=True) + SMALLEST_SQUARE).sqrt()
+    return (tensor.square().sum(1, keepdim=True) + SMALLEST_SQUARE).sqrt()
 
 
 def coin_distance(member_B: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class AdversarialRegularisation(Objective):
     attacker_steps: int = 2
     learning_rate: float = 1e-3
     form: Form = "bounded"
-    given: tuple[Adversary, ...] = field(default=(), kw_only=True)
+    given: tuple[AdversaryNet, ...] = field(default=(), kw_only=True)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
     has_opponent: ClassVar[bool] = True
@@ -186,9 +186,9 @@ class AdversarialRegularisation(Objective):
             )
 
     @property
-    def adversaries(self) -> tuple[Adversary, ...]:
+    def adversaries(self) -> tuple[AdversaryNet, ...]:
         """Those that play: the given ones, else the named."""
-        named: dict[str, tuple[Adversary, ...]] = {
+        named: dict[str, tuple[AdversaryNet, ...]] = {
             "black_box": (BlackBoxAdversary(),),
             "white_box": (WhiteBoxAdversary(),),
             "both": (BlackBoxAdversary(), WhiteBoxAdversary()),
@@ -199,7 +199,7 @@ class AdversarialRegularisation(Objective):
         """The cross entropy, a scalar; the adversaries' part is the opponent's penalty."""
         return cross_entropy(logits_BC, batch.labels_B)
 
-    def opponent(self, model: nn.Module, course: TrainingRows) -> Opponent:
+    def opponent(self, model: nn.Module, course: TrainingRows) -> Adversary:
         """The adversaries of a training of ``model`` on ``course``.
 
         Raises UsageError when one reads hidden and the model's logits do not come straight from a linear layer.
@@ -210,18 +210,18 @@ class AdversarialRegularisation(Objective):
 class _Game:
     """The adversaries' nets, their optimizer, and how they see the model."""
 
-    def __init__(self, options: AdversarialRegularisation, model: nn.Module, course: TrainingRows) -> None:
+    def __init__(self, objective: AdversarialRegularisation, model: nn.Module, course: TrainingRows) -> None:
         assert course.reference is not None  # a course has seen to what its objective needs
         device = next(model.parameters()).device
-        self._options, self._model, self._seed = options, model, course.seed
+        self._options, self._model, self._seed = objective, model, course.seed
         self._members = course.features.to(device), course.labels.to(device)
         self._reference = course.reference[0].to(device), course.reference[1].to(device)
         self._rows = min(course.batch_size, len(course.labels), len(self._reference[1]))
         total = course.total_steps
-        self._first = next(step for step in range(total + 1) if step / total >= options.start)
+        self._first = next(step for step in range(total + 1) if step / total >= objective.start)
         self._hidden: Tensor | None = None
         self._hooks: list[Any] = []
-        adversaries = options.adversaries
+        adversaries = objective.adversaries
         with seeded(course.seed, "opponent"):
             layer, num_classes = self._look_at(self._reference[0][:1])
             if any(adversary.reads_hidden for adversary in adversaries):
@@ -237,7 +237,7 @@ class _Game:
             self._nets = nn.ModuleList(
                 one.build(num_classes, width) for one, width in zip(adversaries, widths, strict=True)
             ).to(device)
-        self._optimizer = torch.optim.Adam(self._nets.parameters(), lr=options.learning_rate)
+        self._optimizer = torch.optim.Adam(self._nets.parameters(), lr=objective.learning_rate)
 
     def advance(self, step: int) -> None:
         """The adversaries' own steps, if any are due."""

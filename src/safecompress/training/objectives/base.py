@@ -1,4 +1,4 @@
-"""What a training step minimises: the Batch it sees, the Objective it follows, and the Opponent it may play against."""
+"""What a training step minimises: the Batch it sees, the Objective it follows, and the Adversary it may play against."""
 
 # B rows of a batch, C classes.
 
@@ -81,16 +81,16 @@ class Teachers(Protocol):
         """What all draws hang on."""
         ...
 
-    def ask_dense(self) -> Tensor:
+    def dense_logits(self) -> Tensor:
         """Logits (N, C) of the dense model."""
         ...
 
-    def ask_without(self, is_out_N: Tensor, name: str) -> Tensor:
+    def logits_without(self, is_out_N: Tensor, name: str) -> Tensor:
         """Logits (N, C) of a model trained without the rows marked in ``is_out_N``."""
         ...
 
 
-class Opponent(Protocol):
+class Adversary(Protocol):
     """What trains beside the model, against it; its state goes into the TrainingState."""
 
     def advance(self, step: int) -> None:
@@ -134,16 +134,16 @@ class Objective(Protocol):
         """The batch as the model shall see it; most objectives leave it as it is."""
         return batch
 
-    def teach(self, school: Teachers) -> Tensor:
+    def teacher_logits(self, school: Teachers) -> Tensor:
         """The teacher's logits (N, C) of the training's rows; asked of objectives that need a teacher only."""
         raise UsageError(f"{self!r} learns from no teacher.")
 
     @property
-    def lesson(self) -> str:
+    def teacher_key(self) -> str:
         """Names the teacher: objectives of one search share theirs, so those that need one must agree."""
         return ""
 
-    def opponent(self, model: nn.Module, course: TrainingRows) -> Opponent | None:
+    def opponent(self, model: nn.Module, course: TrainingRows) -> Adversary | None:
         """The adversary of a training of ``model`` on ``course``, or None."""
         return None
 

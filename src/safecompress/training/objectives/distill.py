@@ -45,12 +45,12 @@ class Distillation(Objective):
             self, "weight", least=0, most=1, advice="1 learns from the teacher alone, 0 from the labels alone."
         )
 
-    def teach(self, school: Teachers) -> Tensor:
+    def teacher_logits(self, school: Teachers) -> Tensor:
         """What the dense model says of its own members."""
-        return school.ask_dense()
+        return school.dense_logits()
 
     @property
-    def lesson(self) -> str:
+    def teacher_key(self) -> str:
         """The dense model's."""
         return "dense"
 
@@ -92,14 +92,14 @@ class SplitDistillation(Distillation):
                 f"num_models={self.num_models!r}: a row that every sub-model has seen, or none, has no fair teacher."
             )
 
-    def teach(self, school: Teachers) -> Tensor:
+    def teacher_logits(self, school: Teachers) -> Tensor:
         """The mean of what sub-models say of rows that they never saw."""
         is_out_KN = self.holders_out(school.num_rows, school.seed)
-        said = [school.ask_without(is_out_N, f"sub-model {k}") for k, is_out_N in enumerate(is_out_KN)]
+        said = [school.logits_without(is_out_N, f"sub-model {k}") for k, is_out_N in enumerate(is_out_KN)]
         return mean_of_unseen(said, is_out_KN)
 
     @property
-    def lesson(self) -> str:
+    def teacher_key(self) -> str:
         """Sub-models', by number and share held out."""
         return f"split {self.held_out} of {self.num_models}"
 
