@@ -2,14 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1
+export PYTHONDONTWRITEBYTECODE :=  # tests start many processes: each would compile what it imports
 
-.PHONY: demo test lint types check docs clean
+.PHONY: demo test quick lint types check docs clean
 
 demo: .venv/installed
 	$(BIN)/safecompress compress examples/digits.toml --bench
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

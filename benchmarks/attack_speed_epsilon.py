@@ -14,7 +14,7 @@ from common import save, table
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from safecompress import stats
+from safecompress.metrics import stats
 from safecompress.seeding import derive
 
 ALPHA = 0.05

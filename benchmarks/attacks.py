@@ -110,7 +110,7 @@ def measure_time(root: Path, work: Path, workers: int) -> None:
 def _small_artifacts(split: DataSplit, work: Path) -> dict[str, Path]:
     """A dense artifact, and one of density 0.1 with the pattern it started with."""
     task = TaskInfo(30, split.dataset.class_names, (446,))
-    network = api.build(MODEL, 0)
+    network = MODEL.fresh(0)
     course = Course(*split.part("train"), RECIPE, 0)
     state = train(network, TrainingState.capture(0, network), course, until=course.total_steps)
     paths = {"dense": work / "dense.safetensors", "final pattern only": work / "small.safetensors"}

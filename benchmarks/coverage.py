@@ -26,10 +26,10 @@ import scipy
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri
 
-from safecompress import stats
-from safecompress.measure import Interval
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats.metrics import placements
 from safecompress.seeding import derive
-from safecompress.stats.metrics import placements
 
 SEED = 20240601
 REPEATS = {150: 3000, 1000: 1500, 5000: 500}  # rows in each pool -> simulated data sets

@@ -21,7 +21,6 @@ from common import RESULTS, save, table
 from scipy import stats as scipy_stats
 
 import safecompress as sc
-from safecompress.api import build
 from safecompress.data import digits, location30
 from safecompress.report.text import num_rounds_beyond_noise
 from safecompress.search import RandomChoice
@@ -55,7 +54,7 @@ def run(
         sc.compress(model, split, spec=spec, recipe=recipe, plan=plan, seed=seed, out=kept.parent)
     began = time.perf_counter()
     report = sc.compress(
-        build(model, seed), split, spec=spec, recipe=recipe, plan=replace(PLANS[method], density=density),
+        model.fresh(seed), split, spec=spec, recipe=recipe, plan=replace(PLANS[method], density=density),
         seed=seed, dense=read_tensors(kept)[0],
     ).report  # fmt: skip
     seconds = time.perf_counter() - began

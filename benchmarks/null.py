@@ -25,14 +25,13 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
-from safecompress import stats
-from safecompress.api import build
 from safecompress.attacks import ATTACKS, Attack, Target, simulate_attacker
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.data import AuditData, DataSplit, SplitSizes, digits, make_split
 from safecompress.deploy import Served, TaskInfo
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows
@@ -67,7 +66,7 @@ def null_target(seed: int) -> tuple[Target, AuditData, AuditData]:
     rows = shadow_rows(shadow_split, "verdict", seed)
 
     def under_attack(name: str, density: float, versions: dict[str, Target]) -> Target:
-        network = build(SPEC, int(derive(seed, name).integers(2**31)))
+        network = SPEC.fresh(int(derive(seed, name).integers(2**31)))
         pattern = initial_pattern(
             find_maskable(network), density, allocation=AllocateErk(), start=Start.SCRATCH, seed=seed
         )
@@ -88,7 +87,7 @@ def power_target(seed: int) -> tuple[Target, AuditData, AuditData]:
     """The overfitted control of a model of the null."""
     split = make_split(digits(), SIZES, seed=1000 + seed)
     task = TaskInfo(10, split.dataset.class_names, (64,))
-    networks = {name: Target(Served(build(SPEC, seed + place), task)) for place, name in enumerate(("", "large"))}
+    networks = {name: Target(Served(SPEC.fresh(seed + place), task)) for place, name in enumerate(("", "large"))}
     target = Target(networks[""].model, versions={"large": networks["large"]})
     control = train_control(target, split.audit("fit"), split.audit("verdict"), seed=seed)
     return control.as_target(), control.fit, control.verdict

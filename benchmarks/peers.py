@@ -39,14 +39,14 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import MODEL, RECIPE
-from safecompress import api, stats
+from safecompress import stats
 from safecompress.attacks import Attack, Gap, LabelOnly, Neural, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.attacks.signals import Signals
 from safecompress.data import AuditData, location30, make_split
 from safecompress.deploy import Served, TaskInfo
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, seeded
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.training import Course, TrainingState, predict_logits, train
@@ -117,7 +117,7 @@ class Setting:
         """Trained, or with the shadows' answers read from ``work``."""
         split = make_split(location30(root), seed=0)
         task = TaskInfo(30, split.dataset.class_names, (446,))
-        network = api.build(MODEL, 0)
+        network = MODEL.fresh(0)
         course = Course(*split.part("train"), RECIPE, 0)
         train(network, TrainingState.capture(0, network), course, until=course.total_steps).restore_(network)
         target = Target(Served(network, task))

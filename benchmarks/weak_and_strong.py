@@ -20,12 +20,12 @@ import common
 import torch
 
 from attacks import MODEL, RECIPE
-from safecompress import stats
 from safecompress.attacks import Attack, AttackResult, Confidence, Lira, Target, simulate_attacker
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.data import DataSplit, location30, make_split
 from safecompress.deploy import Served, TaskInfo
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.search import Plan, ProcessExecutor, parse_branches
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows

@@ -1,24 +1,79 @@
-"""Fixtures of the tests that look at whole runs."""
+"""Fixtures of the tests that look at whole runs, and how long any test may take."""
 
+import functools
 import os
+import pickle
 import shutil
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and equal bits need equal counts
 
 import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
+from patience import TEST_S, patience
 from whole_runs import run_cli, write_spec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
 
+settings.register_profile("busy", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # no example fails because other work takes the processor
+
+
+@functools.cache
+def kept():
+    """Made where tests run, not where xdist only hands them out: it loads PyTorch."""
+    from kept_controls import Kept
+
+    return Kept()
+
+
+def pytest_collection_modifyitems(items):
+    """Gives every test the same generous timeout, which `patience` scales; whole runs and worker processes are slow."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(patience(TEST_S)))
+        if {"finished_once", "worker_pool"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Whole runs have their health controls from `Kept`; tests of what a control is make their own."""
+    with kept().during(item.get_closest_marker("own_controls") is None):
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory):
+    """One folder for all processes of this session."""
+    home = tmp_path_factory.getbasetemp()
+    kept().folder = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
+    return kept().folder
+
+
 @pytest.fixture(scope="session")
-def finished_once(tmp_path_factory):
-    """A finished run of TINY that nobody may change: the folder ``run``, ``spec.toml`` beside it, how it ended."""
-    home = tmp_path_factory.mktemp("finished")
-    spec = write_spec(home / "spec.toml")
-    return home, run_cli("compress", spec, "--out", home / "run")
+def finished_once(shared_folder):
+    """A finished run of TINY that nobody may change: the folder ``run``, ``spec.toml`` beside it, how it ended.
+
+    The first process of the session that wants it makes it.
+    """
+    home, ended = shared_folder / "finished", shared_folder / "finished.pickle"
+    with FileLock(shared_folder / "finished.lock"):
+        if not ended.exists():
+            spec = write_spec(home / "spec.toml")
+            ended.write_bytes(pickle.dumps(run_cli("compress", spec, "--out", home / "run")))
+    return home, pickle.loads(ended.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def worker_pool():
+    """Two worker processes for all tests that do not lose one: each takes seconds to load PyTorch."""
+    from safecompress.search import ProcessExecutor
+
+    with ProcessExecutor(2) as executor:
+        yield executor
 
 
 @pytest.fixture

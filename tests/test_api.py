@@ -13,6 +13,7 @@ from torch import nn
 import safecompress as sc
 from safecompress import attacks, data
 from safecompress.attacks import Access
+from safecompress.digests import digest_tensors
 from safecompress.errors import (
     ArtifactError,
     AttackError,
@@ -25,8 +26,8 @@ from safecompress.errors import (
 )
 from safecompress.progress import Silent
 from safecompress.seeding import seeded
-from safecompress.training import digest_tensors, predict_logits
-from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
+from safecompress.training import predict_logits
+from whole_runs import SIZES, digests_of, report_of
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +116,7 @@ def test_what_is_given_is_left_as_it_was(once, split):
 
 def test_threads_are_restored_after_an_error_too(split):
     before = torch.get_num_threads()
-    with pytest.raises(UsageError, match="200 rounds do not fit"):
+    with pytest.raises(UsageError, match="200 rounds do"):
         compress(split, plan=replace(PLAN, rounds=200), threads=2)
     assert torch.get_num_threads() == before
 
@@ -125,7 +126,8 @@ def test_without_out_nothing_is_left_on_disk(split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = compress(split)
     assert list(tmp_path.iterdir()) == []
-    assert result.report.notes == ["No ledger was kept: nobody counts how often these verdict rows are opened."]
+    (note,) = result.report.notes
+    assert note.startswith("No ledger")
 
 
 def test_with_out_the_run_is_kept_and_goes_on(split, tmp_path, once):
@@ -150,7 +152,13 @@ def test_density_overrides_the_plans_own(split):
     assert result.artifact.density == pytest.approx(0.4, abs=1e-3)
 
 
-def test_a_model_spec_takes_its_weights_from_the_seed(split):
+@pytest.fixture
+def unexamined(monkeypatch):
+    """Without a health control: each seed would train one of its own."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
+
+
+def test_a_model_spec_takes_its_weights_from_the_seed(split, unexamined):
     spec = sc.ModelSpec("mlp", {"hidden": (32,)}, (64,), 10)
     results = [compress(split, spec, seed=seed) for seed in (0, 0, 1)]
     assert digests(results[0]) == digests(results[1])
@@ -161,10 +169,9 @@ def test_a_model_spec_takes_its_weights_from_the_seed(split):
     assert torch.equal(loaded, predict_logits(results[0].model, samples).softmax(1))
 
 
-def test_the_command_line_and_python_do_the_same(tmp_path):
+def test_the_command_line_and_python_do_the_same(finished_once):
     """A spec file is another way to write the same arguments."""
-    ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")
-    assert ended.code == 0
+    run = finished_once[0] / "run"
     result = sc.compress(
         sc.ModelSpec("mlp", {"hidden": (128,), "dropout": 0.0}, (64,), 10),
         sc.make_split(data.digits(), sc.SplitSizes(**SIZES), seed=0),
@@ -185,9 +192,9 @@ def test_the_command_line_and_python_do_the_same(tmp_path):
             branches=tuple(map(sc.Branch.parse, ["magnitude+random", "magnitude+gradient", "keep"])),
         ),
     )
-    assert {**digests(result), "verdict": ...} == {**digests_of(tmp_path / "run"), "verdict": ...}
+    assert {**digests(result), "verdict": ...} == {**digests_of(run), "verdict": ...}
     size = {"artifact.size_bytes": ..., "compression.ratio": ...}  # the file says of which spec it came
-    assert {**result.report.measurements, **size} == {**report_of(tmp_path / "run")["measurements"], **size}
+    assert {**result.report.measurements, **size} == {**report_of(run)["measurements"], **size}
 
 
 def test_given_dense_weights_are_not_trained_again(split, once):
@@ -220,7 +227,7 @@ def test_without_rounds_the_first_pattern_stays(split):
     assert result.report.search["coverage"] == pytest.approx(0.2, abs=1e-3)
 
 
-def test_a_random_selector_draws_by_its_seed(split):
+def test_a_random_selector_draws_by_its_seed(split, unexamined):
     from safecompress.search import RandomChoice
 
     plan = replace(PLAN, rounds=3, selector=RandomChoice())
@@ -342,10 +349,10 @@ class Broken:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("raises", "ZeroDivisionError: in the attack"),
-        ("nan", "300 of 300 scores are not finite"),
-        ("constant", "the same score for all 300 rows"),
-        ("short", "scores have shape (299,), the audit has 300 rows"),
+        ("raises", "ZeroDivisionError:"),
+        ("nan", "300 of 300 scores"),
+        ("constant", "score for all 300"),
+        ("short", "(299,), the audit has 300"),
     ],
 )
 def test_an_attack_that_breaks_is_an_error_and_never_a_pass(how, words, split):
@@ -355,7 +362,7 @@ def test_an_attack_that_breaks_is_an_error_and_never_a_pass(how, words, split):
     assert words in result.report.errors["broken"]
     assert [finding["verdict"] for finding in result.report.findings] == ["PASS", "ERROR"]
     assert words in result.report.findings[1]["reason"]
-    with pytest.raises(AttackError, match="No candidate of this round could be tested"):
+    with pytest.raises(AttackError, match="No candidate"):
         compress(split, spec=spec)  # here the search itself needs it
 
 
@@ -382,23 +389,23 @@ def test_audit_without_the_dense_model_says_what_is_missing(split, tmp_path, onc
     report = sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=network())
     assert (report.verdict, report.exit_code) == ("ERROR", 3)
     assert [finding["verdict"] for finding in report.findings] == ["PASS", "PASS", "PASS", "ERROR"]
-    assert any("No dense model was given" in note for note in report.notes)
-    assert any("Nothing proves that these rows" in note for note in report.notes)
-    assert any("No ledger was kept" in note for note in report.notes)
+    assert any("No dense model" in note for note in report.notes)
+    assert any("Nothing proves" in note for note in report.notes)
+    assert any("No ledger" in note for note in report.notes)
 
 
 def test_audit_needs_an_instance_of_the_users_own_class(split, tmp_path, once):
     once.artifact.save(tmp_path / "a.safetensors")
-    with pytest.raises(ArtifactError, match="network of the user's own class"):
+    with pytest.raises(ArtifactError, match="the user's own"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC)
-    with pytest.raises(ArtifactError, match="do not fit the model"):
+    with pytest.raises(ArtifactError, match="fit the model"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=nn.Linear(64, 10))
 
 
 def test_audit_of_other_data_is_refused(tmp_path, once):
     once.artifact.save(tmp_path / "a.safetensors")
     split = sc.make_split(data.digits(image=True), sc.SplitSizes(**SIZES), seed=0)
-    with pytest.raises(ModelError, match=r"shape \(64,\) and tells 10 classes apart; the data has \(1, 8, 8\) and 10"):
+    with pytest.raises(ModelError, match=r"shape \(64,\).*tells 10 classes.*\(1, 8, 8\).*10"):
         sc.audit(tmp_path / "a.safetensors", split, spec=SPEC, model=network())
 
 
@@ -414,18 +421,18 @@ def sc_weights(path):
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"density": 0.0}, UsageError, "density must lie in"),
+        ({"density": 0.0}, UsageError, "density must lie"),
         ({"density": 1e-4}, UsageError, "keeps 0 of 2368 weights"),
-        ({"spec": [sc.at_most("loss.auc", 0.7)]}, UsageError, "spec must be a SafetySpec, got a list"),
-        ({"model": nn.Linear}, UsageError, "model must be a Module or a ModelSpec, got the class Linear"),
-        ({"model": nn.Linear(3, 10)}, ModelError, "The model cannot read the data"),
+        ({"spec": [sc.at_most("loss.auc", 0.7)]}, UsageError, "spec .*SafetySpec, got a list"),
+        ({"model": nn.Linear}, UsageError, "model .*ModelSpec, got the class Linear"),
+        ({"model": nn.Linear(3, 10)}, ModelError, "cannot read the"),
         ({"model": nn.Linear(64, 9)}, ModelError, r"outputs of shape \(2, 9\)"),
-        ({"model": nn.LazyLinear(10)}, ModelError, "lazy layers without weights yet. Run one batch"),
-        ({"model": sc.ModelSpec("mlp", {}, (1, 8, 8), 10)}, ModelError, r"features of shape \(1, 8, 8\), and the data"),
-        ({"dense": {"0.weight": torch.zeros(32, 64)}}, ModelError, "do not fit the model, in 8 tensors"),
-        ({"threads": 0}, UsageError, "threads must be at least 1"),
-        ({"device": "warp"}, UsageError, "The device 'warp' cannot be used here"),
-        ({"recipe": replace(RECIPE, optimizer="sgd", learning_rate=1e9)}, TrainingError, "Lower the learning rate"),
+        ({"model": nn.LazyLinear(10)}, ModelError, "lazy layers .*one batch"),
+        ({"model": sc.ModelSpec("mlp", {}, (1, 8, 8), 10)}, ModelError, r"shape \(1, 8, 8\),"),
+        ({"dense": {"0.weight": torch.zeros(32, 64)}}, ModelError, "model, in 8 tensors"),
+        ({"threads": 0}, UsageError, "threads.*least 1"),
+        ({"device": "warp"}, UsageError, "device 'warp'"),
+        ({"recipe": replace(RECIPE, optimizer="sgd", learning_rate=1e9)}, TrainingError, "the learning rate"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -438,21 +445,21 @@ def test_slips_are_told_by_errors_of_the_products_own(changes, kind, words, spli
 
 
 def test_a_dataset_in_place_of_a_split_is_told(split):
-    with pytest.raises(UsageError, match=r"split must be a DataSplit, got a Dataset. Draw one .* make_split"):
+    with pytest.raises(UsageError, match=r"split .*DataSplit, got a Dataset.* make_split"):
         compress(split.dataset)
-    with pytest.raises(UsageError, match="split must be a DataSplit"):
+    with pytest.raises(UsageError, match=r"split.*DataSplit"):
         sc.audit("a.safetensors", split.dataset, spec=SPEC)
 
 
 def test_a_split_without_the_pools_is_refused(split):
     parts = {name: rows for name, rows in split.indices.items() if name != "nonmember_select"}
-    with pytest.raises(DataError, match="no rows, and a run needs them: nonmember_select"):
+    with pytest.raises(DataError, match=r"no rows.*: nonmember_select"):
         compress(sc.DataSplit.from_indices(split.dataset, parts))
 
 
 def test_a_requirement_that_could_never_pass_is_refused_before_training(split, tmp_path):
     spec = sc.SafetySpec(["loss"], [sc.at_most("loss.auc", 0.51)])
-    with pytest.raises(SpecError, match="could not certify, except by luck"):
+    with pytest.raises(SpecError, match="could not certify"):
         compress(split, spec=spec, out=tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
 

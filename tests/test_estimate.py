@@ -11,13 +11,13 @@ import tomli_w
 import torch
 from torch import nn
 
-from safecompress.cli.setup import load_rows, make_job
 from safecompress.config import parse_config
 from safecompress.errors import UsageError
 from safecompress.estimate import _activations, _share, estimate
 from safecompress.job import Job
 from safecompress.search import Plan
 from safecompress.training import Recipe
+from safecompress.workflows.loading import load_rows, make_job
 from whole_runs import TINY, run_cli
 
 

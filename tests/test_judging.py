@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from safecompress import judging
+from safecompress.auditing import latency as latency_page
+from safecompress.auditing.audited_model import Subject
+from safecompress.auditing.judge import question
+from safecompress.auditing.latency import latency
 from safecompress.deploy import Artifact, Packing, TaskInfo
 from safecompress.errors import ArtifactError
-from safecompress.judging import Subject, latency, question
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from safecompress.shadowing import Lineage, Rounding
@@ -36,7 +38,7 @@ def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
     export_onnx(artifact.build(), TASK, tmp_path / "a.onnx")
     counted = {one.name: one.value for one in Subject.of_onnx(tmp_path / "a.onnx", source=artifact).counted}
     assert counted["density"] == artifact.density
-    with pytest.raises(ArtifactError, match="is not the artifact beside it"):
+    with pytest.raises(ArtifactError, match="artifact beside"):
         Subject.of_onnx(tmp_path / "a.onnx", source=artifact_of(1))
 
 
@@ -53,13 +55,13 @@ def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
 
 def test_latency_is_of_one_thread(monkeypatch):
     """Whatever the rest of the process is given; and the rest has its own again afterwards."""
-    seen, timed = [], judging.in_turns
+    seen, timed = [], latency_page.in_turns
 
     def watched(calls, **options):
         seen.append(torch.get_num_threads())
         return timed(calls, rounds=3)
 
-    monkeypatch.setattr(judging, "in_turns", watched)
+    monkeypatch.setattr(latency_page, "in_turns", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -76,6 +78,6 @@ def test_shadows_without_dead_units_are_another_question():
     shrunk = Packing(shrink=True)(whole)
     assert shrunk.is_resized
     by_shadows, alone = (SafetySpec([name], [at_most(f"{name}.auc", 0.9)]) for name in ("lira", "loss"))
-    asked = [question(by_shadows, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)]
+    asked = [question(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
     assert asked[0] == asked[1] != asked[2]
-    assert len({question(alone, 0, None, lineage, None, into=into) for into in (None, whole, shrunk)}) == 1
+    assert len({question(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1

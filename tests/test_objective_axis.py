@@ -153,20 +153,20 @@ def test_an_objective_without_its_reference_rows_is_refused_before_training(wher
         "branch": lambda: job_of(Branch("needy", objective=Towards()), split=split),
         "dense recipe": lambda: job_of("keep", split=split, dense_recipe=needing),
     }[where]()
-    with pytest.raises(UsageError, match=r"Towards\(\): this objective needs reference rows.*population = \.\.\."):
+    with pytest.raises(UsageError, match=r"Towards\(\): .*reference rows.*population = \.\.\."):
         made.check()
     replace(made, split=SPLIT, raw=SPLIT).check()
 
 
 def test_the_dense_model_has_no_teacher():
     job = job_of("keep", dense_recipe=replace(RECIPE, objective=Distillation()))
-    with pytest.raises(UsageError, match="the dense model is the teacher"):
+    with pytest.raises(UsageError, match="is the teacher"):
         job.check()
 
 
 def test_one_search_has_one_teacher():
     both = ("keep+distillation", "keep+split_distillation")
-    with pytest.raises(UsageError, match=r"share one teacher.* 2: dense, split 2 of 5"):
+    with pytest.raises(UsageError, match=r"teacher.* 2:.*split 2.*5"):
         job_of(*both).check()
     job_of("keep", both[1]).check()
 
@@ -191,5 +191,5 @@ def test_a_candidate_of_an_objective_that_nobody_knows_is_told_of(tmp_path):
     stages, winner, _ = run(job_of(FLAT), tmp_path)
     stages.store.save_candidate("flat", winner)
     assert stages.store.load_candidate("flat").objective == Flat(4.0)
-    with pytest.raises(ArtifactError, match=r"flat\.safetensors does not hold what it should .*Flat"):
+    with pytest.raises(ArtifactError, match=r"flat\.safetensors .*Flat"):
         RunStore(tmp_path).load_candidate("flat")

@@ -14,7 +14,7 @@ from safecompress.attacks.private import PrivateFolder
 from safecompress.data import SplitSizes, digits, make_split
 from safecompress.deploy import TaskInfo
 from safecompress.job import Job
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.models import ModelSpec
 from safecompress.progress import Silent
 from safecompress.ranking import NUM_SHADOWS, rank_candidates

@@ -67,13 +67,13 @@ def test_an_object_a_name_and_a_table_all_become_an_object():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ("smal", "Unknown thing 'smal'. Did you mean 'small'. Allowed: small, tall"),
-        ("zzz", "Unknown thing 'zzz'. Allowed: small, tall"),
-        ({"name": "smal"}, "Did you mean 'small'"),
-        ({"size": 3}, "A thing given as a table needs a name. Allowed: small, tall"),
+        ("smal", "thing 'smal'. .*'small'. Allowed: small, tall"),
+        ("zzz", "thing 'zzz'. Allowed: small, tall"),
+        ({"name": "smal"}, "mean 'small'"),
+        ({"size": 3}, "needs a name.*small, tall"),
         ({"name": 3}, "needs a name"),
-        ({"name": "small", "length": 3}, "The thing 'small' does not take these options: .*length"),
-        ({"name": "small", "size": -1}, "size must not be negative"),
+        ({"name": "small", "length": 3}, "'small' does not .*length"),
+        ({"name": "small", "size": -1}, "size .*negative"),
     ],
 )
 def test_what_names_nothing_is_refused_with_what_is_allowed(choice, message):
@@ -87,13 +87,13 @@ def test_a_plug_in_is_found_when_asked_for_and_not_loaded_before(install):
     assert THINGS.origins()["wide"] == "thing_plugin_a"
     assert "thing_plugin_a" not in sys.modules
     assert THINGS.make("wide").depth == 3
-    with pytest.raises(UsageError, match="Did you mean 'wide'"):
+    with pytest.raises(UsageError, match="mean 'wide'"):
         THINGS.make("wid")
 
 
 def test_a_plug_in_that_takes_a_built_in_s_name_is_refused_not_preferred(install):
     install("thing_plugin_b", {"small": "thing_plugin_b:Wide"})
-    with pytest.raises(UsageError, match=r"thing name 'small' is claimed twice .*thing_plugin_b:Wide.* rename"):
+    with pytest.raises(UsageError, match=r"'small' is claimed .*thing_plugin_b:Wide.* rename"):
         THINGS.names()
     assert THINGS.make("small") == Small()
     with pytest.raises(UsageError, match="claimed twice"):
@@ -103,7 +103,7 @@ def test_a_plug_in_that_takes_a_built_in_s_name_is_refused_not_preferred(install
 def test_two_plug_ins_with_one_name_are_refused(install):
     install("thing_plugin_c", {"wide": "thing_plugin_c:Wide"})
     install("thing_plugin_d", {"wide": "thing_plugin_d:Wide"})
-    with pytest.raises(UsageError, match="'wide' is claimed twice"):
+    with pytest.raises(UsageError, match="'wide' is claimed"):
         THINGS.make("wide")
 
 
@@ -115,5 +115,5 @@ def test_a_plug_in_of_another_group_is_none_of_ours(install):
 def test_the_rooms_own_registries_make_their_rules():
     assert DROP_RULES.make("magnitude") == DropMagnitude()
     assert DROP_RULES.make({"name": "threshold", "scale": 0.5}) == DropThreshold(0.5)
-    with pytest.raises(UsageError, match="scale must be above 0"):
+    with pytest.raises(UsageError, match=r"scale.*above 0"):
         DROP_RULES.make({"name": "threshold", "scale": 0})

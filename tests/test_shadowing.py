@@ -14,23 +14,17 @@ from safecompress import shadowing
 from safecompress.attacks.shadows import ShadowDraw, ShadowModels, ShadowRows
 from safecompress.data import Dataset, DataSplit, SplitSizes, digits, make_split, row_keys, standardise
 from safecompress.deploy import Artifact, Served, TaskInfo
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.models import Mlp, ModelSpec
-from safecompress.search import Plan, ProcessExecutor
+from safecompress.search import Plan
 from safecompress.seeding import derive_seed, seeded
 from safecompress.shadowing import GROUP, FinalPattern, FullPipeline, Lineage, shadow_rows
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern, rescale_
 from safecompress.spec import SafetySpec, at_most
 from safecompress.testing.fakes import noise_split
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, predict_logits, train
-
-
-@pytest.fixture(scope="module")
-def workers():
-    with ProcessExecutor(2) as executor:
-        yield executor
-
+from safecompress.training import Course, Recipe, TrainingState, predict_logits, train
 
 # --- which rows
 
@@ -334,10 +328,10 @@ def weights_and_digest(made, number):
     return digest_tensors(weights), made.digest()
 
 
-def test_every_process_makes_the_same_shadow(workers):
+def test_every_process_makes_the_same_shadow(worker_pool):
     made = trainer(None, own(), pattern=None)
     here = [weights_and_digest(made, number) for number in range(2)]
-    assert list(workers.map(partial(weights_and_digest, made), range(2))) == here
+    assert list(worker_pool.map(partial(weights_and_digest, made), range(2))) == here
     assert here[0][0] != here[1][0]
 
 
@@ -566,10 +560,10 @@ def full(job, number):
     return digest_tensors(weights), FullPipeline(job).digest()
 
 
-def test_twice_and_in_a_worker_the_weights_are_the_same(workers):
+def test_twice_and_in_a_worker_the_weights_are_the_same(worker_pool):
     here = [full(JOB, number) for number in range(2)]
     assert [full(tiny_job(), number) for number in range(2)] == here
-    assert list(workers.map(partial(full, JOB), range(2))) == here
+    assert list(worker_pool.map(partial(full, JOB), range(2))) == here
     assert here[0][0] != here[1][0]
 
 

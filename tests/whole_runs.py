@@ -102,6 +102,14 @@ def contents(folder: Path) -> dict:
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
+def run_code(code: str, folder: Path) -> str:
+    """What ``code`` prints when it runs in ``folder``, in this process."""
+    said = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(said):
+        exec(compile(code, "<page>", "exec"), {"__name__": "__main__"})
+    return said.getvalue()
+
+
 def start_cli(*args, **environment) -> subprocess.Popen:
     """``safecompress ARGS`` in another process, which leads a process group of its own."""
     command = [Path(sys.executable).with_name("safecompress"), *args]

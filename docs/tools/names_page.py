@@ -8,7 +8,7 @@ from typing import Any
 
 from words import page, summary, table, toml
 
-from safecompress.attacks import ATTACKS, Access, tier_of
+from safecompress.attacks import ATTACKS, Access, capabilities_of
 from safecompress.config.options import parameters_of
 from safecompress.data import DATASETS
 from safecompress.loggers.opening import LOGGERS
@@ -78,7 +78,7 @@ def _names(title: str, registry: Registry[Any]) -> str:
 
 
 def _access(attack: Any) -> tuple[str, str]:
-    return f"`{Access(attack.access).name.lower()}`", str(tier_of(attack))
+    return f"`{Access(attack.access).name.lower()}`", str(capabilities_of(attack).tier)
 
 
 def _options(factory: Any, reserved: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from words import about, code, page, table
 
-from safecompress.attacks import METRICS
+from safecompress.attacks import MEMBERSHIP
 from safecompress.config.options import parameters_of
 from safecompress.config.scale import SECTIONS
 from safecompress.config.tables import (
@@ -24,9 +24,9 @@ from safecompress.config.tables import (
     SpecShape,
 )
 from safecompress.config.words import describe
-from safecompress.measure import Direction
+from safecompress.metrics.catalogue import OF_THE_TASK, direction_of
+from safecompress.metrics.measurement import Direction
 from safecompress.search.branch import DEFAULT_BRANCHES
-from safecompress.spec import TASK_METRICS, direction_of
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS
 from safecompress.studies.comparison.spec import CompareShape
 from safecompress.studies.hyperparameters.spec import TuneShape
@@ -164,8 +164,8 @@ def _recipe() -> str:
 
 
 def _metrics() -> str:
-    rows = [(f"`{name}`", _better(name)) for name in TASK_METRICS]
-    rows += [(f"`<attack>.{name}`", _better(f"loss.{name}")) for name in METRICS]
+    rows = [(f"`{name}`", _better(name)) for name in OF_THE_TASK]
+    rows += [(f"`<attack>.{name}`", _better(f"loss.{name}")) for name in (metric.name for metric in MEMBERSHIP.metrics)]
     words = (
         "`<attack>` is the name of an attack that `[safety]` lists: `lira.auc`. With `within` the requirement is on "
         "the change from the dense model (`accuracy.drop`, `lira.auc.rise`), by a paired interval."

@@ -5,37 +5,30 @@ from __future__ import annotations
 import contextlib
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from safecompress.attacks.private import PrivateFolder
-from safecompress.certify import Ledger, Released, foresee
-from safecompress.data import DataSplit, one_row_per_unit
-from safecompress.deploy import Artifact, Packing, Served, TaskInfo
-from safecompress.errors import ModelError, UsageError
+from safecompress.auditing.audit_model import ModelAudit, audit_model
+from safecompress.auditing.judge import AuditResources
+from safecompress.certify import Ledger, load_released
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact, Packing, TaskInfo
+from safecompress.errors import UsageError
 from safecompress.job import Job
-from safecompress.judging import Subject, digest_weights, judge, question
 from safecompress.models import ModelSpec
-from safecompress.pipeline import UNCOUNTED, run
-from safecompress.progress import Progress
-from safecompress.report import Report, build_report, save_report
-from safecompress.runfolder import ARTIFACT, IDENTITY, check_members, open_run_folder
-from safecompress.search import Executor, Plan
-from safecompress.seeding import seeded
-from safecompress.shadowing import Lineage
+from safecompress.pipeline import RunContext, run
+from safecompress.progress import Progress, Silent
+from safecompress.report import Report, save_report
+from safecompress.runfolder import open_run_folder
+from safecompress.search import Executor, Plan, SerialExecutor
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
+from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
-
-UNVERIFIED = (
-    "Nothing proves that these rows' members are the artifact's own: it does not lie in its run folder, and carries no "
-    "digest of them. If they are not, this audit says nothing."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +96,7 @@ def compress(
     plan = plan or Plan()
     job = Job(
         name=name,
-        model=build(model, seed) if isinstance(model, ModelSpec) else model,
+        model=model.fresh(seed) if isinstance(model, ModelSpec) else model,
         model_spec=model if isinstance(model, ModelSpec) else None,
         split=split,
         raw=split,
@@ -122,26 +115,21 @@ def compress(
     with contextlib.ExitStack() as stack:
         stack.enter_context(fixed_threads(threads))
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return run_job(
-            job, folder, ledger=_ledger(ledger), executor=executor, progress=progress, cache=cache, released=released
+        context = RunContext(
+            _ledger(ledger),
+            executor or SerialExecutor(),
+            progress or Silent(),
+            None if cache is None else Path(cache),
+            load_released(released),
         )
+        return run_job(job, folder, context)
 
 
-def run_job(
-    job: Job,
-    folder: Path,
-    *,
-    ledger: Ledger | None,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-    cache: str | Path | None = None,
-    released: str | Path | None = None,
-) -> CompressionResult:
+def run_job(job: Job, folder: Path, context: RunContext) -> CompressionResult:
     """Carry ``job`` out in ``folder`` and leave ``report.json`` and the pages made of it there."""
     job.check()
-    kept, out = None if cache is None else Path(cache), _released(released)
     with open_run_folder(folder, job.name, job.digest) as opened:
-        outcome = run(job, opened, ledger=ledger, executor=executor, progress=progress, cache=kept, released=out)
+        outcome = run(job, opened, context)
         save_report(outcome.report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
     return CompressionResult(outcome.artifact, outcome.report, network)
@@ -179,115 +167,27 @@ def audit(
         "split", split, (DataSplit,), "Draw the one that the artifact was trained on: make_split(dataset, seed=...)."
     )
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
-    book = _ledger(ledger)
-    begun = model if isinstance(model, ModelSpec) else None
-    model = None if isinstance(model, ModelSpec) else copy.deepcopy(model)  # the artifact's weights go into it
+    initial_spec = model if isinstance(model, ModelSpec) else None
+    request = ModelAudit(
+        artifact,
+        split,
+        spec,
+        model=None if isinstance(model, ModelSpec) else copy.deepcopy(model),  # the artifact's weights go into it
+        initial_spec=initial_spec,
+        dense=dense,
+        seed=seed,
+        recipe=recipe,
+        dense_recipe=dense_recipe,
+        start=start,
+    )
+    resources = AuditResources(
+        _ledger(ledger),
+        load_released(released),
+        PrivateFolder(Path(cache)) if cache is not None else None,
+        executor.map if executor is not None else map,
+    )
     with fixed_threads(threads):
-        subject = subject_of(artifact, split, model)
-        split.check()
-        _check_task(subject, split)
-        is_verified = subject.path is not None and check_members(subject.path, split)
-        evidence = one_row_per_unit(split)
-        lineage, made = None, subject.artifact
-        if recipe is not None and made is not None:
-            template, whole = model, _whole_spec(made, begun)
-            if template is None:  # of the whole size, whatever units were removed
-                template = made.build() if whole is None else build(whole, seed)
-            big = dense_recipe or replace(recipe, objective=CrossEntropy())
-            needs = recipe.objective.needs | big.objective.needs
-            population = split.part("population")
-            reference = (made.task.prepare(population[0]), population[1]) if "reference" in needs else None
-            lineage = Lineage(template, whole, made.task, recipe, big, start, reference=reference)
-        opening = 1
-        if book is not None:
-            asked = question(spec, seed, dense, lineage, _released(released), into=made)
-            opening = book.number_for(evidence, artifact=subject.digest, spec=asked)
-        density = None if made is None else made.density
-        prospects = foresee(spec, evidence, spec.levels(opening), density=density)
-        certification = judge(
-            subject,
-            evidence,
-            spec,
-            dense=dense,
-            seed=seed,
-            ledger=book,
-            model=model,
-            lineage=lineage,
-            released=_released(released),
-            store=PrivateFolder(Path(cache)) if cache is not None else None,
-            run=executor.map if executor is not None else map,
-        )
-        notes = [] if is_verified else [UNVERIFIED]
-        notes += [] if book else [UNCOUNTED]
-        if dense is None and any(requirement.is_change() for requirement in spec.requirements):
-            notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
-        name = "model" if subject.path is None else subject.path.stem
-        return build_report(
-            name if made is None else made.metadata.get("name", name),
-            certification,
-            split,
-            artifact=subject.facts,
-            digest=subject.digest,
-            prospects=prospects,
-            seed=seed,
-            notes=notes,
-            digests={} if dense is None else {"dense": digest_weights(dense)},
-        )
-
-
-def _whole_spec(artifact: Artifact, begun: ModelSpec | None) -> ModelSpec | None:
-    """The spec of the network as it began. Raises ModelError when ``begun`` is of another network."""
-    if begun is None:
-        return artifact.model_spec
-    if begun.stored() != artifact.model_spec:
-        raise ModelError(
-            f"The artifact holds another network than the spec names: {artifact.model_spec} and {begun.stored()}. Name "
-            "the pretrained model, and its options, that training began with."
-        )
-    return begun
-
-
-def subject_of(given: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> Subject:
-    """What is to be judged: an artifact, an ONNX file, or a network that reads raw samples.
-
-    An ONNX file in a run folder knows the artifact that it was exported from.
-    """
-    if isinstance(given, nn.Module):
-        return Subject.of_network(given, split.dataset.input_shape, split.dataset.num_classes)
-    path = Path(given)
-    if path.suffix != ".onnx":
-        return Subject.of_artifact(path, model=model)
-    source = path.parent / ARTIFACT
-    known = (path.parent / IDENTITY).exists() and source.is_file()
-    return Subject.of_onnx(path, source=Artifact.load(source) if known else None, model=model)
-
-
-def build(spec: ModelSpec, seed: int) -> nn.Module:
-    """The network of ``spec`` with the fresh weights that belong to ``seed``."""
-    with seeded(seed, "model"):
-        return spec.build()
-
-
-def served(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module | None = None) -> nn.Module:
-    """The dense model with ``weights`` behind the artifact's input transform."""
-    if model is None and artifact.model_spec is None:
-        raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
-    network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
-    network.load_state_dict(dict(weights))
-    return Served(network, artifact.task)
-
-
-@contextlib.contextmanager
-def fixed_threads(threads: int) -> Iterator[None]:
-    """PyTorch on ``threads`` threads, and as before afterwards."""
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return audit_model(request, resources)
 
 
 def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> None:
@@ -299,24 +199,3 @@ def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> N
 
 def _ledger(ledger: str | Path | Ledger | None) -> Ledger | None:
     return Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
-
-
-def _released(path: str | Path | None) -> Released | None:
-    """The list at ``path``, read once to find out now, and not after the training, whether it is whole."""
-    if path is None:
-        return None
-    released = Released(Path(path))
-    released.versions()
-    return released
-
-
-def _check_task(subject: Subject, split: DataSplit) -> None:
-    """Raise ModelError when the data is not what the model reads."""
-    dataset = split.dataset
-    wanted: tuple[Any, ...] = (subject.input_shape, subject.num_classes)
-    got = (dataset.input_shape, dataset.num_classes)
-    if wanted != got:
-        raise ModelError(
-            f"The artifact reads features of shape {wanted[0]} and tells {wanted[1]} classes apart; the data has "
-            f"{got[0]} and {got[1]}. Audit it on the data set it was trained on."
-        )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from safecompress.attacks.base import tier_of
+from safecompress.attacks import capabilities_of
 from safecompress.attacks.controls import stand_in
 from safecompress.certify import Prospect, foresee
 from safecompress.data import one_row_per_unit
@@ -153,7 +153,7 @@ def _search(job: Job, step: float, row: float, workers: int) -> list[Phase]:
         Phase("candidates", f"{num} candidates in each of {plan.rounds} rounds, tuned", tuned, tuned / share * step),
         Phase("tests", "candidates on validation and selection rows, and their attackers", 0, tests + attackers),
     ]
-    ranked = [attack for attack in job.spec.attacks if tier_of(attack) == 2]
+    ranked = [attack for attack in job.spec.attacks if capabilities_of(attack).tier == 2]
     if plan.rank and plan.rounds and ranked:
         count = min(NUM_SHADOWS, max(_num_shadows(job.spec), 1))
         steps = round(count * job.total_steps * plan.stop)
@@ -201,12 +201,12 @@ def _share(items: int, workers: int) -> float:
 
 
 def _num_shadows(spec: SafetySpec) -> int:
-    return max((getattr(attack, "num_shadows", 0) for attack in spec.attacks), default=0)
+    return max((capabilities_of(attack).num_shadows for attack in spec.attacks), default=0)
 
 
 def _attacker_seconds(attacks: Any, num_rows: int) -> float:
     """Of training the attacks that are networks, on ``num_rows`` rows."""
-    return sum(getattr(attack, "epochs", 0) for attack in attacks) * num_rows * ATTACKER_SECONDS
+    return sum(capabilities_of(attack).epochs for attack in attacks) * num_rows * ATTACKER_SECONDS
 
 
 def _row_seconds_of_training(step: float, job: Job) -> float:

@@ -16,14 +16,14 @@ from safecompress import __version__
 from safecompress.data import DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
 from safecompress.deploy import Artifact, Packing, Served, TaskInfo
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.models import ModelSpec
-from safecompress.report import digest_json
 from safecompress.search import Plan
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import Course, Objective, Recipe, School, digest_tensors
+from safecompress.training import Course, Objective, Recipe, School
 from safecompress.training.amp import check_amp
 from safecompress.training.augment import check_images
 from safecompress.training.objective import Need

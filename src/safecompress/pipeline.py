@@ -22,28 +22,29 @@ from torch import Tensor
 from safecompress import __version__
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import Map
-from safecompress.certify import Certification, Ledger, Prospect, Released, foresee
+from safecompress.auditing.audit_model import UNCOUNTED
+from safecompress.auditing.audited_model import Subject, digest_file
+from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, question
+from safecompress.certify import Certification, Ledger, Prospect, foresee, judged_parts
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.deploy import Artifact
 from safecompress.errors import ArtifactError
 from safecompress.job import Job
-from safecompress.judging import Subject, digest_file, judge, question
+from safecompress.metrics.catalogue import leaks
 from safecompress.progress import Progress, Silent
 from safecompress.ranking import rank_candidates
-from safecompress.report import Report, build_report, describe_round
+from safecompress.report import Report, RunFacts, build_report, describe_round
 from safecompress.runfolder import ARTIFACT, DENSE, ONNX, Clock, RoundLog, RunFolder
 from safecompress.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor, watched_map
 from safecompress.seeding import derive
 from safecompress.shadowing import Lineage
 from safecompress.sparsity import SparsityPattern
-from safecompress.stages import Stages
+from safecompress.stages import Stages, Trained, search_and_train
 from safecompress.storage import read_tensors, write_tensors
+from safecompress.training import TrainingState
 
 CALIBRATION_ROWS = 512
 """Most train rows from which int8 takes the ranges of activations."""
-
-UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are opened."
-"""The note of a report without a ledger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,109 +57,145 @@ class Outcome:
     dense: Mapping[str, Tensor] = field(repr=False)
 
 
-def run(
-    job: Job,
-    folder: RunFolder,
-    *,
-    ledger: Ledger | None = None,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-    cache: Path | None = None,
-    released: Released | None = None,
-) -> Outcome:
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What a run uses beside its job; no digest depends on it.
+
+    ``cache`` is a private folder that keeps shadow models for other runs too (default: inside the run's folder).
+    ``released`` are the versions that are out, by their paths.
+    """
+
+    ledger: Ledger | None = None
+    executor: Executor = field(default_factory=SerialExecutor)
+    progress: Progress = field(default_factory=Silent)
+    cache: Path | None = None
+    released: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outcome:
     """Carry the job out in ``folder``, going on from whatever is finished there.
 
-    ``cache`` is a private folder that keeps shadow models for other runs too (default: inside ``folder``). The job has
-    passed its ``check``. Raises SpecError before any training when a requirement could never pass on this data, and the
-    errors of each room.
+    The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
+    data, and the errors of each room.
     """
-    watcher, worker = progress or Silent(), executor or SerialExecutor()
-    evidence = one_row_per_unit(job.raw)
+    context = context or RunContext()
+    watcher, evidence = context.progress, one_row_per_unit(job.raw)
     stages = Stages(job, RunStore(folder.work, job.objectives), Clock(folder), watcher)
-    levels = job.spec.levels(_opening(stages, evidence, folder, ledger, released))
+    levels = job.spec.levels(_opening(stages, evidence, folder, context))
     prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
-    rounds, store = RoundLog(folder), PrivateFolder(cache if cache is not None else folder.work / "cache")
-    shadowing = watched_map(worker, watcher, "shadows", size=len)  # an item is a group that is trained at once
-
+    store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = stages.dense()
-    winner = stages.start(dense)
-    began = _layer_shares(winner.pattern.masks)
-    winner = stages.parent() or winner
-    rounds.keep(winner.round + 1)
-    search = stages.search(worker, dense)
-    for result in search.rounds(winner, first=winner.round + 1):
-        winner = result.winner
+    searched = _search(stages, dense, folder, store, context.executor)
+    final = searched.trained
+    packed = _pack(job, final, dense, folder)
+    watcher.begin("certify", 1)
+    with stages.clock.of("certify"):
+        case = AuditCase(
+            packed.subject(job),
+            evidence,
+            job.spec,
+            job.seed,
+            job.dense_network(dense.model),
+            job.scratch(),
+            Lineage.of_job(job, final.winner.objective),
+            packed.trained,
+            job.device,
+        )
+        run_shadows = watched_map(context.executor, watcher, "shadows", size=len, then="certify")
+        resources = AuditResources(context.ledger, context.released, store, run_shadows)
+        certification = judge(case, resources, open_rows(case, resources))
+    watcher.advance()
+    figures = {f"verdict/{name}": figure.value for name, figure in certification.measurements.items()}
+    watcher.measured(final.state.step, figures)
+    facts = RunFacts(
+        job.seed,
+        _describe_search(job, final.winner, searched.rounds, searched.began),
+        {
+            "pattern": final.winner.pattern.digest(),
+            "weights": final.state.digest(),
+            "dense": dense.digest(),
+            "job": folder.identity,
+            "split": job.raw.digest(folder.key),
+        },
+        stages.clock.seconds,
+        [] if context.ledger else [UNCOUNTED],
+    )
+    report = build_report(
+        job.name,
+        certification,
+        job.raw,
+        artifact=case.subject.facts,
+        digest=case.subject.digest,
+        facts=facts,
+        prospects=prospects,
+    )
+    return Outcome(packed.artifact, report, certification, dense.model)
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """The trained winner, the rounds that led there as JSON, and the share of each layer's weights at first."""
+
+    trained: Trained
+    rounds: Sequence[Mapping[str, Any]]
+    began: Mapping[str, float]
+
+
+def _search(
+    stages: Stages, dense: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
+) -> _Searched:
+    """The rounds that are not finished yet, and the winner trained to the end."""
+    job, watcher, rounds = stages.job, stages.watcher, RoundLog(folder)
+    shadowing = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
+    start = stages.start(dense)
+    began = _layer_shares(start.pattern.masks)
+    start = stages.parent() or start
+    rounds.keep(start.round + 1)
+
+    def log_round(result: RoundResult) -> None:
         entry = describe_round(result)
         watcher.say(_round_line(entry))
         rounds.append(entry | _ranked(job, result, stages, store, shadowing))
-        stages.keep(result)
-    final = stages.finish(winner, dense)
 
-    trained = Artifact(
-        final.model,
-        winner.pattern.masks,
-        job.model_spec,
-        job.task,
-        {
-            "safecompress": __version__,
-            "name": job.name,
-            "data_spec": job.data_digest,
-            "objective": repr(winner.objective),
-        },
-    )
-    artifact = job.packing(trained, None if job.model_spec else job.scratch().cpu())
+    trained = search_and_train(stages, start, dense, executor, on_round=log_round)
+    return _Searched(trained, rounds.entries, began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """The artifact as ``trained`` and as packed, and the file at ``path`` that ships."""
+
+    trained: Artifact
+    artifact: Artifact
+    path: Path
+
+    def subject(self, job: Job) -> Subject:
+        """The file, read back."""
+        if job.packing.format == "onnx":
+            return Subject.of_onnx(self.path, source=self.artifact, model=job.scratch().cpu())
+        return Subject.of_artifact(self.path, model=job.scratch(), device=job.device)
+
+
+def _pack(job: Job, final: Trained, dense: TrainingState, folder: RunFolder) -> _Packed:
+    """Write the dense weights, the artifact and, where it is asked for, the ONNX file."""
+    facts = {
+        "safecompress": __version__,
+        "name": job.name,
+        "data_spec": job.data_digest,
+        "objective": repr(final.winner.objective),
+    }
+    trained = Artifact(final.state.model, final.winner.pattern.masks, job.model_spec, job.task, facts)
+    network = None if job.model_spec else job.scratch().cpu()
+    artifact = job.packing(trained, network)
     path = folder.path / ARTIFACT
     write_tensors(folder.path / DENSE, dense.model)
     artifact.save(path)
     if job.packing.format == "onnx":
         path = folder.path / ONNX
         job.packing.export(artifact, path, _calibration(job), None if job.model_spec else job.scratch().cpu())
-    watcher.begin("certify", 1)
-    with stages.clock.of("certify"):
-        if job.packing.format == "onnx":
-            subject = Subject.of_onnx(path, source=artifact, model=job.scratch().cpu())
-        else:
-            subject = Subject.of_artifact(path, model=job.scratch(), device=job.device)
-        certification = judge(
-            subject,
-            evidence,
-            job.spec,
-            dense=job.dense_network(dense.model),
-            seed=job.seed,
-            ledger=ledger,
-            model=job.scratch(),
-            device=job.device,
-            lineage=Lineage.of_job(job, winner.objective),
-            released=released,
-            trained=trained,
-            store=store,
-            run=watched_map(worker, watcher, "shadows", size=len, then="certify"),
-        )
-    watcher.advance()
-    figures = {f"verdict/{name}": figure.value for name, figure in certification.measurements.items()}
-    watcher.measured(final.step, figures)
-    report = build_report(
-        job.name,
-        certification,
-        job.raw,
-        artifact=subject.facts,
-        digest=subject.digest,
-        prospects=prospects,
-        search=_describe_search(job, winner, rounds.entries, began),
-        digests={
-            "pattern": winner.pattern.digest(),
-            "weights": final.digest(),
-            "dense": dense.digest(),
-            "job": folder.identity,
-            "split": job.raw.digest(folder.key),
-        },
-        seconds=stages.clock.seconds,
-        seed=job.seed,
-        notes=[] if ledger else [UNCOUNTED],
-    )
-    return Outcome(artifact, report, certification, dense.model)
+    return _Packed(trained, artifact, path)
 
 
 def _calibration(job: Job) -> NDArray[np.float32]:
@@ -168,19 +205,18 @@ def _calibration(job: Job) -> NDArray[np.float32]:
     return np.asarray(job.raw.dataset.read(torch.from_numpy(rows)).numpy())
 
 
-def _opening(
-    stages: Stages, evidence: DataSplit, folder: RunFolder, ledger: Ledger | None, released: Released | None
-) -> int:
+def _opening(stages: Stages, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
-    if ledger is None:
+    if context.ledger is None:
         return 1
     job, winner = stages.job, stages.parent()
     made, asked = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
-        asked = question(job.spec, job.seed, dense, Lineage.of_job(job, winner.objective if winner else None), released)
-    return ledger.number_for(evidence, artifact=made, spec=asked)
+        lineage = Lineage.of_job(job, winner.objective if winner else None)
+        asked = question(job.spec, job.seed, dense, lineage, context.released)
+    return context.ledger.number_for(evidence, artifact=made, spec=asked, parts=judged_parts(job.spec))
 
 
 def _prospect_line(prospect: Prospect) -> str:
@@ -190,7 +226,7 @@ def _prospect_line(prospect: Prospect) -> str:
 
 def _round_line(entry: Mapping[str, Any]) -> str:
     winner = next(c for c in entry["candidates"] if c["won"])
-    worst = max(figure["value"] for name, figure in winner["metrics"].items() if name.endswith(".auc"))
+    worst = max(leaks({name: figure["value"] for name, figure in winner["metrics"].items()}).values())
     figures = f"accuracy {winner['accuracy']:.3f}, worst AUC {worst:.3f}"
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 

@@ -11,7 +11,7 @@ Importing it loads pytest and nothing heavy: PyTorch comes when a module with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from safecompress.gate import Case, Outcome
+    from safecompress.workflows.audit_file import AuditRequest
 
 EVIDENCE = "evidence"
 """The test of all that is no requirement: the attacks ran, the health checks hold, the reference set is bounded."""
@@ -39,10 +40,28 @@ class SafetyTests:
     released: Path | None
     workers: int
 
-    def located(self, folder: Path) -> dict[str, Any]:
-        """The arguments of an audit, with relative paths counted from ``folder``."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: folder / value if isinstance(value, Path) else value for name, value in told.items()}
+    def located(self, folder: Path) -> SafetyTests:
+        """The same tests, with relative paths counted from ``folder``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        paths: dict[str, Any] = {name: folder / value for name, value in values.items() if isinstance(value, Path)}
+        return replace(self, **paths)
+
+    def request(self, artifact_path: Path) -> AuditRequest:
+        """The audit that all of the tests share."""
+        from safecompress.workflows.audit_file import AuditRequest
+
+        return AuditRequest(
+            artifact_path=artifact_path,
+            spec_path=self.spec,
+            members_path=self.members,
+            non_members_path=self.non_members,
+            model_factory=self.model,
+            dense_path=self.dense,
+            ledger_path=self.ledger,
+            cache_path=self.cache,
+            released_path=self.released,
+            workers=self.workers,
+        )
 
 
 def safety_spec(
@@ -94,7 +113,7 @@ class SafetyCollector(pytest.Collector):
 
     def __init__(self, *, tests: SafetyTests, **rest: Any) -> None:
         super().__init__(**rest)
-        self._arguments = tests.located(self.path.parent)
+        self._tests = tests.located(self.path.parent)
         self._found: Outcome | Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
@@ -103,7 +122,7 @@ class SafetyCollector(pytest.Collector):
         from safecompress.errors import SafeCompressError
 
         try:
-            limits = load_limits(self._arguments["spec"])
+            limits = load_limits(self._tests.spec)
         except SafeCompressError as error:
             raise self.CollectError(str(error)) from error
         for requirement in limits.spec.requirements:
@@ -123,14 +142,14 @@ class SafetyCollector(pytest.Collector):
         return self._found
 
     def _audit(self) -> Outcome:
-        from safecompress.cli.auditing import audit_file
         from safecompress.errors import SafeCompressError
         from safecompress.gate import Outcome
+        from safecompress.workflows.audit_file import audit_file
 
-        made = self._arguments["artifact"]
-        path = self.path.parent / made() if callable(made) else made
+        artifact = self._tests.artifact
+        path = self.path.parent / artifact() if callable(artifact) else artifact
         try:
-            return Outcome.of_report(audit_file(**{**self._arguments, "artifact": path}), str(path))
+            return Outcome.of_report(audit_file(self._tests.request(path)), str(path))
         except SafeCompressError as error:
             return Outcome.of_failure(error, str(path))
 

@@ -6,17 +6,18 @@ That happens on selection rows: no verdict row is opened for it, and the shadows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from safecompress import stats
-from safecompress.attacks import Attack, Target, simulate_attacker, tier_of
+from safecompress.attacks import Attack, Target, capabilities_of, with_shadows
+from safecompress.attacks.measure_model import fit_attackers, run_attackers
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import Map, ShadowModels
 from safecompress.job import Job
-from safecompress.measure import Levels
+from safecompress.metrics.catalogue import headlines, leaks
+from safecompress.metrics.measurement import Levels
 from safecompress.search import Candidate, Evaluation, RoundResult
 from safecompress.seeding import derive
 from safecompress.shadowing import Lineage, shadow_rows
@@ -29,7 +30,7 @@ FEWEST = 3
 
 
 @dataclass(frozen=True)
-class Ranking:
+class ProxyRanking:
     """AUCs of one round's candidates by the cheap tests (the worst of them) and by each verdict attack.
 
     ``tau`` is Kendall's rank correlation (tau-b) of the two, None where one side does not vary; ``regret`` how much
@@ -47,7 +48,7 @@ class Ranking:
 
 def rank_candidates(
     job: Job, result: RoundResult, candidates: Sequence[Candidate], *, store: PrivateFolder | None, run: Map
-) -> Ranking | None:
+) -> ProxyRanking | None:
     """The ranking of ``candidates``, those of ``result``; None when there are too few, or no verdict attack is left.
 
     Verdict attacks are the spec's that not every candidate met. Shadows are trained into the winner's pattern and to
@@ -55,12 +56,16 @@ def rank_candidates(
     """
     cheap_attacks, _ = job.plan.tests(job.spec.attacks)
     names = {attack.name for attack in cheap_attacks}
-    attacks = [_bounded(a) for a in job.spec.attacks if tier_of(a) > 0 and a.name not in names and not _joins(a)]
+    attacks = [
+        _bounded(attack)
+        for attack in job.spec.attacks
+        if (can := capabilities_of(attack)).tier > 0 and attack.name not in names and not can.joins_versions
+    ]
     usable = [(c, e) for c, e in zip(candidates, result.evaluations, strict=True) if not e.errors]
     if len(usable) < FEWEST or not attacks:
         return None
     shadows = None
-    if any(tier_of(attack) == 2 for attack in attacks):
+    if any(capabilities_of(attack).tier == 2 for attack in attacks):
         share = result.winner.state.step / job.total_steps
         lineage = Lineage.of_job(job, result.winner.objective)
         trainer = lineage.trainer(result.winner.pattern, "final pattern", share=share)
@@ -71,16 +76,14 @@ def rank_candidates(
     errors: dict[str, str] = {}
     for candidate, evaluation in usable:
         target = Target(job.dense_network(candidate.state.model), access=job.spec.access, shadows=shadows)
-        for attack in attacks:
-            generator = derive(job.seed, "ranking", attack.name, candidate.id)
-            attacker = simulate_attacker(attack, target, job.raw.audit("fit"), generator=generator)
-            found = attacker.test(target, job.raw.audit("select"), Levels())
+        attackers = fit_attackers(target, job.raw, attacks, partial(_stream, job.seed, candidate.id))
+        for found in run_attackers(attackers, target, job.raw, Levels(), "select"):
             if found.error is not None:
-                errors[attack.name] = found.error
-            elif found.scores is not None and found.is_member is not None:
-                verdict[attack.name][evaluation.branch] = stats.auc(found.scores, found.is_member)
+                errors[found.attack] = found.error
+            for name, figure in headlines({m.name: m.value for m in found.measurements}).items():
+                verdict[name][evaluation.branch] = figure
     whole = {name: aucs for name, aucs in verdict.items() if len(aucs) == len(cheap)}
-    return Ranking(
+    return ProxyRanking(
         result.number,
         cheap,
         whole,
@@ -90,20 +93,18 @@ def rank_candidates(
     )
 
 
-def _bounded(attack: Any) -> Attack:
+def _stream(seed: int, candidate_id: str, attack: Attack) -> np.random.Generator:
+    return derive(seed, "ranking", attack.name, candidate_id)
+
+
+def _bounded(attack: Attack) -> Attack:
     """The attack with at most as many shadows as a ranking trains."""
-    if getattr(attack, "num_shadows", 0) > NUM_SHADOWS:
-        attack = replace(attack, num_shadows=NUM_SHADOWS)
-    bounded: Attack = attack
-    return bounded
-
-
-def _joins(attack: Attack) -> bool:
-    return bool(getattr(attack, "joins_versions", False))
+    return with_shadows(attack, NUM_SHADOWS) if capabilities_of(attack).num_shadows > NUM_SHADOWS else attack
 
 
 def _worst(evaluation: Evaluation, names: set[str]) -> float:
-    return max(evaluation.measurements[f"{name}.auc"].value for name in names)
+    values = {name: figure.value for name, figure in evaluation.measurements.items()}
+    return max(figure for attack, figure in leaks(values).items() if attack in names)
 
 
 def _tau(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

@@ -15,11 +15,10 @@ from filelock import FileLock, Timeout
 
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, RunFolderError, StorageError
-from safecompress.report.files import JSON as REPORT
 from safecompress.storage import read_json, write_bytes, write_json, writing
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
-IDENTITY = "job.json"
+IDENTITY, REPORT = "job.json", "report.json"
 STUDY = "study.json"
 """Where a study says that a folder is its own."""
 
@@ -136,11 +135,13 @@ def check_members(artifact: Path, split: DataSplit) -> bool:
 
 
 class Clock:
-    """Seconds by phase, kept in the run folder so that a resumed run adds to them."""
+    """Seconds by phase. With a ``folder`` they are kept there, so that a resumed run adds to them."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.work / "seconds.json"
-        self.seconds: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+    def __init__(self, folder: RunFolder | None = None) -> None:
+        self._path = None if folder is None else folder.work / "seconds.json"
+        self.seconds: dict[str, float] = {}
+        if self._path is not None and self._path.exists():
+            self.seconds = read_json(self._path)
 
     @contextlib.contextmanager
     def of(self, phase: str) -> Iterator[None]:
@@ -153,7 +154,8 @@ class Clock:
         """Add to several phases."""
         for phase, more in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + more
-        write_json(self._path, self.seconds)
+        if self._path is not None:
+            write_json(self._path, self.seconds)
 
 
 class RoundLog:

@@ -24,28 +24,16 @@ from safecompress.data import Dataset, DataSplit, unit_ids
 from safecompress.data.sizes import PARTS
 from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.deploy.precision import Precision, round_weights
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import UsageError
 from safecompress.job import Job
 from safecompress.models import ModelSpec
-from safecompress.progress import Silent
-from safecompress.report import digest_json
-from safecompress.runfolder import Clock, RunFolder
-from safecompress.search import RunStore, SerialExecutor
+from safecompress.search import SerialExecutor
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import SparsityPattern, Start, rescale_
 from safecompress.spec.spec import ShadowMode
-from safecompress.stages import Stages
-from safecompress.training import (
-    Course,
-    Objective,
-    Recipe,
-    School,
-    TrainingState,
-    digest_tensors,
-    is_stackable,
-    train,
-    train_many,
-)
+from safecompress.stages import Stages, search_and_train
+from safecompress.training import Course, Objective, Recipe, School, TrainingState, is_stackable, train, train_many
 
 GROUP = 8
 """How many small nets are trained at once."""
@@ -249,16 +237,10 @@ class FullPipeline:
         split = shadow_split(self.job.split, self.job.task, rows, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
         with tempfile.TemporaryDirectory() as folder:
-            stages = Stages(
-                job, RunStore(Path(folder), job.objectives), Clock(RunFolder(Path(folder), "", b"")), Silent()
-            )
+            stages = Stages.unwatched(job, Path(folder))
             has_dense = job.plan.start is Start.DENSE or job.asks_dense
             dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
-            winner = stages.start(dense)
-            for result in stages.search(SerialExecutor(), dense).rounds(winner):
-                winner = result.winner
-                stages.keep(result)
-            return stages.finish(winner, dense).model
+            return search_and_train(stages, stages.start(dense), dense, SerialExecutor()).state.model
 
 
 def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: ShadowDraw, seed: int) -> DataSplit:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from safecompress.attacks import Target
+from safecompress.attacks.measure_model import Attackers
 from safecompress.job import Job
-from safecompress.progress import Progress, Series
+from safecompress.progress import Progress, Series, Silent
 from safecompress.runfolder import Clock
 from safecompress.search import (
-    Attackers,
     Candidate,
     Choice,
     Evaluation,
@@ -25,6 +25,7 @@ from safecompress.search import (
     RunStore,
     Search,
     Trial,
+    TrialRows,
     WatchedExecutor,
     candidate_name,
     choose_among,
@@ -47,6 +48,11 @@ class Stages:
     store: RunStore = field(repr=False)
     clock: Clock = field(repr=False)
     watcher: Progress = field(repr=False)
+
+    @classmethod
+    def unwatched(cls, job: Job, folder: Path) -> Stages:
+        """The stages of a job that nobody watches or resumes; what they hand on lies in ``folder`` meanwhile."""
+        return cls(job, RunStore(folder, job.objectives), Clock(), Silent())
 
     def dense(self) -> TrainingState:
         """The trained dense model, or the one that was given."""
@@ -115,8 +121,8 @@ class Stages:
         job, plan, course, clock = self.job, self.job.plan, self.course(dense), self.clock
         model, store = job.scratch(), self.store
         attacks, costly = plan.tests(job.spec.attacks)
-        pools = job.split.audit("fit"), job.split.audit("select")
-        trial = Trial(model, course, job.split.part("validation"), *pools, attacks, costly, job.spec, plan, store)
+        rows = TrialRows.of(job.raw, (*attacks, *costly))
+        trial = Trial(model, course, job.task, rows, attacks, costly, job.spec, plan, store)
         watched, fold = WatchedExecutor(executor, self.watcher), self._fold(model)
 
         def train_interval(parent: Candidate, number: int) -> Candidate:
@@ -146,7 +152,7 @@ class Stages:
                 return ()
             with clock.of("simulate"):
                 trained.state.restore_(model)
-                target = Target(model, access=job.spec.access)
+                target = trial.target(model)
                 return tuple(trial.simulate(attack, target, trained.id) for attack in (*attacks, *costly))
 
         def leading(evaluations: Sequence[Evaluation], number: int) -> Sequence[int]:
@@ -212,6 +218,35 @@ class Stages:
 
     def _round(self, number: int) -> str:
         return f"round {number + 1} of {self.job.plan.rounds}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a search left: the winner of its last round, and that candidate trained to the end."""
+
+    winner: Candidate
+    state: TrainingState
+
+
+def search_and_train(
+    stages: Stages,
+    start: Candidate,
+    dense: TrainingState,
+    executor: Executor,
+    *,
+    on_round: Callable[[RoundResult], None] = lambda result: None,
+) -> Trained:
+    """Run the rounds that follow on ``start``, then train the winner to the end of its schedule.
+
+    ``start`` is candidate number zero or the winner of an earlier round; the ``dense`` model may teach. ``on_round``
+    is called after each round, before its candidates are forgotten.
+    """
+    winner = start
+    for result in stages.search(executor, dense).rounds(winner, first=winner.round + 1):
+        winner = result.winner
+        on_round(result)
+        stages.keep(result)
+    return Trained(winner, stages.finish(winner, dense))
 
 
 def _checkpoint(phase: str) -> str:

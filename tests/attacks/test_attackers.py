@@ -1,6 +1,7 @@
 """From scores to measurements: sign and threshold come from the fitting pool; what breaks is said, never a number."""
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import (
     ATTACKS,
-    METRICS,
+    MEMBERSHIP,
     Access,
     Attacker,
     BrokenAttacker,
@@ -29,7 +29,8 @@ from safecompress.attacks.base import measure
 from safecompress.attacks.membership.threshold import MIN_ROWS_PER_CLASS
 from safecompress.data import AuditData
 from safecompress.errors import UsageError
-from safecompress.measure import Direction, Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Levels
 from safecompress.testing.fakes import (
     CollapsedAttack,
     FailingAttack,
@@ -113,6 +114,7 @@ def test_the_threshold_lies_between_the_fitting_pools():
     assert inverted.threshold == -6.5
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-5, 5, width=32), min_size=8, max_size=8))
 def test_the_threshold_does_not_move_with_the_scored_rows(scores):
     target = Target(FirstColumns())
@@ -168,12 +170,12 @@ class BreaksLater(FirstColumn):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("raise", "ZeroDivisionError: no such luck"),
-        ("nan", "1 of 120 scores are not finite"),
-        ("inf", "2 of 120 scores are not finite"),
-        ("short", r"scores have shape (119,), the audit has 120 rows"),
-        ("column", r"scores have shape (120, 1), the audit has 120 rows"),
-        ("constant", "the same score for all 120 rows, although the model's outputs differ"),
+        ("raise", "ZeroDivisionError:"),
+        ("nan", "1 of 120 scores"),
+        ("inf", "2 of 120 scores"),
+        ("short", "(119,), the audit has 120"),
+        ("column", "(120, 1), the audit has 120"),
+        ("constant", "for all 120 rows"),
     ],
 )
 def test_an_attack_that_breaks_on_the_scored_rows_gives_no_number(fault, message):
@@ -223,6 +225,7 @@ def test_gap_on_an_always_right_model_is_one_half():
 # --- measurements
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_measurements_are_the_figures_of_stats(data):
     scores = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=20, max_size=20)), dtype=np.float64)
@@ -230,7 +233,7 @@ def test_measurements_are_the_figures_of_stats(data):
     threshold = data.draw(st.sampled_from([-np.inf, -1.5, 0.0, 2.5, np.inf]))
     levels = Levels(data.draw(st.sampled_from([0.05, 0.01])), data.draw(st.integers(1, 6)))
     found = measure("mine", scores, is_member, threshold, levels)
-    assert [m.name for m in found] == [f"mine.{metric}" for metric in METRICS]
+    assert [m.name for m in found] == [f"mine.{metric}" for metric in map(attrgetter("name"), MEMBERSHIP.metrics)]
     confusion = stats.confusion_at(scores, is_member, threshold)
     values = [
         stats.auc(scores, is_member), confusion.balanced_accuracy, confusion.advantage,
@@ -253,9 +256,11 @@ def test_measurements_are_the_figures_of_stats(data):
         assert (m.num_samples, m.direction) == (20, Direction.LOWER)
 
 
+@pytest.mark.slow
 def test_a_memorising_model_is_caught_by_every_attack():
     for name in ATTACKS.names():
-        attack = Neural(epochs=12) if name == "neural" else ATTACKS.make(name)
+        brief = {"neural": {"epochs": 12}, "samia": {"epochs": 10}, "whitebox": {"epochs": 10}}.get(name, {})
+        attack = ATTACKS.make({"name": name, **brief})
         target = fake_target(FIT, VERDICT, num_classes=4, is_leaky=True)
         result = simulate_attacker(attack, target, FIT, generator=fresh()).test(target, VERDICT, LEVELS)
         values = {m.name: m for m in result.measurements}
@@ -313,7 +318,7 @@ def test_a_class_without_a_threshold_of_its_own_uses_the_common_one():
 
 
 def test_an_unknown_attack_is_named_with_its_close_match():
-    with pytest.raises(UsageError, match="Did you mean 'neural'"):
+    with pytest.raises(UsageError, match="mean 'neural'"):
         ATTACKS.make("neurl")
-    with pytest.raises(UsageError, match="does not take these options"):
+    with pytest.raises(UsageError, match="take these options"):
         ATTACKS.make({"name": "loss", "epochs": 3})

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Loss, Quantile, Target, bags
 from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.controls import blind_scores
 from safecompress.certify.health import blind_baseline
 from safecompress.data import AuditData
+from safecompress.metrics import stats
 from safecompress.spec import Verdict
 
 TOKENS = torch.tensor([[7, 3, 3, 9], [3, 7, -1, -1], [8, 7, 3, -1], [5, -1, -1, -1]], dtype=torch.int32)
@@ -62,6 +62,7 @@ def pools(seed, plant=None, share=1.0):
     return [AuditData(torch.from_numpy(tokens[half]), labels[half], is_member[half]) for half in halves]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_a_planted_word_is_seen_wherever_it_stands(share):
     fit, verdict = pools(0, plant=200, share=share)
@@ -69,6 +70,7 @@ def test_a_planted_word_is_seen_wherever_it_stands(share):
     assert check.outcome is Verdict.ERROR and check.value > 0.5 + 0.3 * share
 
 
+@pytest.mark.slow
 def test_numbers_of_words_read_as_quantities_would_not_show_it():
     as_numbers = [AuditData(pool.features.float(), pool.labels, pool.is_member) for pool in pools(0, 200, 0.3)]
     fit, verdict = pools(0, 200, 0.3)
@@ -76,6 +78,7 @@ def test_numbers_of_words_read_as_quantities_would_not_show_it():
     assert by_number + 0.03 < stats.auc(blind_scores(fit, verdict, seed=1), verdict.is_member)
 
 
+@pytest.mark.slow
 def test_shuffled_rows_show_nothing():
     outcomes, values = [], []
     for seed in range(8):
@@ -123,6 +126,7 @@ def known_texts(seed, count=300):
     return AuditData(tokens, torch.zeros(count, dtype=torch.int64), np.arange(count) < count // 2)
 
 
+@pytest.mark.slow
 def test_the_quantile_attack_sees_which_texts_are_easy():
     """Loss finds AUC .74, quantiles by bags of tokens .87, by numbers of tokens .74 again."""
     fit, verdict = known_texts(0), known_texts(1)
@@ -136,6 +140,7 @@ def test_the_quantile_attack_sees_which_texts_are_easy():
     assert auc(Quantile()) > 0.06 + max(auc(Loss()), auc(Quantile(), as_numbers))
 
 
+@pytest.mark.slow
 def test_scores_repeat():
     fit, verdict = pools(4, plant=200)
     first, again = (blind_scores(fit, verdict, seed=7) for _ in range(2))

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Confidence, Gap, Loss, Target, simulate_attacker
 from safecompress.attacks.controls import (
     COSTLY,
@@ -28,12 +27,16 @@ from safecompress.attacks.controls import (
 )
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.data import AuditData
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import CollapsedAttack, MemorisingModel, noise_audit
-from safecompress.training import Course, digest_tensors
+from safecompress.training import Course
+
+pytestmark = pytest.mark.own_controls
 
 FIT, VERDICT = (noise_audit(60, 50, num_features=16, seed=seed) for seed in (0, 1))
 
@@ -129,6 +132,7 @@ def test_global_chance_neither_matters_nor_moves(control):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.slow
 def test_training_ends_as_soon_as_the_members_are_known(control):
     members = [pool.is_member for pool in (control.fit, control.verdict)]
     features, labels = (
@@ -177,6 +181,7 @@ def test_it_prints_no_row(control):
     assert "Linear" not in repr(control)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [Gap(), Loss(), Confidence(), SmallLira()])
 def test_attacks_catch_it(control, attack):
     found = auc_of(attack, control.as_target(), control).measurements[0]
@@ -213,7 +218,7 @@ def test_layers_draw_new_weights_and_forget_their_statistics():
 
 
 def test_a_network_that_cannot_be_made_anew_is_named():
-    with pytest.raises(AttackError, match=r"No layer of MemorisingModel has a reset_parameters"):
+    with pytest.raises(AttackError, match=r"MemorisingModel.*reset_parameters"):
         train_control(Target(MemorisingModel.of(FIT, num_classes=4)), FIT, VERDICT, seed=0)
 
 
@@ -226,6 +231,7 @@ def test_the_control_grants_what_the_target_grants(control):
     assert control.as_target().versions == {}
 
 
+@pytest.mark.slow
 def test_its_shadows_know_the_rows_that_they_trained_on(control):
     target = control.as_target()
     assert target.shadows.mode == "control"
@@ -265,6 +271,7 @@ def test_other_ways_of_training_have_other_digests():
     assert ControlTrainer(network(), RECIPE).digest() == trainers[0].digest()
 
 
+@pytest.mark.slow
 def test_versions_of_the_target_have_versions_of_the_control():
     wide = Target(network(hidden=(96,)))
     target = Target(network(), versions={"dense": wide})
@@ -289,6 +296,7 @@ def test_shadows_of_equal_nets_differ_between_versions():
     assert not np.allclose(ours.scaled_logit_KQN, theirs.scaled_logit_KQN)
 
 
+@pytest.mark.slow
 def test_groups_of_shadows_go_through_run(control):
     sizes = []
 
@@ -319,7 +327,7 @@ def test_non_members_of_the_first_stand_where_members_would():
 
 def test_a_negative_control_needs_both_sides():
     members = replace(FIT, is_member=np.ones(110, dtype=bool))
-    with pytest.raises(AttackError, match="non-members on both sides, got 0 and 50"):
+    with pytest.raises(AttackError, match="sides, got 0 and 50"):
         negative_pool(members, VERDICT)
     with pytest.raises(AttackError, match="got 50 and 0"):
         negative_pool(VERDICT, members)
@@ -363,12 +371,14 @@ def test_the_baseline_sees_nothing_between_equal_pools():
     assert interval.low <= 0.5 <= interval.high
 
 
+@pytest.mark.slow
 def test_the_baseline_reads_no_membership_of_the_rows_it_scores():
     fit, verdict = pools(LEAKS["labels"])
     flipped = replace(verdict, is_member=~verdict.is_member)
     assert np.array_equal(blind_scores(fit, verdict, seed=0), blind_scores(fit, flipped, seed=0))
 
 
+@pytest.mark.slow
 def test_the_baseline_depends_on_its_seed_alone():
     fit, verdict = pools(LEAKS["labels"])
     first, again, other = (blind_scores(fit, verdict, seed=seed) for seed in (0, 0, 1))
@@ -377,11 +387,13 @@ def test_the_baseline_depends_on_its_seed_alone():
     assert (first.dtype, first.shape, first.min() >= 0, first.max() <= 1) == (np.float64, (300,), True, True)
 
 
+@pytest.mark.slow
 def test_a_faint_shift_of_many_columns_is_seen():
     """By a forest alone: 0.68."""
     assert blind_auc(*pools(lambda x, y: x.add_(0.1), num_rows=250, num_features=400)) > 0.75
 
 
+@pytest.mark.slow
 def test_wide_rows_are_folded_and_still_seen():
     fit, verdict = pools(lambda x, y: x.add_(0.2), num_rows=60, num_features=5000)
     assert blind_auc(fit, verdict) > 0.8
@@ -404,6 +416,7 @@ def test_folding_adds_signed_columns(seed, width):
     assert np.allclose(both, folded[:1] + 2 * folded[1:2])
 
 
+@pytest.mark.slow
 def test_a_class_that_only_one_pool_has_is_no_obstacle():
     fit, verdict = pools(lambda x, y: None)
     rare = replace(verdict, labels=torch.where(torch.arange(300) == 0, 9, verdict.labels))

@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_lira import Constant, Written, WrittenShadows, audit_of, halves, run
 
-from safecompress import stats
 from safecompress.attacks import Target
 from safecompress.attacks.membership.joint import JointLira
 from safecompress.attacks.membership.likelihood import joint_lira
 from safecompress.attacks.membership.lira import Lira
 from safecompress.data import AuditData
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 
 
 class Released(Written):
@@ -119,7 +119,7 @@ def test_constant_versions_have_auc_one_half_and_are_no_error():
 
 def test_one_version_alone_is_refused():
     target, fit_pool, _ = released(300)
-    with pytest.raises(AttackError, match="this target has no other"):
+    with pytest.raises(AttackError, match="has no other"):
         JointLira().compare(target.versions["v1"], fit_pool)
 
 
@@ -133,7 +133,7 @@ def test_a_version_without_shadows_is_refused():
 def test_versions_with_other_draws_are_refused():
     target, fit_pool, _ = released(300)
     target.versions["v1"].shadows.is_in_KN[3, :4] ^= True
-    with pytest.raises(AttackError, match=r"version 'v1' trained on other rows .*\(4 of 1600 draws differ\)"):
+    with pytest.raises(AttackError, match=r"version 'v1' trained.*rows .*\(4.*1600 draws"):
         JointLira().compare(target, fit_pool)
 
 
@@ -141,12 +141,12 @@ def test_rows_outside_the_pool_are_refused():
     target, fit_pool, _ = released(300)
     for version in (target, target.versions["v1"]):
         version.shadows.is_in_KN[:, :6] = False
-    with pytest.raises(AttackError, match="Of 100 rows, 6 lack the first"):
+    with pytest.raises(AttackError, match="100 rows, 6 lack"):
         JointLira().compare(target, fit_pool)
 
 
 def test_options_are_checked():
-    with pytest.raises(UsageError, match="joint_lira has num_shadows=3 and needs at least 4"):
+    with pytest.raises(UsageError, match=r"joint_lira.*num_shadows=3.*least 4"):
         JointLira(3)
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import digamma, logsumexp, polygamma
 from scipy.stats import multivariate_t, norm
 
-from safecompress import stats
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.likelihood import (
     FLOOR,
@@ -27,6 +26,7 @@ from safecompress.attacks.membership.likelihood import (
     rmia_scores,
 )
 from safecompress.errors import AttackError
+from safecompress.metrics import stats
 
 
 def halves(num_shadows, num_rows, random):
@@ -222,6 +222,7 @@ def versions_of(num_shadows, num_rows, num_versions, *, agreement=0.5, spread=0.
     return answers(is_member), answers(is_in), is_in, is_member
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tails", [None, 3])
 @pytest.mark.parametrize("num_versions", [1, 3])
 def test_shrunken_equals_the_row_by_row_version(num_versions, tails):
@@ -321,6 +322,7 @@ def uneven(num_shadows, num_rows, seed):
     return random.permuted(is_in, axis=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.floats(-30, 30),
@@ -384,7 +386,7 @@ def test_rows_without_enough_shadows_are_counted():
     is_in[:2, :7] = True
     is_in[0, 7] = True
     is_in[:, 8] = True
-    with pytest.raises(AttackError, match=r"Of 10 rows, 2 lack the first \(1 are in no shadow at all.* and 1 the sec"):
+    with pytest.raises(AttackError, match=r"10 rows, 2 lack.*\(1 are.* 1 the sec"):
         require_shadows(is_in, num_in=2, num_out=2)
     require_shadows(is_in[:, :7], num_in=2, num_out=3)
     require_shadows(is_in[:, 9:], num_in=0, num_out=5)
@@ -400,16 +402,16 @@ def test_each_score_refuses_rows_that_it_cannot_judge(count):
     few_in[:, 0] = np.arange(6) < count
     few_out[:, 0] = np.arange(6) >= count
     for broken in (few_in, few_out):
-        with pytest.raises(AttackError, match="Every row needs 2 or more of the 6"):
+        with pytest.raises(AttackError, match=r"2 or more.* 6\b"):
             lira_online(phi, shadows, broken)
-        with pytest.raises(AttackError, match="Every row needs 2 or more of the 6"):
+        with pytest.raises(AttackError, match=r"2 or more.* 6\b"):
             joint_lira(phi.T, shadows.swapaxes(1, 2), broken)
     with pytest.raises(AttackError, match="2 or more without"):
         lira_offline(phi, shadows, few_out)
     assert np.isfinite(lira_offline(phi, shadows, few_in)).all()
     if count == 0:
         for broken in (few_in, few_out):
-            with pytest.raises(AttackError, match="Every row needs 1 or more of the 6"):
+            with pytest.raises(AttackError, match=r"1 or more.* 6\b"):
                 log_ratio_online(phi[0], shadows[:, 0], broken)
         with pytest.raises(AttackError, match="1 or more without"):
             log_ratio_offline(phi[0], shadows[:, 0], few_out, a=0.3)
@@ -526,13 +528,13 @@ def test_one_sort_is_fast_and_small_and_equal():
     random = np.random.default_rng(0)
     x, z = random.normal(size=20_000), random.normal(size=10_000)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.thread_time()
     found = rmia_scores(x, z, 2.0)
-    elapsed = time.perf_counter() - began
+    elapsed = time.thread_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e6
-    assert elapsed < 0.5  # 0.005 s on a quiet machine
+    assert elapsed < 0.5  # of this thread's own time, 0.005 s: other work does not count
     few = slice(0, 200)
     assert np.array_equal(found[few], ((x[few, None] - np.log(2.0)) > z[None]).mean(axis=1))
 
@@ -541,9 +543,9 @@ def test_no_loop_over_rows():
     """20,000 rows: milliseconds when vectorised, seconds row by row."""
     phi, shadows, is_in, *_ = simulated(16, 20_000)
     for variance in VARIANCES:
-        began = time.perf_counter()
+        began = time.thread_time()
         lira_online(phi, shadows, is_in, variance=variance)
-        assert time.perf_counter() - began < 1.0
+        assert time.thread_time() - began < 1.0
 
 
 def test_the_names_of_variances_are_those_of_the_type():

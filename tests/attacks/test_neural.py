@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.membership.attacknet import Columns, split_holdout, train_net
 from safecompress.attacks.membership.neural import NeuralNet
 from safecompress.data import AuditData, Dataset, SplitSizes, digits, make_split
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, train
 
 RECIPE = Recipe(epochs=60, batch_size=50, optimizer="adam", learning_rate=5e-3, weight_decay=0)
 
@@ -76,6 +77,7 @@ def overfitted(request):
     return Target(model), split
 
 
+@pytest.mark.slow
 def test_an_overfitted_net_is_caught_about_as_well_as_by_its_loss(overfitted):
     target, split = overfitted
     neural, loss = (auc_of(attack, target, split.audit("fit"), split.audit("verdict")) for attack in (Neural(), Loss()))
@@ -84,6 +86,7 @@ def test_an_overfitted_net_is_caught_about_as_well_as_by_its_loss(overfitted):
     assert neural.value >= loss.value - 0.03
 
 
+@pytest.mark.slow
 def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
     """ "Members" that were never trained on: nothing may be found, at a confidence of 99.9 %."""
     target, split = overfitted
@@ -98,6 +101,7 @@ def test_rows_that_the_net_never_saw_are_not_told_apart(overfitted):
         assert found.interval.low <= 0.5 <= found.interval.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["paper", "full"])
 def test_both_readings_find_a_plain_leak(inputs):
     found = auc_of(Neural(inputs=inputs, epochs=30), TARGET, written(200, 6.0), written(100, 6.0, seed=1))
@@ -197,6 +201,7 @@ def test_held_out_rows_are_not_trained_on():
     assert digest_tensors(first.net.state_dict()) == digest_tensors(second.net.state_dict())
 
 
+@pytest.mark.slow
 def test_held_out_rows_choose_the_epoch():
     """Held-out members and non-members change places: every epoch looks worse than the one before."""
     audit = written(60, 4.0)
@@ -225,6 +230,7 @@ def test_training_stops_when_patience_is_spent(monkeypatch):
     assert set(epochs) == {60}
 
 
+@pytest.mark.slow
 def test_the_chosen_net_is_the_best_and_not_the_last():
     """Going on past the best epoch, for as long as patience lasts, changes nothing."""
     audit = written(40, 0.5)
@@ -277,7 +283,7 @@ def test_a_net_learns_in_training_mode_and_is_judged_at_rest():
 
 def test_an_attacker_says_when_a_model_has_another_shape():
     attacker = fitted(Neural(epochs=1), written(40))
-    with pytest.raises(AttackError, match=r"4 columns where this one has 6.*same shape"):
+    with pytest.raises(AttackError, match=r"4 columns.*6.*same shape"):
         attacker.score(TARGET, written(40, num_classes=6))
 
 
@@ -295,7 +301,7 @@ def test_pools_that_are_too_small(num_rows, is_enough):
 
 
 def test_a_holdout_that_leaves_too_few_is_named():
-    with pytest.raises(AttackError, match=r"2 to hold out \(holdout 0\.01\)"):
+    with pytest.raises(AttackError, match=r"2.*\(holdout 0\.01\)"):
         fitted(Neural(epochs=1, holdout=0.01), written(40))
 
 
@@ -314,7 +320,7 @@ def test_options_that_cannot_train_are_refused(options):
 
 
 def test_an_unknown_reading_is_refused_with_its_close_match():
-    with pytest.raises(UsageError, match=r"Did you mean 'paper'\? Allowed: full, paper"):
+    with pytest.raises(UsageError, match=r"'paper'\? Allowed: full, paper"):
         Neural(inputs="papers")
 
 

@@ -65,6 +65,7 @@ def test_labels_and_membership_stay():
     assert other.digest != audit.digest
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(1, 25), st.sampled_from(SHAPES), st.randoms(use_true_random=False))
 def test_a_variant_depends_on_the_row_alone(number, count, shape, random):
     """Not on its place nor on its neighbours, to the bit: members come first in an audit."""
@@ -115,6 +116,7 @@ def test_of_a_text_the_same_places_are_left_out_and_its_marks_stay() -> None:
     assert torch.equal(shortened(tokens, torch.zeros(5, dtype=torch.bool)), tokens)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 40))
 def test_a_variant_of_a_text_is_a_text_whoever_stands_beside_it(seed: int, number: int) -> None:
     generator = np.random.default_rng(seed)

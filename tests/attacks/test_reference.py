@@ -9,6 +9,7 @@ import pytest
 from safecompress.attacks import ATTACKS as REGISTRY
 from safecompress.attacks import Access, Attack, JointLira, Lira, ModifiedEntropy, Neural, membership
 from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR, shortfalls, weaknesses
+from said import says
 
 
 def all_attacks():
@@ -100,7 +101,7 @@ def test_one_of_two_that_is_strong_enough_suffices():
     base = [attack for attack in WHOLE[Access.SCORES] if attack.name != "lira"]
     assert lacking([*base, Lira(num_shadows=4), JointLira()], Access.SCORES) == ()
     weak = lacking([*base, Lira(num_shadows=4), JointLira(num_shadows=8)], Access.SCORES)
-    assert weak == ("lira runs with num_shadows=4, under 16",)
+    assert len(weak) == 1 and says(weak[0], "lira ", "num_shadows=4, under 16")
 
 
 def test_at_the_least_value_it_is_enough():
@@ -115,57 +116,56 @@ def test_at_the_least_value_it_is_enough():
 def test_every_attack_that_is_left_out_is_named(access):
     for name in REFERENCE[access]:
         others = [attack for attack in WHOLE[access] if attack.name != name]
-        assert lacking(others, access) == (f"the attack {name} is not simulated",)
+        (said,) = lacking(others, access)
+        assert says(said, f" {name} ", "not simulated")
 
 
 @pytest.mark.parametrize("access", Access)
 def test_every_attack_that_nothing_bounds_is_named(access):
     names = REFERENCE[access]
     for name in names:
-        assert lacking(WHOLE[access], access, set(names) - {name}) == (f"no requirement bounds {name}",)
+        (said,) = lacking(WHOLE[access], access, set(names) - {name})
+        assert says(said, "no requirement", f" {name}")
 
 
 @pytest.mark.parametrize(
     ("weak", "words"),
     [
-        (Neural(epochs=49), "neural runs with epochs=49, under 50"),
-        (Neural(patience=4), "neural runs with patience=4, under 5"),
-        (Lira(num_shadows=15), "lira runs with num_shadows=15, under 16"),
-        (replace(ATTACKS["whitebox"], epochs=1), "whitebox runs with epochs=1, under 50"),
+        (Neural(epochs=49), ("epochs=49", "under 50")),
+        (Neural(patience=4), ("patience=4", "under 5")),
+        (Lira(num_shadows=15), ("num_shadows=15", "under 16")),
+        (replace(ATTACKS["whitebox"], epochs=1), ("epochs=1", "under 50")),
     ],
     ids=str,
 )
 def test_every_attack_that_runs_too_weak_is_named_with_the_option(weak, words):
     attacks = [weak if attack.name == weak.name else attack for attack in WHOLE[Access.WEIGHTS]]
-    assert lacking(attacks) == (words,)
+    (said,) = lacking(attacks)
+    assert says(said, weak.name, *words)
 
 
 def test_a_label_only_attack_of_few_queries_is_too_weak():
     weak = replace(ATTACKS["label_only"], queries=15)
-    assert lacking([ATTACKS["gap"], weak], Access.LABELS) == ("label_only runs with queries=15, under 16",)
+    (said,) = lacking([ATTACKS["gap"], weak], Access.LABELS)
+    assert says(said, "label_only", "queries=15", "under 16")
 
 
 def test_all_that_is_missing_is_said_at_once_in_the_sets_order():
     attacks = [Lira(num_shadows=4), Neural()]
-    assert lacking(attacks, Access.WEIGHTS, ["lira"]) == (
-        "the attack modified_entropy is not simulated",
-        "no requirement bounds neural",
-        "the attack whitebox is not simulated",
-        "lira runs with num_shadows=4, under 16",
-    )
+    entropy, neural, whitebox, lira = lacking(attacks, Access.WEIGHTS, ["lira"])
+    assert says(entropy, "modified_entropy", "not simulated") and says(neural, "no requirement", "neural")
+    assert says(whitebox, "whitebox", "not simulated") and says(lira, "lira", "num_shadows=4", "under 16")
     assert len(lacking([])) == len(REFERENCE[Access.WEIGHTS])
 
 
 def test_what_is_bounded_and_not_simulated_is_not_there():
-    assert lacking([ModifiedEntropy(), Neural()], Access.SCORES, ["modified_entropy", "neural", "lira"]) == (
-        "the attack lira is not simulated",
-    )
+    (said,) = lacking([ModifiedEntropy(), Neural()], Access.SCORES, ["modified_entropy", "neural", "lira"])
+    assert says(said, " lira ", "not simulated")
 
 
 def test_all_weaknesses_of_one_attack():
-    assert weaknesses(Neural(epochs=2, patience=1)) == (
-        "neural runs with epochs=2, under 50", "neural runs with patience=1, under 5",
-    )  # fmt: skip
+    first, second = weaknesses(Neural(epochs=2, patience=1))
+    assert says(first, "neural", "epochs=2", "under 50") and says(second, "neural", "patience=1", "under 5")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_lira import Written, WrittenShadows, audit_of, halves, run, written
 
-from safecompress import stats
 from safecompress.attacks import Target
 from safecompress.attacks.membership.likelihood import log_probability, rmia_scores
 from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 
 
 def by_hand(is_in):
@@ -76,7 +76,7 @@ def test_scores_stay_finite_and_apart_at_the_ends():
 def test_base_refuses_rows_with_other_references_than_the_rest():
     target, fit_pool, test_pool = written(300)
     target.shadows.is_in_KN[:, :5] = False
-    with pytest.raises(AttackError, match="base: 5 of 100 rows are in none of the 16 shadows"):
+    with pytest.raises(AttackError, match=r"base: 5 of 100 rows.* 16 shadows"):
         Base().compare(target, fit_pool)
     assert np.isfinite(Base().compare(target, test_pool)).all()
     target.shadows.is_in_KN[:] = False
@@ -87,7 +87,7 @@ def test_rmia_refuses_rows_without_a_shadow_on_a_side():
     target, fit_pool, _ = written(300)
     target.shadows.is_in_KN[:, :3] = True
     for mode in ("online", "offline"):
-        with pytest.raises(AttackError, match=r"Of 100 rows, 0 lack the first .* and 3 the second"):
+        with pytest.raises(AttackError, match=r"100 rows, 0 lack.* 3 the"):
             Rmia(mode=mode).compare(target, fit_pool)
 
 
@@ -101,11 +101,11 @@ def test_two_shadows_are_enough():
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        (Rmia, {"num_shadows": 1}, "rmia has num_shadows=1 and needs at least 2"),
-        (Base, {"num_shadows": 0}, "base has num_shadows=0 and needs at least 2"),
-        (Rmia, {"mode": "ofline"}, "Did you mean 'offline'"),
-        (Rmia, {"a": -0.1}, r"a=-0.1. Give a number in \[0, 1\]"),
-        (Rmia, {"a": 1.1}, r"a=1.1. Give a number in \[0, 1\]"),
+        (Rmia, {"num_shadows": 1}, "rmia.*num_shadows=1.*least 2"),
+        (Base, {"num_shadows": 0}, "base.*num_shadows=0.*least 2"),
+        (Rmia, {"mode": "ofline"}, "mean 'offline'"),
+        (Rmia, {"a": -0.1}, r"a=-0.1..*\[0, 1\]"),
+        (Rmia, {"a": 1.1}, r"a=1.1..*\[0, 1\]"),
         (Rmia, {"a": float("nan")}, "a=nan"),
     ],
 )

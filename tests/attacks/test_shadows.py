@@ -17,7 +17,6 @@ from safecompress.attacks.queries import vary
 from safecompress.attacks.shadows import ShadowModels, ShadowRows, balanced_draws
 from safecompress.data import AuditData
 from safecompress.errors import ArtifactError, AttackError
-from safecompress.search import ProcessExecutor
 
 # --- who is in
 
@@ -48,6 +47,7 @@ def test_every_unit_is_whole_and_in_equally_often(pool, count, seed):
     assert np.ptp(often) <= 1 if count else not often.any()
 
 
+@pytest.mark.slow
 @given(st.integers(2, 40), st.data())
 def test_single_rows_are_drawn_in_exactly_the_size(num_rows, data):
     size = data.draw(st.integers(1, num_rows - 1))
@@ -288,7 +288,7 @@ def test_a_shadow_that_gives_no_number_is_an_error():
         def weights(self, rows, number, inside):
             return {name: tensor / 0 - tensor / 0 for name, tensor in super().weights(rows, number, inside).items()}
 
-    with pytest.raises(AttackError, match="not finite numbers for 6 of 6 rows"):
+    with pytest.raises(AttackError, match="numbers for 6 of 6"):
         ShadowModels(rows(), Broken()).outputs(as_audit(rows()), count=1)
 
 
@@ -414,7 +414,7 @@ def test_a_broken_file_is_an_error_that_says_what_to_do(tmp_path):
     outputs_of(run_of(tmp_path, SumTrainer()))
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(ArtifactError, match=r"is not a whole safetensors file.*make it anew"):
+    with pytest.raises(ArtifactError, match=r"whole safetensors file.*make it anew"):
         outputs_of(run_of(tmp_path, SumTrainer()))
 
 
@@ -430,29 +430,23 @@ def test_names_on_disk_do_not_show_what_they_are_of(tmp_path):
 # --- in other processes
 
 
-@pytest.fixture(scope="module")
-def workers():
-    with ProcessExecutor(2) as executor:
-        yield executor
-
-
 def ask(folder, _):
     models = run_of(folder, SumTrainer())
     outputs = outputs_of(models)
     return models.num_trained, outputs
 
 
-def test_two_processes_on_one_folder_agree(tmp_path, workers):
+def test_two_processes_on_one_folder_agree(tmp_path, worker_pool):
     """Both may train the same shadow; both write the same."""
-    found = list(workers.map(partial(ask, tmp_path), [0, 1]))
+    found = list(worker_pool.map(partial(ask, tmp_path), [0, 1]))
     assert all(equal(outputs, fresh()) for _, outputs in found)
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
     assert ask(tmp_path, 0)[0] == 0
 
 
-def test_groups_are_trained_in_workers(tmp_path, workers):
+def test_groups_are_trained_in_workers(tmp_path, worker_pool):
     trainer = SumTrainer()
-    models = run_of(tmp_path, trainer, run=workers.map)
+    models = run_of(tmp_path, trainer, run=worker_pool.map)
     assert equal(outputs_of(models), fresh())
     assert trainer.trained == []  # not in this process
     assert models.num_trained == 6

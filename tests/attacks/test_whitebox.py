@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.lastlayer import gradient_norms
 from safecompress.attacks.membership.whitebox import MATRIX_ROWS, MatrixBranch, WhiteBox, gradient_factors
 from safecompress.data import SplitSizes, digits, make_split
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.attacks import check_attack
 from safecompress.testing.fakes import noise_audit
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, train
 
 AUDIT, OTHER = noise_audit(40, 40, seed=0), noise_audit(20, 20, seed=1)
 with seeded(0, "net"):
@@ -32,10 +33,10 @@ def fitted(attack, audit=AUDIT, target=TARGET, seed=0):
     return attack.fit(target, audit, generator=np.random.default_rng(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "attack", [WhiteBox(epochs=8), WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")],
-    ids=["factors", "all layers", "paper"],
-)  # fmt: skip
+    "attack", [WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")], ids=["all layers", "paper"]
+)
 def test_it_conforms(attack):
     check_attack(attack)
 
@@ -45,7 +46,7 @@ def test_it_needs_the_weights_and_says_what_it_costs():
     refused = simulate_attacker(
         WhiteBox(), Target(TARGET.model, access=Access.SCORES), AUDIT, generator=np.random.default_rng(0)
     )
-    assert "needs access to WEIGHTS" in refused.error
+    assert "access to WEIGHTS" in refused.error
 
 
 # --- what it finds
@@ -69,6 +70,7 @@ def trained(seed):
     return Target(model), split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_overfitted_net_is_caught_no_worse_than_by_weaker_attacks(seed):
     target, split = trained(seed)
@@ -97,6 +99,7 @@ class Steered(nn.Module):
         return self.head(features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [WhiteBox(epochs=40), WhiteBox(epochs=40, inputs="paper")], ids=["full", "paper"])
 def test_a_leak_that_only_the_gradient_shows_is_found(attack):
     def leaking(audit):
@@ -208,7 +211,7 @@ def test_a_model_without_a_linear_layer_can_be_attacked(attack):
 @KINDS
 def test_a_model_of_another_shape_is_refused(attack):
     attacker = fitted(attack)
-    with pytest.raises(AttackError, match="Fit it on a model of the same shape"):
+    with pytest.raises(AttackError, match="the same shape"):
         attacker.score(Target(Mlp((8,), 4, hidden=(12, 6))), AUDIT)
 
 
@@ -237,10 +240,10 @@ def test_dropout_rests_when_rows_are_scored_and_rows_are_scored_alone(attack):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "The whitebox attack needs epochs.*epochs=0"),
-        ({"inputs": "papers"}, r"The whitebox attack's inputs: Did you mean 'paper'\?"),
-        ({"gradients": "al"}, r"gradients: Did you mean 'all'\? Allowed: all, last"),
-        ({"inputs": "paper", "gradients": "all"}, 'no branch for the other layers. Choose inputs="full"'),
+        ({"epochs": 0}, "whitebox.*epochs=0"),
+        ({"inputs": "papers"}, r"whitebox attack's inputs:.*'paper'\?"),
+        ({"gradients": "al"}, r"gradients:.*'all'\? Allowed: all, last"),
+        ({"inputs": "paper", "gradients": "all"}, 'Choose inputs="full"'),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -249,5 +252,5 @@ def test_options_that_cannot_work_are_refused(options, message):
 
 
 def test_a_pool_that_is_too_small_names_the_attack():
-    with pytest.raises(AttackError, match="too small for the whitebox attack"):
+    with pytest.raises(AttackError, match=r"too small.*whitebox"):
         fitted(WhiteBox(), noise_audit(5, 5))

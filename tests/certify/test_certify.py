@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import Access, Gap, Lira, Loss, Neural, Target, simulate_attacker
 from safecompress.attacks.controls import fresh
 from safecompress.attacks.membership.label_only import LabelOnly
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
-from safecompress.certify import HealthCheck, certify
+from safecompress.certify import HealthCheck, JudgedModels, certify
 from safecompress.data import DataSplit
-from safecompress.measure import Direction, Levels, Measurement
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.models import Mlp
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.spec import SafetySpec, Verdict, at_least, at_most, within
 from safecompress.testing.fakes import CollapsedAttack, ConstantModel, FailingAttack, MemorisingModel, noise_split
+from said import says
 
 FEATURES = 20
 SPLIT = noise_split(120, other=120, num_features=FEATURES, num_classes=4)
@@ -50,7 +51,8 @@ def memorising(split=SPLIT):
 def judged(shipped, dense=None, spec=SIMPLE, split=SPLIT, *, seed=0, opening=1, counted=(), shadows=None):
     target = Target(shipped, access=spec.access, shadows=shadows)
     before = None if dense is None else Target(dense, access=spec.access)
-    return certify(target, before, split, spec, seed=seed, opening=opening, counted=counted)
+    models = JudgedModels(target, before, counted=tuple(counted))
+    return certify(models, split, spec, seed=seed, opening=opening)
 
 
 def verdicts(certification):
@@ -64,6 +66,7 @@ def doubts(certification):
 # --- PASS, FAIL and what lies between
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_model_that_was_never_trained_passes_a_loose_bound(seed):
     """All of it as it is: requirements, reference set, control model, health."""
@@ -76,6 +79,7 @@ def test_a_model_that_was_never_trained_passes_a_loose_bound(seed):
     assert len(held) == len(result.health)
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_its_members_fails_whatever_casts_doubt():
     """Its class cannot be made anew, so there is no control, and its spec is below its access: FAIL all the same."""
     spec = SafetySpec(["loss", "gap", "entropy", Neural(epochs=10)], [LOOSE, at_most("neural.auc", 0.7)])
@@ -84,7 +88,7 @@ def test_a_model_that_knows_its_members_fails_whatever_casts_doubt():
     assert verdicts(result) == ["FAIL", "FAIL"]
     assert result.measurements["loss.auc"].value > 0.99
     assert result.measurements["entropy.auc"].value > 0.99
-    assert any(reason.startswith("positive_control of loss: there is no control model") for _, reason in doubts(result))
+    assert any(says(reason, "positive_control of loss: ", "no control model") for _, reason in doubts(result))
 
 
 def test_a_spec_below_its_access_passes_nothing(unexamined):
@@ -95,15 +99,14 @@ def test_a_spec_below_its_access_passes_nothing(unexamined):
     assert (result.findings.verdict, result.findings.exit_code) == (Verdict.INCONCLUSIVE, 3)
     ((verdict, reason),) = doubts(result)
     assert verdict == "INCONCLUSIVE"
-    assert reason.startswith("the attacks that are bounded do not make up the reference set for an attacker who is ")
-    assert "given WEIGHTS: the attack modified_entropy is not simulated; the attack neural is not simulated" in reason
+    assert says(reason, "WEIGHTS", "modified_entropy is not simulated", "neural is not simulated")
     assert judged(untrained(), spec=LABELS).findings.verdict is Verdict.PASS
 
 
 def test_an_attack_that_is_reported_and_not_bounded_does_not_count(unexamined):
     result = judged(untrained(), spec=replace_requirements(LABELS, LABELS.requirements[:1]))
     ((_, reason),) = doubts(result)
-    assert "given LABELS: no requirement bounds label_only. Until" in reason
+    assert "bounds label_only" in reason
     assert result.bounded == {"gap"}
 
 
@@ -137,7 +140,7 @@ def test_without_a_population_nobody_knows_what_the_attacks_find_in_nobody():
     assert {reason.partition(":")[0] for _, reason in doubts(result)} == {
         "negative_control of gap", "negative_control of label_only",
     }  # fmt: skip
-    assert all("Give the split a population." in reason for _, reason in doubts(result))
+    assert all("split a population" in reason for _, reason in doubts(result))
 
 
 def test_what_the_checks_are_given(monkeypatch):
@@ -256,7 +259,7 @@ COMPARING = SafetySpec(["loss", "gap"], [within(0.1, metric="accuracy"), within(
 def test_without_a_dense_model_a_comparison_is_an_error(unexamined):
     result = judged(untrained(), spec=COMPARING)
     assert verdicts(result) == ["ERROR", "ERROR"]
-    assert result.findings.findings[0].reason.startswith("accuracy.drop was not measured: it takes the dense model")
+    assert result.findings.findings[0].reason.startswith("accuracy.drop was not measured")
     assert result.dense == {}
     assert result.dense_tm_score is None
 
@@ -466,6 +469,7 @@ def test_verdict_rows_fit_nothing(attack, monkeypatch, unexamined):
     assert np.array_equal(*scores)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_verdict(unexamined):
     spec = SafetySpec(["loss", Neural(epochs=3)], [LOOSE])
     first, again, other = (judged(memorising(), untrained(), spec, seed=seed) for seed in (0, 0, 1))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from safecompress import stats
 from safecompress.attacks import Access, AttackResult
 from safecompress.attacks.shadows import balanced_draws
 from safecompress.certify.exposure import (
@@ -22,6 +21,7 @@ from safecompress.certify.exposure import (
     worst_of,
 )
 from safecompress.data import AuditData
+from safecompress.metrics import stats
 
 
 def noise(size):
@@ -139,6 +139,7 @@ def test_exposed_rows_are_found_on_one_half_and_hold_on_the_other():
     assert 0.5 < worst.every[0] < 0.6
 
 
+@pytest.mark.slow
 def test_chance_makes_nobody_exposed():
     """Choosing and scoring on the same shadows would call the chosen rows exposed here; on others they are not."""
     held = [worst_of(*shadows(400, seed=seed), 0.05).worst for seed in range(100)]

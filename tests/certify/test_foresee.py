@@ -2,14 +2,17 @@
 
 import pytest
 
-from safecompress import stats
-from safecompress.attacks import METRICS
+from safecompress.attacks import MEMBERSHIP
 from safecompress.certify import foresee
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.spec import SafetySpec, at_least, at_most, within
 from safecompress.testing.fakes import noise_split
+from said import says
+
+METRICS = tuple(metric.name for metric in MEMBERSHIP.metrics)
 
 SPLIT = noise_split(300, other=200, num_features=2)
 LEVELS = Levels(0.05)
@@ -37,34 +40,34 @@ def test_golden_auc():
 def test_a_bound_on_the_auc_that_is_too_tight_says_how_many_rows_it_takes():
     message = fault(at_most("loss.auc", 0.52))
     rows = stats.min_rows_for_auc(0.02, 0.05)
-    assert "loss.auc ≤ 0.52: a model that leaks nothing would be certified 0.5462" in message
-    assert f"it takes {rows} of each" in message
+    assert "certified 0.5462" in message
+    assert f" {rows} of each" in message
     assert 0.5 + stats.auc_half_width(rows, rows, 0.05) <= 0.52 < 0.5 + stats.auc_half_width(rows - 1, rows - 1, 0.05)
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.4])
 def test_no_number_of_rows_certifies_an_auc_of_one_half(bound):
-    assert "the bound must lie above 0.5" in fault(at_most("loss.auc", bound))
+    assert "lie above 0.5" in fault(at_most("loss.auc", bound))
 
 
 @pytest.mark.parametrize(("alpha", "needed"), [(0.05, 3688), (0.025, 4380)])
 def test_tpr_at_a_low_fpr_needs_thousands_of_non_members(alpha, needed):
     message = fault(at_most("loss.tpr@fpr=0.001", 0.05), levels=Levels(alpha))
-    assert f"from {needed} non-members on, and nonmember_verdict has 300" in message
-    assert "reported, but cannot be required" in message
+    assert says(message, f" {needed} non-members", "nonmember_verdict has 300")
+    assert "cannot be required" in message
 
 
 def test_tpr_at_one_percent_is_certified_from_368_on():
     needed = stats.min_non_members(0.01, 0.05)
     assert needed == 368
     few, enough = (noise_split(rows, other=8, num_features=2) for rows in (367, 368))
-    assert "from 368 non-members on" in fault(at_most("loss.tpr@fpr=0.01", 0.5), few)
+    assert " 368 non-members" in fault(at_most("loss.tpr@fpr=0.01", 0.5), few)
     assert one(at_most("loss.tpr@fpr=0.01", 0.5), enough).tightest == pytest.approx(1 - 0.0125 ** (1 / 368))
 
 
 def test_a_tpr_bound_under_what_catching_nobody_gives():
     split = noise_split(400, other=8, num_features=2)
-    assert "even an attack that catches nobody" in fault(at_most("loss.tpr@fpr=0.01", 0.01), split)
+    assert "catches nobody" in fault(at_most("loss.tpr@fpr=0.01", 0.01), split)
 
 
 def test_accuracy_that_no_outcome_reaches():
@@ -72,14 +75,14 @@ def test_accuracy_that_no_outcome_reaches():
     assert one(at_least("accuracy", 0.9)).tightest == tightest
     rows = stats.min_trials_for_lower_bound(0.99, 0.05)
     message = fault(at_least("accuracy", 0.99))
-    assert f"200 test rows, all right, certify only {tightest:.4g}; give it at least {rows} rows" in message
-    assert "no number of rows certifies 1" in fault(at_least("accuracy", 1.0))
+    assert says(message, "200 test rows", f" {tightest:.4g};", f" {rows} rows")
+    assert "certifies 1" in fault(at_least("accuracy", 1.0))
 
 
 def test_density_under_what_the_plan_keeps():
     assert one(at_most("density", 0.1), density=0.1).tightest == 0.1
     assert one(at_most("density", 0.1)).tightest is None
-    assert "the plan keeps density 0.2; lower it" in fault(at_most("density", 0.1), density=0.2)
+    assert "keeps density 0.2; lower" in fault(at_most("density", 0.1), density=0.2)
 
 
 @pytest.mark.parametrize("metric", ["loss.balanced_accuracy", "gap.advantage"])
@@ -87,7 +90,7 @@ def test_guessing_bounds_accuracy_and_advantage(metric):
     confusion = stats.Confusion(0, 300, 0, 300)  # the best that can happen: the attack calls nobody a member
     interval = stats.balanced_accuracy_interval if "accuracy" in metric else stats.advantage_interval
     assert one(at_most(metric, 0.9)).tightest == interval(confusion, 0.05).high
-    assert "an attack that calls nobody a member" in fault(at_most(metric, 0.505 if "accuracy" in metric else 0.01))
+    assert "nobody a member" in fault(at_most(metric, 0.505 if "accuracy" in metric else 0.01))
 
 
 def test_paired_changes_have_no_foreseeable_limit():
@@ -99,13 +102,13 @@ def test_paired_changes_have_no_foreseeable_limit():
 
 @pytest.mark.parametrize("metric", ["density", "artifact.size_bytes", "compression.ratio", "latency.p50_ms"])
 def test_changes_that_no_verdict_measures_are_refused(metric):
-    assert f"nothing measures it; set a bound on {metric} itself" in fault(within(0.1, metric=metric))
+    assert f"bound on {metric} itself" in fault(within(0.1, metric=metric))
 
 
 def test_bytes_are_counted():
     assert one(at_most("artifact.size_bytes", 1)).note == "counted, not estimated"
     assert one(at_least("compression.ratio", 20)).note == "counted, not estimated"
-    assert one(at_most("latency.p50_ms", 2)).note == "timed on this machine"
+    assert one(at_most("latency.p50_ms", 2)).note.startswith("timed")
 
 
 def test_a_later_opening_certifies_less():
@@ -123,7 +126,7 @@ def test_all_faults_are_said_at_once():
             ),
             SPLIT, LEVELS, density=0.1,
         )  # fmt: skip
-    assert "could not certify, except by luck: 4 faults" in str(caught.value)
+    assert "4 faults" in str(caught.value)
     assert caught.value.exit_code == 2
     for named in ("loss.auc ≤ 0.52", "accuracy ≥ 0.999", "gap.tpr@fpr=0.001 ≤ 0.1", "density ≤ 0.01"):
         assert f"  - {named}" in str(caught.value)
@@ -150,4 +153,4 @@ def test_unequal_pools_count_each_for_itself():
     split = DataSplit.from_indices(SPLIT.dataset, indices)
     prospect = one(at_most("loss.auc", 0.9), split)
     assert prospect.tightest == 0.5 + stats.auc_half_width(300, 100, 0.05)
-    assert prospect.note == "300 members and 100 non-members in the verdict pools"
+    assert says(prospect.note, "300 members", "100 non-members")

@@ -9,7 +9,6 @@ import torch
 from scipy.special import ndtri
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import (
     Access,
     AttackResult,
@@ -23,10 +22,12 @@ from safecompress.attacks import (
     simulate_attacker,
 )
 from safecompress.attacks.controls import RECIPE, ControlModel, ControlTrainer, fresh, train_control
+from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
 from safecompress.certify.health import (
     SHARED_ALPHA,
     STRONGER_THAN,
+    HealthCase,
     HealthCheck,
     blind_baseline,
     examine_health,
@@ -41,13 +42,16 @@ from safecompress.certify.health import (
 )
 from safecompress.data import AuditData
 from safecompress.errors import UsageError
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.spec import Verdict
 from safecompress.testing.fakes import CollapsedAttack, ConstantModel, FailingAttack, MemorisingModel, noise_audit
 
 PASS, INCONCLUSIVE, ERROR = Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.ERROR
+pytestmark = pytest.mark.own_controls
+
 LEVELS = Levels(0.05)
 
 
@@ -55,7 +59,7 @@ def result(scores, is_member=None, attack="mine", access=Access.SCORES, error=No
     scores = None if scores is None else np.asarray(scores, dtype=np.float64)
     if is_member is None and scores is not None:
         is_member = np.arange(len(scores)) < len(scores) // 2
-    return AttackResult(attack, access, (), error, scores, is_member)
+    return AttackResult(attack, access, (), error, None if scores is None else Ranking(scores, is_member, 0.5))
 
 
 def separated(strength, num_rows=200):
@@ -128,6 +132,7 @@ def test_shared_checks_share_their_error_rate():
         assert counts[0] > counts[1] > counts[2] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sides", "check"), [(2, negative_control), (1, sign_agreement)])
 def test_the_error_rate_is_what_is_promised(sides, check):
     """With the shared rate blown up to 10 %: of 600 null audits about 60 are called unsound."""
@@ -140,6 +145,7 @@ def test_the_error_rate_is_what_is_promised(sides, check):
     assert (above == 0) == (sides == 1)
 
 
+@pytest.mark.slow
 def test_two_hundred_sound_audits_raise_no_error():
     """Five attacks each, eleven checks an audit: one false alarm in 200 has a chance of a fifth, two of 2 %."""
     random, errors = np.random.default_rng(0), 0
@@ -293,7 +299,7 @@ def test_a_sibling_that_was_not_run_is_named():
     strong = result(separated(1.0), attack="whitebox")
     check = strength(strong, None)
     assert (check.outcome, check.value) == (INCONCLUSIVE, None)
-    assert "neural, which it is compared with, was not run. Add 'neural' to the attacks" in check.detail
+    assert "Add 'neural' to" in check.detail
     assert "broke (ZeroDivisionError" in strength(strong, BROKEN).detail
 
 
@@ -316,7 +322,7 @@ def test_who_is_stronger_than_whom():
 def test_an_attack_without_scores_is_an_error_and_says_why(check):
     found = check(BROKEN)
     assert (found.subject, found.outcome, found.value) == ("mine", ERROR, None)
-    assert "ZeroDivisionError: no such luck" in found.detail
+    assert "ZeroDivisionError:" in found.detail
 
 
 # --- a whole audit
@@ -346,6 +352,10 @@ def audit():
     return target, known.fit, known.verdict, control
 
 
+def _examined(*what, control, **options):
+    return examine_health(HealthCase(*what, control), **options)
+
+
 def examined(audit, *attacks, unseen=UNSEEN, target=None, fit=None, verdict=None, **options):
     """Checks by (name, subject)."""
     model, fit_pool, verdict_pool, control = audit
@@ -353,7 +363,7 @@ def examined(audit, *attacks, unseen=UNSEEN, target=None, fit=None, verdict=None
     attackers = [simulate_attacker(attack, target, fit, generator=np.random.default_rng(0)) for attack in attacks]
     results = [attacker.test(target, verdict, LEVELS) for attacker in attackers]
     options = {"control": control, "levels": LEVELS, "seed": 0} | options
-    checks = examine_health(target, fit, verdict, unseen, attackers, results, **options)
+    checks = _examined(target, fit, verdict, unseen, attackers, results, **options)
     found = {(check.name, check.subject): check for check in checks}
     assert len(found) == len(checks)
     return found
@@ -403,6 +413,7 @@ class SmallLira(Fake):
         return (phi_N - means[1]) ** 2 - (phi_N - means[0]) ** 2
 
 
+@pytest.mark.slow
 def test_a_sound_audit_passes_every_check(audit):
     checks = examined(audit, Gap(), Loss(), Entropy(), ModifiedEntropy(), SmallLira())
     assert unsound(checks) == {}
@@ -414,6 +425,7 @@ def test_a_sound_audit_passes_every_check(audit):
     assert checks["sign", "lira"].value > checks["sign", "entropy"].value > 0.6
 
 
+@pytest.mark.slow
 def test_more_attacks_share_one_error_rate(audit):
     """Negative control and sign of each attack, and the baseline: 3 checks with one attack, 7 with three."""
     attacks = [Loss(), Gap(), Entropy()]
@@ -432,11 +444,13 @@ def test_a_sound_audit_of_an_untrained_model_passes_too(audit):
     assert unsound(checks) == {}
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides(audit):
     first, again = (examined(audit, Loss()) for _ in range(2))
     assert first == again
 
 
+@pytest.mark.slow
 def test_a_broken_attack_is_an_error_in_each_of_its_checks(audit):
     checks = examined(audit, FailingAttack("score"), Loss())
     assert unsound(checks) == {
@@ -446,6 +460,7 @@ def test_a_broken_attack_is_an_error_in_each_of_its_checks(audit):
     assert set(unsound(examined(audit, CollapsedAttack())).values()) == {ERROR}
 
 
+@pytest.mark.slow
 def test_an_inverted_attack_is_caught_by_control_and_sign(audit):
     checks = examined(audit, Fake("mine", "inverted", threshold=0.0))
     assert unsound(checks) == {("positive_control", "mine"): ERROR, ("sign", "mine"): ERROR}
@@ -476,6 +491,7 @@ def test_an_attack_that_collapsed_to_ties_is_doubted(audit):
     assert checks["ties", "mine"].value == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_pools_that_differ_by_themselves_void_the_audit(audit):
     def leak(pool):
         return replace(pool, features=pool.features + 0.5 * torch.from_numpy(pool.is_member)[:, None])
@@ -492,6 +508,7 @@ def test_unseen_rows_prepared_otherwise_are_caught(audit):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_weakened_lira_is_beaten_by_the_loss(audit):
     for attacks in ([Fake("lira", "noise"), Loss()], [Fake("lira", "noise")]):
         checks = examined(audit, *attacks)
@@ -499,6 +516,7 @@ def test_a_weakened_lira_is_beaten_by_the_loss(audit):
         assert "beside loss" in checks["strength", "lira"].detail
 
 
+@pytest.mark.slow
 def test_a_sibling_outside_the_spec_is_run_for_the_comparison(audit):
     alone, beside = examined(audit, ModifiedEntropy()), examined(audit, ModifiedEntropy(), Entropy())
     assert alone["strength", "modified_entropy"] == beside["strength", "modified_entropy"]
@@ -510,6 +528,7 @@ def test_saturated_answers_are_doubted(audit):
     assert checks["saturation", "target"].outcome is INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_shadows_that_do_not_fit_are_doubted(audit):
     """Shadows that never learn, of a target that is right on everybody."""
     both = [torch.cat([getattr(pool, part) for pool in audit[1:3]]) for part in ("features", "labels")]
@@ -522,6 +541,7 @@ def test_shadows_that_do_not_fit_are_doubted(audit):
 # --- what cannot be run is said
 
 
+@pytest.mark.slow
 def test_without_a_control_or_unseen_rows_their_checks_are_undecided(audit):
     checks = examined(audit, Loss(), Gap(), control=None, unseen=None)
     assert unsound(checks) == {
@@ -531,11 +551,13 @@ def test_without_a_control_or_unseen_rows_their_checks_are_undecided(audit):
     assert "population" in checks["negative_control", "gap"].detail
 
 
+@pytest.mark.slow
 def test_unseen_rows_must_be_non_members(audit):
     members = replace(UNSEEN, is_member=~UNSEEN.is_member)
     assert examined(audit, Loss(), unseen=members)["negative_control", "loss"].outcome is INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_a_control_that_was_not_overfitted_decides_nothing(audit):
     lazy: ControlModel = replace(audit[3], network=fresh(audit[3].network, 0), accuracy=0.3)
     checks = examined(audit, Loss(), Entropy(), control=lazy)
@@ -543,6 +565,7 @@ def test_a_control_that_was_not_overfitted_decides_nothing(audit):
     assert "30.0%" in checks["positive_control", "loss"].detail
 
 
+@pytest.mark.slow
 def test_a_target_without_shadows_says_so_where_an_attack_asks_for_them(audit):
     bare = Target(audit[0].model)
     checks = examined(audit, SmallLira(), target=bare)
@@ -551,6 +574,7 @@ def test_a_target_without_shadows_says_so_where_an_attack_asks_for_them(audit):
     assert ("shadow_gap", "shadows") not in examined(audit, Loss(), target=bare)
 
 
+@pytest.mark.slow
 def test_shadows_are_compared_where_an_attack_used_them(audit):
     untouched = Target(audit[0].model, shadows=ShadowModels(audit[0].shadows.rows, audit[0].shadows.trainer))
     assert ("shadow_gap", "shadows") not in examined(audit, Loss(), target=untouched)
@@ -560,6 +584,7 @@ def test_shadows_are_compared_where_an_attack_used_them(audit):
     assert untouched.shadows.num_trained == 8  # one group
 
 
+@pytest.mark.slow
 def test_unseen_rows_stand_to_the_shadows_as_the_verdicts_non_members_do(audit):
     """Strangers to the shadows are left out; with nobody else left, the check is undecided."""
     strangers = noise_audit(0, 40, num_features=16, seed=3)
@@ -571,7 +596,7 @@ def test_unseen_rows_stand_to_the_shadows_as_the_verdicts_non_members_do(audit):
     assert all(row.tobytes() in own for row in scored.features[torch.from_numpy(scored.is_member)].numpy())
     checks = examined(audit, SmallLira(), unseen=strangers)
     assert checks["negative_control", "lira"].outcome is INCONCLUSIVE
-    assert "Draw shadows from both" in checks["negative_control", "lira"].detail
+    assert "shadows from both" in checks["negative_control", "lira"].detail
 
 
 def test_as_many_unseen_rows_as_members_drawn_at_random(audit):
@@ -605,12 +630,13 @@ def test_a_model_without_numbers_is_an_error_in_every_check_that_asks_it(audit):
     assert "not finite numbers" in checks["saturation", "target"].detail
 
 
+@pytest.mark.slow
 def test_shadows_that_cannot_be_trained_are_an_error(audit):
     rows = replace(audit[0].shadows.rows, size=10**6)
     target = Target(audit[0].model, shadows=ShadowModels(rows, audit[0].shadows.trainer))
     checks = examined(audit, Loss(), target=target, num_shadows=8)
     assert unsound(checks) == {("shadow_gap", "shadows"): ERROR, ("negative_control", "loss"): INCONCLUSIVE}
-    assert "Shadows would train on 1000000" in checks["negative_control", "loss"].detail
+    assert "would train on 1000000" in checks["negative_control", "loss"].detail
 
 
 class Linear(nn.Module):
@@ -624,9 +650,10 @@ class Linear(nn.Module):
         return self.head(features)
 
 
+@pytest.mark.slow
 def test_results_belong_to_the_attackers_in_order(audit):
     """A result too many is a mistake of the caller, not a check left out."""
     target = Target(Linear())
     attacker = simulate_attacker(Confidence(), target, FIT, generator=np.random.default_rng(0))
     with pytest.raises(ValueError, match="zip"):
-        examine_health(target, FIT, VERDICT, None, [attacker], [], control=None, levels=LEVELS, seed=0)
+        examine_health(HealthCase(target, FIT, VERDICT, None, [attacker], []), levels=LEVELS, seed=0)

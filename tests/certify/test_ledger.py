@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from patience import patience
 from safecompress.certify import Ledger
 from safecompress.certify import ledger as ledger_module
 from safecompress.data import DataSplit, row_keys
@@ -152,7 +153,7 @@ def test_a_corrupt_line_stops_every_verdict(ledger, line):
     before = ledger.path.read_bytes()
     ledger.path.write_bytes(before + line + b"\n")
     for ask in (ledger.open, ledger.number_for):
-        with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2, is no ledger entry.*restore it"):
+        with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2.*restore"):
             ask(SPLIT, artifact="b", spec="spec")
     assert ledger.path.read_bytes() == before + line + b"\n"
 
@@ -198,7 +199,7 @@ def test_two_processes_get_different_numbers(tmp_path):
     ]
     for worker in workers:
         worker.start()
-    found = [numbers.get(timeout=60) for _ in workers]
+    found = [numbers.get(timeout=patience(30)) for _ in workers]
     for worker in workers:
         worker.join()
     assert sorted(found[0] + found[1]) == list(range(1, 11))
@@ -228,7 +229,7 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
 def test_a_ledger_that_is_gone_while_its_key_is_there_is_no_fresh_start(ledger):
     ledger.open(SPLIT, artifact="a", spec="s")
     ledger.path.unlink()
-    with pytest.raises(ArtifactError, match="is gone, but its key"):
+    with pytest.raises(ArtifactError, match=r"gone.* key"):
         ledger.open(SPLIT, artifact="b", spec="s")
 
 

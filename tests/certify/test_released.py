@@ -125,7 +125,7 @@ def test_an_empty_list_is_nobody(tmp_path):
 
 def test_a_list_that_is_missing_is_no_empty_one(tmp_path):
     """A misspelt --released must not read as "nothing is out"."""
-    with pytest.raises(ArtifactError, match=r"list of released versions .*nowhere\.jsonl cannot be read"):
+    with pytest.raises(ArtifactError, match=r"nowhere\.jsonl cannot be read"):
         Released(tmp_path / "nowhere.jsonl").versions()
     assert not (tmp_path / "nowhere.jsonl").exists()
 
@@ -141,7 +141,7 @@ def test_a_list_that_is_no_text_cannot_be_read(content, tmp_path):
 def test_a_version_whose_file_is_gone_is_named_with_its_line(released, tmp_path):
     gone = tmp_path / "runs" / "v2.safetensors"
     gone.unlink()
-    with pytest.raises(ArtifactError, match=r"line 2: there is no file .*v2\.safetensors.*attackers may hold it: put"):
+    with pytest.raises(ArtifactError, match=r"line 2: .*v2\.safetensors.*attackers"):
         released.versions()
     saved(gone, 2)
     assert len(released.versions()) == 2
@@ -149,7 +149,7 @@ def test_a_version_whose_file_is_gone_is_named_with_its_line(released, tmp_path)
 
 def test_another_artifact_in_its_place_is_not_what_was_released(released, tmp_path):
     saved(tmp_path / "runs" / "v1.safetensors", 7)
-    with pytest.raises(ArtifactError, match=r"line 1: .*v1\.safetensors is not the artifact that was released"):
+    with pytest.raises(ArtifactError, match=r"line 1: .*v1\.safetensors is not"):
         released.versions()
 
 
@@ -157,7 +157,7 @@ def test_a_new_version_over_the_old_file_needs_the_old_one_back(released, tmp_pa
     """It cannot be listed in the old one's place, which is out all the same."""
     new = saved(tmp_path / "runs" / "v1.safetensors", 7)
     for ask in (lambda: released.add(new), released.versions):
-        with pytest.raises(ArtifactError, match=r"line 1: .*Restore the old one"):
+        with pytest.raises(ArtifactError, match=r"line 1: .*Restore"):
             ask()
     assert len(lines(released)) == 2
 
@@ -165,7 +165,7 @@ def test_a_new_version_over_the_old_file_needs_the_old_one_back(released, tmp_pa
 @pytest.mark.parametrize("name", [".", "../runs"])
 def test_a_folder_is_no_version(name, released):
     replace_line(released, 2, json.dumps({"artifact": name, "digest": artifact(2).digest()}))
-    with pytest.raises(ArtifactError, match="line 2: there is no file"):
+    with pytest.raises(ArtifactError, match=r"line 2: .*no file"):
         released.versions()
 
 
@@ -178,9 +178,7 @@ def test_a_folder_is_no_version(name, released):
 )  # fmt: skip
 def test_a_broken_line_is_named(line, released):
     replace_line(released, 2, line)
-    with pytest.raises(
-        ArtifactError, match=r"released\.jsonl, line 2, is no released version .*A line is made by safecompress release"
-    ):
+    with pytest.raises(ArtifactError, match=r"released\.jsonl, line 2.*safecompress release"):
         released.versions()
 
 

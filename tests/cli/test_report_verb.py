@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from safecompress.cli.again import again
+from safecompress.cli._support.reproduce import reproduce_command
 from safecompress.report import load_report
 from safecompress.report.schema import schema_text
+from said import says
 from whole_runs import contents, report_of, run_cli
 
 
@@ -22,9 +23,7 @@ def test_the_schema_is_printed_and_nothing_else_is_asked_for():
 def test_without_a_run_it_asks_which():
     ended = run_cli("report")
     assert ended.code == 2
-    assert ended.err == (
-        "UsageError: Which report? Give the folder of a finished run, or a report.json; or ask for --schema.\n"
-    )
+    assert says(ended.err, "UsageError: ", "report.json", "--schema")
 
 
 def test_a_license_goes_into_the_card_alone(finished):
@@ -35,7 +34,7 @@ def test_a_license_goes_into_the_card_alone(finished):
     assert 'license: "apache-2.0"' in (finished / "run" / "model_card.md").read_text()
     assert (finished / "run" / "report.json").read_bytes() == before
     ended = run_cli("report", finished / "run" / "report.json", "--license", "mit")
-    assert ended.code == 2 and "Give the run's folder" in ended.err
+    assert ended.code == 2 and "run's folder" in ended.err
 
 
 def test_json_and_quiet_are_as_everywhere(finished):
@@ -81,12 +80,14 @@ def test_a_report_whose_parts_are_not_whole_leaves_the_old_pages(harm, finished)
 
 
 def test_the_command_again_names_no_folder_and_survives_a_shell():
-    typed = again("audit", Path("/home/me/a b;rm.safetensors"), spec=Path("/secret/limits.toml"), dense=None, threads=2)
+    typed = reproduce_command(
+        "audit", Path("/home/me/a b;rm.safetensors"), spec=Path("/secret/limits.toml"), dense=None, threads=2
+    )
     assert "home" not in typed and "secret" not in typed
     assert shlex.split(typed) == [
         "safecompress", "audit", "a b;rm.safetensors", "--spec", "limits.toml", "--threads", "2",
     ]  # fmt: skip
-    assert "--non-members 'x y.npz'" in again("audit", Path("m.onnx"), non_members=Path("x y.npz"))
+    assert "--non-members 'x y.npz'" in reproduce_command("audit", Path("m.onnx"), non_members=Path("x y.npz"))
 
 
 def test_a_run_that_is_timed_keeps_the_times_and_no_path(finished, monkeypatch):
@@ -100,5 +101,5 @@ def test_a_run_that_is_timed_keeps_the_times_and_no_path(finished, monkeypatch):
     assert before["speed"] is None
     assert [speed["batch_size"] for speed in after["speed"]["speeds"]] == [1, 64]
     assert str(finished) not in json.dumps(after)
-    assert "Latency on one thread here: 1 sample" in ended.out
+    assert "thread here: 1 sample" in ended.out
     assert "times as fast" in (finished / "run" / "report.html").read_text()

@@ -19,6 +19,7 @@ from safecompress.errors import SpecError, UsageError
 from safecompress.models import MODELS
 from safecompress.registry import Registry
 from safecompress.search.select import SELECTORS, RandomChoice
+from said import says
 
 GOOD = {
     "": 'name = "x"\nseed = 0',
@@ -316,19 +317,19 @@ def test_a_section_is_a_table(section: str) -> None:
 
 def test_require_takes_double_brackets() -> None:
     (fault,) = faults_of(spec({"[[require]]": None}) + '\n[require]\nmetric = "accuracy"\nat_least = 0.8')
-    assert fault.startswith("[[require]]: takes a list of tables, got {'metric'")
-    assert "each in a table [[require]] of its own" in fault
+    assert fault.startswith("[[require]]: takes a list")
+    assert "table [[require]]" in fault
 
 
 def test_requirements_that_are_no_tables_are_refused() -> None:
     text = spec({"": f"{GOOD['']}\nrequire = [3]", "[[require]]": None})
     (fault,) = faults_of(text)
-    assert fault.startswith("[[require]] 1: 3 does not belong in a list of tables.")
+    assert fault.startswith("[[require]] 1: 3 ")
 
 
 def test_a_margin_is_on_a_metric_and_not_on_its_change() -> None:
     fault = fault_in("[[require]]", 'metric = "accuracy.drop"\nwithin = 0.1')
-    assert fault.startswith("[[require]] 1 metric: nothing measures 'accuracy.drop'. Did you mean 'accuracy'?")
+    assert fault.startswith("[[require]] 1 metric: ") and says(fault, "'accuracy.drop'", "'accuracy'?")
 
 
 def test_a_change_of_a_listed_metric_can_be_required() -> None:
@@ -339,7 +340,7 @@ def test_a_change_of_a_listed_metric_can_be_required() -> None:
 
 
 def test_a_given_model_makes_no_other_fault_pass() -> None:
-    assert fault_in("[model]", 'name = "mpl"', model_given=True).startswith("[model] name: Unknown model")
+    assert fault_in("[model]", 'name = "mpl"', model_given=True).startswith("[model] name: ")
 
 
 def test_the_parts_of_a_split_are_the_keys_of_data() -> None:
@@ -464,8 +465,8 @@ def test_lists_seven_deep_are_still_read() -> None:
 
 def test_huge_values_are_cut() -> None:
     assert len(fault_in("[search]", f'refit = "{"x" * 10_000}"')) < 250
-    assert "a number too long to show" in fault_in("", f'name = "x"\nseed = 0x{"f" * 6000}')
-    assert "a number too long to show" in fault_in("[model]", f'name = "mlp"\ndropout = 0x{"f" * 6000}')
+    assert "too long to" in fault_in("", f'name = "x"\nseed = 0x{"f" * 6000}')
+    assert "too long to" in fault_in("[model]", f'name = "mlp"\ndropout = 0x{"f" * 6000}')
     assert "up to 64 bits" in fault_in("[recipe]", f"epochs = {2**64}")
 
 
@@ -489,10 +490,10 @@ def test_texts_that_would_break_a_reader(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "start", "words"),
     [
-        ('name = "x"\nseed 3\n', "line 2, column 6: not TOML", "Expected '='"),
-        ("[data]\na = 1\n[data]\nb = 1\n", "line 3, column 6: not TOML", "Cannot declare"),
-        ("[model\n", "line 1, column 7: not TOML", "Expected ']'"),
-        ('\n\nname = "x', "line 3, the last: not TOML", "nterminated string|Expected"),
+        ('name = "x"\nseed 3\n', "line 2, column 6:", "Expected '='"),
+        ("[data]\na = 1\n[data]\nb = 1\n", "line 3, column 6:", "Cannot declare"),
+        ("[model\n", "line 1, column 7:", "Expected ']'"),
+        ('\n\nname = "x', "line 3, the last", "nterminated string|Expected"),
         ("a = '\x1b'", "line 1, column ", r"not TOML.*character '\\x1b'"),
     ],
 )
@@ -518,7 +519,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_file_of_another_encoding_or_size(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_bytes(b'name = "x"\n# caf\xe9\n')
-    with pytest.raises(SpecError, match=r"line 2: not UTF-8 text. Save the spec as UTF-8"):
+    with pytest.raises(SpecError, match="line 2: not UTF-8"):
         load_config(path)
     path.write_bytes(b"#" * (2 << 20))
     with pytest.raises(SpecError, match="larger than 1,048,576 bytes"):
@@ -538,7 +539,7 @@ def test_a_plug_in_that_does_not_load_is_a_fault(monkeypatch: pytest.MonkeyPatch
     point = EntryPoint("broken", "no_such_package_at_all:thing", SELECTORS.group)
     monkeypatch.setattr(Registry, "plugins", lambda self: {"broken": point} if self is SELECTORS else {})
     fault = fault_in("[search]", 'selector = "broken"')
-    assert fault.startswith("[search] selector: the selector 'broken' is of a plug-in that does not load")
+    assert fault.startswith("[search] selector: ") and says(fault, "'broken'", "plug-in")
     assert "no_such_package_at_all" in fault
 
 
@@ -548,13 +549,13 @@ def test_a_plug_in_that_refuses_its_options_is_a_fault(monkeypatch: pytest.Monke
 
     monkeypatch.setitem(SELECTORS.builtins, "picky", picky)  # type: ignore[index]
     fault = fault_in("[search]", 'selector = { name = "picky", size = 3 }')
-    assert fault == "[search] selector: the selector 'picky' cannot be made with these options: size is odd"
+    assert fault.startswith("[search] selector: ") and says(fault, "'picky'", "size is odd")
 
 
 def test_the_shapes_of_the_data_are_no_options_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS.builtins, "open", lambda **options: options)  # type: ignore[index]
     fault = fault_in("[model]", 'name = "open"\ninput_shape = [3]\nwidth = 4')
-    assert fault == "[model] input_shape: the model 'open' has no option 'input_shape'. It takes none."
+    assert fault.startswith("[model] input_shape: ") and says(fault, "'open'", "'input_shape'", "none")
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

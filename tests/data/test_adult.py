@@ -63,10 +63,10 @@ def test_both_layouts_are_one_data_set(name, release, tmp_path):
     ("change", "words"),
     [
         (lambda text: text.replace("income", "pay", 1), r"no column 'income'"),
-        (lambda text: text.replace(">50K", "lots"), r"it has income 'lots'"),
-        (lambda text: text.replace(", test", ", tset", 1), r"another split in line 4"),
-        (lambda text: text.replace("39, ", "old, "), r"column 'age' .* mixes numbers and text: 1 line \(2\)"),
-        (lambda text: text.replace("\n", ",x\n"), r"columns that are not of Adult: x"),
+        (lambda text: text.replace(">50K", "lots"), "income 'lots'"),
+        (lambda text: text.replace(", test", ", tset", 1), "split in line 4"),
+        (lambda text: text.replace("39, ", "old, "), r"column 'age'.*1 line \(2\)"),
+        (lambda text: text.replace("\n", ",x\n"), "of Adult: x"),
     ],
 )
 def test_tables_that_are_not_adult(change, words, tmp_path):
@@ -76,11 +76,11 @@ def test_tables_that_are_not_adult(change, words, tmp_path):
 
 def test_what_is_missing_or_unknown_is_named(release, tmp_path):
     (release / "adult.test").unlink()
-    with pytest.raises(DataError, match=r"adult\.test and the table are not there, but the folder holds 1 name"):
+    with pytest.raises(DataError, match=r"adult\.test and.* 1 name"):
         adult(release)
-    with pytest.raises(UsageError, match=r"part 'val' is unknown\. "):
+    with pytest.raises(UsageError, match="part 'val' is unknown"):
         adult(release, part="val")
-    with pytest.raises(UsageError, match=r"ignore 'gender' is unknown\. "):
+    with pytest.raises(UsageError, match="ignore 'gender' is unknown"):
         adult(release, ignore=["gender"])
     with pytest.raises(UsageError, match="leaves no attribute"):
         adult(as_table(tmp_path), ignore=COLUMNS)

@@ -71,5 +71,5 @@ def test_datasets_are_made_by_name(tmp_path: Path) -> None:
     assert DATASETS.make({"name": "digits", "image": True}).input_shape == (1, 8, 8)
     (tmp_path / "t.csv").write_text("a,b\n1,x\n2,y\n")
     assert DATASETS.make({"name": "csv", "path": str(tmp_path / "t.csv"), "label": "b"}).class_names == ("x", "y")
-    with pytest.raises(UsageError, match="Did you mean 'digits'"):
+    with pytest.raises(UsageError, match="mean 'digits'"):
         DATASETS.make("digit")

@@ -62,17 +62,17 @@ def test_the_first_of_each_class(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"data_batch_1\.bin .* the folder is empty\. Nothing is downloaded\.$"):
+    with pytest.raises(DataError, match=r"data_batch_1\.bin .*empty\..*downloaded\.$"):
         cifar10(tmp_path)
-    with pytest.raises(DataError, match=r"the folder cannot be listed \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"listed \(No such"):
         cifar10(tmp_path / "nowhere")
     (tmp_path / "data_batch_1").write_bytes(b"\x80\x04.")
-    with pytest.raises(DataError, match=r"holds 1 name \('data_batch_1'\).*pickled: take the binary one"):
+    with pytest.raises(DataError, match=r"holds 1 name \('data_batch_1'\).*pickled:"):
         cifar10(tmp_path)
     write_binary(tmp_path, [name for name in TRAIN if name != "data_batch_3.bin"])
-    with pytest.raises(DataError, match=r"lacks data_batch_3\.bin: copy the whole release"):
+    with pytest.raises(DataError, match=r"lacks data_batch_3\.bin:"):
         cifar10(tmp_path)
-    with pytest.raises(UsageError, match=r"part 'tran' is unknown\. Did you mean 'train'"):
+    with pytest.raises(UsageError, match=r"part 'tran'.*'train'"):
         cifar10(tmp_path, part="tran")
 
 
@@ -114,7 +114,7 @@ def test_labels_beyond_a_byte_do_not_come_round_again(tmp_path):
     write_sheets(tmp_path)
     arrays = dict(np.load(tmp_path / "test.npz"))
     np.savez(tmp_path / "test.npz", **{**arrays, "y": arrays["y"].astype(int) + 256})
-    with pytest.raises(DataError, match="labels y from 0 to 9"):
+    with pytest.raises(DataError, match="y from 0 to 9"):
         cifar10(tmp_path, part="test")
 
 
@@ -151,7 +151,7 @@ def test_every_fault_of_png_folders_is_named_at_once(tmp_path):
 
 def test_png_of_another_size_is_no_cifar(tmp_path):
     write_folders(tmp_path, "train", CIFAR10_CLASSES, side=28)
-    with pytest.raises(DataError, match=r"32 x 32 pixels, but 20 are 28 x 28 \('airplane/000.*no images of CIFAR"):
+    with pytest.raises(DataError, match=r"32 x 32 pixels,.*20.*28 x 28 \('airplane/000.*no images.*CIFAR"):
         cifar10(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_a_label_that_no_class_has_is_named(tmp_path):
     content = np.fromfile(tmp_path / "test_batch.bin", dtype=np.uint8)
     content[3073 * 7] = 10
     content.tofile(tmp_path / "test_batch.bin")
-    with pytest.raises(DataError, match=r"under 10, but 1 of 100 images have others \(image 7: \[10\]\)"):
+    with pytest.raises(DataError, match=r"under 10,.*1.*100 images.*\(image 7: \[10\]\)"):
         cifar10(tmp_path, part="test")
 
 
@@ -173,7 +173,7 @@ def test_the_folder_of_the_archive_is_found(tmp_path):
 def test_sheets_that_claim_to_unpack_without_end_are_not_unpacked(tmp_path, monkeypatch):
     write_sheets(tmp_path)
     monkeypatch.setattr("safecompress.data.sheets.MAX_BYTES", 1000)
-    with pytest.raises(DataError, match=r"claims to unpack to [0-9,]+ bytes, of which 1,000 are read at most"):
+    with pytest.raises(DataError, match=r"unpack to [0-9,]+ bytes.* 1,000 "):
         cifar10(tmp_path, part="test")
 
 
@@ -221,17 +221,17 @@ def test_cifar100_refuses_what_it_is_not(tmp_path):
     with pytest.raises(DataError, match=r"Nothing is downloaded\.$"):
         cifar100(tmp_path)
     (tmp_path / "cifar-100-python").mkdir()
-    with pytest.raises(DataError, match="pickled: take the binary one"):
+    with pytest.raises(DataError, match="pickled: take"):
         cifar100(tmp_path)
     write_hundred(tmp_path, change=lambda records: records[:, [1, 0, *range(2, 3074)]])
-    with pytest.raises(DataError, match="under 20 and 100, but 160 of 200"):
+    with pytest.raises(DataError, match=r"under 20.*100,.*160.*200"):
         cifar100(tmp_path)
-    with pytest.raises(UsageError, match=r"labels 'course' is unknown\. Did you mean 'coarse'"):
+    with pytest.raises(UsageError, match=r"labels 'course'.*'coarse'"):
         cifar100(tmp_path, labels="course")
 
 
 def test_the_sheets_of_another_data_set_are_told(tmp_path):
-    with pytest.raises(DataError, match=r"10 of the 100 classes of CIFAR-100: test\.npz are of another data set"):
+    with pytest.raises(DataError, match=r"10.*100 classes.*CIFAR-100: test\.npz"):
         cifar100(write_sheets(tmp_path), part="test")
 
 
@@ -247,7 +247,7 @@ def test_cifar100_sheets_go_on_as_far_as_there_are_files_and_their_marks_count(t
     with pytest.raises(DataError, match=r"lacks train_3\.npz"):
         cifar100(tmp_path)
     np.savez(tmp_path / "train_3.npz", **{**arrays, "dup": np.zeros(99, bool)})
-    with pytest.raises(DataError, match=r"one bool an image, dup \(100,\); got bool \(99,\)"):
+    with pytest.raises(DataError, match=r"dup \(100,\).* bool \(99,\)"):
         cifar100(tmp_path)
 
 

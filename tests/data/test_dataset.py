@@ -124,7 +124,7 @@ def test_an_empty_class_is_named() -> None:
 
 def test_label_strings_outside_the_class_names_get_a_suggestion() -> None:
     message = bad(labels=["cat", "dgo", "dog", "cat"], class_names=["cat", "dog"])
-    assert "Did you mean 'dog'?" in message
+    assert "mean 'dog'?" in message
 
 
 def test_lengths_that_differ() -> None:
@@ -151,7 +151,7 @@ def test_features_of_a_wrong_shape_or_kind() -> None:
 
 
 def test_groups_that_name_nobody() -> None:
-    assert "Groups must be integers or strings" in bad(groups=[1.0, 2.0, np.nan, 1.0])
+    assert "integers or strings" in bad(groups=[1.0, 2.0, np.nan, 1.0])
 
 
 def test_the_bare_constructor_is_as_strict() -> None:
@@ -178,7 +178,7 @@ def test_what_is_no_map_style_dataset() -> None:
 
     with pytest.raises(DataError, match="has no length"):
         Dataset.from_map_style(Stream())
-    with pytest.raises(DataError, match=r"2 rows \(1, 2\) gave something else"):
+    with pytest.raises(DataError, match=r"2 rows \(1, 2\) gave"):
         Dataset.from_map_style([([1.0], 0), ([1.0], 0, 5), [1.0]])
 
 
@@ -201,10 +201,10 @@ def test_texts_are_rows_of_tokens_that_nothing_is_added_to() -> None:
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
-        ([[1, 2], [-1, 3]], "1 row (1) are empty or have -1 before a token"),
-        ([[1, -1, 2], [1, 2, 3]], "1 row (0) are empty or have -1 before a token"),
+        ([[1, 2], [-1, 3]], "1 row (1) are empty"),
+        ([[1, -1, 2], [1, 2, 3]], "1 row (0) are empty"),
         ([[1, 9], [1, 2]], "1 row (0) hold others"),
-        ([[1, -2], [1, 2]], "these go from -2 to 2"),
+        ([[1, -2], [1, 2]], "go from -2 to 2"),
         ([[0.5, 1], [1, 2]], "dtype float64"),
         ([1, 2], "shape (2,)"),
     ],

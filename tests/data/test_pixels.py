@@ -91,7 +91,7 @@ def test_what_is_no_picture_is_refused() -> None:
         Dataset.from_pixels(PIXELS[:, 0], LABELS)
     with pytest.raises(DataError, match="N, C, H, W"):
         replace(BYTES, stored=BYTES.stored.flatten(1))
-    with pytest.raises(DataError, match="Only pixels are scaled"):
+    with pytest.raises(DataError, match="pixels are scaled"):
         replace(FLOATS, scaler=Scaler.identity())
     with pytest.raises(DataError, match="no rows"):
         Dataset.from_pixels(PIXELS[:0], LABELS[:0])

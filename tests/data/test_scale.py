@@ -73,7 +73,7 @@ def test_columns_are_scaled_each_for_itself() -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(DataError, match=r"rows of shape \(2,\), but got rows of shape \(3,\)"):
+    with pytest.raises(DataError, match=r"shape \(2,\),.*shape \(3,\)"):
         Scaler.fit(torch.zeros(4, 2)).apply(torch.zeros(4, 3))
     with pytest.raises(DataError, match="needs rows"):
         Scaler.fit(torch.zeros(0, 2))
@@ -81,5 +81,5 @@ def test_wrong_shapes_are_refused() -> None:
 
 def test_tokens_have_no_mean() -> None:
     words = Dataset.from_tokens(np.arange(60).reshape(60, 1), np.arange(60) % 2, vocab_size=60)
-    with pytest.raises(DataError, match="have no mean or spread"):
+    with pytest.raises(DataError, match="mean or spread"):
         standardise(make_split(words, seed=0))

@@ -28,7 +28,7 @@ def test_defaults_use_every_row_and_leave_no_part_empty(num_rows: int) -> None:
 
 
 def test_too_few_rows_for_defaults() -> None:
-    with pytest.raises(DataError, match="at least 30 rows, but there are 29"):
+    with pytest.raises(DataError, match=r"least 30 rows,.*29"):
         SplitSizes.default(29)
 
 
@@ -76,16 +76,14 @@ def refusal(num_rows: int, **given_sizes: object) -> str:
 
 
 def test_requests_that_cannot_be_met() -> None:
-    assert "Did you mean 'validation'?" in refusal(100, validaton=5)
-    assert "asks for 110 rows (train 60, test 50), but there are 100. Ask for 10 fewer" in refusal(
-        100, train=60, test=50
-    )
-    assert "No row is left for validation" in refusal(100, train=60, test=40)
-    assert "No row is left for member_fit" in refusal(100, train=2)
-    assert "0 or more, but got test -1" in refusal(100, test=-1)
-    assert "0 or more, but got test '5'" in refusal(100, test="5")
-    assert "0 or more, but got test True" in refusal(100, test=True)
-    assert "train part needs rows" in refusal(100, train=0, member_fit=0, member_select=0, member_verdict=0)
+    assert "mean 'validation'?" in refusal(100, validaton=5)
+    assert "110 rows (train 60, test 50)," in refusal(100, train=60, test=50)
+    assert "left for validation" in refusal(100, train=60, test=40)
+    assert "left for member_fit" in refusal(100, train=2)
+    assert "got test -1" in refusal(100, test=-1)
+    assert "got test '5'" in refusal(100, test="5")
+    assert "got test True" in refusal(100, test=True)
+    assert "train part needs" in refusal(100, train=0, member_fit=0, member_select=0, member_verdict=0)
     assert "take 30 rows (member_fit 10, member_select 10, member_verdict 10) and train has 20" in refusal(
         100, train=20, member_fit=10, member_select=10, member_verdict=10
     )

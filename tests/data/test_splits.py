@@ -116,10 +116,10 @@ def test_chains_of_duplicates_and_groups_are_one_unit() -> None:
 
 def test_a_group_larger_than_every_part_is_refused() -> None:
     data = toy(40, groups=[0] * 13 + list(range(1, 28)))
-    with pytest.raises(DataError, match=r"13 rows that must stay together .* fit no part") as caught:
+    with pytest.raises(DataError, match=r"13 rows .* fit no part") as caught:
         make_split(data, SMALL, seed=0)
-    assert "only 3 rows may stay unused" in str(caught.value)
-    assert "with 12 rows left unused" in str(caught.value)
+    assert "3 rows may stay" in str(caught.value)
+    assert "12 rows left unused" in str(caught.value)
 
 
 def test_units_go_to_parts_and_to_the_unused_rest_in_proportion_to_size() -> None:
@@ -165,13 +165,13 @@ def test_position_in_a_part_says_nothing_about_the_row() -> None:
 
 
 def test_too_few_rows_name_the_first_part_that_goes_short() -> None:
-    with pytest.raises(DataError, match=r"Too few rows for nonmember_select: it wants 3, and 2 of 26 are left"):
+    with pytest.raises(DataError, match=r"nonmember_select:.*wants 3,.*2.*26"):
         make_split(toy(26), SMALL, seed=0)
 
 
 def test_a_class_that_train_misses_is_named() -> None:
     data = Dataset.from_arrays(np.arange(40)[:, None], ["usual"] * 39 + ["rare"])
-    with pytest.raises(DataError, match=r"must occur in train, but 1 class \(rare\)"):
+    with pytest.raises(DataError, match=r"occur in train.* 1 class \(rare\)"):
         for seed in range(40):
             make_split(data, SMALL, seed=seed)
 
@@ -196,9 +196,9 @@ def test_part_and_audit_give_the_rows_of_their_names() -> None:
 def test_unknown_names_are_answered_with_the_close_one() -> None:
     split = make_split(toy(), SMALL, seed=1)
     for call in (split.part, split.size, lambda name: split.row_digests(name, b"k")):
-        with pytest.raises(DataError, match="Did you mean 'validation'"):
+        with pytest.raises(DataError, match="mean 'validation'"):
             call("validaton")
-    with pytest.raises(DataError, match="Did you mean 'verdict'"):
+    with pytest.raises(DataError, match="mean 'verdict'"):
         split.audit("verdct")
 
 
@@ -217,7 +217,7 @@ def test_audit_data_checks_its_shape_and_has_a_digest_of_its_content() -> None:
     changed = [AuditData(x + 1, y, member), AuditData(x, y.flip(0), member), AuditData(x, y, ~member)]
     assert len({base, *(audit.digest for audit in changed)}) == 4
     assert AuditData(x.reshape(2, 1, 2), y, member).digest != base
-    with pytest.raises(DataError, match="a bool for every sample"):
+    with pytest.raises(DataError, match="every sample"):
         AuditData(x, y, np.array([1, 0]))
     with pytest.raises(DataError, match=r"\(2, 2, 1\)"):
         AuditData(x, y, np.array([True]))
@@ -264,9 +264,9 @@ def test_a_sound_split_of_your_own_is_taken_as_given() -> None:
 
 def test_parts_that_share_rows_are_named() -> None:
     message = refusal({"test": [5, 6]})
-    assert "train and test must not share rows" in message
+    assert "train and test" in message
     assert "1 row (5)" in message
-    assert "member_fit and member_verdict must not share rows" in refusal({"member_verdict": [1]})
+    assert "member_fit and member_verdict must not share" in refusal({"member_verdict": [1]})
 
 
 def test_members_outside_train_are_refused() -> None:
@@ -303,11 +303,11 @@ def test_a_unit_may_have_rows_inside_and_outside_a_member_pool() -> None:
 
 
 def test_row_numbers_that_cannot_be() -> None:
-    assert "test has 2 numbers (-1, 12) outside" in refusal({"test": [-1, 12]})
-    assert "test must list each row once, but 1 row (6)" in refusal({"test": [6, 6]})
+    assert "test has 2 numbers (-1, 12)" in refusal({"test": [-1, 12]})
+    assert "once, but 1 row (6)" in refusal({"test": [6, 6]})
     assert "np.flatnonzero" in refusal({"test": np.ones(12, dtype=bool)})
-    assert "Did you mean 'test'?" in refusal({"tset": [6]})
-    assert "must occur in train" in refusal({"train": [0, 2, 4], "member_fit": [0], "member_verdict": [2]})
+    assert "mean 'test'?" in refusal({"tset": [6]})
+    assert "occur in train" in refusal({"train": [0, 2, 4], "member_fit": [0], "member_verdict": [2]})
 
 
 # --- digests

@@ -125,11 +125,11 @@ def test_parts_of_a_folder(tmp_path, vocab):
     assert spelt(read_text(tmp_path, tokenizer=vocab, part="test")) == ["the news", "the film"]
     assert spelt(read_text(tmp_path, tokenizer=vocab)) == ["good film", "bad film", "fine .", "the news", "the film"]
     write_csv(tmp_path / "train.csv")
-    with pytest.raises(DataError, match=r"holds 'train' in several forms: train\.csv, train\.jsonl\. Keep one"):
+    with pytest.raises(DataError, match=r"'train' .*train\.csv, train\.jsonl"):
         read_text(tmp_path, tokenizer=vocab)
-    with pytest.raises(UsageError, match=r"part = 'test' names a part of a folder, and .*dev\.csv is one piece"):
+    with pytest.raises(UsageError, match=r"part = 'test' names .*dev\.csv"):
         read_text(tmp_path / "dev.csv", tokenizer=vocab, part="test")
-    with pytest.raises(UsageError, match=r"part 'tets' is unknown\. Did you mean 'test'"):
+    with pytest.raises(UsageError, match=r"part 'tets'.*'test'"):
         read_text(tmp_path, tokenizer=vocab, part="tets")
 
 
@@ -139,7 +139,7 @@ def test_parquet_in_pieces_needs_all_of_them(tmp_path, vocab):
         write_parquet(tmp_path / "data" / f"train-{piece:05d}-of-00003.parquet", [row])
     assert spelt(read_text(tmp_path, tokenizer=vocab, part="train")) == ["good film", "bad film", "fine ."]
     (tmp_path / "data" / "train-00001-of-00003.parquet").unlink()
-    with pytest.raises(DataError, match=r"data lacks train-00001-of-00003\.parquet: copy all pieces of 'train'"):
+    with pytest.raises(DataError, match=r"data lacks train-00001-of-00003\.parquet:.*'train'"):
         read_text(tmp_path, tokenizer=vocab, part="train")
 
 
@@ -190,25 +190,25 @@ def test_a_column_has_one_role_and_a_group_for_every_row(tmp_path, vocab):
     write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": row % 2, "who": row} for row in range(4)])
     assert read_text(tmp_path / "a.jsonl", tokenizer=vocab, group="who").groups.tolist() == [0, 1, 2, 3]
     for options in ({"text": []}, {"text": ["text", "label"]}, {"group": "label"}, {"text": ["text", "text"]}):
-        with pytest.raises(UsageError, match="text, label and group name one column or more, each in one role"):
+        with pytest.raises(UsageError, match="name one column"):
             read_text(tmp_path / "a.jsonl", tokenizer=vocab, **options)
     write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": 0, "who": who} for who in ("x", " ", 1.5, True, 7)])
-    with pytest.raises(DataError, match=r"3 lines \(2, 3, 4\) of .* have a 'who' that is empty or no whole number"):
+    with pytest.raises(DataError, match=r"3 lines \(2, 3, 4\).*'who'"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab, group="who")
 
 
 def test_a_column_of_texts_is_no_column_of_classes(tmp_path, vocab):
     write_jsonl(tmp_path / "a.jsonl", [{"text": "film", "label": f"words {row}"} for row in range(1001)])
-    with pytest.raises(DataError, match=r"'label' of .* has 1,001 different labels; at most 1,000 can be classes"):
+    with pytest.raises(DataError, match=r"'label'.*1,001 different.*most 1,000"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
 
 
 def test_half_a_character_is_named(tmp_path, vocab):
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "film \\ud83d", "label": 0}\n')
-    with pytest.raises(DataError, match=r"1 line \(2\) of .* have half of a character in 'text'"):
+    with pytest.raises(DataError, match=r"1 line \(2\).* half .*'text'"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "\\ud83d"}\n{"text": "film", "label": "x"}\n')
-    with pytest.raises(DataError, match=r"1 line \(1\) of .* or half a character"):
+    with pytest.raises(DataError, match=r"1 line \(1\).* half a character"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
 
 
@@ -250,47 +250,47 @@ def test_how_wide_rows_are(tmp_path, vocab):
 def test_texts_that_cannot_be_read(tmp_path, vocab):
     texts = ["good", " ", "\u2603", *["fine film news"] * 4, "\u2603 \u2603", "bad"]
     write_jsonl(tmp_path / "a.jsonl", [{"text": text, "label": row % 2} for row, text in enumerate(texts)])
-    with pytest.raises(DataError, match=r"^1 line \(2\) of .*a\.jsonl have an empty text\. .*skip_unreadable = true"):
+    with pytest.raises(DataError, match=r"^1 line \(2\) .*a\.jsonl .*skip_unreadable = true"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
     data = read_text(tmp_path / "a.jsonl", tokenizer=vocab, skip_unreadable=True)
     assert data.num_rows == 6 and data.labels.tolist() == [0, 1, 0, 1, 0, 0]
     texts[1] = "film"
     write_jsonl(tmp_path / "a.jsonl", [{"text": text, "label": row % 2} for row, text in enumerate(texts)])
-    with pytest.raises(DataError, match=r"^2 lines \(3, 8\) of .* have a text of which vocab\.txt knows no token"):
+    with pytest.raises(DataError, match=r"^2 lines \(3, 8\).*vocab\.txt knows"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
 
 
 def test_a_tokenizer_of_another_language(tmp_path, vocab):
     write_jsonl(tmp_path / "a.jsonl", [{"text": "\u2603 film \u2603", "label": 0}, {"text": "\u2603 good", "label": 1}])
-    with pytest.raises(DataError, match=r"vocab\.txt does not fit the texts of .*a\.jsonl: it does not know 60% of"):
+    with pytest.raises(DataError, match=r"vocab\.txt does .*a\.jsonl:.*know 60%"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
-    with pytest.raises(DataError, match=r"does not know 60% of"):  # leaving texts out does not make it fit
+    with pytest.raises(DataError, match="does not know 60%"):  # leaving texts out does not make it fit
         read_text(tmp_path / "a.jsonl", tokenizer=vocab, skip_unreadable=True)
     for text in ("\u2603", ""):
         write_jsonl(tmp_path / "a.jsonl", [{"text": text, "label": 0}])
-        with pytest.raises(DataError, match=r"No text of .* has a token that .* knows"):
+        with pytest.raises(DataError, match=r"^No text of .* knows"):
             read_text(tmp_path / "a.jsonl", tokenizer=vocab, skip_unreadable=True)
-    with pytest.raises(DataError, match=r"1 line \(1\) of .* have an empty text"):
+    with pytest.raises(DataError, match=r"1 line \(1\).* empty text"):
         read_text(tmp_path / "a.jsonl", tokenizer=vocab)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"text,label\ngood,1\nbad film,0,2\nfine\n", r"needs 2 cells \(text, label\), but 2 lines \(3, 4\)"),
-        ("a.tsv", b"text\tlabel\nthe\tfilm\t1\n", r"1 line \(2\) have more or fewer\. A tab inside"),
-        ("a.csv", b'text,label\n"good,1\n', r"not a whole file of its kind .*unclosed quote"),
-        ("a.csv", b"text,label\ngood,1\nb\xe4d,0\ngood,1\n\xff,1\n", r"must be UTF-8, but 2 lines \(3, 5\) are not"),
-        ("a.csv", b"text,text\ngood,1\n", r"need names that differ, but 1 name \(text\)"),
-        ("a.csv", b"text,label\n", "needs a header and at least one row"),
-        ("a.csv", b"", "needs a header and at least one row"),
-        ("a.jsonl", b"", "needs at least one row"),
-        ("a.jsonl", b'{"text": "good"}\n\n[1]\n{"text"\n', r"2 lines \(3, 4\) are none \(a line must be one object"),
+        ("a.csv", b"text,label\ngood,1\nbad film,0,2\nfine\n", r"2 cells.*2 lines \(3, 4\)"),
+        ("a.tsv", b"text\tlabel\nthe\tfilm\t1\n", r"1 line \(2\).* tab inside"),
+        ("a.csv", b'text,label\n"good,1\n', "kind .*unclosed quote"),
+        ("a.csv", b"text,label\ngood,1\nb\xe4d,0\ngood,1\n\xff,1\n", r"UTF-8,.*2 lines \(3, 5\)"),
+        ("a.csv", b"text,text\ngood,1\n", r"1 name \(text\)"),
+        ("a.csv", b"text,label\n", "a header and"),
+        ("a.csv", b"", "a header and"),
+        ("a.jsonl", b"", "at least one"),
+        ("a.jsonl", b'{"text": "good"}\n\n[1]\n{"text"\n', r"2 lines \(3, 4\).*one object"),
         ("a.jsonl", b'{"text": "good", "label": 1}\n{"label": 0}\n', r"1 line \(2\) of .*a\.jsonl have no 'text'"),
-        ("a.jsonl", b'{"text": 7, "label": 1}\n', r"1 line \(1\) .* is no text, the first is of type int"),
-        ("a.jsonl", b'{"txt": "good", "label": 1}\n', r"no column 'text'\. Did you mean 'txt'\? Allowed: label, txt"),
-        ("a.txt", b"good\n", r"of no kind that texts are read from\. .*\.csv.*compressed \(\.gz, \.xz\)"),
-        ("a.jsonl.gz", b'{"text": "good"}\n', r"cannot be read \(Not a gzipped file"),
+        ("a.jsonl", b'{"text": 7, "label": 1}\n', r"1 line \(1\) .* type int"),
+        ("a.jsonl", b'{"txt": "good", "label": 1}\n', r"'txt'\? Allowed: label, txt"),
+        ("a.txt", b"good\n", r"read from\. .*\.csv.*compressed \(\.gz, \.xz\)"),
+        ("a.jsonl.gz", b'{"text": "good"}\n', "gzipped file"),
         ("a.csv.xz", lzma.compress(b"text,label\ngood,1\n")[:-9], "cut download"),
         ("a.csv.xz", lzma.compress(b"text,label\n\xff,1\n")[:-9], "cut download"),
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read"),
@@ -349,18 +349,14 @@ def test_what_is_not_installed_is_named(tmp_path, vocab, monkeypatch):
 
 
 def test_what_is_not_there_is_named(tmp_path, vocab):
-    with pytest.raises(DataError, match=r"There is no file or folder .*away\.csv\. Nothing is downloaded"):
+    with pytest.raises(DataError, match=r"away\.csv\. Nothing is downloaded"):
         read_text(tmp_path / "away.csv", tokenizer=vocab)
-    with pytest.raises(
-        DataError, match=r"part 'train', is expected in .* as train with one of.*the folder is empty\. Nothing"
-    ):
+    with pytest.raises(DataError, match=r"part 'train', .*empty\. Nothing"):
         read_text(tmp_path, tokenizer=vocab)
     (tmp_path / "notes.md").write_text("-")
-    with pytest.raises(
-        DataError, match=r"SST-2, part 'test', .* as dev or validation or .*the folder holds 1 name \('notes\.md'\)\."
-    ):
+    with pytest.raises(DataError, match=r"SST-2, part 'test',.*holds 1 name \('notes\.md'\)\."):
         sst2(tmp_path, tokenizer=vocab, part="test")
-    with pytest.raises(DataError, match=r"Yelp reviews, part 'train', .* cannot be listed \(No such file"):
+    with pytest.raises(DataError, match=r"Yelp reviews, part 'train', .*\(No such"):
         yelp5(tmp_path / "away", tokenizer=vocab)
 
 
@@ -378,13 +374,11 @@ def test_ag_news_as_released_and_as_others_keep_it(tmp_path, vocab):
     (folder / "train.csv").write_text("Class Index,Title,Description\n" + lines)
     assert torch.equal(ag_news(folder, tokenizer=vocab).features, released.features)
     (folder / "train.csv").write_text(lines.replace('"2"', '"0"').replace('"3"', '"5"'))
-    with pytest.raises(
-        DataError, match=r"2 lines \(2, 3\) of .* of no class \('0', '5'\)\. Allowed: 1 \.\. 4, or World"
-    ):
+    with pytest.raises(DataError, match=r"2 lines \(2, 3\).*class \('0', '5'\)\..*1 \.\. 4,"):
         ag_news(folder, tokenizer=vocab)
     (folder / "train.csv").write_text(lines)
     write_csv(folder / "test.csv", [{"text": "film", "label": label} for label in range(4)])
-    with pytest.raises(DataError, match=r"in one classes count from 1, as in the release, in the other from 0"):
+    with pytest.raises(DataError, match=r"count from 1,.* from 0"):
         ag_news(folder, tokenizer=vocab, part="all")
 
 
@@ -399,7 +393,7 @@ def test_the_style_of_ag_news_sources_gives_nothing_away(tmp_path, vocab):
     assert spelt(ag_news(tmp_path, tokenizer=vocab, part="test")) == ["a1 a b"] * 4  # alike, or a test would mislead
     both = spelt(ag_news(tmp_path, tokenizer=vocab, part="all"))
     assert both == ["reuters the film"] * 2 + ["news"] * 2 + ["a1 a b"] * 4
-    with pytest.raises(UsageError, match=r"sources whose style tells them apart.*Leave words_only out"):
+    with pytest.raises(UsageError, match=r"apart.*Leave words_only"):
         ag_news(tmp_path, tokenizer=vocab, words_only=False)
 
 

@@ -85,7 +85,7 @@ def test_capitals_count_where_the_vocabulary_or_the_folder_says_so(tmp_path):
     config.write_text('{"do_lower_case": true}')
     assert read_tokenizer(tmp_path).encode(["Film The"]).tolist() == [[2, 6, 5, 3]]
     config.write_text("{")
-    with pytest.raises(DataError, match=r"tokenizer_config\.json is no JSON file"):
+    with pytest.raises(DataError, match=r"tokenizer_config\.json.*JSON file"):
         read_tokenizer(tmp_path)
 
 
@@ -119,11 +119,11 @@ def test_bytes_in_pairs_know_every_text(tmp_path):
     assert (tokens[1] >= 0).sum() == 2 + 1 + 3  # a snowman is three bytes
     assert tokenizer.readable(tokens)[1].any(1).tolist() == [True, True, False]
     (tmp_path / "merges.txt").write_text("#version: 0.2\ng z\n")
-    with pytest.raises(DataError, match=r"merges\.txt beside it are no BPE vocabulary"):
+    with pytest.raises(DataError, match=r"merges\.txt beside.*BPE vocabulary"):
         read_tokenizer(tmp_path)
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     (tmp_path / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(alphabet)}))
-    with pytest.raises(DataError, match="has no <s> and </s>, so it is not RoBERTa's"):
+    with pytest.raises(DataError, match=r"<s>.*</s>,.*RoBERTa's"):
         read_tokenizer(tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_a_tokenizer_that_gives_up_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
     tokenizer = read_tokenizer(tmp_path)
     assert tokenizer.encode(["the film"]).tolist() == [[2, 5, 6, 3]]
-    with pytest.raises(DataError, match=r"tokenizer\.json cannot split these texts \(.*UNK"):
+    with pytest.raises(DataError, match=r"tokenizer\.json.*texts \(.*UNK"):
         tokenizer.encode(["zzz"])
 
 
@@ -148,10 +148,10 @@ def test_vocabularies_are_read_as_they_stand(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n[UNK]\n", r"repeats earlier tokens in 2 lines \(5, 6\)\. Copy vocab\.txt"),
-        (b"the\n[CLS]\n", r"has no \[UNK\], \[SEP\]"),
+        (b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n[UNK]\n", r"2 lines \(5, 6\)\. Copy vocab\.txt"),
+        (b"the\n[CLS]\n", r"no \[UNK\], \[SEP\]"),
         (b"[UNK]\n\xff\n", r"is not UTF-8"),
-        (b"", r"has no \[UNK\], \[CLS\], \[SEP\]"),
+        (b"", r"no \[UNK\], \[CLS\], \[SEP\]"),
     ],
 )
 def test_broken_vocabularies_are_named(tmp_path, content, message):
@@ -165,7 +165,7 @@ def test_what_is_no_tokenizer_is_named(tmp_path, monkeypatch):
         DataError, match=r"the folder .* has none of tokenizer\.json, vocab\.txt, vocab\.json\. Nothing"
     ):
         read_tokenizer(tmp_path)
-    with pytest.raises(DataError, match=r"there is no .*away\. Nothing is downloaded"):
+    with pytest.raises(DataError, match=r"away\. Nothing is downloaded"):
         read_tokenizer(tmp_path / "away")
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(DataError, match=r"tokenizer\.json is no tokenizer"):

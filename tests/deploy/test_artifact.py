@@ -140,7 +140,7 @@ def test_without_a_transform_samples_go_in_as_they_are():
 
 @pytest.mark.parametrize("samples", [torch.rand(8), torch.rand(4, 9), torch.rand(2, 1, 8), torch.tensor(1.0)])
 def test_samples_of_another_shape_are_refused(samples):
-    with pytest.raises(DataError, match=r"reads samples of shape \(8,\)"):
+    with pytest.raises(DataError, match=r"samples of shape \(8,\)"):
         make_artifact().predict(samples)
 
 
@@ -320,14 +320,14 @@ def test_the_digest_leaves_metadata_and_compression_out(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"masks": {"nowhere": torch.ones(1, dtype=torch.bool)}}, "mask is given for 'nowhere'"),
-        ({"masks": {"head.weight": torch.ones(3, 6)}}, r"mask of 'head.weight' must be bool of shape \(3, 6\)"),
-        ({"masks": {"head.bias": torch.zeros(3, dtype=torch.bool)}}, r"3 of the masked places of 'head.bias'"),
-        ({"state": {"extra": "text"}, "masks": {}}, "'extra' of the state dict is a str"),
+        ({"masks": {"nowhere": torch.ones(1, dtype=torch.bool)}}, "mask.*'nowhere'"),
+        ({"masks": {"head.weight": torch.ones(3, 6)}}, r"mask of 'head.weight'.* shape \(3, 6\)"),
+        ({"masks": {"head.bias": torch.zeros(3, dtype=torch.bool)}}, "3 of.* masked .*'head.bias'"),
+        ({"state": {"extra": "text"}, "masks": {}}, "'extra' of.* a str"),
         ({"state": {"z": torch.ones(2, dtype=torch.complex64)}, "masks": {}}, "cannot be packed"),
-        ({"task": TaskInfo(4, (), (8,))}, "to 3 classes, the task"),
+        ({"task": TaskInfo(4, (), (8,))}, "3 classes, the task"),
         ({"task": TaskInfo(3, (), (9,))}, r"the task \(9,\)"),
-        ({"metadata": {"seed": 3}}, "Metadata maps text to text"),
+        ({"metadata": {"seed": 3}}, "Metadata maps text"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(changes, said):
@@ -350,10 +350,10 @@ def test_a_masked_minus_zero_is_refused_before_it_can_change_the_model():
         ((3, (), ()), "at least 1 feature"),
         ((3, (), (8, 0)), "at least 1 feature"),
         ((3, (), (3, 10**6, 10**6)), "more than 67108864 values"),
-        ((3, ("a",), (8,)), "3 classes were given 1 names"),
-        ((3, (), (8,), torch.zeros(7)), r"shift of shape \(7,\) does not broadcast"),
+        ((3, ("a",), (8,)), "3 classes.*given 1 names"),
+        ((3, (), (8,), torch.zeros(7)), r"shift of shape \(7,\)"),
         ((3, (), (8,), torch.zeros(2, 8)), "does not broadcast"),
-        ((3, (), (8,), torch.tensor(float("nan"))), "shift must hold finite"),
+        ((3, (), (8,), torch.tensor(float("nan"))), "shift.* finite"),
         ((3, (), (8,), torch.zeros(8, dtype=torch.float64)), "float32"),
         ((3, (), (8,), None, torch.zeros(8)), "scale no zeros"),
     ],
@@ -428,7 +428,7 @@ def test_a_network_of_the_users_own_class(tmp_path):
 )
 def test_a_model_that_does_not_fit_is_refused_with_the_first_differences(model, said):
     artifact = Artifact(Custom().state_dict(), {}, None, TaskInfo(3, (), (8,)))
-    with pytest.raises(ArtifactError, match="do not fit the model") as refused:
+    with pytest.raises(ArtifactError, match="fit the model") as refused:
         artifact.build(model)
     for words in said:
         refused.match(words)
@@ -439,7 +439,7 @@ def test_an_unknown_model_is_readable_and_refused_on_building_only(tmp_path):
     spec = ModelSpec("resnet9000", {"depth": 9000}, (8,), 3)
     loaded = Artifact.load(saved(make_artifact(model_spec=spec), tmp_path))
     assert loaded.model_spec == spec
-    with pytest.raises(ArtifactError, match=r"cannot be built here. Unknown model 'resnet9000'"):
+    with pytest.raises(ArtifactError, match="model 'resnet9000'"):
         loaded.build()
     assert torch.equal(loaded.predict(torch.ones(1, 8), model=MLP.build()), make_artifact().predict(torch.ones(1, 8)))
 
@@ -464,6 +464,6 @@ def test_a_described_model_that_the_weights_do_not_fit_takes_no_memory(spec, mon
 
     functools.update_wrapper(watched, start)
     monkeypatch.setattr(Mlp, "__init__", watched)
-    with pytest.raises(ArtifactError, match=r"do not fit the model|cannot be built here"):
+    with pytest.raises(ArtifactError, match=r"fit the model|built here"):
         artifact.build()
     assert devices <= {"meta"}

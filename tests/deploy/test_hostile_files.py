@@ -150,7 +150,7 @@ def test_no_file_and_a_folder_are_refused(tmp_path):
         ({}, "no artifact"),
         (None, "no artifact"),
         ({**METADATA, "format": "pt"}, "no artifact"),
-        ({**METADATA, "version": "3"}, "format version 3; this SafeCompress reads versions up to 2: upgrade"),
+        ({**METADATA, "version": "3"}, "version 3; .* 2: upgrade"),
         ({**METADATA, "version": "0"}, "never was"),
         ({**METADATA, "version": "-1"}, "never was"),
         ({**METADATA, "version": "1.5"}, "never was"),
@@ -180,10 +180,10 @@ def test_a_missing_piece_is_refused(content, load, missing):
 @pytest.mark.parametrize(
     ("dtype", "said"),
     [
-        ("I8", "exactly the byte tensors"),
-        ("BOOL", "exactly the byte tensors"),
+        ("I8", "byte tensors"),
+        ("BOOL", "byte tensors"),
         ("F8_E8M0", "tensors of type 'F8_E8M0'"),
-        ("NONE", "not a whole safetensors file"),
+        ("NONE", "whole safetensors file"),
     ],
 )
 def test_other_element_types_are_refused(load, dtype, said):
@@ -192,7 +192,7 @@ def test_other_element_types_are_refused(load, dtype, said):
 
 
 def test_a_third_tensor_is_refused(load):
-    with pytest.raises(ArtifactError, match="exactly the byte tensors"):
+    with pytest.raises(ArtifactError, match="byte tensors"):
         load(forge(METADATA, {"structure": b"12", "payload": b"34", "more": b"5"}))
 
 
@@ -327,14 +327,14 @@ def test_a_structure_that_makes_no_sense_is_refused(load, structure):
 @pytest.mark.parametrize(
     ("parts", "payload", "said"),
     [
-        ([DENSE, DENSE], b"abcd", "describes 4 bytes of tensors, each by its own name, and holds 4"),
-        ([DENSE], b"abc", "describes 2 bytes of tensors, each by its own name, and holds 3"),
-        ([DENSE], b"a", "describes 2 bytes of tensors, each by its own name, and holds 1"),
+        ([DENSE, DENSE], b"abcd", "describes 4 bytes.*holds 4"),
+        ([DENSE], b"abc", "describes 2 bytes.*holds 3"),
+        ([DENSE], b"a", "describes 2 bytes.*holds 1"),
         ([{**DENSE, "shape": [0, 1 << 39, 1 << 39, 1 << 39], "planes": [0]}], b"", "would expand to"),
-        ([{**DENSE, "name": "other/w"}], b"ab", "tensors that no artifact has"),
-        ([{**DENSE, "name": "task/w"}], b"ab", "tensors that no artifact has"),
-        ([{**DENSE, "name": "task/shift"}], b"ab", "shift must hold finite float32"),
-        ([{**DENSE, "name": "task/w", "mask": 2, "planes": [0]}], b"\0\0", "tensors that no artifact has"),
+        ([{**DENSE, "name": "other/w"}], b"ab", "that no artifact"),
+        ([{**DENSE, "name": "task/w"}], b"ab", "that no artifact"),
+        ([{**DENSE, "name": "task/shift"}], b"ab", "shift.*finite float32"),
+        ([{**DENSE, "name": "task/w", "mask": 2, "planes": [0]}], b"\0\0", "that no artifact"),
     ],
 )
 def test_parts_that_do_not_belong_are_refused(load, parts, payload, said):
@@ -382,5 +382,5 @@ def test_a_large_model_of_mostly_zeros_is_believed(load):
     stored = forge_structure(
         {"parts": [{**DENSE, "shape": [1 << 25], "planes": [len(zeros(1 << 25))]}], "facts": FACTS}, zeros(1 << 25)
     )
-    with pytest.raises(ArtifactError, match="does not match its digest"):  # so all its bytes were read
+    with pytest.raises(ArtifactError, match="match its digest"):  # so all its bytes were read
         load(stored)

@@ -121,11 +121,11 @@ class Sly(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("by rows", "answers 5 samples otherwise than in PyTorch"),
-        ("by values", "could not translate the network"),
-        ("not a number", "otherwise than in PyTorch"),
+        ("by rows", "answers 5 samples.*PyTorch"),
+        ("by values", "translate the network"),
+        ("not a number", "than in PyTorch"),
         ("two", "it gave tuple"),
-        ("narrow", r"logits of shape \(N, 3\); for 2 samples it gave \(2, 2\)"),
+        ("narrow", r"\(N, 3\);.*2 samples.*gave \(2, 2\)"),
     ],
 )
 def test_a_network_that_onnx_would_change_is_refused(kind, words, tmp_path, capfd):

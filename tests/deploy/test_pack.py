@@ -143,7 +143,7 @@ def test_a_masked_place_that_is_not_zero_is_refused(wrong):
     "mask", [torch.ones(3, 2, dtype=torch.bool), torch.ones(2, 3), torch.ones(6, dtype=torch.bool)]
 )
 def test_a_mask_that_does_not_fit_is_refused(mask):
-    with pytest.raises(ArtifactError, match=r"must be bool of shape \(2, 3\)"):
+    with pytest.raises(ArtifactError, match=r"shape \(2, 3\)"):
         pack(torch.ones(2, 3), mask)
 
 

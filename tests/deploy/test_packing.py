@@ -79,7 +79,7 @@ def test_a_network_of_the_users_own_class(tmp_path):
     x = torch.rand(20, 8)
     assert torch.allclose(Artifact.load(tmp_path / "a").predict(x, model=MLP.build()), packed.predict(
         x, model=MLP.build()))  # fmt: skip
-    with pytest.raises(ArtifactError, match="of the user's own class"):
+    with pytest.raises(ArtifactError, match="the user's own"):
         Packing(shrink=True)(artifact)
 
 
@@ -90,13 +90,13 @@ def test_sizes_that_do_not_go_together_are_refused(tmp_path):
     masks = {**packed.masks, "body.0.weight": torch.ones(7, 8, dtype=torch.bool)}
     broken = dataclasses.replace(packed, state=wider, masks=masks)
     broken.save(tmp_path / "a")
-    with pytest.raises(ArtifactError, match="layers do not fit each other"):
+    with pytest.raises(ArtifactError, match="fit each other"):
         Artifact.load(tmp_path / "a").build()
     fewer = {**packed.state, "head.weight": torch.zeros(2, 6), "head.bias": torch.zeros(2)}
     masks = {**packed.masks, "head.weight": torch.ones(2, 6, dtype=torch.bool)}
-    with pytest.raises(ArtifactError, match=r"give \(2,\) scores for 3 classes"):
+    with pytest.raises(ArtifactError, match=r"give \(2,\) scores.*3 classes"):
         dataclasses.replace(packed, state=fewer, masks=masks).build()
-    with pytest.raises(ArtifactError, match="130 weights cannot be what is left of 129"):
+    with pytest.raises(ArtifactError, match=r"130 weights.*129"):
         dataclasses.replace(packed, resized_from=129)
 
 
@@ -104,13 +104,13 @@ def test_what_a_file_says_of_the_network_before_is_not_believed():
     """It decides the density, and how much memory the dense network takes that others are compared with."""
     packed = Packing(shrink=True)(artifact_of())
     for model_spec in (MLP, None):
-        with pytest.raises(ArtifactError, match=r"says that 18600 weights could be active .* has 186"):
+        with pytest.raises(ArtifactError, match=r"18600 weights.*186"):
             dataclasses.replace(packed, resized_from=18600, model_spec=model_spec).build(
                 None if model_spec else MLP.build()
             )
     huge = dataclasses.replace(MLP, options={"hidden": (10**9, 10**9)})
     lie = dataclasses.replace(packed, model_spec=huge, resized_from=8 * 10**9 + 10**18 + 3 * 10**9)
-    with pytest.raises(ArtifactError, match=r"would be what is left of .* not believed"):
+    with pytest.raises(ArtifactError, match="not believed"):
         lie.build()
 
 

@@ -106,15 +106,15 @@ def with_nan() -> np.ndarray:
 @pytest.mark.parametrize(
     ("calibration", "words"),
     [
-        (rows(0), r"N at least 1; got the shape \(0, 1, 8, 8\)"),
+        (rows(0), r"got the shape \(0, 1, 8, 8\)"),
         (rows(5)[0], r"got the shape \(1, 8, 8\)"),
-        (rows(5).reshape(5, 64), r"of shape \(N, 1, 8, 8\), N at least 1; got the shape \(5, 64\)"),
+        (rows(5).reshape(5, 64), r"\(N, 1, 8, 8\), .* got the shape \(5, 64\)"),
         (np.float32(3), "got float32"),
-        (with_nan(), "2 of 5 rows hold NaN or infinity"),
+        (with_nan(), "2.*5 rows hold NaN"),
         (rows(5).astype(np.complex64), "got complex64"),
         (rows(5).astype(str), "got <U"),
         (rows(5).astype(object), "got object"),
-        (rows(5).tolist(), "got list. Pass a NumPy array"),
+        (rows(5).tolist(), "got list. Pass"),
         (torch.zeros(5, *SHAPE), "got Tensor"),
     ],
     ids=["empty", "one", "flat", "number", "nan", "complex", "text", "object", "list", "tensor"],
@@ -140,7 +140,7 @@ def write(path, nodes, inputs, outputs, initializers=()):
 def test_a_model_without_a_layer_is_refused(tmp_path):
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     source = write(tmp_path / "m.onnx", nodes, [("x", ["n", *SHAPE])], [("y", ["n", *SHAPE])])
-    with pytest.raises(UsageError, match=r"has no layer to quantise: .*it holds Relu"):
+    with pytest.raises(UsageError, match=r"no layer .*holds Relu"):
         quantize_onnx(source, tmp_path / "a.onnx", rows(5))
     assert not (tmp_path / "a.onnx").exists()
 
@@ -149,7 +149,7 @@ def test_two_inputs_are_refused_by_name(tmp_path):
     nodes = [helper.make_node("Add", ["x", "z"], ["y"])]
     shape = ["n", *SHAPE]
     source = write(tmp_path / "m.onnx", nodes, [("x", shape), ("z", shape)], [("y", shape)])
-    with pytest.raises(UsageError, match="it has 2: 'x', 'z'"):
+    with pytest.raises(UsageError, match="2: 'x', 'z'"):
         quantize_onnx(source, tmp_path / "a.onnx", rows(5))
 
 
@@ -161,12 +161,12 @@ def test_what_is_in_int8_is_refused(quantised, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"not a model"])
 def test_what_is_no_model_is_refused(content, tmp_path):
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(ArtifactError, match="is no ONNX model"):
+    with pytest.raises(ArtifactError, match="no ONNX model"):
         quantize_onnx(tmp_path / "m.onnx", tmp_path / "a.onnx", rows(5))
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ArtifactError, match="There is no file"):
+    with pytest.raises(ArtifactError, match="is no file"):
         quantize_onnx(tmp_path / "m.onnx", tmp_path / "a.onnx", rows(5))
 
 

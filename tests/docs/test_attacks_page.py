@@ -4,7 +4,6 @@ import importlib
 import inspect
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safecompress.attacks import ATTACKS, Access, Lira, Loss, simulate_attacker, tier_of
+from safecompress.attacks import ATTACKS, Access, Lira, Loss, capabilities_of, simulate_attacker
 from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR
 from safecompress.certify.health import (
     DECISIVE,
@@ -21,16 +20,18 @@ from safecompress.certify.health import (
     LARGEST_TIE,
     SHARED_ALPHA,
     STRONGER_THAN,
+    HealthCase,
     examine_health,
 )
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.config.tables import SafetyShape
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.search import Plan
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
 from safecompress.testing.fakes import fake_target, noise_audit
+from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
 NAMES = sorted(ATTACKS.builtins)
@@ -113,7 +114,7 @@ def test_the_table_has_access_and_tier_of_every_attack_in_the_registrys_order():
     table = tables(part("The attacks").split("\n### ")[0])[0]
     shown = [(words(row[0])[0], row[1], row[2]) for row in table]
     made = [(name, ATTACKS.make(name)) for name in ATTACKS.builtins]
-    assert shown == [(name, attack.access.name.lower(), str(tier_of(attack))) for name, attack in made]
+    assert shown == [(name, attack.access.name.lower(), str(capabilities_of(attack).tier)) for name, attack in made]
 
 
 def test_the_table_counts_trainings_for_attacks_by_shadows_only():
@@ -154,19 +155,20 @@ def test_modes_of_shadows_are_the_codes_with_its_default_first():
 
 def test_tiers_are_the_codes():
     rows = tables(part("Tiers", 3))[0]
-    assert [row[0] for row in rows] == sorted({str(tier_of(ATTACKS.make(name))) for name in NAMES})
+    assert [row[0] for row in rows] == sorted({str(capabilities_of(ATTACKS.make(name)).tier) for name in NAMES})
     assert f"`finalists = {Plan().finalists}`" in rows[1][2]
     made = [ATTACKS.make(name) for name in ("gap", "neural", "lira")]
     assert Plan().tests(made) == ((made[0],), (made[1],))
 
 
+@pytest.mark.slow
 def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     pools = [noise_audit(20, 20, seed=seed) for seed in (0, 1)]
     target = fake_target(*pools, num_classes=4, is_leaky=True)
     made = [Loss(), Lira(num_shadows=4)]
     attackers = [simulate_attacker(attack, target, pools[0], generator=np.random.default_rng(0)) for attack in made]
     results = [attacker.test(target, pools[1], Levels()) for attacker in attackers]
-    checks = examine_health(target, *pools, None, attackers, results, control=None, levels=Levels(), seed=0)
+    checks = examine_health(HealthCase(target, *pools, None, attackers, results), levels=Levels(), seed=0)
     assert {words(row[0])[0] for row in tables(part("Health checks", 3))[0]} == {check.name for check in checks}
 
 
@@ -212,9 +214,10 @@ def test_the_shortest_spec_bounds_the_reference_set_and_no_shorter_one_does(tmp_
 def test_every_verb_and_option_shown_exists():
     from typer.main import get_command
 
-    from safecompress.cli import audit, compress, inspect, release  # noqa: F401
     from safecompress.cli.app import app
+    from safecompress.cli.main import register
 
+    register()
     commands = get_command(app).commands
     shown = [line.split() for block in blocks("sh") for line in block.splitlines() if line.startswith("safecompress")]
     assert {line[1] for line in shown} == {"release", "compress", "audit", "list"}
@@ -264,6 +267,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
+@pytest.mark.slow
 def test_the_attacks_of_the_page_keep_the_contract(folder):
     importlib.import_module("test_neighbours").test_neighbours_keeps_the_contract()
     check_attack(importlib.import_module("calibrated").Calibrated())
@@ -288,9 +292,7 @@ def test_an_installed_attack_can_be_named_in_a_spec(folder):
 
 @pytest.mark.slow
 def test_the_attack_is_used_by_object_in_a_folder_of_ones_own(folder):
-    done = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    verdict, figure = done.stdout.splitlines()
+    verdict, figure = run_code((folder / "use.py").read_text(), folder).splitlines()
     assert f"print(result.report.verdict)  # {verdict}:" in file_of("use.py")
     assert "'num_samples': 400" in figure
 

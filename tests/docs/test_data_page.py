@@ -1,8 +1,6 @@
 """The page on data: its output is what the command prints, its table names what exists, its code runs."""
 
 import re
-import subprocess
-import sys
 from inspect import signature
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 
 from safecompress.config import parse_config
 from safecompress.data import DATASETS, SplitSizes
-from whole_runs import run_cli
+from whole_runs import run_cli, run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 REST = """
@@ -70,5 +68,4 @@ def test_default_sizes_are_as_the_page_says():
 
 def test_the_code_runs_in_an_empty_folder(tmp_path):
     (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True 120\n"), done.stderr
+    assert run_code(code, tmp_path) == "True 120\n"

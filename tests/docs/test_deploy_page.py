@@ -1,8 +1,6 @@
 """The page on what ships: its spec is read, its code runs, its words name what exists."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,9 @@ from typer.testing import CliRunner
 
 from safecompress.config import parse_config
 from safecompress.deploy import Packing
+from safecompress.metrics.catalogue import OF_THE_TASK
 from safecompress.sparsity import Units
-from safecompress.spec import TASK_METRICS
+from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 REST = """
@@ -36,17 +35,16 @@ def test_the_spec_is_read_without_a_fault(tmp_path):
 @pytest.mark.slow
 def test_the_code_runs_in_an_empty_folder(tmp_path):
     (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.startswith("(2, 10) "), done.stderr
+    assert run_code(code, tmp_path).startswith("(2, 10) ")
 
 
 def test_options_and_metrics_exist():
-    from safecompress.cli import audit  # noqa: F401
     from safecompress.cli.app import app
+    from safecompress.cli.verbs import audit  # noqa: F401
 
     told = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "200"}).stdout
     for option in set(re.findall(r"--[a-z-]+", " ".join(blocks("sh")))):
         assert option in told, option
-    assert {"artifact.size_bytes", "compression.ratio", "latency.p50_ms"} <= set(TASK_METRICS)
+    assert {"artifact.size_bytes", "compression.ratio", "latency.p50_ms"} <= set(OF_THE_TASK)
     for metric in ("artifact.size_bytes", "compression.ratio", "latency.p50_ms"):
         assert f"`{metric}`" in PAGE

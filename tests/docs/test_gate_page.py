@@ -3,19 +3,17 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from safecompress import api, config  # noqa: F401  (pytester forgets what is imported while it runs)
-from safecompress.cli import auditing  # noqa: F401
 from safecompress.cli.app import app
 from safecompress.cli.main import register
 from safecompress.config import load_limits
-from whole_runs import run_cli
+from safecompress.workflows import audit_file  # noqa: F401
+from whole_runs import run_cli, run_code
 
 pytest_plugins = ["pytester"]
 
@@ -51,8 +49,8 @@ def test_its_commands_and_its_code_run_in_an_empty_folder(pytester, monkeypatch)
     assert report["exit_code"] == codes[-1]
     results = json.loads(Path("gate.sarif").read_text())["runs"][0]["results"]
     assert (results == []) is (codes[-1] == 0)
-    done = subprocess.run([sys.executable, "-c", reading], capture_output=True, text=True, check=False)
-    assert [line.split(" ")[0] for line in done.stdout.splitlines()] == [f["metric"] for f in report["findings"]]
+    read = run_code(reading, pytester.path)
+    assert [line.split(" ")[0] for line in read.splitlines()] == [f["metric"] for f in report["findings"]]
     pytester.makepyfile(test_privacy=module)
     options = ["-p", "safecompress.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     outcomes = pytester.runpytest_inprocess(*options).parseoutcomes()

@@ -40,8 +40,8 @@ def test_the_code_runs_in_its_order(tmp_path, monkeypatch):
 def test_the_commands_name_logs_that_can_be_opened(tmp_path):
     from typer.testing import CliRunner
 
-    from safecompress.cli import compress  # noqa: F401
     from safecompress.cli.app import app
+    from safecompress.cli.verbs import compress  # noqa: F401
 
     (block,) = blocks("sh")
     kinds = []

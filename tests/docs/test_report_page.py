@@ -1,8 +1,6 @@
 """The page on reading a report: files, words and numbers that it names are those of the product; its code runs."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from safecompress.certify.exposure import MIN_ROWS, MIN_SIDE, WORST_SHARE
 from safecompress.report.files import JSON, RENDERED
 from safecompress.report.model import READABLE, SCHEMA_VERSION
 from safecompress.report.text import MEANING
-from whole_runs import run_cli
+from whole_runs import run_cli, run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
 FLAT = " ".join(PAGE.split())
@@ -52,5 +50,4 @@ def test_the_code_runs_where_there_are_runs(finished):
     (finished / "runs").mkdir()
     (finished / "run").rename(finished / "runs" / "tiny")
     (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.startswith("tiny PASS 0."), done.stderr
+    assert run_code(code, finished).startswith("tiny PASS 0.")

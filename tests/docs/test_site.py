@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import patience
 from safecompress.attacks import ATTACKS
 from safecompress.config.tables import DataShape, RequireShape, SearchShape, SpecShape
 from safecompress.data import DATASETS
@@ -137,6 +138,6 @@ def test_from_disk_the_search_finds_and_nothing_goes_wrong(site, tmp_path):
         "--disable-background-networking", f"--user-data-dir={tmp_path}", "--enable-logging=stderr",
         "--virtual-time-budget=20000", "--dump-dom", f"{(site[0] / 'index.html').as_uri()}?q=shadows",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(30), check=False)
     assert int(re.search(r"(\d+) matching documents", done.stdout)[1]) > 3
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]

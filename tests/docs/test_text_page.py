@@ -1,8 +1,6 @@
 """The page on texts: its spec is read, its code says what is shown, its options exist."""
 
 import re
-import subprocess
-import sys
 from inspect import signature
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from safecompress.config import parse_config
 from safecompress.data import DATASETS
 from safecompress.data.tokens import FILES
+from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")
 REST = """
@@ -43,5 +42,4 @@ def test_every_option_is_told():
 def test_the_code_says_what_is_shown(tmp_path):
     pytest.importorskip("tokenizers")
     (code,), (shown,) = blocks("python"), blocks("text")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, shown), done.stderr
+    assert run_code(code, tmp_path) == shown

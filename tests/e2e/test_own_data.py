@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from safecompress import Artifact, Dataset
-from safecompress.cli.setup import load_rows
 from safecompress.config import load_config
 from safecompress.training import predict_logits
+from safecompress.workflows.loading import load_rows
 from whole_runs import report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_train_row_that_changed_makes_another_job(run):
     finally:
         file.write_bytes(before)
     assert ended.code == 2
-    assert "its data, model, spec, seed or version differ" in ended.err
+    assert "seed or version differ" in ended.err
 
 
 def test_a_run_on_arrays_of_the_same_content_is_the_same(run):

@@ -15,11 +15,18 @@ from safecompress import stages
 from safecompress.search import RunStore
 from safecompress.storage import read_tensors
 from safecompress.training import train
-from whole_runs import digests_of, report_of, run_cli, start_cli, write_spec
+from whole_runs import SIZES, digests_of, report_of, run_cli, start_cli, write_spec
 
 pytestmark = pytest.mark.slow
 
 SHORT = {"recipe": {"epochs": 4}, "search": {"branches": ["magnitude+random", "keep"]}}
+BRIEF = {
+    **SHORT,
+    "data": {name: size // 5 for name, size in SIZES.items()},
+    "require": [{"metric": f"{name}.auc", "at_most": 0.99} for name in ("gap", "label_only")],
+}
+"""SHORT on few rows: every write of a run, and little else."""
+
 LONG = {
     "recipe": {"epochs": 24},
     "search": {"rounds": 3, "attacks": ["loss"]},
@@ -75,18 +82,17 @@ def assert_whole(folder):
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    """An undisturbed run of SHORT: its spec and what it found."""
-    home = tmp_path_factory.mktemp("short")
-    spec = write_spec(home / "spec.toml", **SHORT)
+def brief(tmp_path_factory):
+    """An undisturbed run of BRIEF: its spec and what it found."""
+    home = tmp_path_factory.mktemp("brief")
+    spec = write_spec(home / "spec.toml", **BRIEF)
     run_cli("compress", spec, "--out", home / "run")
     return spec, found_by(home / "run")
 
 
-@pytest.mark.timeout(900)  # a run for every write: 150 seconds alone, and more beside other work
-def test_a_crash_at_any_write_changes_no_digest_and_no_opening(short, tmp_path, monkeypatch):
+def test_a_crash_at_any_write_changes_no_digest_and_no_opening(brief, tmp_path, monkeypatch):
     """Dies before the first write or deletion, the second, and so on; each time the same command goes on."""
-    spec, undisturbed = short
+    spec, undisturbed = brief
     number, survived, died_tidily = 0, False, True
     while not survived:
         number += 1
@@ -105,12 +111,12 @@ def test_a_crash_at_any_write_changes_no_digest_and_no_opening(short, tmp_path, 
         run_cli("compress", spec, "--out", home / "run")
         assert found_by(home / "run") == undisturbed, number
         assert not list((home / "run").rglob(".*.part")), number
-    assert number > 35  # as many moments were tried
+    assert number > 45  # as many moments were tried
     assert not died_tidily  # half-written files were there to be swept up
 
 
-def test_a_full_disk_is_said_in_words_and_the_run_goes_on_when_there_is_room(short, tmp_path, monkeypatch):
-    spec, undisturbed = short
+def test_a_full_disk_is_said_in_words_and_the_run_goes_on_when_there_is_room(brief, tmp_path, monkeypatch):
+    spec, undisturbed = brief
     for number in random.Random(0).sample(range(1, 34), 8):
         home = tmp_path / str(number)
         hook = Hook(number, fill_disk)
@@ -120,7 +126,7 @@ def test_a_full_disk_is_said_in_words_and_the_run_goes_on_when_there_is_room(sho
         assert hook.count == number, "it went on writing after a write had failed"
         assert ended.code == 3
         assert ended.err.splitlines()[-1].startswith("StorageError: No room left to write /"), ended.err
-        assert "run the same command again" in ended.err
+        assert "same command again" in ended.err
         assert "Traceback" not in ended.err
         assert not list(home.rglob(".*.part"))
         assert_whole(home)
@@ -149,11 +155,19 @@ def test_a_full_disk_after_long_training_costs_none_of_it(tmp_path, monkeypatch)
     assert not list((run / "work").glob("checkpoint-*"))
 
 
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """An undisturbed run of some hundred steps: its spec and its digests."""
+    home = tmp_path_factory.mktemp("longer")
+    spec = write_spec(home / "spec.toml", recipe={"epochs": 24}, search={"branches": ["magnitude+random", "keep"]})
+    run_cli("compress", spec, "--out", home / "run")
+    return spec, digests_of(home / "run")
+
+
 @pytest.mark.parametrize("phase", ["dense", "round 2 of 2", "final"])
-def test_a_phase_goes_on_from_its_checkpoint(phase, tmp_path, monkeypatch):
+def test_a_phase_goes_on_from_its_checkpoint(phase, longer, tmp_path, monkeypatch):
     """Steps and digests: the checkpoint is read, and it leads to where the undisturbed run got."""
-    spec = write_spec(tmp_path / "spec.toml", recipe={"epochs": 24}, search={"branches": ["magnitude+random", "keep"]})
-    run_cli("compress", spec, "--out", tmp_path / "undisturbed")
+    spec, undisturbed = longer
     monkeypatch.setattr(stages, "train", functools.partial(train, checkpoint_every_s=0.0))
     name, save = "checkpoint-" + phase.replace(" ", "-"), RunStore.save_state
 
@@ -173,15 +187,15 @@ def test_a_phase_goes_on_from_its_checkpoint(phase, tmp_path, monkeypatch):
     steps = int(resumed.split()[-2])
     assert 0 < steps < whole
     assert steps > whole - 65
-    assert digests_of(tmp_path / "run") == digests_of(tmp_path / "undisturbed")
+    assert digests_of(tmp_path / "run") == undisturbed
     assert not list((tmp_path / "run" / "work").glob("checkpoint-*"))
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_digests(tmp_path):
-    """SIGKILL soon after the start of each phase; the last strikes between the opening of the ledger and the report."""
+    """SIGKILL in the dense training, in a round, and between the opening of the ledger and the report."""
     spec, run = write_spec(tmp_path / "spec.toml", **LONG), tmp_path / "run"
     delays = random.Random(7)
-    for marker in ("dense:", "round 1 of", "candidates:", "round 2 of", "final:", "certify:"):
+    for marker in ("dense:", "round 2 of", "certify:"):
         process = start_cli("compress", spec, "--out", run)
         for line in process.stderr:
             if marker in line:
@@ -212,8 +226,8 @@ def test_ctrl_c_exits_130_and_says_that_the_run_can_go_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # workers get it, too, as from a terminal
     _, err = process.communicate()
     assert process.returncode == 130
-    assert "Stopped. What was finished is kept: run the same command again to go on." in err
+    assert "Stopped. Finished work is kept: run the same command again to resume." in err
     assert f"\n  safecompress compress {spec} --out {run} --workers 2" in err
     assert "Traceback" not in err
-    assert "The command was stopped (Ctrl-C)" in (tmp_path / "gate.xml").read_text()
+    assert "command was stopped" in (tmp_path / "gate.xml").read_text()
     assert "round 1 of 3" not in run_cli("compress", spec, "--out", run).err

@@ -1,6 +1,5 @@
 """The pytest plug-in, as a project's own tests use it."""
 
-import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,9 @@ import pytest
 from made_reports import OPEN, PASSING, REPORTS
 
 from safecompress import api, config  # noqa: F401  (pytester forgets what is imported while it runs)
-from safecompress.cli import auditing
 from safecompress.errors import DataError
 from safecompress.pytest_plugin import safety_spec
+from safecompress.workflows import audit_file as workflow
 
 pytest_plugins = ["pytester"]
 
@@ -39,13 +38,13 @@ def run(pytester, monkeypatch):
     def tested(report, *options, found=None, module=MODULE):
         audits = []
 
-        def audit_file(artifact, spec, **rest):
-            audits.append((artifact, spec, rest["members"]))
+        def audit_file(request):
+            audits.append((request.artifact_path, request.spec_path, request.members_path))
             if isinstance(found, Exception):
                 raise found
             return found or report
 
-        monkeypatch.setattr(auditing, "audit_file", audit_file)
+        monkeypatch.setattr(workflow, "audit_file", audit_file)
         pytester.makefile(".toml", limits=limits(report))
         pytester.makepyfile(test_privacy=module)
         result = pytester.runpytest_inprocess(*PLUGINS, *options)
@@ -148,14 +147,13 @@ def test_a_function_that_breaks_fails_every_test_and_is_called_once(run):
 
 
 def test_an_audit_takes_what_a_spec_of_tests_names():
-    told = safety_spec("limits.toml", artifact="run/a.onnx", members="/rows/in.npz", workers=2).located(Path("/here"))
-    assert set(told) <= set(inspect.signature(auditing.audit_file).parameters)
-    assert {name: value for name, value in told.items() if value is not None} == {
-        "spec": Path("/here/limits.toml"),
-        "artifact": Path("/here/run/a.onnx"),
-        "members": Path("/rows/in.npz"),
-        "workers": 2,
-    }
+    tests = safety_spec("limits.toml", artifact="run/a.onnx", members="/rows/in.npz", workers=2).located(Path("/here"))
+    assert tests.request(tests.artifact) == workflow.AuditRequest(
+        artifact_path=Path("/here/run/a.onnx"),
+        spec_path=Path("/here/limits.toml"),
+        members_path=Path("/rows/in.npz"),
+        workers=2,
+    )
 
 
 def test_it_costs_nothing_where_no_spec_is_tested(pytester):

@@ -14,7 +14,7 @@ from safecompress.storage import write_tensors
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from safecompress.integrations.huggingface import STATE, SparseCallback  # noqa: E402
 
@@ -165,7 +165,7 @@ def test_mixed_precision_leaves_dormant_weights_at_zero(tmp_path):
 def test_going_on_without_masks_is_refused_by_name(whole, tmp_path):
     first, _, _ = whole
     trainer, _, _ = trainer_of(tmp_path)
-    with pytest.raises(UsageError, match=r"step 5, and there is no .*checkpoint-5/sparse\.safetensors"):
+    with pytest.raises(UsageError, match=r"step 5, .*checkpoint-5/sparse\.safetensors"):
         trainer.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-5")
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
     from safecompress.integrations.common import read_state
 
     write_tensors(tmp_path / STATE, {"masks/a": torch.ones(2)}, {"num_steps": "1"})
-    with pytest.raises(ArtifactError, match="no state of sparse training"):
+    with pytest.raises(ArtifactError, match="sparse training"):
         read_state(tmp_path / STATE)
 
 

@@ -1,21 +1,21 @@
 """The callback in a real Lightning Trainer: dormant weights stay zero though steps have closures; resuming is exact."""
 
 import importlib
+import importlib.util
 import sys
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from safecompress.errors import UsageError
 from safecompress.seeding import seeded
 
-L = pytest.importorskip("lightning.pytorch")
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-from safecompress.integrations.lightning import SparseCallback  # noqa: E402
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="Lightning is not installed"),
+]
 
 with seeded(0, "data"):
     INPUTS = torch.randn(64, 12)
@@ -23,36 +23,14 @@ with seeded(0, "data"):
 STEPS = 16
 
 
-class Module(L.LightningModule):
-    def __init__(self, optimizers=1):
-        super().__init__()
-        with seeded(0, "net"):
-            self.net = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 3))
-        self.automatic_optimization = optimizers == 1
-        self.num_optimizers = optimizers
-        self.clipped = []
+@pytest.fixture(scope="module", autouse=True)
+def lightning():
+    """Loaded when the first of these tests runs, not by every process that collects them."""
+    global L, SparseCallback, Module, Watch
+    import lightning.pytorch as L
+    from lightning_parts import Module, Watch
 
-    def training_step(self, batch, index):
-        inputs, labels = batch
-        return cross_entropy(self.net(inputs), labels)
-
-    def configure_optimizers(self):
-        return [torch.optim.AdamW(self.parameters(), lr=0.02, weight_decay=0.1) for _ in range(self.num_optimizers)]
-
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
-        self.clipped.append({name: p.grad.clone() for name, p in self.named_parameters()})
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-
-class Watch(L.Callback):
-    def __init__(self, sparse):
-        self.sparse, self.digests = sparse, []
-
-    def on_train_batch_end(self, trainer, module, *rest):
-        for parameter, mask in self.sparse.pattern.pairs(module):
-            dormant = parameter.detach()[~mask]
-            assert not dormant.any() and not torch.signbit(dormant).any()
-        self.digests.append(self.sparse.pattern.digest())
+    from safecompress.integrations.lightning import SparseCallback
 
 
 def fit(folder, *, callback=None, module=None, go_on=None, **changes):

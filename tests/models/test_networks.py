@@ -90,16 +90,16 @@ def test_dropout_acts_in_training_only(build):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: Mlp((0,), 2), "input_shape must hold whole numbers"),
-        (lambda: Mlp((4,), 2, hidden=(3, -1)), "hidden must hold whole numbers"),
+        (lambda: Mlp((0,), 2), "input_shape.*whole numbers"),
+        (lambda: Mlp((4,), 2, hidden=(3, -1)), "hidden.*whole numbers"),
         (lambda: Mlp((4,), 2, hidden=(1,) * 1001), "up to 1000 sizes"),
         (lambda: Mlp((4,), 1), "at least 2 classes"),
-        (lambda: Mlp((4,), 2, dropout=1.0), "dropout is the share"),
-        (lambda: Mlp((4,), 2, dropout=float("nan")), "dropout is the share"),
-        (lambda: SmallCnn((64,), 2), "image=True, or choose the model 'mlp'"),
-        (lambda: SmallCnn((1, 8, 8), 2, channels=()), "at least one block"),
-        (lambda: SmallCnn((1, 8, 8), 2, channels=(True,)), "channels must hold whole numbers"),
-        (lambda: SmallCnn((1, 8, 8), 2, dropout=-0.1), "dropout is the share"),
+        (lambda: Mlp((4,), 2, dropout=1.0), "dropout is"),
+        (lambda: Mlp((4,), 2, dropout=float("nan")), "dropout is"),
+        (lambda: SmallCnn((64,), 2), "image=True,.*model 'mlp'"),
+        (lambda: SmallCnn((1, 8, 8), 2, channels=()), "one block"),
+        (lambda: SmallCnn((1, 8, 8), 2, channels=(True,)), "channels.*whole numbers"),
+        (lambda: SmallCnn((1, 8, 8), 2, dropout=-0.1), "dropout is"),
     ],
 )
 def test_arguments_that_make_no_network_are_refused(build, said):
@@ -147,12 +147,12 @@ def test_a_vgg_copes_with_images_of_many_sizes(input_shape):
     ("make", "message"),
     [
         (lambda: Resnet((64,), 10), "'resnet' reads images"),
-        (lambda: Resnet((3, 8, 8), 10, blocks=(1,)), r"one number for each stage.*blocks=\(1,\)"),
-        (lambda: Resnet((3, 8, 8), 10, norm="layer"), "'group' for layers that mix no rows; got 'layer'"),
+        (lambda: Resnet((3, 8, 8), 10, blocks=(1,)), r"stage.*blocks=\(1,\)"),
+        (lambda: Resnet((3, 8, 8), 10, norm="layer"), "'group'.*got 'layer'"),
         (lambda: Vgg((64,), 10), "'vgg' reads images"),
-        (lambda: Vgg((3, 8, 8), 10, depths=(1,)), r"one number for each block.*depths=\(1,\)"),
-        (lambda: Vgg((3, 8, 8), 10, hidden=(0,)), "hidden must hold whole numbers"),
-        (lambda: Vgg((3, 8, 8), 10, dropout=1.0), "dropout is the share"),
+        (lambda: Vgg((3, 8, 8), 10, depths=(1,)), r"block.*depths=\(1,\)"),
+        (lambda: Vgg((3, 8, 8), 10, hidden=(0,)), "hidden.*whole numbers"),
+        (lambda: Vgg((3, 8, 8), 10, dropout=1.0), "dropout is"),
     ],
 )
 def test_resnets_and_vggs_refuse_what_they_cannot_build(make, message):
@@ -174,5 +174,5 @@ def test_an_alexnet_copes_with_images_of_many_sizes(input_shape: tuple[int, ...]
 
 
 def test_an_alexnet_without_convolutions_is_refused() -> None:
-    with pytest.raises(ModelError, match="at least one convolution"):
+    with pytest.raises(ModelError, match="least one convolution"):
         Alexnet((3, 8, 8), 4, widths=())

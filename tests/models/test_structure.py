@@ -134,20 +134,20 @@ def test_check_builds_nothing_and_draws_nothing():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (ModelSpec("mpl", {}, (4,), 2), r"Unknown model 'mpl'. Did you mean 'mlp'\?"),
+        (ModelSpec("mpl", {}, (4,), 2), r"mean 'mlp'\?"),
         (
             ModelSpec("mlp", {"hiden": 3}, (4,), 2),
-            r"no option 'hiden'. Did you mean 'hidden'\? Allowed: dropout, hidden",
+            r"'hiden'.*'hidden'\? Allowed: dropout, hidden",
         ),
         (ModelSpec("mlp", {"input_shape": (3,)}, (4,), 2), "no option 'input_shape'"),
         (ModelSpec("unresolved", {"num_classes": 3}, (4,), 2), "no option 'num_classes'"),
-        (ModelSpec("mlp", {"hidden": 3}, (4,), 2), r"'hidden' of the model 'mlp' takes tuple\[int, \.\.\.\]; got 3"),
-        (ModelSpec("mlp", {"hidden": (3, "x")}, (4,), 2), "should be a valid integer"),
-        (ModelSpec("mlp", {"hidden": (True,)}, (4,), 2), "should be a valid integer"),
+        (ModelSpec("mlp", {"hidden": 3}, (4,), 2), r"'hidden'.*model 'mlp' takes tuple\[int, \.\.\.\]; got 3"),
+        (ModelSpec("mlp", {"hidden": (3, "x")}, (4,), 2), "valid integer"),
+        (ModelSpec("mlp", {"hidden": (True,)}, (4,), 2), "valid integer"),
         (ModelSpec("mlp", {"dropout": "0.5"}, (4,), 2), "takes float; got '0.5'"),
         (ModelSpec("cnn", {"batch_norm": 1}, (1, 8, 8), 2), "takes bool; got 1"),
-        (ModelSpec("tiny", {}, (4,), 2), "needs a value for the option 'width'"),
-        (ModelSpec("tiny", {"width": 1, "names": (3,)}, (4,), 2), "should be a valid string"),
+        (ModelSpec("tiny", {}, (4,), 2), "option 'width'"),
+        (ModelSpec("tiny", {"width": 1, "names": (3,)}, (4,), 2), "valid string"),
     ],
 )
 def test_options_that_the_constructor_does_not_take_are_refused(spec, said):
@@ -159,11 +159,11 @@ def test_options_that_the_constructor_does_not_take_are_refused(spec, said):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (ModelSpec("mlp", {"hidden": (0,)}, (4,), 2), "whole numbers of at least 1"),
-        (ModelSpec("mlp", {"hidden": (10**30,)}, (4,), 2), "cannot be built from hidden="),
-        (ModelSpec("mlp", {}, (10**15, 10**15), 2), "cannot be built from input_shape="),
-        (ModelSpec("cnn", {}, (64,), 2), "Load the data with image=True, or choose the model 'mlp'"),
-        (ModelSpec("tiny", {"width": 13}, (4,), 2), "cannot be built from width=13.*thirteen"),
+        (ModelSpec("mlp", {"hidden": (0,)}, (4,), 2), "whole numbers .* 1"),
+        (ModelSpec("mlp", {"hidden": (10**30,)}, (4,), 2), "built from hidden="),
+        (ModelSpec("mlp", {}, (10**15, 10**15), 2), "built from input_shape="),
+        (ModelSpec("cnn", {}, (64,), 2), "image=True,.*model 'mlp'"),
+        (ModelSpec("tiny", {"width": 13}, (4,), 2), "from width=13.*thirteen"),
     ],
 )
 def test_values_that_make_no_network_are_refused(spec, said):
@@ -174,15 +174,15 @@ def test_values_that_make_no_network_are_refused(spec, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ((3, {}, (4,), 2), "a name and a table of options"),
-        (("mlp", [], (4,), 2), "a name and a table of options"),
-        (("mlp", {}, 4, 2), "input_shape is a tuple of sizes"),
-        (("mlp", {}, (), 2), "input_shape is a tuple of sizes"),
-        (("mlp", {}, (4.0,), 2), "input_shape must hold whole numbers"),
+        ((3, {}, (4,), 2), "table of options"),
+        (("mlp", [], (4,), 2), "table of options"),
+        (("mlp", {}, 4, 2), "input_shape is a tuple"),
+        (("mlp", {}, (), 2), "input_shape is a tuple"),
+        (("mlp", {}, (4.0,), 2), "input_shape.*whole numbers"),
         (("mlp", {}, (4,), "2"), "at least 2 classes"),
-        (("mlp", {1: 2}, (4,), 2), "Options are named by text"),
-        (("mlp", {"dropout": float("inf")}, (4,), 2), "'dropout' must be a number"),
-        (("mlp", {"hidden": (4, {5})}, (4,), 2), "'hidden' must be a number"),
+        (("mlp", {1: 2}, (4,), 2), "Options are named"),
+        (("mlp", {"dropout": float("inf")}, (4,), 2), "'dropout'.* number"),
+        (("mlp", {"hidden": (4, {5})}, (4,), 2), "'hidden'.* number"),
     ],
 )
 def test_fields_of_wrong_types_are_refused(fields, said):

@@ -6,12 +6,14 @@ from dataclasses import replace
 import torch
 
 from safecompress.attacks import AttackResult, Neural, Target
-from safecompress.certify import Prospect, certify, foresee
+from safecompress.attacks.evidence import Ranking
+from safecompress.certify import JudgedModels, Prospect, certify, foresee
 from safecompress.deploy import Artifact, TaskInfo
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.models import ModelSpec
 from safecompress.report import (
     Report,
+    RunFacts,
     build_report,
     describe_artifact,
     describe_round,
@@ -52,7 +54,7 @@ def certification(spec=SPEC):
     """The verdict on an untrained artifact, beside a dense model that knows its members."""
     shipped, dense = ARTIFACT.build(), MemorisingModel(*SPLIT.part("train"), CLASSES)
     targets = [Target(model, access=spec.access) for model in (shipped, dense)]
-    return certify(*targets, SPLIT, spec, seed=0, opening=1, counted=COUNTED)
+    return certify(JudgedModels(*targets, counted=tuple(COUNTED)), SPLIT, spec, seed=0, opening=1)
 
 
 def candidate(branch):
@@ -71,7 +73,9 @@ def round_result(winner="magnitude+random", branches=("magnitude+random", "keep"
     for place, branch in enumerate(branches):
         scores = torch.linspace(0, 1, 2 * POOL).double().numpy() ** (place + 1)
         results = tuple(
-            AttackResult(a.name, a.access, scores=scores[:: 1 - 2 * place], is_member=SPLIT.audit("select").is_member)
+            AttackResult(
+                a.name, a.access, evidence=Ranking(scores[:: 1 - 2 * place], SPLIT.audit("select").is_member, 0.5)
+            )
             for a in SPEC.attacks
         )
         figures = dict(judged.measurements)
@@ -83,14 +87,15 @@ def round_result(winner="magnitude+random", branches=("magnitude+random", "keep"
 def report(judged=None, *, rounds=None, **options):
     described = [describe_round(result) for result in (rounds if rounds is not None else [round_result()])]
     search = {"plan": {"rounds": "1"}, "recipe": {"milestones": (0.5, 0.75)}, "coverage": 0.6, "rounds": described}
-    given = {
-        "prospects": foresee(SPEC, SPLIT, SPEC.levels()),
+    facts = {
         "search": search,
         "digests": {"pattern": "abc", "split": SPLIT.digest(b"key")},
         "seconds": {"train": 1.2156},
         "seed": 0,
         "notes": ["No ledger was kept."],
     }
+    about = {name: options.pop(name) for name in tuple(options) if name in facts}
+    given = {"prospects": foresee(SPEC, SPLIT, SPEC.levels()), "facts": RunFacts(**{**facts, **about})}
     return build_report("digits", judged or certification(), SPLIT, **{**DESCRIBED, **given, **options})
 
 
@@ -167,8 +172,10 @@ def hostile_report():
     built = build_report(
         HOSTILE, judged, SPLIT, **DESCRIBED,
         prospects=[Prospect(SPEC.requirements[0], None, HOSTILE)],
-        search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
-        seconds={HOSTILE: 1.0}, seed=0, notes=[HOSTILE],
+        facts=RunFacts(
+            seed=0, search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
+            seconds={HOSTILE: 1.0}, notes=[HOSTILE],
+        ),
     )  # fmt: skip
     findings = [{**f, "requirement": HOSTILE, "reason": HOSTILE} for f in built.findings]
     figures = {HOSTILE: built.measurements["accuracy"]}

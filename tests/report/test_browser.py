@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from sample_reports import HOSTILE, renamed_report, whole_report
 
+from patience import patience
 from safecompress.report import to_html
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -64,7 +65,7 @@ class Site:
                 "--proxy-bypass-list=<-loopback>", "--enable-logging=stderr", "--v=0", f"--window-size={width},900",
                 "--virtual-time-budget=8000", *flags, "--dump-dom", "http://report.invalid/page.html",
             ],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=patience(30), check=False,
         )  # fmt: skip
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

@@ -135,8 +135,8 @@ def test_doubts_and_broken_attacks_stand_above_everything_that_could_soothe(whol
     doubted = replace(whole, doubts=["INCONCLUSIVE: too few"], errors={"neural": "it crashed"})
     html = to_html(doubted)
     assert html.index("INCONCLUSIVE: too few") < html.index('id="requirements"')
-    assert html.index("The attack neural gave no figure: it crashed") < html.index('id="requirements"')
-    assert "this keeps the verdict from PASS" not in to_html(replace(whole, doubts=[], errors={}))
+    assert html.index("it crashed") < html.index('id="requirements"')
+    assert "verdict from PASS" not in to_html(replace(whole, doubts=[], errors={}))
 
 
 def test_every_candidate_of_every_round_is_drawn_and_told(whole, page):
@@ -183,10 +183,10 @@ def test_every_attack_has_its_roc_with_a_band(whole, page):
 def test_speed_and_size_stand_beside_the_dense_model(whole, page):
     (section,) = page.all("section", aria_labelledby="ships")
     assert "0.5 ms (csr)1 ms (onnxruntime)2.00" in section.text
-    assert "Zeros alone bring no speed here." in section.text
-    assert "Not timed in this run." in to_html(replace(whole, speed=None))
+    assert "bring no speed" in section.text
+    assert "Not timed in" in to_html(replace(whole, speed=None))
     timed = {**whole.measurements, "latency.p50_ms": {**whole.measurements["accuracy"], "value": 0.25}}
-    assert "One sample takes 0.25 ms" in to_html(replace(whole, speed=None, measurements=timed))
+    assert "takes 0.25 ms" in to_html(replace(whole, speed=None, measurements=timed))
 
 
 def test_how_to_have_it_again(whole, page):
@@ -194,7 +194,7 @@ def test_how_to_have_it_again(whole, page):
     assert whole.command in section.text
     for value in (whole.digests["verdict"], whole.environment["torch"], whole.digests["split"]["train"]):
         assert value in section.text
-    assert "It was made from Python" in to_html(replace(whole, command=None))
+    assert "made from Python" in to_html(replace(whole, command=None))
 
 
 def test_an_audit_of_a_network_in_memory_has_no_empty_sections():
@@ -204,7 +204,7 @@ def test_an_audit_of_a_network_in_memory_has_no_empty_sections():
     assert [one.attributes["id"] for one in page.all("h2")] == [
         "requirements", "choice", "ships", "split", "repeat", "details",
     ]  # fmt: skip
-    assert "No dense model was at hand" in page.text
+    assert "No dense model" in page.text
 
 
 def test_a_report_without_a_finding_or_a_figure_is_still_a_page():

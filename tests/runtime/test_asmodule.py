@@ -15,6 +15,7 @@ from safecompress.seeding import seeded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow  # the first export of a process takes seconds
 
 from safecompress.deploy.onnx import export_onnx  # noqa: E402
 from safecompress.deploy.quantize import quantize_onnx  # noqa: E402
@@ -104,7 +105,7 @@ def test_the_last_linear_layer_by_hand(nodes, found):
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"\x80\x04]q\x00.")
-    with pytest.raises(ArtifactError, match="cannot be opened as an ONNX model"):
+    with pytest.raises(ArtifactError, match="an ONNX model"):
         OnnxNetwork(tmp_path / "a.onnx")
 
 
@@ -112,7 +113,7 @@ def test_weights_in_a_file_beside_are_refused(files, tmp_path):
     """A verdict is bound to the file's content, and theirs could change under it."""
     proto = onnx.load(files / "float.onnx")
     onnx.save(proto, tmp_path / "a.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100)
-    with pytest.raises(ArtifactError, match="keeps weights in files beside it"):
+    with pytest.raises(ArtifactError, match="keeps weights"):
         OnnxNetwork(tmp_path / "a.onnx")
 
 
@@ -129,7 +130,7 @@ def test_weights_of_a_node_or_a_branch_in_another_file_are_refused(tmp_path, mon
         nodes = [NODE("If", ["c"], ["w2"], then_branch=branch, else_branch=branch)]
     nodes.append(NODE("MatMul", ["x", "w2" if depth else "w"], ["y"]))
     onnx.save(graph_of(nodes, {"c": ()} if depth else {}, "y"), "a.onnx")
-    with pytest.raises(ArtifactError, match="keeps weights in files beside it"):
+    with pytest.raises(ArtifactError, match="keeps weights"):
         OnnxNetwork("a.onnx")
 
 

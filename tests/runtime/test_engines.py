@@ -56,6 +56,7 @@ def assert_close(got: np.ndarray, wanted: np.ndarray) -> None:
 # --- equality
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     density=st.sampled_from([0.0, 0.02, 0.3, 1.0]),
@@ -109,6 +110,7 @@ def test_without_scipys_private_kernel_the_public_product_serves(monkeypatch):
     np.testing.assert_array_equal(spmv(np.float32([1, 2, 3, 4])), [2, 4, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "csr", "onnxruntime", "auto"])
 def test_all_engines_predict_as_the_artifact_does(engine, tmp_path):
     artifact = make_artifact(mlp(shape=(1, 4, 2)), 0.3, names=("a", "b", "ç"))
@@ -135,14 +137,15 @@ def test_answers_of_one_call_are_not_overwritten_by_the_next(tmp_path):
             np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_is_asked_densely(tmp_path):
     artifact = make_artifact(ModelSpec("cnn", {"channels": (4, 6)}, (1, 8, 8), 3), 0.3)
     artifact.save(tmp_path / "a.safetensors")
     predictor = runtime.load(tmp_path / "a.safetensors")
-    assert "no csr, it calls a Conv2d before any linear layer" in predictor.why
+    assert "Conv2d before any linear" in predictor.why
     assert "onnxruntime" in predictor.why.split("; ")[0]
     assert_close(predictor.predict(rows(5, (1, 8, 8))), artifact.predict(rows(5, (1, 8, 8))).numpy())
-    with pytest.raises(UsageError, match="cannot be asked by 'csr': no csr, it calls a Conv2d"):
+    with pytest.raises(UsageError, match=r"'csr':.*Conv2d"):
         runtime.load(tmp_path / "a.safetensors", engine="csr")
 
 
@@ -186,10 +189,10 @@ def test_layers_are_read_in_the_order_of_their_calls(kind):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("functional relu", "computes more than its layers"),
-        ("skip", "computes more than its layers"),
-        ("scaled", "computes more than its layers"),
-        ("wide", "do not follow one another"),
+        ("functional relu", "more than its"),
+        ("skip", "more than its"),
+        ("scaled", "more than its"),
+        ("wide", "follow one another"),
     ],
 )
 def test_what_is_no_chain_is_not_offered_as_one(kind, reason):
@@ -199,11 +202,11 @@ def test_what_is_no_chain_is_not_offered_as_one(kind, reason):
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ([nn.Flatten(), nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 3)], "it calls a Tanh"),
-        ([nn.Flatten(), nn.ReLU(), nn.Linear(8, 3)], "it calls a ReLU before any linear layer"),
-        ([nn.Flatten(), nn.Linear(8, 4), nn.Linear(4, 3), nn.Softmax(1)], "it calls a Softmax"),
-        ([nn.Linear(4, 3), nn.Flatten(), nn.Linear(6, 3)], "do not follow one another"),
-        ([nn.Flatten(), nn.Identity()], "do not follow one another"),
+        ([nn.Flatten(), nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 3)], "calls a Tanh"),
+        ([nn.Flatten(), nn.ReLU(), nn.Linear(8, 3)], "ReLU before"),
+        ([nn.Flatten(), nn.Linear(8, 4), nn.Linear(4, 3), nn.Softmax(1)], "calls a Softmax"),
+        ([nn.Linear(4, 3), nn.Flatten(), nn.Linear(6, 3)], "follow one another"),
+        ([nn.Flatten(), nn.Identity()], "follow one another"),
     ],
 )
 def test_the_reason_is_told(layers, reason):
@@ -268,13 +271,13 @@ def test_rows_that_do_not_lie_in_order_are_read_right(predictor):
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        (rows(2, (9,)), r"samples of shape \(8,\), one per row; got an array of \(2, 9\)"),
-        (rows(2, (8,))[0], r"got an array of \(8,\). Pass one sample as samples\[None\]"),
-        (rows(2, (2, 4)), r"got an array of \(2, 2, 4\)"),
-        (3.0, r"got an array of \(\)"),
-        (np.array(["a"]), "got an array of <U1"),
+        (rows(2, (9,)), r"shape \(8,\).* \(2, 9\)"),
+        (rows(2, (8,))[0], r"\(8,\)..*samples\[None\]"),
+        (rows(2, (2, 4)), r"array of \(2, 2, 4\)"),
+        (3.0, r"array of \(\)"),
+        (np.array(["a"]), "array of <U1"),
         ([[1.0, 2.0], [1.0]], "got a list"),
-        (None, r"got an array of \(\)"),
+        (None, r"array of \(\)"),
     ],
 )
 def test_samples_that_do_not_fit(samples, words, predictor):
@@ -330,9 +333,9 @@ def test_a_call_takes_the_engine_of_the_largest_size_that_it_reaches():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"engine": "tensorflow"}, "Unknown engine 'tensorflow'. .*auto, csr, onnxruntime, torch"),
-        ({"engine": "onnx_runtime"}, "Did you mean 'onnxruntime'"),
-        ({"batch_sizes": ()}, "batch_sizes are whole numbers of at least 1"),
+        ({"engine": "tensorflow"}, "engine 'tensorflow'.*auto, csr, onnxruntime, torch"),
+        ({"engine": "onnx_runtime"}, "mean 'onnxruntime'"),
+        ({"batch_sizes": ()}, "batch_sizes .* 1"),
         ({"batch_sizes": (0, 1)}, r"got \(0, 1\)"),
     ],
 )
@@ -343,7 +346,7 @@ def test_what_cannot_be_asked_for(arguments, words, tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"neither an artifact \(.safetensors\) nor an ONNX model \(.onnx\)"):
+    with pytest.raises(UsageError, match=r"ONNX model \(.onnx\)"):
         runtime.load(tmp_path / "model.pt")
     with pytest.raises(ArtifactError):
         runtime.load(tmp_path / "missing.safetensors")

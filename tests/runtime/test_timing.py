@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safecompress.measure import Interval
+from safecompress.metrics.measurement import Interval
 from safecompress.runtime import measure
 from safecompress.runtime.measure import Timing, in_turns, median_interval, quickest
 

@@ -45,15 +45,15 @@ def test_the_default_is_the_papers_four_and_the_control():
     ("text", "message"),
     [
         ("magnitude", "joined by '\\+'.*got 'magnitude'.*Drop rules: .*Grow rules: "),
-        ("kep", "A branch is 'keep' or"),
+        ("kep", "branch is 'keep'"),
         ("", "got ''"),
-        ("magnitud+random", "Unknown drop rule 'magnitud' in the branch 'magnitud\\+random'. Did you mean 'magnitude'"),
+        ("magnitud+random", r"drop rule 'magnitud' .*'magnitud\+random'.*'magnitude'"),
         ("magnitude+gradent", "Unknown grow rule 'gradent'.*Did you mean 'gradient'"),
-        ("magnitude + random", "Unknown drop rule 'magnitude '"),
-        ("magnitude+random+gradient", "Unknown objective 'gradient' in the branch"),
-        ("keep+mixup+mixup", "perhaps an objective after another"),
+        ("magnitude + random", "rule 'magnitude '"),
+        ("magnitude+random+gradient", "Unknown objective 'gradient'"),
+        ("keep+mixup+mixup", "objective after another"),
         ("magnitude+random+mixup+mixup", "Objectives: adversarial, confidence_penalty"),
-        ("keep+random", "Unknown objective 'random' in the branch"),
+        ("keep+random", "Unknown objective 'random'"),
     ],
 )
 def test_what_is_no_branch_is_explained(text, message):
@@ -68,7 +68,7 @@ def test_names_and_objects_mix():
 
 @pytest.mark.parametrize("texts", [[], ["keep", "keep"], ["keep", Branch("keep")]])
 def test_branches_are_some_and_different(texts):
-    with pytest.raises(UsageError, match="at least one and all different"):
+    with pytest.raises(UsageError, match="one and all"):
         parse_branches(texts)
 
 
@@ -80,7 +80,7 @@ def test_a_branch_prints_its_rules_because_they_are_part_of_a_jobs_identity():
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a\n"])
 def test_a_branchs_name_is_fit_for_a_file(name):
-    with pytest.raises(UsageError, match="A branch's name takes letters"):
+    with pytest.raises(UsageError, match="branch's name"):
         Branch(name)
 
 

@@ -22,8 +22,8 @@ from tiny_search import (
 )
 from torch import nn
 
-from safecompress import stats
 from safecompress.attacks import BrokenAttacker, Loss, Target
+from safecompress.metrics import stats
 from safecompress.search import Candidate, candidate_name, keeps_momentum, parse_branches, propose
 from safecompress.seeding import derive
 from safecompress.sparsity import Start, Units, find_maskable, view_layers
@@ -176,6 +176,7 @@ def test_nothing_of_an_evaluation_prints_scores(job):
 # --- who simulates
 
 
+@pytest.mark.slow
 def test_one_attacker_of_the_parent_tests_all_or_one_is_made_for_each(tmp_path):
     simulated = []
 

@@ -3,9 +3,10 @@
 import numpy as np
 from torch import nn
 
-from safecompress.attacks import Loss, Neural, Target
+from safecompress.attacks import Loss, Neural
+from safecompress.deploy import TaskInfo
 from safecompress.models import Mlp
-from safecompress.search import Candidate, Plan, RunStore, Trial, keeps_momentum, parse_branches, propose
+from safecompress.search import Candidate, Plan, RunStore, Trial, TrialRows, keeps_momentum, parse_branches, propose
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern, view_layers
 from safecompress.spec import SafetySpec, at_most
@@ -18,6 +19,7 @@ RECIPE = Recipe(epochs=6, batch_size=20, learning_rate=0.05)
 BRANCHES = parse_branches(["magnitude+random", "magnitude+gradient", "threshold+random", "set+random", "keep"])
 PLAN = Plan(density=0.5, rounds=2, recovery=0.5, branches=BRANCHES)
 ATTACKS = (Loss(), Neural(epochs=2))
+TASK = TaskInfo(SPLIT.dataset.num_classes, SPLIT.dataset.class_names, SPLIT.dataset.input_shape)
 COURSE = Course(*SPLIT.part("train"), RECIPE, 0)
 
 
@@ -34,8 +36,8 @@ def with_batch_norm():
 def trial(folder, model=None, plan=PLAN, attacks=ATTACKS, costly=(), spec=SPEC):
     """``attacks`` test every candidate, whatever they cost; ``costly`` ones those that are deepened."""
     model = mlp() if model is None else model
-    parts = SPLIT.part("validation"), SPLIT.audit("fit"), SPLIT.audit("select")
-    return Trial(model, COURSE, *parts, attacks, costly, spec, plan, RunStore(folder))
+    rows = TrialRows.of(SPLIT, (*attacks, *costly))
+    return Trial(model, COURSE, TASK, rows, attacks, costly, spec, plan, RunStore(folder))
 
 
 def trained(job, number=0):
@@ -58,7 +60,7 @@ def proposals(job, parent, fraction=0.4):
 
 def attackers(job, parent):
     parent.state.restore_(job.model)
-    target = Target(job.model)
+    target = job.target(job.model)
     return tuple(job.simulate(attack, target, parent.id) for attack in (*job.attacks, *job.costly))
 
 

@@ -267,10 +267,10 @@ bare_function.reads = frozenset()
         (PlainObject, "can be changed"),
         (Mutable, "can be changed"),
         (lambda: bare_function, "can be changed"),
-        (ComparesByIdentity, "does not equal it"),
+        (ComparesByIdentity, "not equal it"),
         (PrintsItsAddress, "prints its address"),
-        (ReadsALooseList, "reads must be a frozenset"),
-        (ReadsTheUnknown, r"names from \['fired', 'gradient', 'momentum'\]"),
+        (ReadsALooseList, "reads .*frozenset"),
+        (ReadsTheUnknown, r"\['fired', 'gradient', 'momentum'\]"),
         (HoldsAClosure, "worker process"),
         (local_rule, "worker process"),
     ],
@@ -288,7 +288,7 @@ def test_a_probed_rule_is_left_as_it_was():
 
 
 def test_a_good_rule_of_the_other_kind_fails():
-    with pytest.raises(AssertionError, match="of the 1 active weights"):
+    with pytest.raises(AssertionError, match="1 active weights"):
         check_drop_rule(GrowRandom())
-    with pytest.raises(AssertionError, match="of the 1 dormant weights"):
+    with pytest.raises(AssertionError, match="1 dormant weights"):
         check_grow_rule(DropMagnitude())

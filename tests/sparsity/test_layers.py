@@ -64,14 +64,14 @@ def test_globs_choose(include, exclude, expected):
 
 def test_a_glob_that_matches_nothing_lists_what_there_is():
     for globs in ({"include": ["classifier.*"]}, {"exclude": ["classifier.*"]}):
-        with pytest.raises(UsageError, match=r"'classifier.\*' matches no weight. The model's weights: .*head.weight"):
+        with pytest.raises(UsageError, match=r"'classifier.\*' matches no.*head.weight"):
             find_maskable(Zoo(), **globs)
 
 
 def test_nothing_left_to_be_sparse_is_an_error():
-    with pytest.raises(UsageError, match="left to be sparse"):
+    with pytest.raises(UsageError, match="to be sparse"):
         find_maskable(nn.Sequential(nn.Linear(2, 2)), exclude=["*"])
-    with pytest.raises(UsageError, match="none with two dimensions"):
+    with pytest.raises(UsageError, match="with two dimensions"):
         find_maskable(nn.BatchNorm1d(4))
 
 
@@ -92,7 +92,7 @@ def test_a_decoder_tied_to_an_embedding_stays_dense_whichever_comes_first(order)
 
 def test_a_bare_module_names_its_weight_without_a_prefix():
     assert list(find_maskable(nn.Linear(3, 2))) == ["weight"]
-    with pytest.raises(UsageError, match="left to be sparse"):
+    with pytest.raises(UsageError, match="to be sparse"):
         find_maskable(nn.Embedding(3, 2))
 
 

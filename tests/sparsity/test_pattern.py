@@ -55,7 +55,7 @@ def test_apply_assigns_plus_zero_and_nothing_else():
 
 
 def test_a_pattern_of_another_model_is_refused():
-    with pytest.raises(ModelError, match=r"mask 'weight' has shape \(2, 3\), the model has \(3, 2\)"):
+    with pytest.raises(ModelError, match=r"mask 'weight'.*shape \(2, 3\),.*\(3, 2\)"):
         SparsityPattern({"weight": MASK}).apply_(nn.Linear(2, 3))
     with pytest.raises(ModelError, match="no such parameter"):
         SparsityPattern({"head.weight": MASK}).apply_(nn.Linear(3, 2))

@@ -1,7 +1,9 @@
 """Shapes: blocks by hand and under ties, units as outer products, and recruits that change nothing and learn."""
 
 import copy
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from safecompress.sparsity import (
     Blocks,
     DropMagnitude,
     DropSet,
+    DropTaylor,
     EachWeight,
     Fill,
     GrowGradient,
@@ -43,6 +46,7 @@ from safecompress.sparsity import (
     view_layers,
 )
 from safecompress.sparsity.allocate import count_active
+from safecompress.sparsity.choose import smallest
 from safecompress.sparsity.units import unit_groups
 
 STREAM = partial(derive, 0, "rewire", 0)
@@ -102,7 +106,8 @@ def test_blocks_of_eight_numbers_by_hand():
     assert view.name == "fc"
     assert view.weight.tolist() == [-5.0, 1.0, 0.0, -1.0]  # the norm, with the sign of the sum
     assert view.mask.tolist() == view.fired.tolist() == [True, True, False, True]
-    assert view.gradient.tolist() == [1.0, 0.0, 10.0, 2.0] and view.momentum.tolist() == [0.5, 0.0, 5.0, 1.0]
+    assert view.norms["gradient"].tolist() == [1.0, 0.0, 10.0, 2.0]
+    assert view.norms["momentum"].tolist() == [0.5, 0.0, 5.0, 1.0]
     # a third of three blocks goes: the smallest, of a tie the first; the only dormant block comes
     move = rewired(fold, [layer], DropMagnitude(), GrowGradient(), 1 / 3).moves["fc"]
     assert (move.dropped.tolist(), move.grown.tolist()) == ([2, 3], [4, 5])
@@ -119,13 +124,13 @@ def test_a_kernel_counts_as_a_matrix_and_odd_rows_keep_single_weights():
 
 
 def test_where_nothing_has_blocks_the_rows_are_told():
-    with pytest.raises(UsageError, match=r"No weight can have blocks of 4.*layer0 3, layer1 6.*another width"):
+    with pytest.raises(UsageError, match=r"blocks of 4.*layer0 3, layer1 6.*another width"):
         Blocks().fit(nn.Linear(1, 1), None, of_shapes((8, 3), (4, 6)))
 
 
 @pytest.mark.parametrize("width", [0, 1, -4, 2.0, True, "4"])
 def test_a_width_that_is_none_is_refused(width):
-    with pytest.raises(UsageError, match="width must be a whole number of at least 2"):
+    with pytest.raises(UsageError, match=r"width.*least 2"):
         Blocks(width)
 
 
@@ -151,7 +156,7 @@ def test_first_blocks_are_whole_and_exactly_as_many_as_the_allocation_makes(allo
     active = ALLOCATIONS.make(allocation)(weights, count_active(weights, density))
     blocks = round(sum(active[f"layer{index}"] for index in range(len(rows))) / 4)
     if blocks < len(rows):
-        with pytest.raises(UsageError, match=r"fewer than the \d+ layers that have blocks"):
+        with pytest.raises(UsageError, match=r"the \d+ layers"):
             begin(fold, weights, density, start, allocation=allocation)
         return
     pattern = begin(fold, weights, density, start, allocation=allocation)
@@ -297,7 +302,7 @@ def test_an_mlp_by_hand():
 
 def test_too_few_weights_for_one_unit_a_group_names_the_smallest_density():
     model, fold, _ = fitted("resnet", 1.0)
-    with pytest.raises(UsageError, match=r"one living unit .* the 6 groups already has \d+. Use at least 0.0"):
+    with pytest.raises(UsageError, match=r"6 groups already has \d+. Use"):
         begin(fold, find_maskable(model), 0.005)
     least = sum(begin(fold, find_maskable(model), 0.02).masks[n].sum() for n in find_maskable(model))
     assert least <= 0.02 * sum(w.numel() for w in find_maskable(model).values())
@@ -325,7 +330,7 @@ def test_what_rules_see_of_a_unit_by_hand():
     (view,) = fold.fold(view_layers(numbers, masks, gradient=gradient, fired=fired))
     assert view.name == "0" and view.mask.tolist() == [True, False, True] and view.fired.tolist() == [True] * 3
     assert view.weight.tolist() == [5.0, 0.0, 3.0]
-    assert view.gradient == pytest.approx([12**0.5, 0, 12**0.5]) and view.momentum is None
+    assert view.norms == {"gradient": pytest.approx([12**0.5, 0, 12**0.5])}
     rewiring = rewired(fold, view_layers(numbers, masks), DropMagnitude(), GrowRandom(), 0.5)
     assert {n: (m.dropped.tolist(), m.grown.tolist()) for n, m in rewiring.moves.items()} == {
         "0.weight": ([4, 5], [2, 3]),
@@ -447,9 +452,9 @@ def test_a_group_through_an_excluded_or_frozen_weight_stays_whole():
     assert {group.name for group in fold.groups} == {"body.0"} == every - {"body.2"}
     assert begin(fold, weights, 0.5).masks["body.2.weight"].any(1).all()
     model.body[0].bias.requires_grad_(False)
-    with pytest.raises(UsageError, match=r"No hidden units can be cut.*2 groups.*body.0.bias, head.weight"):
+    with pytest.raises(UsageError, match=r"2 groups.*body.0.bias, head.weight"):
         Units().fit(model, spec.input_shape, weights)
-    with pytest.raises(UsageError, match="since the model has none"):
+    with pytest.raises(UsageError, match="since the model"):
         Units().fit(nn.Linear(4, 2), (4,), find_maskable(nn.Linear(4, 2)))
 
 
@@ -467,14 +472,12 @@ def test_units_need_the_size_of_a_sample_and_layers_that_can_be_told():
 
 @pytest.mark.parametrize("grow", BLIND)
 def test_units_do_not_grow_by_what_is_zero(grow):
-    with pytest.raises(
-        UsageError, match=r"Units\(\) cannot grow by Grow.*Grow by 'random' or 'random-unfired', in every"
-    ):
+    with pytest.raises(UsageError, match=r"Units\(\) cannot grow.*'random' or 'random-unfired'"):
         check_shape(Units(), AllocateErk(), [GrowRandom(), GROW_RULES.make(grow)])
 
 
 def test_units_ask_no_allocation():
-    with pytest.raises(UsageError, match=r"asks no allocation, got AllocateUniform\(\). Leave it out."):
+    with pytest.raises(UsageError, match=r"allocation, got AllocateUniform\(\)"):
         check_shape(Units(), AllocateUniform(), [])
     check_shape(Units(), AllocateErk(), [GrowRandom(), GrowRandomUnfired()])
     for shape in (EachWeight(), Blocks()):
@@ -518,6 +521,7 @@ def go_on(model, optimizer, sparse, name, steps):
         sparse.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
 @pytest.mark.parametrize("shape", ["unit", "block", Blocks(2)])
 def test_sparse_training_keeps_its_shape(name, shape):
@@ -554,6 +558,7 @@ def test_recruits_of_sparse_training_begin_without_moments():
     assert model.body[0].weight[new & ~old].std() > 0.1
 
 
+@pytest.mark.slow
 def test_a_loop_with_units_resumes_to_the_bit():
     through = sparse_of("vgg", "unit")
     go_on(*through, "vgg", 24)
@@ -567,12 +572,42 @@ def test_a_loop_with_units_resumes_to_the_bit():
 
 
 def test_sparse_training_refuses_what_does_not_go_together():
-    with pytest.raises(UsageError, match="Grow by 'random' or 'random-unfired'"):
+    with pytest.raises(UsageError, match="'random' or 'random-unfired'"):
         sparse_of("mlp", "unit", grow="gradient")
-    with pytest.raises(UsageError, match=r"Unknown shape 'units'\. Did you mean 'unit'"):
+    with pytest.raises(UsageError, match=r"shape 'units'.*'unit'"):
         sparse_of("mlp", "units")
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.raises(UsageError, match="input_shape"):
         SparseTraining(
             model, torch.optim.SGD(model.parameters()), density=0.5, total_steps=9, shape="unit", grow="random"
         )
+
+
+# --- signs, which norms have not
+
+
+@dataclass(frozen=True)
+class DropByGradientSign:
+    """Drops where the gradient is most negative: a rule that means nothing on norms."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"gradient"})
+
+    def __call__(self, layer, count, *, generator):
+        return layer.active[smallest(layer.signal("gradient")[layer.active], count)]
+
+
+@pytest.mark.parametrize("shape", [Blocks(2), Units()])
+def test_a_rule_that_reads_signs_is_refused_where_an_entry_is_a_norm(shape):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    weights = find_maskable(model)
+    fold = shape.fit(model, (4,), weights)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    gradient = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    layers = fold.fold(view_layers(weights, masks, gradient=gradient))
+    generator = np.random.default_rng(0)
+    assert len(DropTaylor()(layers[0], 1, generator=generator)) == 1  # a size is enough for it
+    with pytest.raises(UsageError, match="magnitude"):
+        DropByGradientSign()(layers[0], 1, generator=generator)
+    ones = torch.ones(4)
+    (single,) = view_layers({"w": ones}, {"w": ones.bool()}, gradient={"w": ones})
+    assert len(DropByGradientSign()(single, 1, generator=generator)) == 1

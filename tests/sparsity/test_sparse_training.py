@@ -56,6 +56,7 @@ def assert_dormant_is_plus_zero(model, sparse):
         assert not dormant.any() and not torch.signbit(dormant).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop", ["magnitude", "threshold", "set", "taylor"])
 @pytest.mark.parametrize("grow", GROW_RULES.names())
 def test_counts_hold_for_hundreds_of_steps(drop, grow):
@@ -74,6 +75,7 @@ def test_counts_hold_for_hundreds_of_steps(drop, grow):
     assert sparse.num_rewires == 30  # every 5 of the first 150
 
 
+@pytest.mark.slow
 def test_it_learns_at_a_tenth_of_the_weights():
     model = net()
     optimizer = sgd(model.parameters())
@@ -369,14 +371,14 @@ def test_after_detach_nothing_is_masked_or_moved():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every": 0}, "every and total_steps must be at least 1, got 0"),
-        ({"total_steps": 0}, "must be at least 1, got 100 and 0"),
-        ({"drop": "magnitud"}, "Unknown drop rule 'magnitud'. Did you mean 'magnitude'"),
-        ({"grow": "gradients"}, "Did you mean 'gradient'"),
-        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"every": 0}, "every and total_steps .* 1, got 0"),
+        ({"total_steps": 0}, "got 100 and 0"),
+        ({"drop": "magnitud"}, "mean 'magnitude'"),
+        ({"grow": "gradients"}, "mean 'gradient'"),
+        ({"schedule": "cosin"}, "mean 'cosine'"),
         ({"allocation": "ERK!"}, "Unknown allocation"),
-        ({"density": 0}, "density must lie in"),
-        ({"density": 1e-4}, "fewer than the model's 3 sparse layers"),
+        ({"density": 0}, "density must lie"),
+        ({"density": 1e-4}, "model's 3 sparse layers"),
         ({"include": ["head.*"]}, "matches no weight"),
     ],
 )
@@ -390,7 +392,7 @@ def test_what_cannot_be_done_is_said_at_once_and_leaves_the_model_alone(options,
 
 def test_an_unknown_start_teaches():
     model = net()
-    with pytest.raises(UsageError, match=r"Unknown start 'warm'\. Allowed: dense, pretrained, scratch"):
+    with pytest.raises(UsageError, match=r"start 'warm'\. Allowed: dense, pretrained, scratch"):
         SparseTraining(model, sgd(model.parameters()), density=0.1, total_steps=10, start="warm")
 
 
@@ -442,7 +444,7 @@ def test_going_on_from_a_state_leaves_the_weights_as_they_are():
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert (again.num_steps, again.num_rewires) == (10, sparse.num_rewires)
     assert again.pattern.digest() == sparse.pattern.digest() and again.coverage == sparse.coverage
-    with pytest.raises(UsageError, match=r"has density 0\.1998, and density=0\.1 is asked for"):
+    with pytest.raises(UsageError, match=r"density 0\.1998,.*density=0\.1"):
         SparseTraining(model, optimizer, state=sparse.state_dict(), **{**options, "density": 0.1})
 
 

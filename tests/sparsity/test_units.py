@@ -213,22 +213,22 @@ def tied():
 @pytest.mark.parametrize(
     ("model", "shape", "told"),
     [
-        (nn.Sequential(nn.Conv2d(4, 8, 1, groups=2), nn.Conv2d(8, 2, 1)), (4, 3, 3), "'0' is a convolution in 2"),
+        (nn.Sequential(nn.Conv2d(4, 8, 1, groups=2), nn.Conv2d(8, 2, 1)), (4, 3, 3), "'0' is a convolution"),
         (nn.Sequential(nn.Embedding(4, 4)), (4,), "'0' (Embedding"),
         (nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)), (4,), "'1' (LSTM"),
-        (nn.Sequential(nn.Conv1d(2, 3, 1), nn.LayerNorm((3, 4))), (2, 4), "'1' is a LayerNorm over (3, 4)"),
-        (tied(), (4,), "'0.weight' and '2.weight' are one tensor"),
+        (nn.Sequential(nn.Conv1d(2, 3, 1), nn.LayerNorm((3, 4))), (2, 4), "LayerNorm over (3, 4)"),
+        (tied(), (4,), "'0.weight' and '2.weight' are one"),
         (nn.Sequential(nn.Linear(5, 6), nn.ReLU()), (4,), "in or after '0'"),
         (nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (3, 2)), nn.Conv1d(3, 2, 1), nn.Flatten()), (4,), "'2'"),
-        (Joined(), (4,), "'left' go through a concat"),
-        (Halves(), (4,), "'body' go through a split"),
+        (Joined(), (4,), "'left' go through"),
+        (Halves(), (4,), "'body' go through"),
         (Gated(), (4,), "'gate.weight' has 1 places"),
-        (Idle(), (4,), "'idle' is called 0 times"),
+        (Idle(), (4,), "'idle' is called 0"),
         (Pair(), (4,), "got a tuple"),
         (Around(lambda maps, _: maps, lambda maps: maps.detach().mean((2, 3))), (3, 4, 4), "around the layers"),
-        (Around(lambda maps, _: maps.permute(0, 2, 3, 1)), (3, 4, 4), "'head' should read the units of 'conv'"),
-        (Around(lambda maps, _: maps.softmax(dim=1)), (3, 4, 4), "'head' should read the units of 'conv'"),
-        (Around(lambda maps, _: maps.roll(1, dims=1)), (3, 4, 4), "'head' should read the units of 'conv'"),
+        (Around(lambda maps, _: maps.permute(0, 2, 3, 1)), (3, 4, 4), "units of 'conv'"),
+        (Around(lambda maps, _: maps.softmax(dim=1)), (3, 4, 4), "units of 'conv'"),
+        (Around(lambda maps, _: maps.roll(1, dims=1)), (3, 4, 4), "units of 'conv'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -249,7 +249,7 @@ def test_a_layer_called_twice_is_refused():
         def forward(self, inputs):
             return self.layer(self.layer(inputs).relu())
 
-    with pytest.raises(ModelError, match="'layer' is called 2 times"):
+    with pytest.raises(ModelError, match=r"'layer'.*called 2 times"):
         unit_groups(Twice(), (4,))
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from safecompress.attacks import Access, Gap, Loss
 from safecompress.errors import SpecError, UsageError
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.spec import Doubt, Finding, Findings, SafetySpec, Verdict, at_least, at_most, within
+from said import says
 
 AUC = at_most("loss.auc", 0.55)
 DOUBTFUL = [Verdict.INCONCLUSIVE, Verdict.ERROR]
@@ -113,12 +114,12 @@ def test_no_attack_is_given_more_than_the_spec_grants(attack, access, is_allowed
     if is_allowed:
         assert [a.name for a in SafetySpec([attack], requirements, access=access).attacks] == [attack]
         return
-    with pytest.raises(SpecError, match=r"1 fault\n  - the attack 'loss' needs scores, and the spec's access is label"):
+    with pytest.raises(SpecError, match=r"1 fault\n.*'loss' needs scores, .* access is label"):
         SafetySpec([attack], requirements, access=access)
 
 
 def test_another_way_of_training_shadows_is_refused_with_its_close_match():
-    with pytest.raises(SpecError, match=r"shadows 'full pipelin'\. Did you mean 'full pipeline'\? Allowed: final patt"):
+    with pytest.raises(SpecError, match=r"'full pipelin'\..*'full pipeline'\?"):
         SafetySpec(["loss"], [AUC], shadows="full pipelin")
 
 
@@ -154,9 +155,9 @@ def test_a_change_from_the_dense_model_bounds_nothing(requirements, bounded):
 def test_what_a_spec_lacks_is_asked_at_its_own_access():
     labels = SafetySpec([Gap()], [at_most("gap.auc", 0.6)], access="labels")
     scores = SafetySpec([Gap(), Loss()], [AUC], access="scores")
-    assert labels.shortfalls() == ("the attack label_only is not simulated",)
-    assert scores.shortfalls() == tuple(
-        f"the attack {name} is not simulated" for name in ("modified_entropy", "neural", "lira")
-    )
+    (missing,) = labels.shortfalls()
+    assert says(missing, " label_only ", "not simulated")
+    assert all(map(says, scores.shortfalls(), (" modified_entropy ", " neural ", " lira ")))
+    assert len(scores.shortfalls()) == 3
     unbounded = SafetySpec([Gap()], [at_least("accuracy", 0.6)], access="labels")
-    assert unbounded.shortfalls()[0] == "no requirement bounds gap"
+    assert says(unbounded.shortfalls()[0], "no requirement", " gap")

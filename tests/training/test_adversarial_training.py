@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.autograd import gradcheck
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.seeding import seeded
-from safecompress.training import Batch, Course, CrossEntropy, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Batch, Course, CrossEntropy, Recipe, TrainingState, train
 from safecompress.training.adversarial import (
     AdversarialRegularisation,
     BlackBoxAdversary,
@@ -331,7 +332,7 @@ class Warm(nn.Module):
 
 
 def test_a_white_box_without_a_last_linear_layer_is_refused_and_a_black_box_is_not():
-    with pytest.raises(UsageError, match=r"logits of this Warm do not come straight .* Choose adversary='black_box'"):
+    with pytest.raises(UsageError, match=r"this Warm .* adversary='black_box'"):
         game(Warm(), objective_of(adversary="white_box"))
     model = Warm()
     state = train(model, TrainingState.capture(0, model), course(objective_of()), until=18)
@@ -358,7 +359,7 @@ def test_a_course_without_reference_rows_is_refused():
     ("options", "message"),
     [
         ({"adversary": "grey_box"}, "adversary 'grey_box' is unknown.*black_box, both, white_box"),
-        ({"form": "papers"}, "form 'papers' is unknown. Did you mean 'paper'"),
+        ({"form": "papers"}, "form 'papers'.*'paper'"),
         ({"weight": -0.1}, r"weight=-0.1"),
         ({"weight": math.inf}, "finite weight"),
         ({"start": 1.0}, r"start in \[0, 1\).*start=1.0"),
@@ -375,7 +376,7 @@ def test_options_that_cannot_train_are_refused(options, message):
 
 def test_the_state_of_other_adversaries_is_refused():
     black, both = (game(net(), objective_of(adversary=name)) for name in ("black_box", "both"))
-    with pytest.raises(UsageError, match="other adversaries than this objective has \\(black_box, white_box\\)"):
+    with pytest.raises(UsageError, match=r"\(black_box, white_box\)"):
         both.restore(black.capture())
     both.restore({})
 

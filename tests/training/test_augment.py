@@ -11,6 +11,7 @@ from torch import nn
 import safecompress as sc
 from safecompress.attacks import controls
 from safecompress.data import AuditData, Dataset, digits
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.models import Resnet
 from safecompress.seeding import seeded
@@ -21,7 +22,6 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     dense_gradient,
-    digest_tensors,
     predict_logits,
     train,
     train_many,
@@ -109,12 +109,12 @@ def test_the_layout_in_memory_decides_nothing(layout):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"name": "flip", "probability": 1.5}, r"Flip: probability must be a finite number in \[0, 1\], got 1.5"),
-        ({"name": "crop", "padding": 0}, "Crop: padding must be a whole number of at least 1, got 0"),
-        ({"name": "crop", "padding": 2.5}, "Crop: padding must be a whole number of at least 1, got 2.5"),
-        ({"name": "cutout", "size": True}, "Cutout: size must be a whole number of at least 1, got True"),
-        ("flop", "Unknown augmentation 'flop'. Did you mean 'flip'[?] Allowed: crop, cutout, flip"),
-        ({"name": "crop", "pading": 1}, "The augmentation 'crop' does not take these options"),
+        ({"name": "flip", "probability": 1.5}, r"Flip: probability .*\[0, 1\], got 1.5"),
+        ({"name": "crop", "padding": 0}, "Crop: padding .* 1, got 0"),
+        ({"name": "crop", "padding": 2.5}, "Crop: padding .* 1, got 2.5"),
+        ({"name": "cutout", "size": True}, "Cutout: size .* 1, got True"),
+        ("flop", "'flop'.*'flip'[?] Allowed: crop, cutout, flip"),
+        ({"name": "crop", "pading": 1}, "augmentation 'crop' does not"),
     ],
 )
 def test_what_no_augmentation_is_is_refused(choice, message):
@@ -123,7 +123,7 @@ def test_what_no_augmentation_is_is_refused(choice, message):
 
 
 def test_a_list_is_asked_for():
-    with pytest.raises(UsageError, match=r"takes a list of augmentations, got 'flip'. Write \['flip'\]"):
+    with pytest.raises(UsageError, match=r"'flip'. Write \['flip'\]"):
         Recipe(augment="flip")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import safecompress.training.amp as amp_page
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
@@ -20,7 +21,6 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     dense_gradient,
-    digest_tensors,
     predict_logits,
     train,
     train_many,
@@ -213,9 +213,9 @@ def test_batch_norm_sees_a_part_at_a_time():
 
 @pytest.mark.parametrize("name", ["relax_loss", "error_entropy", "error_uniform"])
 def test_an_objective_that_is_no_mean_over_rows_is_not_computed_in_parts(name):
-    with pytest.raises(UsageError, match=r"micro_batches must be 1 with .* whose loss is no mean over rows, got 2"):
+    with pytest.raises(UsageError, match=r"micro_batches .*mean over rows, got 2"):
         Recipe(objective=OBJECTIVES.make(name), micro_batches=2)
-    with pytest.raises(UsageError, match="no mean over rows"):
+    with pytest.raises(UsageError, match="mean over rows"):
         course(Recipe(micro_batches=2)).towards(OBJECTIVES.make(name))
 
 
@@ -234,7 +234,7 @@ def test_every_other_objective_is_a_mean_over_rows():
 
 
 def test_more_parts_than_rows_are_refused():
-    with pytest.raises(UsageError, match=r"Batches of 11 rows cannot be cut into 12 parts \(1 ranks times 12"):
+    with pytest.raises(UsageError, match=r"11 rows.*12 parts \(1 ranks times 12"):
         run(replace(PLAIN, micro_batches=12))
 
 
@@ -302,9 +302,7 @@ def test_an_overflow_in_the_gradient_for_growing_lowers_the_scale_for_it():
 
 def test_without_a_gpu_fp16_is_refused(monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(
-        UsageError, match="amp = 'fp16' scales losses on a CUDA device, and this training runs on 'cpu'"
-    ):
+    with pytest.raises(UsageError, match=r"amp = 'fp16' .* CUDA device,.* 'cpu'"):
         run(replace(PLAIN, amp="fp16"))
 
 
@@ -362,7 +360,7 @@ def test_a_compiled_model_trains_as_the_model_does(monkeypatch):
 
 def test_a_model_that_adversaries_look_into_is_not_compiled():
     """A compiled graph does not call the hooks that were put on the model later."""
-    with pytest.raises(UsageError, match="compiled must be false with AdversarialRegularisation"):
+    with pytest.raises(UsageError, match=r"compiled.*AdversarialRegularisation"):
         Recipe(objective=AdversarialRegularisation(), compiled=True)
 
 
@@ -375,7 +373,7 @@ def test_stacked_and_private_training_refuse_what_they_would_not_do(name):
     assert not recipe.is_stackable and PLAIN.is_stackable and replace(PLAIN, warmup=0.1, decay="linear").is_stackable
     model = nn.Sequential(nn.Linear(10, 3))
     start = TrainingState.capture(0, model)
-    with pytest.raises(UsageError, match="without clip_norm, micro_batches, amp, average or compiled in the recipe"):
+    with pytest.raises(UsageError, match="without clip_norm, micro_batches, amp, average or compiled"):
         train_many(model, [start, start], [course(recipe), course(recipe)])
     with pytest.raises(UsageError, match=f"does not take {next(iter(NEW.get(name, {'compiled': 1})))} from a recipe"):
         train_privately(model, start, course(recipe), DpSgd(), data_independent=True)

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp, SmallCnn
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors, is_stackable, train, train_many
+from safecompress.training import Course, Recipe, TrainingState, is_stackable, train, train_many
 
 ROWS, TOTAL = 45, 24
 with seeded(0, "data"):
@@ -228,7 +229,7 @@ def test_courses_that_do_not_go_together(change):
     first, second, third = courses()
     changed = change(second)
     assert changed.total_steps == TOTAL
-    with pytest.raises(UsageError, match="one recipe and as many rows"):
+    with pytest.raises(UsageError, match="one recipe and"):
         train_many(net(), states(), [first, changed, third])
 
 
@@ -246,12 +247,12 @@ def test_training_that_diverges_is_said(broken):
     features = given[1].features.clone()
     features[:] *= broken
     given[1] = replace(given[1], features=features)
-    with pytest.raises(TrainingError, match="Lower the learning rate"):
+    with pytest.raises(TrainingError, match="the learning rate"):
         train_many(net(), states(), given)
 
 
 def test_weights_that_overflow_in_the_last_step_are_said():
     """The loss of that step was still finite, and no later one shows what it did."""
     huge = replace(RECIPES["plain"], learning_rate=1e38, weight_decay=1e3)
-    with pytest.raises(TrainingError, match="Lower the learning rate"):
+    with pytest.raises(TrainingError, match="the learning rate"):
         train_many(net(), states(), courses(huge), until=1)

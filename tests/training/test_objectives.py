@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from safecompress.errors import UsageError
+from safecompress.metrics.stats.metrics import auc
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
-from safecompress.stats.metrics import auc
 from safecompress.training import OBJECTIVES, Batch, Course, Recipe, TrainingState, predict_logits, train, train_many
 
 NAMES = [name for name, factory in OBJECTIVES.builtins.items() if not factory.has_opponent]

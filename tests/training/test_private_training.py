@@ -12,14 +12,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import safecompress.training.private as private
+from safecompress.digests import digest_tensors
 from safecompress.errors import ModelError, TrainingError, UsageError
 from safecompress.models.cnn import SmallCnn
 from safecompress.models.mlp import Mlp
 from safecompress.progress import Silent
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
-from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState, digest_tensors
+from safecompress.training import Batch, Course, CrossEntropy, Objective, Recipe, TrainingState
 from safecompress.training.private import DpSgd, PrivacySpent, train_privately
+from said import says
 
 QUIET = DpSgd(epsilon=None, noise_multiplier=1e-9, accountant="rdp")
 """Noise too small to be seen, to look at the rest."""
@@ -278,7 +280,7 @@ def test_clipping_without_row_gradients_is_clipping_with_them(make, density):
 
 
 def test_a_linear_layer_that_is_used_twice_is_refused():
-    with pytest.raises(ModelError, match="give each use a layer of its own"):
+    with pytest.raises(ModelError, match="use a layer"):
         trained(course(), NOISY, Twice())
 
 
@@ -325,7 +327,7 @@ def test_beyond_an_epsilon_of_20_rdp_stands_in_for_prv():
 
 
 def test_an_epsilon_out_of_reach_is_refused():
-    with pytest.raises(UsageError, match=r"No noise meets epsilon 0.001 .* says the accountant rdp"):
+    with pytest.raises(UsageError, match=r"epsilon 0.001 .* accountant rdp"):
         trained(course(), DpSgd(epsilon=0.001, accountant="rdp"))
 
 
@@ -336,7 +338,7 @@ def test_only_a_start_and_mask_independent_of_the_data_make_a_guarantee():
     whole = trained(course(), NOISY)[1]
     assert whole.is_guarantee and "seed is secret" in whole.why
     dense = trained(course(), NOISY, data_independent=False)[1]
-    assert not dense.is_guarantee and dense.why.startswith("training steps only, not a guarantee: initial weights")
+    assert not dense.is_guarantee and says(dense.why, "not a guarantee", "initial weights")
     assert dense.epsilon == whole.epsilon
 
 
@@ -347,9 +349,9 @@ def test_steps_taken_before_are_not_covered_whatever_the_caller_says():
     late = TrainingState(6, start(model).model)
     state, spent = train_privately(model, late, course(), NOISY, data_independent=True)
     assert (spent.steps, state.step, spent.is_guarantee) == (10, 16, False)
-    assert spent.why.endswith("the course's first 6 steps were taken before, without this noise")
+    assert "first 6 steps" in spent.why
     assert spent.epsilon < trained(course(), NOISY)[1].epsilon
-    with pytest.raises(UsageError, match="at step 16 of 16: nothing is left"):
+    with pytest.raises(UsageError, match="at step 16 of 16:"):
         train_privately(model, state, course(), NOISY, data_independent=True)
 
 
@@ -375,7 +377,7 @@ def test_layers_that_mix_rows_are_refused_before_any_training(layer):
     pytest.importorskip("opacus")
     model = nn.Sequential(nn.Linear(6, 8), layer, nn.Linear(8, 3))
     before = digest_tensors(model.state_dict())
-    with pytest.raises(ModelError, match=r"mix rows or keep statistics of them: 1\. Put nn\.GroupNorm"):
+    with pytest.raises(ModelError, match=r"them: 1\. Put nn\.GroupNorm"):
         train_privately(model, start(net()), course(), NOISY, data_independent=True)
     assert digest_tensors(model.state_dict()) == before
 
@@ -383,14 +385,14 @@ def test_layers_that_mix_rows_are_refused_before_any_training(layer):
 def test_other_layers_that_opacus_does_not_take_are_refused_with_its_words():
     pytest.importorskip("opacus")
     model = nn.Sequential(nn.LSTM(6, 8), nn.Linear(8, 3))
-    with pytest.raises(ModelError, match="does not take this model"):
+    with pytest.raises(ModelError, match="take this model"):
         train_privately(model, start(model), course(), NOISY, data_independent=True)
 
 
 def test_layers_that_work_in_place_are_refused():
     pytest.importorskip("opacus")
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
-    with pytest.raises(ModelError, match=r"in place: 1\. Make them with inplace=False"):
+    with pytest.raises(ModelError, match=r"in place: 1\..* inplace=False"):
         train_privately(model, start(model), course(), NOISY, data_independent=True)
 
 
@@ -405,7 +407,7 @@ class Heir(CrossEntropy):
 
 @pytest.mark.parametrize("objective", [Other(), Heir()])
 def test_other_objectives_are_refused(objective):
-    with pytest.raises(UsageError, match="Train with the objective cross_entropy, or without DP-SGD"):
+    with pytest.raises(UsageError, match=r"objective cross_entropy,.*without DP-SGD"):
         train_privately(net(), start(net()), course(objective=objective), NOISY, data_independent=True)
 
 
@@ -417,7 +419,7 @@ def test_other_objectives_are_refused(objective):
         ({"epsilon": 0.0}, r"above 0.*epsilon=0\.0"),
         ({"epsilon": math.inf}, "finite"),
         ({"max_grad_norm": -1.0}, r"max_grad_norm=-1\.0"),
-        ({"delta": 1.0}, r"delta to lie in \(0, 1\)"),
+        ({"delta": 1.0}, r"delta .*\(0, 1\)"),
         ({"delta": math.nan}, "delta=nan"),
         ({"accountant": "gdp"}, "accountant 'gdp' is unknown.*Allowed: prv, rdp"),
     ],

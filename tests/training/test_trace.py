@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.data import digits
+from safecompress.digests import digest_tensors
 from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import Course, LossTrace, Recipe, TrainingState, digest_tensors, train
+from safecompress.training import Course, LossTrace, Recipe, TrainingState, train
 
 with seeded(0, "data"):
     FEATURES = torch.randn(45, 10)
@@ -189,7 +190,7 @@ def test_only_whole_epochs_count():
 
 
 def test_a_gap_is_refused():
-    with pytest.raises(TrainingError, match=r"misses epochs between 0 and 5.*from_tensor"):
+    with pytest.raises(TrainingError, match=r"between 0 and 5.*from_tensor"):
         of([3, 1, 0, NAN, 4, 2]).iqr()
 
 
@@ -235,7 +236,7 @@ def test_an_empty_trace_is_refused(size):
 
 @pytest.mark.parametrize("tensor", [torch.zeros(3), torch.zeros(3, 4, dtype=torch.float64), torch.zeros(2, 3, 4)])
 def test_a_tensor_that_is_no_trace_is_refused(tensor):
-    with pytest.raises(UsageError, match=r"float32 tensor of shape \(rows, epochs\), got"):
+    with pytest.raises(UsageError, match=r"float32 .*\(rows, epochs\), got"):
         LossTrace.from_tensor(tensor)
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from safecompress.digests import digest_tensors
 from safecompress.errors import ModelError, TrainingError, UsageError
 from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import Course, Recipe, TrainingState, dense_gradient, digest_tensors, train
+from safecompress.training import Course, Recipe, TrainingState, dense_gradient, train
 
 
 def net(seed=0):
@@ -118,7 +119,7 @@ def test_training_to_where_it_stands_changes_nothing_and_backwards_is_refused():
     state = train(net(), start(), course(), until=5)
     again = train(net(2), state, course(), until=5)
     assert again.step == 5 and digest_tensors(again.to_tensors()) == digest_tensors(state.to_tensors())
-    with pytest.raises(UsageError, match="the state is at step 5, until=4 lies before it"):
+    with pytest.raises(UsageError, match="step 5, until=4 lies"):
         train(net(), state, course(), until=4)
 
 
@@ -218,7 +219,7 @@ LONG = Course(FEATURES, LABELS, Recipe(epochs=40, batch_size=12, learning_rate=0
 def test_a_loss_that_is_no_number_stops_training_and_makes_no_checkpoint(bad_from, until, saved):
     made = []
     model = NotANumberFrom(bad_from)
-    with pytest.raises(TrainingError, match=r"The loss or a weight became nan .* Lower the .* \(it is 0.05\)"):
+    with pytest.raises(TrainingError, match=r"became nan .*\(it is 0.05\)"):
         train(model, TrainingState.capture(0, model), LONG, until=until, checkpoint=made.append, checkpoint_every_s=-1)
     assert [state.step for state in made] == saved
     assert model.calls == min(until, -(-(bad_from + 1) // 32) * 32)  # it is noticed within 32 steps

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from safecompress.digests import digest_tensors
 from safecompress.seeding import seeded
 from safecompress.sparsity.pattern import Fill
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import Recipe, TrainingState, digest_tensors
+from safecompress.training import Recipe, TrainingState
 
 
 def net(seed=0):

@@ -1,15 +1,16 @@
 """Attacks: what a model gives away about the rows it was trained on."""
 
 from safecompress.attacks.base import (
-    METRICS,
     Attack,
     Attacker,
     AttackResult,
     BrokenAttacker,
     FittedAttack,
+    FittedTally,
     simulate_attacker,
-    tier_of,
 )
+from safecompress.attacks.capabilities import Capabilities, capabilities_of, with_shadows
+from safecompress.attacks.evidence import Evidence, Ranking, Tally
 from safecompress.attacks.membership.joint import JointLira
 from safecompress.attacks.membership.label_only import LabelOnly
 from safecompress.attacks.membership.lira import Lira
@@ -19,6 +20,7 @@ from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.attacks.membership.samia import Samia
 from safecompress.attacks.membership.threshold import Confidence, Entropy, Gap, Loss, ModifiedEntropy
 from safecompress.attacks.membership.whitebox import WhiteBox
+from safecompress.attacks.questions import MEMBERSHIP, Question, RateOfSuccess
 from safecompress.attacks.signals import SignalCache, Signals
 from safecompress.attacks.target import Access, Target
 from safecompress.registry import Registry
@@ -46,16 +48,19 @@ ATTACKS: Registry[Attack] = Registry(
 
 __all__ = [
     "ATTACKS",
-    "METRICS",
+    "MEMBERSHIP",
     "Access",
     "Attack",
     "AttackResult",
     "Attacker",
     "Base",
     "BrokenAttacker",
+    "Capabilities",
     "Confidence",
     "Entropy",
+    "Evidence",
     "FittedAttack",
+    "FittedTally",
     "Gap",
     "JointLira",
     "LabelOnly",
@@ -64,12 +69,17 @@ __all__ = [
     "ModifiedEntropy",
     "Neural",
     "Quantile",
+    "Question",
+    "Ranking",
+    "RateOfSuccess",
     "Rmia",
     "Samia",
     "SignalCache",
     "Signals",
+    "Tally",
     "Target",
     "WhiteBox",
+    "capabilities_of",
     "simulate_attacker",
-    "tier_of",
+    "with_shadows",
 ]

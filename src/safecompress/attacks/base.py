@@ -1,26 +1,26 @@
-"""What an attack is, how one is simulated on the fitting pool, and how its scores become measurements.
+"""What an attack is, how one is simulated on the fitting pool, and how its evidence becomes measurements.
 
-An attack only has to give scores per row (higher = more likely a member). Orientation, threshold, figures, intervals
-and the checks that turn a broken attack into an ERROR are the same for all and live here.
+An attack only has to give scores per row (higher = more likely a member), or, for a question that counts successes, a
+tally. Orientation, threshold, figures, intervals and the checks that turn a broken attack into an ERROR are the same
+for all and live here and with the question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safecompress import stats
+from safecompress.attacks.capabilities import capabilities_of
+from safecompress.attacks.evidence import Evidence, Ranking, Tally
+from safecompress.attacks.questions import MEMBERSHIP, Question
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
 from safecompress.errors import AttackError
-from safecompress.measure import Direction, Interval, Levels, Measurement
-
-FPRS = (0.01, 0.001)
-"""False positive rates at which the true positive rate is reported."""
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels, Measurement
 
 
 @runtime_checkable
@@ -38,8 +38,17 @@ class FittedAttack(Protocol):
 
 
 @runtime_checkable
+class FittedTally(Protocol):
+    """An attacker ready to count successes, for questions that take a `Tally`."""
+
+    def tally(self, target: Target, audit: AuditData) -> Tally:
+        """On which rows (N,) it succeeds, and which count."""
+        ...
+
+
+@runtime_checkable
 class Attack(Protocol):
-    """A membership inference attack, as a frozen value."""
+    """An attack, as a frozen value. What it may say of itself beyond this is in capabilities.py."""
 
     @property
     def name(self) -> str:
@@ -51,14 +60,9 @@ class Attack(Protocol):
         """What it needs to be given."""
         ...
 
-    def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedAttack:
+    def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedAttack | FittedTally:
         """The attacker that has seen ``audit`` with its membership labels."""
         ...
-
-
-def tier_of(attack: Attack) -> int:
-    """What an attack costs, by its ``tier``: 0 milliseconds, 1 seconds, 2 shadow models; 0 where it does not say."""
-    return int(getattr(attack, "tier", 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +70,32 @@ class AttackResult:
     """What one attack found on one model: aggregates, or the reason why there are none.
 
     ``epsilon`` is a lower limit on ln(TPR / FPR) or ln(TNR / FNR) at the attack's threshold (`epsilon_per_sample`): how
-    sure the best of its calls are. It describes, and no requirement bounds it. ``scores`` (N,) and ``is_member`` (N,)
-    stay in the process: they are never printed, logged or written.
+    sure the best of its calls are. It describes, and no requirement bounds it. ``evidence`` is what it found row by
+    row, in answer to ``question``; it stays in the process and is never printed, logged or written.
     """
 
     attack: str
     access: Access
     measurements: tuple[Measurement, ...] = ()
     error: str | None = None
-    scores: NDArray[np.float64] | None = field(default=None, repr=False)
-    is_member: NDArray[np.bool_] | None = field(default=None, repr=False)
+    evidence: Evidence | None = field(default=None, repr=False)
     epsilon: float | None = None
+    question: Question = MEMBERSHIP
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The evidence, where it is one of scores; None for a tally and for an attack that broke."""
+        return self.evidence if isinstance(self.evidence, Ranking) else None
+
+    @property
+    def scores(self) -> NDArray[np.float64] | None:
+        """The scores (N,) of a ranking."""
+        return None if self.ranking is None else self.ranking.scores_N
+
+    @property
+    def is_member(self) -> NDArray[np.bool_] | None:
+        """Who is a member (N,), for a ranking."""
+        return None if self.ranking is None else self.ranking.truth_N
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,45 +103,46 @@ class Attacker:
     """A fitted attack with its sign and threshold; one attacker can test many candidates."""
 
     attack: Attack
-    fitted: FittedAttack = field(repr=False)
-    sign: float
-    threshold: float
+    fitted: FittedAttack | FittedTally = field(repr=False)
+    sign: float = 1.0
+    threshold: float = 0.0
 
     def test(self, target: Target, audit: AuditData, levels: Levels) -> AttackResult:
         """The attack's figures on ``audit``; whatever goes wrong comes back as ``error``, never as a number."""
         name, access = self.attack.name, self.attack.access
+        question = capabilities_of(self.attack).question
         try:
-            scores = self.sign * _checked_scores(self.attack, self.fitted, target, audit)
-            confusion = stats.confusion_at(scores, audit.is_member, self.threshold)
-            return AttackResult(
-                name,
-                access,
-                measure(name, scores, audit.is_member, self.threshold, levels),
-                None,
-                scores,
-                audit.is_member,
-                stats.epsilon_per_sample(confusion, levels.alpha),
-            )
+            evidence = self._collect(target, audit)
+            figures = question.measure(name, evidence, levels)
+            epsilon = question.epsilon(evidence, levels.alpha)
+            return AttackResult(name, access, figures, None, evidence, epsilon, question)
         except Exception as error:  # an attack that crashes is a finding, whoever wrote it
-            return AttackResult(name, access, error=f"{type(error).__name__}: {error}")
+            return AttackResult(name, access, error=f"{type(error).__name__}: {error}", question=question)
+
+    def _collect(self, target: Target, audit: AuditData) -> Evidence:
+        if isinstance(self.fitted, FittedTally):
+            return _checked_tally(self.attack, self.fitted.tally(target, audit), audit)
+        scores = self.sign * _checked_scores(self.attack, self.fitted, target, audit)
+        return Ranking(scores, audit.is_member, self.threshold)
 
 
 @dataclass(frozen=True)
 class BrokenAttacker:
-    """Stands for an attack that could not be fitted; every test by it is an ERROR."""
+    """Placeholder for an attack that failed to fit; testing with it always yields an ERROR."""
 
     attack: Attack
     error: str
 
     def test(self, target: Target, audit: AuditData, levels: Levels) -> AttackResult:
         """The reason, as a result without numbers."""
-        return AttackResult(self.attack.name, self.attack.access, error=self.error)
+        question = capabilities_of(self.attack).question
+        return AttackResult(self.attack.name, self.attack.access, error=self.error, question=question)
 
 
 def simulate_attacker(
     attack: Attack, target: Target, audit: AuditData, *, generator: np.random.Generator
 ) -> Attacker | BrokenAttacker:
-    """Fit ``attack`` on ``audit`` (members and non-members of the fitting pool) and orient it there.
+    """Fit ``attack`` on ``audit`` (for membership: members and non-members of the fitting pool) and orient it there.
 
     A real but inverted leak thus counts: the sign that separates the fitting pool is used elsewhere.
     """
@@ -133,6 +153,8 @@ def simulate_attacker(
                 f"{target.access.name}. Leave it out, or audit at the higher access."
             )
         fitted = attack.fit(target, audit, generator=generator)
+        if isinstance(fitted, FittedTally):
+            return Attacker(attack, fitted)
         if fitted.threshold is not None:
             return Attacker(attack, fitted, 1.0, fitted.threshold)
         scores = _checked_scores(attack, fitted, target, audit)
@@ -140,40 +162,6 @@ def simulate_attacker(
         return Attacker(attack, fitted, sign, stats.best_threshold(sign * scores, audit.is_member))
     except Exception as error:  # see Attacker.test
         return BrokenAttacker(attack, f"{type(error).__name__}: {error}")
-
-
-def measure(
-    name: str, scores: NDArray[np.float64], is_member: NDArray[np.bool_], threshold: float, levels: Levels
-) -> tuple[Measurement, ...]:
-    """AUC, balanced accuracy, advantage, and TPR at the fixed FPRs, each with its interval at both levels."""
-    confusion = stats.confusion_at(scores, is_member, threshold)
-    num_samples = len(scores)
-
-    def measurement(metric: str, value: float, interval: Sequence[Interval]) -> Measurement:
-        return Measurement(f"{name}.{metric}", value, interval[0], interval[1], num_samples, Direction.LOWER)
-
-    alphas = (levels.alpha, levels.simultaneous_alpha)
-    return (
-        measurement("auc", stats.auc(scores, is_member), [stats.auc_interval(scores, is_member, a) for a in alphas]),
-        measurement(
-            "balanced_accuracy",
-            confusion.balanced_accuracy,
-            [stats.balanced_accuracy_interval(confusion, a) for a in alphas],
-        ),
-        measurement("advantage", confusion.advantage, [stats.advantage_interval(confusion, a) for a in alphas]),
-        *(
-            measurement(
-                f"tpr@fpr={fpr:g}",
-                stats.tpr_at_fpr(scores, is_member, fpr),
-                [stats.tpr_at_fpr_interval(scores, is_member, fpr, a) for a in alphas],
-            )
-            for fpr in FPRS
-        ),
-    )
-
-
-METRICS = ("auc", "balanced_accuracy", "advantage", *(f"tpr@fpr={fpr:g}" for fpr in FPRS))
-"""The metrics that every attack reports, in order."""
 
 
 def _checked_scores(attack: Attack, fitted: FittedAttack, target: Target, audit: AuditData) -> NDArray[np.float64]:
@@ -193,9 +181,17 @@ def _checked_scores(attack: Attack, fitted: FittedAttack, target: Target, audit:
     return scores
 
 
+def _checked_tally(attack: Attack, tally: Tally, audit: AuditData) -> Tally:
+    """A tally of all rows of the audit."""
+    if not isinstance(tally, Tally) or len(tally.is_hit_N) != len(audit.labels):
+        got = f"{len(tally.is_hit_N)} rows" if isinstance(tally, Tally) else f"a {type(tally).__name__}"
+        raise AttackError(f"{attack.name}: a tally of {len(audit.labels)} rows was asked for, and it gave {got}.")
+    return tally
+
+
 def _signals_vary(attack: Attack, target: Target, audit: AuditData) -> bool:
     """Whether what the attack reads differs between rows: its own ``varies`` when it has one, else the logits."""
-    own = getattr(attack, "varies", None)
+    own = capabilities_of(attack).varies
     if own is not None:
         return bool(own(target, audit))
     logits = target.signals(audit).logits_NC

@@ -21,6 +21,7 @@ from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
 from safecompress.data.dataset import row_contents, row_key
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
@@ -28,7 +29,6 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     classified_right,
-    digest_tensors,
     evaluating,
     is_stackable,
     train,

@@ -14,8 +14,8 @@ from safecompress.attacks.queries import varied
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.attacks.signals import SignalCache, Signals
 from safecompress.data import AuditData
+from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError, suggest
-from safecompress.training import digest_tensors
 
 
 class Access(IntEnum):

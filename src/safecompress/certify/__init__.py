@@ -2,19 +2,22 @@
 
 from safecompress.certify.exposure import Exposure
 from safecompress.certify.health import HealthCheck
-from safecompress.certify.ledger import Ledger, Opening
+from safecompress.certify.ledger import Ledger, Opening, judged_parts
 from safecompress.certify.planning import Prospect, foresee
-from safecompress.certify.released import Released
-from safecompress.certify.verdict import Certification, certify
+from safecompress.certify.released import Released, load_released
+from safecompress.certify.verdict import Certification, JudgedModels, certify
 
 __all__ = [
     "Certification",
     "Exposure",
     "HealthCheck",
+    "JudgedModels",
     "Ledger",
     "Opening",
     "Prospect",
     "Released",
     "certify",
     "foresee",
+    "judged_parts",
+    "load_released",
 ]

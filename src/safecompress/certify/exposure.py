@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from safecompress import stats
 from safecompress.attacks import AttackResult, Target
 from safecompress.data import AuditData
 from safecompress.errors import SafeCompressError
-from safecompress.measure import Interval
-from safecompress.stats.intervals import chernoff_interval
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats.intervals import chernoff_interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

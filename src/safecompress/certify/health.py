@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from safecompress import stats
 from safecompress.attacks import (
     ATTACKS,
+    MEMBERSHIP,
     Access,
     Attack,
     Attacker,
@@ -22,13 +22,17 @@ from safecompress.attacks import (
     BrokenAttacker,
     Signals,
     Target,
+    capabilities_of,
     simulate_attacker,
+    with_shadows,
 )
 from safecompress.attacks.controls import OVERFITTED, ControlModel, blind_scores, negative_pool
+from safecompress.attacks.questions import headline_of
 from safecompress.attacks.shadows import Map
 from safecompress.data import AuditData
 from safecompress.errors import SafeCompressError, UsageError
-from safecompress.measure import Interval, Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Interval, Levels
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Verdict
 
@@ -79,15 +83,17 @@ class HealthCheck:
 def positive_control(result: AttackResult, *, accuracy: float, alpha: float) -> HealthCheck:
     """Whether the attack catches a model that knows its members by heart: the lower limit of its AUC is above 0.5.
 
-    ``result`` is the attack on the control, ``accuracy`` the control's on its members. Not caught, it is an ERROR, or
+    ``result`` is the attack on the control, ``accuracy`` the control's on its members. An attack on a question
+    other than membership must do better than its ideal by its own headline figure. Not caught, it is an ERROR, or
     INCONCLUSIVE when the control was not overfitted.
     """
     name = "positive_control"
-    if result.scores is None or result.is_member is None:
+    if result.evidence is None:
         return _broken(name, result)
-    value, interval = _auc(result.scores, result.is_member, alpha)
-    seen = f"AUC {value:.3f} {_range(interval)} on a control that knows {accuracy:.1%} of its members"
-    if interval.low > 0.5:
+    metric = headline_of(result.question)
+    value, interval = result.question.interval(result.evidence, alpha)
+    seen = f"{metric.label} {value:.3f} {_range(interval)} on a control that knows {accuracy:.1%} of its members"
+    if interval.low > metric.ideal:
         return HealthCheck(name, result.attack, Verdict.PASS, value, f"{seen}: caught.")
     if accuracy < OVERFITTED:
         advice = f"it should know {OVERFITTED:.0%}. Train the control for longer (max_epochs), or scale the features."
@@ -227,33 +233,39 @@ def largest_tie(values_N: Floats) -> float:
     return float(np.unique(values_N, return_counts=True)[1].max()) / len(values_N)
 
 
-def examine_health(
-    target: Target,
-    fit: AuditData,
-    verdict: AuditData,
-    unseen: AuditData | None,
-    attackers: Sequence[Attacker | BrokenAttacker],
-    results: Sequence[AttackResult],
-    *,
-    control: ControlModel | None,
-    levels: Levels,
-    seed: int,
-    num_shadows: int | None = None,
-    run: Map = map,
-) -> tuple[HealthCheck, ...]:
-    """Every check of ``attackers`` (fitted on ``fit``) and of their ``results`` on ``verdict``, in a fixed order.
+@dataclass(frozen=True, eq=False)
+class HealthCase:
+    """What is examined: ``attackers`` (fitted on ``fit``) and their ``results`` on ``verdict``, against ``target``.
 
     ``unseen`` are further rows, all non-members, one of each unit, drawn as the verdict's non-members were: the target
     saw none of them, and shadows as many as of those. ``control`` comes from `train_control`. Without one of the two
-    the checks that need it are INCONCLUSIVE. ``num_shadows`` is how many shadows are compared with the target (0:
-    none), by default as many as the attacks asked for. ``run`` maps over groups of the control's shadows. The checks
-    of shadows and of strength exist where they apply: where an attack asks for shadows, or has a weaker sibling.
+    the checks that need it are INCONCLUSIVE.
     """
-    num_shadows = _num_shadows(target, attackers) if num_shadows is None else num_shadows
-    num_checks = 2 * len(attackers) + 1
+
+    target: Target
+    fit: AuditData
+    verdict: AuditData
+    unseen: AuditData | None
+    attackers: Sequence[Attacker | BrokenAttacker]
+    results: Sequence[AttackResult]
+    control: ControlModel | None = None
+
+
+def examine_health(
+    case: HealthCase, *, levels: Levels, seed: int, num_shadows: int | None = None, run: Map = map
+) -> tuple[HealthCheck, ...]:
+    """Every check of the case, in a fixed order.
+
+    ``num_shadows`` is how many shadows are compared with the target (0: none), by default as many as the attacks asked
+    for. ``run`` maps over groups of the control's shadows. The checks of shadows and of strength exist where they
+    apply: where an attack asks for shadows, or has a weaker sibling.
+    """
+    target, verdict = case.target, case.verdict
+    num_shadows = _num_shadows(target, case.attackers) if num_shadows is None else num_shadows
+    num_checks = 2 * sum(result.question == MEMBERSHIP for result in case.results) + 1
 
     def blind() -> HealthCheck:
-        scores = blind_scores(fit, verdict, seed=derive_seed(seed, "health", "blind"))
+        scores = blind_scores(case.fit, verdict, seed=derive_seed(seed, "health", "blind"))
         return blind_baseline(scores, verdict.is_member, num_checks=num_checks)
 
     checks = [
@@ -262,18 +274,18 @@ def examine_health(
     ]
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: _compare_shadows(target, verdict, num_shadows)))
-    nobody = _nobody(target, verdict, unseen, num_shadows, seed)
-    control_target = control.as_target(run=run) if control is not None else None
-    by_name = {result.attack: result for result in results}
-    for attacker, result in zip(attackers, results, strict=True):
-        checks.append(_try_control(attacker.attack, control, control_target, levels, seed))
+    nobody = _nobody(case, num_shadows, seed)
+    control_target = case.control.as_target(run=run) if case.control is not None else None
+    by_name = {result.attack: result for result in case.results}
+    for attacker, result in zip(case.attackers, case.results, strict=True):
+        checks.append(_try_control(attacker.attack, case.control, control_target, levels, seed))
+        if result.question != MEMBERSHIP:
+            continue  # the other checks are of scores that tell members from non-members
         checks.append(_try_nobody(attacker, target, nobody, levels, num_checks))
         checks += [sign_agreement(result, num_checks=num_checks), ties(result)]
         if result.attack in STRONGER_THAN:
             weak = by_name.get(STRONGER_THAN[result.attack])
-            if weak is None:
-                weak = _try_sibling(attacker.attack, target, fit, verdict, levels, seed)
-            checks.append(strength(result, weak))
+            checks.append(strength(result, weak or _try_sibling(attacker.attack, case, levels, seed)))
     return tuple(checks)
 
 
@@ -287,7 +299,7 @@ def _attempt(name: str, subject: str, check: Callable[[], HealthCheck]) -> Healt
 
 def _num_shadows(target: Target, attackers: Sequence[Attacker | BrokenAttacker]) -> int:
     """The most shadows that an attack asked for, or would ask for if the target had any."""
-    asked = [getattr(attacker.attack, "num_shadows", 0) for attacker in attackers]
+    asked = [capabilities_of(attacker.attack).num_shadows for attacker in attackers]
     return max([*asked, target.shadows.num_used if target.has_shadows else 0])
 
 
@@ -306,13 +318,12 @@ def _try_control(
     return positive_control(result, accuracy=control.accuracy, alpha=levels.alpha)
 
 
-def _nobody(
-    target: Target, verdict: AuditData, unseen: AuditData | None, num_shadows: int, seed: int
-) -> AuditData | str:
+def _nobody(case: HealthCase, num_shadows: int, seed: int) -> AuditData | str:
     """The pool of the negative control, as many unseen rows as there are members; or why there is none.
 
     Where shadows count, both sides keep only rows that stand to the shadows as most verdict non-members do.
     """
+    target, verdict, unseen = case.target, case.verdict, case.unseen
     if unseen is None or unseen.num_non_members == 0:
         return "there are no rows that the model never saw beside the verdict's. Give the split a population."
     pool = negative_pool(unseen, verdict)
@@ -354,17 +365,16 @@ def _compare_shadows(target: Target, verdict: AuditData, num_shadows: int) -> He
     return shadow_gap(is_right[rows], outputs.is_correct_KN[:, rows], outputs.is_in_KN[:, rows])
 
 
-def _try_sibling(
-    attack: Attack, target: Target, fit: AuditData, verdict: AuditData, levels: Levels, seed: int
-) -> AttackResult | None:
+def _try_sibling(attack: Attack, case: HealthCase, levels: Levels, seed: int) -> AttackResult | None:
     """The weaker sibling's result, with as many shadows as the attack's own; None when there is no such attack."""
     name = STRONGER_THAN[attack.name]
     if name not in ATTACKS.names():
         return None
-    weak = ATTACKS.make(name)
-    if hasattr(weak, "num_shadows") and hasattr(attack, "num_shadows"):
-        weak = ATTACKS.make({"name": name, "num_shadows": attack.num_shadows})
-    return simulate_attacker(weak, target, fit, generator=derive(seed, "verdict", name)).test(target, verdict, levels)
+    weak, num_shadows = ATTACKS.make(name), capabilities_of(attack).num_shadows
+    if num_shadows:
+        weak = with_shadows(weak, num_shadows)
+    attacker = simulate_attacker(weak, case.target, case.fit, generator=derive(seed, "verdict", name))
+    return attacker.test(case.target, case.verdict, levels)
 
 
 def _auc(scores: Floats, is_member: Bools, alpha: float) -> tuple[float, Interval]:

@@ -10,15 +10,31 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
+from safecompress.attacks import capabilities_of
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, UsageError
+from safecompress.metrics.catalogue import parse_name
+from safecompress.spec import SafetySpec
 from safecompress.storage import write_bytes, writing
+
+VERDICT_POOLS = ("member_verdict", "nonmember_verdict")
+"""The parts that every verdict on membership reads."""
+
+
+def judged_parts(spec: SafetySpec) -> tuple[str, ...]:
+    """The parts of a split whose rows judge by ``spec``: those of its attacks' questions and of its requirements."""
+    parts = dict.fromkeys(part for attack in spec.attacks for part in capabilities_of(attack).question.parts("verdict"))
+    for requirement in spec.requirements:
+        name = parse_name(requirement.metric)
+        if name is not None and name.attack is None and name.metric.certifier is not None:
+            parts["test"] = None
+    return tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +61,30 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def number_for(self, split: DataSplit, *, artifact: str | None, spec: str) -> int:
-        """The number that opening the split's verdict rows for this artifact and spec has, or would get."""
+    def number_for(
+        self, split: DataSplit, *, artifact: str | None, spec: str, parts: Sequence[str] = VERDICT_POOLS
+    ) -> int:
+        """The number that opening the rows of ``parts`` for this artifact and spec has, or would get."""
         with self._locked():
-            return self._find(self._row_digests(split), artifact, self._asked(split, spec)).number
+            return self._find(self._row_digests(split, parts), artifact, self._asked(split, spec)).number
 
-    def open(self, split: DataSplit, *, artifact: str, spec: str) -> Opening:
-        """Write the opening down and return it. Raises StorageError when the ledger cannot be written."""
+    def open(
+        self,
+        split: DataSplit,
+        *,
+        artifact: str,
+        spec: str,
+        parts: Sequence[str] = VERDICT_POOLS,
+        check: Callable[[int], object] = lambda number: None,
+    ) -> Opening:
+        """Write the opening of the rows of ``parts`` down and return it.
+
+        ``check`` is called with its number first: where that raises, nothing was opened. Raises StorageError when the
+        ledger cannot be written.
+        """
         with self._locked():
-            opening = self._find(self._row_digests(split), artifact, self._asked(split, spec))
+            opening = self._find(self._row_digests(split, parts), artifact, self._asked(split, spec))
+            check(opening.number)
             if opening not in self._read():
                 entry = {**asdict(opening), "rows": sorted(opening.rows)}
                 before = self.path.read_bytes() if self.path.exists() else b""
@@ -74,11 +105,9 @@ class Ledger:
         parts = sorted(split.digest(self._key()).items())
         return hashlib.sha256(json.dumps([spec, parts]).encode()).hexdigest()
 
-    def _row_digests(self, split: DataSplit) -> frozenset[str]:
+    def _row_digests(self, split: DataSplit, parts: Sequence[str]) -> frozenset[str]:
         key = self._key()
-        return frozenset(
-            digest for part in ("member_verdict", "nonmember_verdict") for digest in split.row_digests(part, key)
-        )
+        return frozenset(digest for part in parts for digest in split.row_digests(part, key))
 
     def _read(self) -> Sequence[Opening]:
         if self.path.is_dir():

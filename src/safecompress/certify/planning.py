@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from safecompress import stats
-from safecompress.attacks import Access
+from safecompress.attacks import Access, Question, capabilities_of
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
-from safecompress.measure import Levels
-from safecompress.spec import TASK_METRICS, Requirement, SafetySpec
-from safecompress.spec.requirement import change_suffix
-
-UNCOMPARED = tuple(metric + change_suffix(metric) for metric in TASK_METRICS if metric != "accuracy")
-"""Changes of counted figures: a spec can name them, but a verdict does not measure them."""
+from safecompress.metrics.catalogue import ACCURACY, AUC, DENSITY, LATENCY, MetricName, parse_name
+from safecompress.metrics.certifiers import RowCounts
+from safecompress.metrics.measurement import Levels
+from safecompress.spec import Requirement, SafetySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,12 @@ def foresee(
     spec: SafetySpec, split: DataSplit, levels: Levels, *, density: float | None = None
 ) -> tuple[Prospect, ...]:
     """A prospect for every requirement. Raises SpecError, with all faults, when one could not pass but by luck."""
-    binary = {f"{attack.name}.auc" for attack in spec.attacks if attack.access is Access.LABELS}
+    binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
+    questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
     prospects = tuple(
         Prospect(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
-        else _prospect(requirement, split, levels, density)
+        else _prospect(requirement, split, questions, levels.alpha, density)
         for requirement in spec.requirements
     )
     faults = [prospect.fault for prospect in prospects if prospect.fault]
@@ -48,43 +47,52 @@ def foresee(
     return prospects
 
 
-def _prospect(requirement: Requirement, split: DataSplit, levels: Levels, density: float | None) -> Prospect:
-    metric, alpha = requirement.metric, levels.alpha
-    if metric == "accuracy":
-        return _of_accuracy(requirement, split.size("test"), alpha)
-    if metric == "density":
+def _prospect(
+    requirement: Requirement,
+    split: DataSplit,
+    questions: Mapping[str, Question],
+    alpha: float,
+    density: float | None,
+) -> Prospect:
+    name = parse_name(requirement.metric)
+    if name is None:  # of a question that brings metrics of its own
+        return Prospect(requirement, None, "nothing is known of how rows certify it")
+    if name.is_change:
+        return _of_change(requirement, name, split, questions)
+    if name.metric is DENSITY:
         return _of_density(requirement, density)
-    if metric == "accuracy.drop":
-        return Prospect(
-            requirement, None, f"{split.size('test')} test rows; the more alike two models err, the tighter"
-        )
-    if metric in UNCOMPARED:
-        fault = f"{requirement}: nothing measures it; set a bound on {metric.rpartition('.')[0]} itself"
+    certifier = name.metric.certifier
+    if certifier is None:
+        note = "timed on this machine" if name.metric is LATENCY else "counted, not estimated"
+        return Prospect(requirement, None, note)
+    rows = _rows(name, split, questions)
+    fault = certifier.fault(requirement.bound, rows, alpha)
+    return Prospect(
+        requirement,
+        certifier.tightest(rows, alpha),
+        certifier.describe(rows),
+        None if fault is None else f"{requirement}: {fault}",
+    )
+
+
+def _rows(name: MetricName, split: DataSplit, questions: Mapping[str, Question]) -> RowCounts:
+    """The rows that the verdict measures the figure on."""
+    if name.attack is None:
+        return RowCounts(split.size("test"))
+    return questions[name.attack].count_rows(split, "verdict")
+
+
+def _of_change(
+    requirement: Requirement, name: MetricName, split: DataSplit, questions: Mapping[str, Question]
+) -> Prospect:
+    if not name.metric.is_compared:
+        plain = requirement.metric.rpartition(".")[0]
+        fault = f"{requirement}: nothing measures it; set a bound on {plain} itself"
         return Prospect(requirement, None, "counted, and not compared with the dense model", fault)
-    members, non_members = split.size("member_verdict"), split.size("nonmember_verdict")
-    if metric.endswith(".rise"):
-        return Prospect(
-            requirement, None, f"{_pools(members, non_members)}; the more alike two models leak, the tighter"
-        )
-    if metric.endswith(".auc"):
-        return _of_auc(requirement, members, non_members, alpha)
-    if metric.endswith((".balanced_accuracy", ".advantage")):
-        return _of_guessing(requirement, members, non_members, alpha)
-    if ".tpr@fpr=" in metric:
-        return _of_tpr(requirement, members, non_members, alpha)
-    if metric == "latency.p50_ms":
-        return Prospect(requirement, None, "timed on this machine")
-    return Prospect(requirement, None, "counted, not estimated")
-
-
-def _of_accuracy(requirement: Requirement, num_rows: int, alpha: float) -> Prospect:
-    tightest, fault = stats.best_lower_limit(num_rows, alpha), None
-    if requirement.bound > tightest:
-        remedy = "no number of rows certifies 1"
-        if requirement.bound < 1:
-            remedy = f"give it at least {stats.min_trials_for_lower_bound(requirement.bound, alpha)} rows"
-        fault = f"{requirement}: {num_rows} test rows, all right, certify only {tightest:.4g}; {remedy}"
-    return Prospect(requirement, tightest, f"{num_rows} test rows", fault)
+    assert name.metric.certifier is not None  # as every metric that is compared has
+    rows = name.metric.certifier.describe(_rows(name, split, questions))
+    what = "err" if name.metric is ACCURACY else "leak"
+    return Prospect(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
 
 
 def _of_density(requirement: Requirement, density: float | None) -> Prospect:
@@ -92,55 +100,3 @@ def _of_density(requirement: Requirement, density: float | None) -> Prospect:
     if density is not None and requirement.bound < density:
         fault = f"{requirement}: the plan keeps density {density:g}; lower it, or raise the bound"
     return Prospect(requirement, density, "counted, not estimated", fault)
-
-
-def _of_auc(requirement: Requirement, members: int, non_members: int, alpha: float) -> Prospect:
-    tightest, fault = 0.5 + stats.auc_half_width(members, non_members, alpha), None
-    if requirement.bound < tightest:
-        remedy = "the bound must lie above 0.5"
-        if requirement.bound > 0.5:
-            needed = stats.min_rows_for_auc(requirement.bound - 0.5, alpha)
-            remedy = (
-                f"it takes {needed} of each: set member_verdict and nonmember_verdict in [data], or loosen the bound"
-            )
-        fault = (
-            f"{requirement}: a model that leaks nothing would be certified {tightest:.4g} "
-            f"({_pools(members, non_members)}, alpha {alpha:g}, halved at each further opening); "
-            f"{remedy}"
-        )
-    return Prospect(requirement, tightest, _pools(members, non_members), fault)
-
-
-def _of_guessing(requirement: Requirement, members: int, non_members: int, alpha: float) -> Prospect:
-    interval = stats.balanced_accuracy_interval
-    if requirement.metric.endswith(".advantage"):
-        interval = stats.advantage_interval
-    tightest = interval(stats.Confusion(0, members, 0, non_members), alpha).high
-    fault = None
-    if requirement.bound < tightest:
-        fault = (
-            f"{requirement}: even an attack that calls nobody a member would be certified {tightest:.4g} "
-            f"({_pools(members, non_members)}); use more verdict rows, or another bound"
-        )
-    return Prospect(requirement, tightest, _pools(members, non_members), fault)
-
-
-def _of_tpr(requirement: Requirement, members: int, non_members: int, alpha: float) -> Prospect:
-    fpr = float(requirement.metric.rpartition("=")[2])
-    needed = stats.min_non_members(fpr, alpha)
-    tightest, fault = stats.best_tpr_upper_limit(members, non_members, fpr, alpha), None
-    if non_members < needed:
-        fault = (
-            f"{requirement}: a false positive rate of {fpr:g} is certified from {needed} non-members on, and "
-            f"nonmember_verdict has {non_members}; the figure is reported, but cannot be required"
-        )
-    elif requirement.bound < tightest:
-        fault = (
-            f"{requirement}: even an attack that catches nobody would be certified {tightest:.4g} "
-            f"({_pools(members, non_members)})"
-        )
-    return Prospect(requirement, tightest, _pools(members, non_members), fault)
-
-
-def _pools(members: int, non_members: int) -> str:
-    return f"{members} members and {non_members} non-members in the verdict pools"

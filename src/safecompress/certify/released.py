@@ -13,6 +13,14 @@ from safecompress.errors import ArtifactError
 from safecompress.storage import write_bytes, writing
 
 
+def load_released(path: str | Path | None) -> dict[str, Artifact]:
+    """The versions in the list at ``path``, by their paths as written; none where there is no list.
+
+    Raises ArtifactError as `Released.versions` does: a list that is not whole is found out before any work.
+    """
+    return {} if path is None else Released(Path(path)).versions()
+
+
 class Released:
     """A file with one JSON line for each released artifact: its path, counted from the file's folder, and digest."""
 

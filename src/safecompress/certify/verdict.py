@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from safecompress import stats
-from safecompress.attacks import Access, Attack, Attacker, AttackResult, BrokenAttacker, Target, simulate_attacker
+from safecompress.attacks import Access, Attack, Target, capabilities_of
 from safecompress.attacks.controls import train_control
+from safecompress.attacks.measure_model import ModelFigures, measure_model
 from safecompress.attacks.shadows import Map
 from safecompress.certify.exposure import Exposure, examine_exposure
-from safecompress.certify.health import HealthCheck, examine_health
+from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
-from safecompress.measure import Direction, Interval, Levels, Measurement
+from safecompress.metrics import stats
+from safecompress.metrics.catalogue import ACCURACY, attack_of, change_of, tm_score_of
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Doubt, Findings, SafetySpec, Verdict
-from safecompress.training import classified_right, measure_accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,90 +61,73 @@ class Certification:
     @property
     def tm_score(self) -> float | None:
         """Test accuracy over the worst attack's balanced accuracy; None when an attack broke."""
-        return tm_score(self.measurements, self.attacks)
+        return _tm_score(self.measurements, self.attacks)
 
     @property
     def trained_tm_score(self) -> float | None:
         """That of the model before it was packed; None where packing changed nothing, or an attack on it broke."""
-        return tm_score(self.trained, self.attacks)
+        return _tm_score(self.trained, self.attacks)
 
     @property
     def dense_tm_score(self) -> float | None:
         """The dense model's; None without one, and when an attack on it broke."""
-        measured = {name.partition(".")[0] for name in self.dense} | self.dense_errors.keys()
-        return tm_score(self.dense, [name for name in self.attacks if name in measured])
+        measured = set(map(attack_of, self.dense)) | self.dense_errors.keys()
+        return _tm_score(self.dense, [name for name in self.attacks if name in measured])
+
+
+def _tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -> float | None:
+    return tm_score_of({name: figure.value for name, figure in measurements.items()}, attacks)
 
 
 @dataclass(frozen=True, eq=False)
-class _Examined:
-    """One model on verdict and test rows."""
-
-    measurements: dict[str, Measurement]
-    halved: dict[str, Measurement]
-    """The attacks' figures at half of alpha: two such intervals hold together at alpha."""
-    results: tuple[AttackResult, ...]
-    is_right: NDArray[np.bool_]
-    attackers: tuple[Attacker | BrokenAttacker, ...]
-
-    @property
-    def errors(self) -> dict[str, str]:
-        """Attacks that gave no numbers, with the reason."""
-        return {result.attack: result.error for result in self.results if result.error is not None}
-
-
-def certify(
-    shipped: Target,
-    dense: Target | None,
-    split: DataSplit,
-    spec: SafetySpec,
-    *,
-    seed: int,
-    opening: int,
-    counted: Iterable[Measurement] = (),
-    trained: Target | None = None,
-    run: Map = map,
-) -> Certification:
-    """Judge ``shipped`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
+class JudgedModels:
+    """The model as ``shipped`` and what stands beside it.
 
     ``counted`` are figures of the file (density, bytes, latency). ``trained`` is the model before it was packed, judged
     beside the shipped one and deciding nothing. Without ``dense`` a `within` requirement is an ERROR that says so.
+    """
+
+    shipped: Target
+    dense: Target | None = None
+    trained: Target | None = None
+    counted: tuple[Measurement, ...] = ()
+
+
+def certify(
+    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: Map = map
+) -> Certification:
+    """Judge ``models`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
+
     ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
     every health check holds, and the spec bounds the reference set of attacks of its access.
     """
-    levels = spec.levels(opening)
+    levels, shipped = spec.levels(opening), models.shipped
+    alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
     now = _examine(shipped, split, spec.attacks, levels, seed)
-    measurements = {**now.measurements, **{figure.name: figure for figure in counted}}
-    alone = [attack for attack in spec.attacks if not getattr(attack, "joins_versions", False)]
-    before = _examine(dense, split, alone, levels, seed) if dense is not None else None
+    before = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
+    unpacked = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
+    measurements = {**now.measurements, **{figure.name: figure for figure in models.counted}}
     if before is not None:
         measurements.update(_changes(now, before, levels))
-    unpacked = _examine(trained, split, alone, levels, seed) if trained is not None else None
     health = _examine_health(shipped, now, split, levels, seed, run)
-    doubts = [
-        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
-        for check in health
-        if check.outcome is not Verdict.PASS
-    ]
-    if missing := spec.shortfalls():
-        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
     return Certification(
-        spec.judge(measurements, now.errors, doubts=doubts),
-        measurements,
-        before.measurements if before else {},
-        now.errors,
-        before.errors if before else {},
-        {attack.name: repr(attack) for attack in spec.attacks},
-        opening,
-        levels,
-        spec.access,
-        spec.bounded,
-        {result.attack: result.epsilon for result in now.results if result.epsilon is not None},
-        spec.judge(before.measurements, before.errors, partly=True) if before else Findings(()),
-        health,
-        shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        unpacked.measurements if unpacked else {},
-        spec.judge(unpacked.measurements, unpacked.errors, partly=True) if unpacked else Findings(()),
-        examine_exposure(
+        findings=spec.judge(measurements, now.errors, doubts=_doubts(spec, health)),
+        measurements=measurements,
+        dense=before.measurements if before else {},
+        errors=now.errors,
+        dense_errors=before.errors if before else {},
+        attacks={attack.name: repr(attack) for attack in spec.attacks},
+        opening=opening,
+        levels=levels,
+        access=spec.access,
+        bounded=spec.bounded,
+        epsilon={result.attack: result.epsilon for result in now.results if result.epsilon is not None},
+        dense_findings=_partly_judged(spec, before),
+        health=health,
+        shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
+        trained=unpacked.measurements if unpacked else {},
+        trained_findings=_partly_judged(spec, unpacked),
+        exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
             split.dataset.class_names,
@@ -155,6 +138,23 @@ def certify(
     )
 
 
+def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
+    """What the requirements say of a model that stands beside the shipped one, where they were measured on it."""
+    return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
+
+
+def _doubts(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[Doubt]:
+    """Why the evidence cannot be believed: health checks that do not hold, attacks that are missing."""
+    doubts = [
+        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
+        for check in health
+        if check.outcome is not Verdict.PASS
+    ]
+    if missing := spec.shortfalls():
+        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
+    return doubts
+
+
 BELOW = (
     "the attacks that are bounded do not make up the reference set for an attacker who is given {access}: {missing}. "
     "Until they do, no verdict is PASS"
@@ -162,39 +162,21 @@ BELOW = (
 """Why a spec below its access level cannot pass anything."""
 
 
-def tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -> float | None:
-    """TaskAcc / max(0.5, worst MIAAcc) of measured figures (Zhu et al. 2022, guarded from below).
-
-    None when the accuracy or an attack's figure is missing: the worst of the rest would flatter.
-    """
-    names = [f"{attack}.balanced_accuracy" for attack in attacks]
-    figures = [measurements.get(name) for name in ("accuracy", *names)]
-    values = [figure.value for figure in figures if figure is not None]
-    return values[0] / max(0.5, *values[1:]) if names and len(values) == len(figures) else None
-
-
-def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels, seed: int) -> _Examined:
-    fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
-    attackers = [
-        simulate_attacker(attack, target, fit_pool, generator=derive(seed, "verdict", attack.name))
-        for attack in attacks
-    ]
-    results = tuple(attacker.test(target, verdict_pool, levels) for attacker in attackers)
-    half = Levels(levels.alpha / 2, levels.num_figures)
-    halved = [attacker.test(target, verdict_pool, half) for attacker in attackers]
-    is_right = classified_right(target.model, *split.part("test"))
-    figures = [measure_accuracy(is_right, levels), *(m for result in results for m in result.measurements)]
-    return _Examined(
-        {figure.name: figure for figure in figures},
-        {figure.name: figure for result in halved for figure in result.measurements},
-        results,
-        is_right,
-        tuple(attackers),
+def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels, seed: int) -> ModelFigures:
+    """The figures of one model on verdict and test rows."""
+    return measure_model(
+        target,
+        split,
+        attacks,
+        levels,
+        pool="verdict",
+        accuracy_part="test",
+        stream=lambda attack: derive(seed, "verdict", attack.name),
     )
 
 
 def _examine_health(
-    shipped: Target, now: _Examined, split: DataSplit, levels: Levels, seed: int, run: Map
+    shipped: Target, now: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: Map
 ) -> tuple[HealthCheck, ...]:
     fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
     unseen = None
@@ -204,41 +186,22 @@ def _examine_health(
     control = None
     with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
         control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
-    return examine_health(
-        shipped,
-        fit_pool,
-        verdict_pool,
-        unseen,
-        now.attackers,
-        now.results,
-        control=control,
-        levels=levels,
-        seed=derive_seed(seed, "verdict", "health"),
-        run=run,
-    )
+    case = HealthCase(shipped, fit_pool, verdict_pool, unseen, now.attackers, now.results, control)
+    return examine_health(case, levels=levels, seed=derive_seed(seed, "verdict", "health"), run=run)
 
 
-def _changes(now: _Examined, before: _Examined, levels: Levels) -> dict[str, Measurement]:
+def _changes(now: ModelFigures, before: ModelFigures, levels: Levels) -> dict[str, Measurement]:
     """Every figure's change from the dense model: accuracy.drop, and .rise of each attack figure."""
-    alphas = (levels.alpha, levels.simultaneous_alpha)
-    drops = [stats.accuracy_drop_interval(before.is_right, now.is_right, alpha) for alpha in alphas]
-    changes = [_change("accuracy.drop", drops[0].value, [d.interval for d in drops], len(now.is_right))]
-    scores = {result.attack: result.scores for result in before.results}
+    drops = [
+        stats.accuracy_drop_interval(before.is_right, now.is_right, alpha)
+        for alpha in (levels.alpha, levels.simultaneous_alpha)
+    ]
+    intervals = [drop.interval for drop in drops]
+    name = change_of(ACCURACY.name)
+    changes = [Measurement(name, drops[0].value, intervals[0], intervals[1], len(now.is_right), Direction.LOWER)]
+    evidence = {result.attack: result.evidence for result in before.results}
     for result in now.results:
-        other = scores.get(result.attack)
-        if result.scores is None or other is None or result.is_member is None:
-            continue
-        num_samples = len(result.scores)
-        aucs = [stats.auc_difference(result.scores, other, result.is_member, alpha) for alpha in alphas]
-        changes.append(_change(f"{result.attack}.auc.rise", aucs[0].value, [a.interval for a in aucs], num_samples))
-        for figure in result.measurements:
-            if not figure.name.endswith(".auc"):
-                mine, its = now.halved[figure.name], before.halved[figure.name]
-                pairs = ((mine.interval, its.interval), (mine.simultaneous, its.simultaneous))
-                intervals = [stats.difference_of_intervals(*pair) for pair in pairs]
-                changes.append(_change(f"{figure.name}.rise", figure.value - its.value, intervals, num_samples))
+        other = evidence.get(result.attack)
+        if result.evidence is not None and other is not None:
+            changes += result.question.change(result.attack, result.evidence, other, levels)
     return {change.name: change for change in changes}
-
-
-def _change(name: str, value: float, intervals: list[Interval], num_samples: int) -> Measurement:
-    return Measurement(name, value, intervals[0], intervals[1], num_samples, Direction.LOWER)

@@ -14,7 +14,10 @@ from safecompress import __version__
 F = TypeVar("F", bound=Callable[..., Any])
 
 ORDER = ("init", "data", "compress", "audit", "report", "bench", "release", "compare", "tune", "list")
-"""Verbs as one comes to need them; any other stands behind."""
+"""The verbs, in the order in which a user needs them. Each is a module of `cli.verbs`; its name here registers it."""
+
+RESUMABLE = ("compress", "compare", "tune", "search")
+"""Verbs that keep finished work: the same command resumes after a stop."""
 
 
 class Verbs(TyperGroup):
@@ -26,7 +29,7 @@ class Verbs(TyperGroup):
 
 
 class App(typer.Typer):
-    """A Typer whose verbs are told by their docstrings as they stand: paragraphs flow, and brackets are no markup."""
+    """A Typer that takes the help of a verb from its docstring: paragraphs flow, and brackets are no markup."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         """Register a verb, as Typer does."""
@@ -56,8 +59,8 @@ app = App(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"safecompress {__version__}")
         raise typer.Exit
 

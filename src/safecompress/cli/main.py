@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -10,16 +11,16 @@ from typing import NoReturn
 
 import typer
 
-from safecompress.cli.app import app
-from safecompress.cli.gate import Gate
-from safecompress.cli.stopping import STOPPED, how_to_go_on, listening
+from safecompress.cli._support.gate import Gate
+from safecompress.cli._support.interrupt import STOPPED, how_to_resume, listening
+from safecompress.cli.app import ORDER, app
 from safecompress.errors import SafeCompressError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
 
 USAGE, UNKNOWN = 2, 3
 PIPE_CLOSED = 141
-"""As a shell reports SIGPIPE, when nobody reads on (``| head``)."""
+"""As a shell reports SIGPIPE, when the reader has gone away (``| head``)."""
 
 
 def main() -> None:
@@ -32,33 +33,34 @@ def main() -> None:
             register()
             app(prog_name="safecompress", obj=gate)
         except KeyboardInterrupt as error:  # before or after Typer had its turn
-            _leave(gate, error, STOPPED, how_to_go_on(arguments))
+            _leave(gate, error, STOPPED, how_to_resume(arguments))
         except SystemExit as end:
             _leave_as_typer_does(gate, end, arguments)
         except Exception as error:
             if stop.was_asked:
-                _leave(gate, KeyboardInterrupt(), STOPPED, how_to_go_on(arguments))
+                _leave(gate, KeyboardInterrupt(), STOPPED, how_to_resume(arguments))
             _leave_with_error(gate, error)
 
 
 def register() -> None:
-    """Import every verb: each joins the application as it is loaded."""
-    from safecompress.cli import audit, bench, compare, compress, data, init, inspect, release, report, tune  # noqa: F401
+    """Import every verb: each joins the application when it is imported."""
+    for name in ORDER:
+        importlib.import_module(f"safecompress.cli.verbs.{name}")
 
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> NoReturn:
-    """Say why there is no verdict, to whoever asked, and exit with ``code``."""
+    """Say why there is no verdict, to the person and to pipelines, and exit with ``code``."""
     typer.echo(words, err=True)
-    _tell(gate, error, code, words)
+    _report(gate, error, code, words)
     sys.exit(code)
 
 
 def _leave_with_error(gate: Gate, error: Exception) -> NoReturn:
-    """Exit with the error's code; what nobody foresaw is no FAIL (1)."""
+    """Exit with the error's code; an unexpected error must not read as FAIL (1)."""
     if isinstance(error, SafeCompressError):
         _leave(gate, error, error.exit_code, f"{type(error).__name__}: {error}")
     if isinstance(error, MemoryError):
-        words = "Out of memory. Use a smaller batch or model, or fewer --workers; then run again to go on."
+        words = "Out of memory. Use a smaller batch or model, or fewer --workers; then run again to resume."
         _leave(gate, error, UNKNOWN, words)
     traceback.print_exception(error)
     words = "This is a fault of safecompress, not a verdict. Please report it with the lines above."
@@ -66,31 +68,27 @@ def _leave_with_error(gate: Gate, error: Exception) -> NoReturn:
 
 
 def _leave_as_typer_does(gate: Gate, end: SystemExit, arguments: list[str]) -> NoReturn:
-    """Exit with Typer's code, but for two that would read as FAIL."""
+    """Exit with Typer's code, except for two errors that would read as FAIL."""
     cause = end.__context__
     if isinstance(cause, BrokenPipeError):
         gate.fail("Nobody read what the command printed, and it stopped.")
         sys.exit(PIPE_CLOSED)
     if end.code == STOPPED or type(cause).__name__ == "Abort":
-        _leave(gate, KeyboardInterrupt(), STOPPED, how_to_go_on(arguments))
+        _leave(gate, KeyboardInterrupt(), STOPPED, how_to_resume(arguments))
     message = getattr(cause, "format_message", None)
-    if end.code == USAGE and message is not None:  # Typer has told it on standard error
+    if end.code == USAGE and message is not None:  # Typer has printed it on standard error
         words = str(message())
-        _tell(gate, f"The command line was not understood: {words}", USAGE, words)
+        _report(gate, f"The command line was not understood: {words}", USAGE, words)
     else:
         gate.fail(f"The command ended with exit code {end.code or 0} and was not to give a verdict, or could not.")
     raise end
 
 
-def _tell(gate: Gate, error: BaseException | str, code: int, words: str) -> None:
-    from safecompress.cli.output import say_json
+def _report(gate: Gate, error: BaseException | str, code: int, words: str) -> None:
+    from safecompress.cli._support.output import say_json
 
     gate.fail(error)
     if gate.as_json:
         kind = "UsageError" if isinstance(error, str) else type(error).__name__
         with contextlib.suppress(OSError):
             say_json({"error": kind, "message": words, "exit_code": code})
-
-
-if __name__ == "__main__":
-    main()

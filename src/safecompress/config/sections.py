@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from safecompress.attacks import ATTACKS, METRICS, Attack
+from safecompress.attacks import ATTACKS, Attack
 from safecompress.config.options import convert, find_factory, make_strategy, read_options, split_choice
 from safecompress.config.reading import Reading
 from safecompress.config.tables import (
@@ -29,14 +29,14 @@ from safecompress.config.words import has_control, show
 from safecompress.data import DATASETS, PARTS, SplitSizes
 from safecompress.deploy import Packing
 from safecompress.errors import UsageError, suggest
-from safecompress.measure import Direction
+from safecompress.metrics.catalogue import OF_THE_TASK, SIZE_BYTES, change_of, parse_name
+from safecompress.metrics.measurement import Direction
 from safecompress.models import MODELS
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch
 from safecompress.search.plan import Plan
 from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES, Start
-from safecompress.spec import TASK_METRICS, Requirement, SafetySpec, direction_of
-from safecompress.spec.requirement import change_suffix
+from safecompress.spec import Requirement, SafetySpec, metrics_of
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Augmentation, Objective, Recipe
 
 
@@ -226,7 +226,7 @@ def _read_requirement(
     if shape is None:
         return None
     word = next(iter(bounds)) if len(bounds) == 1 else None
-    metric = shape.metric + (change_suffix(shape.metric) if word == "within" else "")
+    metric = change_of(shape.metric) if word == "within" else shape.metric
     fault = _metric_fault(shape.metric, attacks, with_changes=word != "within", all_known=all_known)
     bound = None if word is None else getattr(shape, word)
     if fault or bound is None:
@@ -241,29 +241,32 @@ def _read_requirement(
 
 def _metric_fault(metric: str, attacks: Sequence[Attack], *, with_changes: bool, all_known: bool) -> str | None:
     """Why nothing measures ``metric``, or None; ``with_changes`` admits ``accuracy.drop`` and its kin."""
-    names = dict.fromkeys(attack.name for attack in attacks)
-    plain = [*TASK_METRICS, *(f"{name}.{figure}" for name in names for figure in METRICS)]
-    allowed = plain + [name + change_suffix(name) for name in plain] if with_changes else plain
-    attack, _, figure = metric.partition(".")
-    is_figure = any(figure in (known, known + change_suffix(known)) for known in METRICS)
-    if metric in allowed or (is_figure and not all_known):
+    plain = list(dict.fromkeys([*OF_THE_TASK, *(name for attack in attacks for name in metrics_of(attack))]))
+    allowed = plain + [change_of(name) for name in plain] if with_changes else plain
+    parsed = parse_name(metric)
+    attack = parsed.attack if parsed is not None else None
+    if metric in allowed or (attack is not None and not all_known):
         return None
-    if is_figure and attack in ATTACKS.names() and attack not in names:
+    if attack in ATTACKS.names() and attack not in {one.name for one in attacks}:
         return f"{metric!r} comes from the attack {attack!r}, which [safety] attacks does not list. Add it there."
     return f"nothing measures {show(metric)}. {suggest(metric, allowed)}"
 
 
 def _bound_fault(metric: str, word: str | None, bound: float) -> str | None:
     """Why ``bound`` on ``metric`` can never decide anything, or None."""
-    if word == "at_least" and direction_of(metric) is Direction.LOWER:
+    name = parse_name(metric)
+    if name is None:
+        return None
+    if word == "at_least" and name.direction is Direction.LOWER:
         return f"{metric} is better when lower, so it takes at_most, not at_least."
-    if word == "at_most" and direction_of(metric) is Direction.HIGHER:
+    if word == "at_most" and name.direction is Direction.HIGHER:
         return f"{metric} is better when higher, so it takes at_least, not at_most."
-    is_change = metric.endswith((".drop", ".rise"))
-    if not metric.startswith(("artifact.", "compression.", "latency.")) and not -1 * is_change <= bound <= 1:
-        return f"{metric} is a share, from {-1 * is_change} to 1, got {word} = {bound:g}. Write 85 % as 0.85."
-    if metric == "artifact.size_bytes" and bound < 1:
+    if name.metric.is_share and not -1 * name.is_change <= bound <= 1:
+        return f"{metric} is a share, from {-1 * name.is_change} to 1, got {word} = {bound:g}. Write 85 % as 0.85."
+    if name.is_change:
+        return None
+    if name.metric is SIZE_BYTES and bound < name.metric.low:
         return f"{metric} counts bytes, so the bound is at least 1, got {bound:g}."
-    if metric in ("compression.ratio", "latency.p50_ms") and bound <= 0:
+    if not name.metric.is_share and bound <= 0:
         return f"{metric} is above 0, so the bound must be, got {bound:g}."
     return None

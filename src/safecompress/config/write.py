@@ -10,7 +10,7 @@ from safecompress.attacks import ATTACKS
 from safecompress.config.options import plain
 from safecompress.config.reading import Made
 from safecompress.errors import UsageError
-from safecompress.measure import Direction
+from safecompress.metrics.measurement import Direction
 from safecompress.registry import Registry
 from safecompress.search.branch import Branch
 from safecompress.search.plan import Plan

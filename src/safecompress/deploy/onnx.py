@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from safecompress.deploy import TaskInfo
+from safecompress.deploy.task import TaskInfo
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.seeding import derive
 from safecompress.storage import write_bytes

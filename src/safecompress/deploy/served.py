@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
+from safecompress.deploy.artifact import Artifact
 from safecompress.deploy.task import TaskInfo
+from safecompress.errors import ModelError
 
 
 class Served(nn.Module):
@@ -26,3 +31,15 @@ class Served(nn.Module):
         device = next(self.network.parameters()).device
         logits: Tensor = self.network(self._task.prepare(samples).to(device))
         return logits
+
+
+def serve_dense(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module | None = None) -> Served:
+    """The dense model with ``weights`` behind the artifact's input transform.
+
+    ``model`` is an instance of the network for an artifact of a class of the user's own; without one ModelError.
+    """
+    if model is None and artifact.model_spec is None:
+        raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
+    network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
+    network.load_state_dict(dict(weights))
+    return Served(network, artifact.task)

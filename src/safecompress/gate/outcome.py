@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import SafeCompressError
+from safecompress.metrics.catalogue import attack_of
 
 if TYPE_CHECKING:
     from safecompress.report import Report
@@ -103,7 +104,7 @@ class Outcome:
 def _cases(report: Report) -> Iterator[Case]:
     for finding in report.findings:
         yield _case(REQUIREMENT, finding["requirement"], finding["verdict"], finding_line(finding))
-    required = {str(finding["metric"]).partition(".")[0] for finding in report.findings}
+    required = {attack_of(str(finding["metric"])) for finding in report.findings}
     for attack, reason in report.errors.items():
         if attack not in required:  # else its requirement says so
             yield _case(ATTACK, f"attack {attack}", ERROR, f"The attack {attack} gave no numbers: {reason}.")

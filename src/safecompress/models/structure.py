@@ -24,6 +24,7 @@ from safecompress.models.transformer import Transformer
 from safecompress.models.vgg import Vgg
 from safecompress.models.zoo import Timm, Torchvision
 from safecompress.registry import Registry
+from safecompress.seeding import seeded
 
 MODELS: Registry[nn.Module] = Registry(
     "model",
@@ -88,6 +89,11 @@ class ModelSpec:
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             reason = (str(error) or repr(error)).splitlines()[0]
             raise ModelError(f"The model {self.name!r} cannot be built from {self.describe()}: {reason}") from error
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The network with the fresh weights that belong to ``seed``. Raises what ``build`` raises."""
+        with seeded(seed, "model"):
+            return self.build()
 
     def stored(self) -> ModelSpec:
         """The spec that a file keeps: it builds the same network with fresh weights, and names no place.

@@ -1,6 +1,6 @@
 """The report: what a run found, as pure data, as a page, as text, as a model card."""
 
-from safecompress.report.build import build_report, describe_artifact, digest_json
+from safecompress.report.build import RunFacts, build_report, describe_artifact
 from safecompress.report.card import to_card
 from safecompress.report.describe import describe_measurements, describe_round
 from safecompress.report.files import load_report, render_report, save_report
@@ -10,11 +10,11 @@ from safecompress.report.text import to_markdown
 
 __all__ = [
     "Report",
+    "RunFacts",
     "build_report",
     "describe_artifact",
     "describe_measurements",
     "describe_round",
-    "digest_json",
     "load_report",
     "render_report",
     "save_report",

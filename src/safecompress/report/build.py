@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,20 @@ from safecompress import __version__
 from safecompress.certify import Certification, Prospect
 from safecompress.data import DataSplit
 from safecompress.deploy import Artifact
+from safecompress.digests import digest_json
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
 from safecompress.report.model import Report
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says beside the verdict: how the model came about, digests, seconds by phase, notes."""
+
+    seed: int
+    search: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def build_report(
@@ -26,16 +38,12 @@ def build_report(
     *,
     artifact: Mapping[str, Any],
     digest: str,
+    facts: RunFacts,
     prospects: Sequence[Prospect] = (),
-    search: Mapping[str, Any] | None = None,
-    digests: Mapping[str, Any] | None = None,
-    seconds: Mapping[str, float] | None = None,
-    seed: int,
-    notes: Sequence[str] = (),
 ) -> Report:
     """The report. ``artifact`` says what was judged (see `describe_artifact`), ``digest`` is that of its content.
 
-    ``digests`` are added to it and to the verdict's own.
+    The digests of ``facts`` are added to it and to the verdict's own.
     """
     findings = certification.findings
     measurements = describe_measurements(certification.measurements)
@@ -58,18 +66,18 @@ def build_report(
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
         prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
         artifact=dict(artifact),
-        search=_as_json(dict(search or {})),
+        search=_as_json(dict(facts.search)),
         split=split.summary(),
-        digests={"artifact": digest, "verdict": digest_json(measurements), **(digests or {})},
+        digests={"artifact": digest, "verdict": digest_json(measurements), **facts.digests},
         environment={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
-            "seed": seed,
+            "seed": facts.seed,
         },
-        seconds={phase: round(value, 3) for phase, value in (seconds or {}).items()},
+        seconds={phase: round(value, 3) for phase, value in facts.seconds.items()},
         access=certification.access.name,
         shadows=certification.shadows,
         health=[describe_check(check) for check in certification.health],
@@ -79,7 +87,7 @@ def build_report(
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.levels.alpha),
-        notes=[*notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
+        notes=[*facts.notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
     )
 
 
@@ -120,8 +128,3 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     """``value`` as it comes back from a file: tuples as lists."""
     return json.loads(json.dumps(value))
-
-
-def digest_json(value: Any) -> str:
-    """SHA-256 over ``value`` as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

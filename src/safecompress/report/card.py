@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from safecompress.metrics.catalogue import AUC, parse_name
 from safecompress.report.escaping import yaml_string
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
@@ -95,11 +96,11 @@ def _metadata(report: Report, license_id: str | None) -> Iterator[str]:
     yield f"      value: {accuracy['value']:.6g}"
     yield "      name: Accuracy on test rows"
     for metric, figure in report.measurements.items():
-        if metric.endswith(".auc"):
-            attack = metric.removesuffix(".auc")
+        name = parse_name(metric)
+        if name is not None and name.attack is not None and name.metric is AUC and not name.is_change:
             yield "    - type: membership_inference_auc"
             yield f"      value: {figure['value']:.6g}"
-            yield f"      name: {yaml_string(f'AUC of the attack {attack} (0.5 is guessing)')}"
+            yield f"      name: {yaml_string(f'AUC of the attack {name.attack} (0.5 is guessing)')}"
 
 
 def _shape(report: Report) -> list[int]:
@@ -117,8 +118,16 @@ def _required(report: Report) -> list[list[str]]:
 
 
 def _figures(report: Report) -> list[list[str]]:
-    shown = [row for row in figure_rows(report) if row[0] in SHOWN or row[0].endswith((".auc", "@fpr=0.01"))]
+    shown = [row for row in figure_rows(report) if row[0] in SHOWN or _is_shown(row[0])]
     return [[*row[:3], *row[-2:]] for row in shown]
+
+
+def _is_shown(metric: str) -> bool:
+    """Of an attack its headline figure, and what the terminal shows but for its hard decisions."""
+    name = parse_name(metric)
+    if name is None or name.attack is None:
+        return False
+    return name.metric.is_headline or (name.metric.is_shown and not name.metric.is_decision)
 
 
 def _rows(report: Report) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from safecompress.certify import Exposure, HealthCheck
 from safecompress.certify.exposure import ClassExposure, RocPoint, WorstCase
-from safecompress.measure import Interval, Measurement
+from safecompress.metrics.measurement import Interval, Measurement
 from safecompress.search import RoundResult, compare_to_keep
 from safecompress.spec import Finding
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from safecompress.metrics.catalogue import attack_of, headlines
 from safecompress.report import words
 from safecompress.report.model import Report
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
@@ -85,7 +86,7 @@ def pareto(report: Report) -> Section:
         if worst and accuracy:
             spots.append((told, class_, accuracy, worst[1]))
     bounds = {f["metric"]: f["bound"] for f in report.findings}
-    auc_bound = min((bound for metric, bound in bounds.items() if metric.endswith(".auc")), default=None)
+    auc_bound = min(headlines(bounds).values(), default=None)
     return {
         "candidates": candidates_plot(report.rounds, "candidates") if report.rounds else None,
         "tests": shared_attacks(report.rounds),
@@ -102,15 +103,15 @@ def roc(report: Report) -> Section | None:
         return None
     parts = report.split["parts"]
     rows = parts.get("nonmember_verdict", {}).get("rows")
-    bounded = {finding["metric"].partition(".")[0] for finding in report.findings}
-    panels = []
+    bounded = {attack_of(finding["metric"]) for finding in report.findings}
+    panels, aucs = [], headlines(report.measurements)
     for place, (attack, points) in enumerate(sorted(artifact.items(), key=lambda item: item[0] not in bounded)):
         panels.append(
             {
                 "attack": attack,
                 "does": words.ATTACKS.get(attack, ""),
                 "is_bounded": attack in bounded,
-                "auc": figure(report.measurements.get(f"{attack}.auc")),
+                "auc": figure(aucs.get(attack)),
                 "picture": roc_plot(attack, points, dense.get(attack), rows, f"roc-{place}"),
                 "told": [point for point in points if point["fpr"] in TOLD_FPRS],
             }
@@ -170,7 +171,7 @@ def rounds(report: Report) -> Section | None:
     for entry in report.rounds:
         candidates = entry["candidates"]
         longest = max(candidates, key=lambda one: len(one["metrics"]))["metrics"]
-        attacks = [metric.removesuffix(".auc") for metric in longest if metric.endswith(".auc")]
+        attacks = list(headlines(longest))
         winner = next(one for one in candidates if one["won"])
         tables.append({"number": entry["round"] + 1, "winner": winner, "attacks": attacks, "candidates": candidates})
     return {"picture": timeline(report.rounds, "timeline"), "tables": tables}

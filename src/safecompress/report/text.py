@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from safecompress.metrics.catalogue import headlines, is_change, strongest_attack
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 from safecompress.search import KEEP
@@ -114,9 +115,9 @@ def strongest_line(report: Report) -> str | None:
     parts = []
     models = (("artifact", report.measurements), (AS_TRAINED, report.trained), (DENSE, report.dense))
     for which, figures in models:
-        aucs = {name.removesuffix(".auc"): f["value"] for name, f in figures.items() if name.endswith(".auc")}
-        if aucs:
-            strongest = max(aucs, key=aucs.__getitem__)
+        values = {name: figure["value"] for name, figure in figures.items()}
+        aucs, strongest = headlines(values), strongest_attack(values)
+        if strongest is not None:
             alone = f", confidence alone {aucs['confidence']:.3f}" if "confidence" in aucs else ""
             parts.append(f"{which} {aucs[strongest]:.3f} by {strongest}{alone}")
     return f"Largest AUC: {'; '.join(parts)}" if parts else None
@@ -136,7 +137,7 @@ def figure_rows(report: Report) -> list[list[str]]:
     return [
         [metric, *_value_and_interval(figure), *(c for o in others for c in _value_and_interval(o.get(metric)))]
         for metric, figure in report.measurements.items()
-        if not metric.endswith((".rise", ".drop"))
+        if not is_change(metric)
     ]
 
 

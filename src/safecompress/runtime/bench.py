@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import ArtifactError, UsageError
-from safecompress.measure import Interval
+from safecompress.metrics.measurement import Interval
 from safecompress.runtime.measure import Call, Timing, in_turns, median_interval
 from safecompress.runtime.opening import BATCH_SIZES, load
 from safecompress.runtime.predictor import Facts, Floats, Predictor

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from safecompress.measure import Interval
+from safecompress.metrics.measurement import Interval
 
 Call = Callable[[], object]
 

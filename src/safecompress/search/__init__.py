@@ -19,14 +19,13 @@ from safecompress.search.select import (
     finalists,
 )
 from safecompress.search.store import RunStore
-from safecompress.search.trial import Attackers, Trial, candidate_name, keeps_momentum
+from safecompress.search.trial import Trial, TrialRows, candidate_name, keeps_momentum
 from safecompress.search.watched import WatchedExecutor, watched_map
 
 __all__ = [
     "DEFAULT_BRANCHES",
     "KEEP",
     "SELECTORS",
-    "Attackers",
     "Branch",
     "Candidate",
     "Choice",
@@ -45,6 +44,7 @@ __all__ = [
     "SerialExecutor",
     "TmScore",
     "Trial",
+    "TrialRows",
     "WatchedExecutor",
     "candidate_name",
     "choose_among",

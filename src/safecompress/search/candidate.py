@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from safecompress.attacks import AttackResult
-from safecompress.measure import Measurement
+from safecompress.attacks.measure_model import errors_of
+from safecompress.metrics.catalogue import ACCURACY, decisions, leaks, tm_score
+from safecompress.metrics.measurement import Measurement
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import Findings
 from safecompress.training import CrossEntropy, Objective, TrainingState
@@ -82,17 +84,22 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """Share of validation rows classified right."""
-        return self.measurements["accuracy"].value
+        return self.measurements[ACCURACY.name].value
 
     @property
     def errors(self) -> dict[str, str]:
         """Attacks that gave no numbers, with the reason."""
-        return {result.attack: result.error for result in self.results if result.error is not None}
+        return errors_of(self.results)
 
-    def worst(self, metric: str = "balanced_accuracy") -> float:
-        """The largest value of ``metric`` over all attacks that gave numbers."""
-        return max(self.measurements[f"{r.attack}.{metric}"].value for r in self.results if r.error is None)
+    @property
+    def worst_leak(self) -> float:
+        """The largest headline figure (AUC) over all attacks that gave numbers, on the scale of an AUC."""
+        return max(leaks(self._values).values())
 
     def tm_score(self, power: float = 1.0) -> float:
-        """TaskAcc^power / max(0.5, worst attack's balanced accuracy) (Zhu et al. 2022, guarded from below)."""
-        return float(self.accuracy**power / max(0.5, self.worst()))
+        """TaskAcc^power over the worst decision of the attacks that gave numbers (`catalogue.tm_score`)."""
+        return tm_score(self.accuracy, decisions(self._values).values(), power=power)
+
+    @property
+    def _values(self) -> dict[str, float]:
+        return {name: figure.value for name, figure in self.measurements.items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from safecompress.attacks import Attack, Loss, tier_of
+from safecompress.attacks import Attack, Loss, capabilities_of
 from safecompress.errors import UsageError
 from safecompress.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.search.select import Selector, TmScore
@@ -63,7 +63,7 @@ class Plan:
             )
         if self.rounds < 0:
             raise UsageError(f"rounds must be at least 0, got {self.rounds}.")
-        judges = [attack.name for attack in self.attacks or () if tier_of(attack) > 1]
+        judges = [attack.name for attack in self.attacks or () if capabilities_of(attack).tier > 1]
         if judges:
             raise UsageError(
                 f"{', '.join(judges)} cannot test candidates: shadow attacks judge what was chosen. Name them "
@@ -84,7 +84,7 @@ class Plan:
         The loss stands in where no attack is of tier 0.
         """
         attacks = self.attacks or tuple(spec_attacks)
-        cheap, costly = (tuple(a for a in attacks if tier_of(a) == tier) for tier in (0, 1))
+        cheap, costly = (tuple(a for a in attacks if capabilities_of(a).tier == tier) for tier in (0, 1))
         return cheap or (Loss(),), costly
 
     @property

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from safecompress import stats
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 from safecompress.registry import Registry
 from safecompress.search.branch import KEEP
 from safecompress.search.candidate import Evaluation
@@ -80,7 +80,7 @@ class SafestAbove:
         if not any(evaluation.accuracy >= self.accuracy for evaluation in usable):
             accuracies = [e.accuracy if not e.errors else -np.inf for e in evaluations]
             return _choice(evaluations, accuracies, f"none has accuracy {self.accuracy:g}; accuracy")
-        safety = [-e.worst("auc") if not e.errors and e.accuracy >= self.accuracy else -np.inf for e in evaluations]
+        safety = [-e.worst_leak if not e.errors and e.accuracy >= self.accuracy else -np.inf for e in evaluations]
         return _choice(evaluations, safety, "minus worst AUC")
 
 
@@ -92,7 +92,7 @@ class ParetoKnee:
         """The candidate at the knee."""
         if all(evaluation.errors for evaluation in evaluations):
             raise _all_broken(evaluations)
-        points = np.array([(e.accuracy, -e.worst("auc")) if not e.errors else (-np.inf, -np.inf) for e in evaluations])
+        points = np.array([(e.accuracy, -e.worst_leak) if not e.errors else (-np.inf, -np.inf) for e in evaluations])
         on_front = [
             not any((other >= point).all() and (other > point).any() for other in points) and np.isfinite(point).all()
             for point in points
@@ -146,7 +146,7 @@ def choose_among(
 
 
 def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[str, stats.PairedDifference]:
-    """For each attack the AUC of the chosen candidate minus that of ``keep``, paired on the same rows (DeLong).
+    """For each attack its headline figure on the chosen candidate minus that on ``keep``, paired by row.
 
     Empty when ``keep`` was chosen or was not among the candidates.
     """
@@ -157,9 +157,9 @@ def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[s
     met = {result.attack: result for result in keep.results}
     pairs = [(result, met[result.attack]) for result in chosen.results if result.attack in met]
     return {
-        a.attack: stats.auc_difference(a.scores, b.scores, a.is_member, 0.05)
+        a.attack: a.question.difference(a.evidence, b.evidence, 0.05)
         for a, b in pairs
-        if a.scores is not None and b.scores is not None and a.is_member is not None
+        if a.evidence is not None and b.evidence is not None
     }
 
 

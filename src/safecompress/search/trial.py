@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from safecompress.attacks import Attack, Attacker, BrokenAttacker, Target, simulate_attacker
-from safecompress.data import AuditData
+from safecompress.attacks import Attack, Attacker, BrokenAttacker, Target, capabilities_of, simulate_attacker
+from safecompress.attacks.measure_model import Attackers, errors_of
+from safecompress.attacks.questions import Pool
+from safecompress.data import AuditData, DataSplit
+from safecompress.deploy import Served, TaskInfo
 from safecompress.errors import AttackError
-from safecompress.measure import Levels
+from safecompress.metrics.measurement import Levels
 from safecompress.search.candidate import Candidate, Evaluation
 from safecompress.search.plan import Plan
 from safecompress.search.propose import Proposal
@@ -29,17 +32,39 @@ from safecompress.training import (
     train,
 )
 
-Attackers = tuple[Attacker | BrokenAttacker, ...]
+POOLS_OF_TRIALS: tuple[Pool, Pool] = ("fit", "select")
 
 _SAMPLE = 1024
 """Most train rows from which batch norm is re-estimated."""
 
 
 @dataclass(frozen=True, eq=False)
+class TrialRows:
+    """Raw rows that candidates meet: ``validation`` (features and labels), and by question those to fit on and to test.
+
+    They travel to workers, so they are no more than what trials read.
+    """
+
+    validation: tuple[Tensor, Tensor]
+    fit: Mapping[str, AuditData]
+    select: Mapping[str, AuditData]
+
+    @classmethod
+    def of(cls, split: DataSplit, attacks: Sequence[Attack]) -> TrialRows:
+        """The rows of ``split``, as the data file has them, that ``attacks`` ask for."""
+        questions = {question.name: question for question in (capabilities_of(attack).question for attack in attacks)}
+        fit, select = (
+            {name: question.rows(split, pool) for name, question in questions.items()} for pool in POOLS_OF_TRIALS
+        )
+        return cls(split.part("validation"), fit, select)
+
+
+@dataclass(frozen=True, eq=False)
 class Trial:
     """What all trials of a run share. ``attacks`` test every candidate, ``costly`` ones finalists only.
 
-    ``model`` is a scratch pad. Attackers come in the order of both, or not at all: then each candidate has its own.
+    ``model`` is a scratch pad; behind ``task`` it is attacked as it would be served, on raw ``rows``. Attackers come in
+    the order of both, or not at all: then each candidate has its own.
 
     Tuned candidates go into ``store`` and are not returned, so that one at a time is in memory however many branches
     there are.
@@ -47,9 +72,8 @@ class Trial:
 
     model: nn.Module = field(repr=False)
     course: Course
-    validation: tuple[Tensor, Tensor] = field(repr=False)
-    fit_pool: AuditData
-    select_pool: AuditData
+    task: TaskInfo
+    rows: TrialRows = field(repr=False)
     attacks: tuple[Attack, ...]
     costly: tuple[Attack, ...]
     spec: SafetySpec
@@ -96,10 +120,11 @@ class Trial:
         candidate.state.restore_(self.model)
         levels = self._levels
         began = time.perf_counter()
-        accuracy = measure_accuracy(classified_right(self.model, *self.validation), levels)
-        target = Target(self.model, access=self.spec.access)
+        target = self.target(self.model)
+        accuracy = measure_accuracy(classified_right(target.model, *self.rows.validation), levels)
         with contextlib.suppress(AttackError):  # each attack will report it
-            target.signals(self.select_pool)
+            for rows in self.rows.select.values():
+                target.signals(rows)
         seconds = {"forward": time.perf_counter() - began}
         blank = Evaluation(candidate.id, candidate.branch, {"accuracy": accuracy}, (), Findings(()), 0, seconds)
         return self._attacked(blank, target, self.attacks, attackers[: len(self.attacks)])
@@ -110,8 +135,7 @@ class Trial:
         assert candidate is not None  # its trial saved it a moment ago
         model = copy.deepcopy(self.model)
         candidate.state.restore_(model)
-        target = Target(model, access=self.spec.access)
-        return self._attacked(evaluation, target, self.costly, attackers[len(self.attacks) :])
+        return self._attacked(evaluation, self.target(model), self.costly, attackers[len(self.attacks) :])
 
     def _attacked(
         self, evaluation: Evaluation, target: Target, attacks: Sequence[Attack], attackers: Attackers
@@ -122,15 +146,19 @@ class Trial:
         for index, attack in enumerate(attacks):
             began = time.perf_counter()
             attacker = attackers[index] if attackers else self.simulate(attack, target, evaluation.candidate)
-            result = attacker.test(target, self.select_pool, self._levels)
+            rows = self.rows.select[capabilities_of(attack).question.name]
+            result = attacker.test(target, rows, self._levels)
             seconds[f"attack.{attack.name}"] = time.perf_counter() - began
             results.append(result)
             measurements.update({measurement.name: measurement for measurement in result.measurements})
-        errors = {result.attack: result.error for result in results if result.error is not None}
-        findings = self.spec.judge(measurements, errors, partly=True)
+        findings = self.spec.judge(measurements, errors_of(results), partly=True)
         return replace(
             evaluation, measurements=measurements, results=tuple(results), findings=findings, seconds=seconds
         )
+
+    def target(self, model: nn.Module) -> Target:
+        """``model`` as it would be served: it reads raw rows."""
+        return Target(Served(model, self.task), access=self.spec.access)
 
     @property
     def _levels(self) -> Levels:
@@ -139,7 +167,8 @@ class Trial:
     def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | BrokenAttacker:
         """An attacker fitted on the fitting pool against ``target``."""
         generator = derive(self.course.seed, "attack", attack.name, candidate_id)
-        return simulate_attacker(attack, target, self.fit_pool, generator=generator)
+        rows = self.rows.fit[capabilities_of(attack).question.name]
+        return simulate_attacker(attack, target, rows, generator=generator)
 
     def _with_fresh_batch_norm(self, state: TrainingState, *, candidate_id: str) -> TrainingState:
         """``state`` with batch norm re-estimated after a cut that no tuning follows."""

@@ -108,4 +108,4 @@ def _standing(evaluation: Evaluation, stage: Stage) -> Standing:
     if evaluation.errors:
         stage = Stage.BROKEN
         return Standing(evaluation.branch, stage, evaluation.accuracy)
-    return Standing(evaluation.branch, stage, evaluation.accuracy, evaluation.worst("auc"), evaluation.tm_score())
+    return Standing(evaluation.branch, stage, evaluation.accuracy, evaluation.worst_leak, evaluation.tm_score())

@@ -93,8 +93,8 @@ class DropTaylor:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        change = layer.weight[layer.active] * layer.signal("gradient")[layer.active]
-        return layer.active[smallest(np.abs(change), count)]
+        change = np.abs(layer.weight[layer.active]) * layer.magnitude("gradient")[layer.active]
+        return layer.active[smallest(change, count)]
 
 
 DROP_RULES: Registry[DropRule] = Registry(

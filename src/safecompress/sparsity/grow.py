@@ -64,7 +64,7 @@ class GrowGradient:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[largest(np.abs(layer.signal("gradient")[layer.dormant]), count)]
+        return layer.dormant[largest(layer.magnitude("gradient")[layer.dormant], count)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GrowMomentum:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[largest(np.abs(layer.signal("momentum")[layer.dormant]), count)]
+        return layer.dormant[largest(layer.magnitude("momentum")[layer.dormant], count)]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class GrowSmallestGradient:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[smallest(np.abs(layer.signal("gradient")[layer.dormant]), count)]
+        return layer.dormant[smallest(layer.magnitude("gradient")[layer.dormant], count)]
 
 
 GROW_RULES: Registry[GrowRule] = Registry(

@@ -64,6 +64,10 @@ class LayerView:
 
     ``gradient`` is the dense gradient of the loss, ``momentum`` its moving average, ``fired`` marks weights that were
     ever active. Each is None unless a rule asked for it (its ``reads``).
+
+    Where an entry is a block or a unit, its gradient and momentum are L2 norms, which have no sign: they are ``norms``
+    by name, and ``gradient`` and ``momentum`` are None. A rule that needs no sign reads `magnitude`, which is there
+    under every shape; one that reads the signs, by `signal`, is refused under blocks and units.
     """
 
     name: str
@@ -72,6 +76,7 @@ class LayerView:
     gradient: np.ndarray | None = field(default=None, repr=False)
     momentum: np.ndarray | None = field(default=None, repr=False)
     fired: np.ndarray | None = field(default=None, repr=False)
+    norms: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @cached_property
     def active(self) -> Indices:
@@ -83,8 +88,22 @@ class LayerView:
         """Indices of the inactive weights, ascending."""
         return np.flatnonzero(~self.mask)
 
+    @property
+    def signed(self) -> dict[str, np.ndarray]:
+        """The arrays with signs that were collected, the weights apart: gradient and momentum."""
+        arrays = {"gradient": self.gradient, "momentum": self.momentum}
+        return {name: array for name, array in arrays.items() if array is not None}
+
     def signal(self, name: str) -> np.ndarray:
-        """The array called ``name``. Raises UsageError when it was not collected for this view."""
+        """The array called ``name``, with its signs.
+
+        Raises UsageError when it was not collected for this view, or when its entries are norms.
+        """
+        if name in self.norms:
+            raise UsageError(
+                f"A rule reads the sign of the {name} of {self.name!r}, and a block or unit has only its norm. Use the "
+                f"shape 'weight', or a rule that reads layer.magnitude({name!r})."
+            )
         values: np.ndarray | None = getattr(self, name)
         if values is None:
             raise UsageError(
@@ -92,6 +111,13 @@ class LayerView:
                 f"Name {name!r} in the rule's `reads`, so that training collects it."
             )
         return values
+
+    def magnitude(self, name: str) -> np.ndarray:
+        """The size of the array called ``name``: absolute values, or of blocks and units the norms.
+
+        Raises UsageError when it was not collected for this view.
+        """
+        return self.norms[name] if name in self.norms else np.abs(self.signal(name))
 
 
 def flat_array(tensor: Tensor) -> np.ndarray:

@@ -113,9 +113,8 @@ class UnitFold:
                 group.name,
                 weight=self._norms(group, by_name, "weight"),
                 mask=self._any(group, by_name, "mask"),
-                gradient=self._norms(group, by_name, "gradient") if _has(layers, "gradient") else None,
-                momentum=self._norms(group, by_name, "momentum") if _has(layers, "momentum") else None,
                 fired=self._any(group, by_name, "fired") if _has(layers, "fired") else None,
+                norms={name: self._norms(group, by_name, name) for name in _SIGNED if _has(layers, name)},
             )
             for group in self.groups
         ]
@@ -216,6 +215,9 @@ class UnitFold:
             living_EM = self._per_entry(group, part, layer.signal(name) * layer.mask)
             total_E += np.square(living_EM).sum(axis=1, dtype=np.float64)
         return np.asarray(np.sqrt(total_E), dtype=np.float32)
+
+
+_SIGNED = ("gradient", "momentum")
 
 
 def _has(layers: Sequence[LayerView], name: str) -> bool:

@@ -239,9 +239,8 @@ class BlockFold:
             layer.name,
             weight=np.where(layer.weight.reshape(-1, width).sum(axis=1) < 0, -norms, norms),
             mask=_any(layer.mask, width),
-            gradient=None if layer.gradient is None else _norms(layer.gradient, width),
-            momentum=None if layer.momentum is None else _norms(layer.momentum, width),
             fired=None if layer.fired is None else _any(layer.fired, width),
+            norms={name: _norms(array, width) for name, array in layer.signed.items()},
         )
 
     def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:

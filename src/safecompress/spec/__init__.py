@@ -1,10 +1,9 @@
 """Requirements and specs: what must hold before a model is released."""
 
 from safecompress.spec.requirement import Finding, Requirement, Verdict, at_least, at_most, within
-from safecompress.spec.spec import TASK_METRICS, Doubt, Findings, SafetySpec, direction_of
+from safecompress.spec.spec import Doubt, Findings, SafetySpec, metrics_of
 
 __all__ = [
-    "TASK_METRICS",
     "Doubt",
     "Finding",
     "Findings",
@@ -13,6 +12,6 @@ __all__ = [
     "Verdict",
     "at_least",
     "at_most",
-    "direction_of",
+    "metrics_of",
     "within",
 ]

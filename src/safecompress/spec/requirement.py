@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from safecompress.errors import UsageError
-from safecompress.measure import Direction, Measurement
+from safecompress.metrics import catalogue
+from safecompress.metrics.measurement import Direction, Measurement
 
 
 class Verdict(StrEnum):
@@ -36,7 +37,7 @@ class Requirement:
 
     def is_change(self) -> bool:
         """Whether it bounds a change from the dense model."""
-        return self.metric.endswith((HIGHER_SUFFIX, LOWER_SUFFIX))
+        return catalogue.is_change(self.metric)
 
     def judge(self, measurement: Measurement | None, *, error: str | None = None) -> Finding:
         """PASS if the whole interval keeps the bound, FAIL if the whole simultaneous interval breaks it.
@@ -83,10 +84,6 @@ class Finding:
     reason: str
 
 
-LOWER_SUFFIX, HIGHER_SUFFIX = ".rise", ".drop"
-"""A paired change from the dense model: ``neural.auc.rise`` (lower is better), ``accuracy.drop``."""
-
-
 def at_most(metric: str, bound: float) -> Requirement:
     """``metric`` is at most ``bound``: ``at_most("neural.auc", 0.55)``."""
     return Requirement(metric, bound, Direction.LOWER)
@@ -107,13 +104,4 @@ def within(margin: float, *, of: str = "dense", metric: str) -> Requirement:
         raise UsageError(f"within: of must be 'dense' (the model before compression), got {of!r}.")
     if not margin >= 0:
         raise UsageError(f"within: the margin on {metric} must be at least 0, got {margin}.")
-    return Requirement(metric + change_suffix(metric), margin, Direction.LOWER)
-
-
-def change_suffix(metric: str) -> str:
-    """``.drop`` for a metric where higher is better, else ``.rise``."""
-    return HIGHER_SUFFIX if metric in HIGHER_IS_BETTER else LOWER_SUFFIX
-
-
-HIGHER_IS_BETTER = frozenset({"accuracy", "compression.ratio"})
-"""Metrics of the task where higher is better; attacks' metrics, density, bytes and latency are better when lower."""
+    return Requirement(catalogue.change_of(metric), margin, Direction.LOWER)

@@ -7,29 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from safecompress.attacks import ATTACKS, METRICS, Access, Attack
+from safecompress.attacks import ATTACKS, Access, Attack, capabilities_of
 from safecompress.attacks.reference import shortfalls
 from safecompress.errors import SpecError, suggest
-from safecompress.measure import Direction, Levels, Measurement
-from safecompress.spec.requirement import (
-    HIGHER_IS_BETTER,
-    HIGHER_SUFFIX,
-    LOWER_SUFFIX,
-    Finding,
-    Requirement,
-    Verdict,
-    change_suffix,
-)
-
-CHANGES = (HIGHER_SUFFIX, LOWER_SUFFIX)
-"""How the metrics end that are changes from the dense model."""
+from safecompress.metrics.catalogue import OF_THE_TASK, attack_of, change_of, direction_of
+from safecompress.metrics.measurement import Direction, Levels, Measurement
+from safecompress.spec.requirement import Finding, Requirement, Verdict
 
 ShadowMode = Literal["final pattern", "full pipeline"]
 SHADOW_MODES: tuple[str, ...] = get_args(ShadowMode)
-
-TASK_METRICS = ("accuracy", "density", "artifact.size_bytes", "compression.ratio", "latency.p50_ms")
-"""Metrics that need no attack. The ratio is the dense model's bytes over the file's; the latency is that of one sample
-on one thread of the machine that certifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +93,15 @@ class SafetySpec:
     @property
     def metrics(self) -> list[str]:
         """Every metric that a requirement of this spec can name."""
-        plain = [*TASK_METRICS, *(f"{attack.name}.{metric}" for attack in self.attacks for metric in METRICS)]
-        return plain + [metric + change_suffix(metric) for metric in plain]
+        plain = [*OF_THE_TASK, *(name for attack in self.attacks for name in metrics_of(attack))]
+        return plain + [change_of(metric) for metric in plain]
 
     @property
     def bounded(self) -> frozenset[str]:
         """Names of the attacks that a requirement bounds from above; a change from the dense model bounds none."""
         bounds = [requirement for requirement in self.requirements if not requirement.is_change()]
         names = {attack.name for attack in self.attacks}
-        return frozenset(requirement.metric.partition(".")[0] for requirement in bounds) & names
+        return frozenset(attack_of(requirement.metric) for requirement in bounds) & names
 
     def shortfalls(self) -> tuple[str, ...]:
         """What this spec lacks for a verdict at its access, one phrase each (see attacks/reference.py)."""
@@ -145,7 +131,7 @@ class SafetySpec:
         broken = dict(errors or {})
 
         def why_missing(requirement: Requirement) -> str | None:
-            reason = broken.get(requirement.metric.partition(".")[0])
+            reason = broken.get(attack_of(requirement.metric))
             if reason is None and requirement.metric not in measurements and requirement.is_change():
                 return f"{requirement.metric} was not measured: it takes the dense model, which was not given or broke"
             return reason
@@ -182,7 +168,6 @@ class SafetySpec:
                 yield f"{requirement.metric}: {direction_of(requirement.metric)}, so it takes {word}"
 
 
-def direction_of(metric: str) -> Direction:
-    """Which way ``metric`` is better; a change from the dense model (``.drop``, ``.rise``) is better when lower."""
-    is_change = metric.endswith(CHANGES)
-    return Direction.HIGHER if metric in HIGHER_IS_BETTER and not is_change else Direction.LOWER
+def metrics_of(attack: Attack) -> list[str]:
+    """The full names of what ``attack`` measures, in the order of reports."""
+    return [metric.of(attack.name) for metric in capabilities_of(attack).question.metrics]

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safecompress import stats
-from safecompress.attacks import Access, Attack, FittedAttack, Target, simulate_attacker, tier_of
+from safecompress.attacks import Access, Attack, FittedAttack, Target, capabilities_of, simulate_attacker
 from safecompress.data import AuditData
-from safecompress.measure import Levels
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Levels
 from safecompress.testing.fakes import fake_target, noise_audit
 
 _CLASSES = 16
@@ -103,7 +103,7 @@ def _check_scores(attack: Attack, target: Target, fit_pool: AuditData, test_pool
         f"{attack!r} scored differently when fitted a second time. All chance must come from the `generator` argument, "
         "and the attack must remember nothing between calls."
     )
-    assert not target.shadows.num_used or tier_of(attack) == 2, (
+    assert not target.shadows.num_used or capabilities_of(attack).tier == 2, (
         f"{attack!r} asks for shadow models and does not say so: give it the attribute tier = 2, or a search would try "
         "it on every candidate, which has none."
     )
@@ -164,9 +164,14 @@ def _oriented(
 
 def _fit(attack: Attack, target: Target, audit: AuditData) -> FittedAttack:
     try:
-        return attack.fit(target, audit, generator=np.random.default_rng(0))
+        fitted = attack.fit(target, audit, generator=np.random.default_rng(0))
     except Exception as error:
         raise AssertionError(f"{attack!r} could not be fitted: {type(error).__name__}: {error}") from error
+    assert isinstance(fitted, FittedAttack), (
+        f"{attack!r} was fitted to a {type(fitted).__name__}, which has no threshold and score. This suite is for "
+        "attacks on membership, which give a score for each row."
+    )
+    return fitted
 
 
 def _score(attack: Attack, fitted: FittedAttack, target: Target, audit: AuditData) -> NDArray[np.float64]:

@@ -131,12 +131,13 @@ def _layers(reads: frozenset[str]) -> Iterator[LayerView]:
             for ties, values in (("no ties", None), ("many ties", (-1, 0, 1)), ("all equal", (0.5,)), ("zeros", (0,))):
                 drawn = [random.normal(size=size) if values is None else random.choice(values, size) for _ in range(3)]
                 weight, gradient, momentum = (array.astype(np.float32) for array in drawn)
-                given = {"gradient": gradient, "momentum": momentum, "fired": fired}
                 yield LayerView(
                     f"{size} weights, density {kept}, {ties}",
                     weight=np.where(mask, weight, np.float32(0)),
                     mask=mask,
-                    **{name: given[name] for name in reads},
+                    gradient=gradient if "gradient" in reads else None,
+                    momentum=momentum if "momentum" in reads else None,
+                    fired=fired if "fired" in reads else None,
                 )
 
 

@@ -11,7 +11,7 @@ from safecompress.training.objectives import OBJECTIVES
 from safecompress.training.ranks import sharing_batches
 from safecompress.training.recipe import Recipe
 from safecompress.training.school import School
-from safecompress.training.state import TrainingState, digest_tensors
+from safecompress.training.state import TrainingState
 from safecompress.training.trace import LossTrace
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "TrainingState",
     "classified_right",
     "dense_gradient",
-    "digest_tensors",
     "evaluating",
     "is_stackable",
     "measure_accuracy",

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from safecompress import stats
-from safecompress.measure import Direction, Levels, Measurement
+from safecompress.metrics import stats
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.training.inference import predict_logits
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,10 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from safecompress.errors import UsageError, suggest
 from safecompress.seeding import derive, seeded
 from safecompress.training.inference import evaluating
-from safecompress.training.objective import Batch, Need, Objective, Opponent
-
-if TYPE_CHECKING:
-    from safecompress.training.course import Course
+from safecompress.training.objective import Batch, Need, Objective, Opponent, TrainingRows
 
 AdversaryName = Literal["black_box", "white_box", "both"]
 Form = Literal["bounded", "paper"]
@@ -202,7 +199,7 @@ class AdversarialRegularisation(Objective):
         """The cross entropy, a scalar; the adversaries' part is the opponent's penalty."""
         return cross_entropy(logits_BC, batch.labels_B)
 
-    def opponent(self, model: nn.Module, course: Course) -> Opponent:
+    def opponent(self, model: nn.Module, course: TrainingRows) -> Opponent:
         """The adversaries of a training of ``model`` on ``course``.
 
         Raises UsageError when one reads hidden and the model's logits do not come straight from a linear layer.
@@ -213,13 +210,13 @@ class AdversarialRegularisation(Objective):
 class _Game:
     """The adversaries' nets, their optimizer, and how they see the model."""
 
-    def __init__(self, options: AdversarialRegularisation, model: nn.Module, course: Course) -> None:
+    def __init__(self, options: AdversarialRegularisation, model: nn.Module, course: TrainingRows) -> None:
         assert course.reference is not None  # a course has seen to what its objective needs
         device = next(model.parameters()).device
         self._options, self._model, self._seed = options, model, course.seed
         self._members = course.features.to(device), course.labels.to(device)
         self._reference = course.reference[0].to(device), course.reference[1].to(device)
-        self._rows = min(course.recipe.batch_size, len(course.labels), len(self._reference[1]))
+        self._rows = min(course.batch_size, len(course.labels), len(self._reference[1]))
         total = course.total_steps
         self._first = next(step for step in range(total + 1) if step / total >= options.start)
         self._hidden: Tensor | None = None

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from safecompress.errors import UsageError
+from safecompress.ranges import require_whole, require_within
 from safecompress.registry import Registry
 from safecompress.seeding import derive_seed
-from safecompress.training.checks import require_whole, require_within
 
 
 @runtime_checkable  # what reads a spec checks options by their types

@@ -57,6 +57,11 @@ class Course:
         return replace(self, recipe=replace(self.recipe, objective=objective))
 
     @property
+    def batch_size(self) -> int:
+        """Rows of a step, as the recipe has it."""
+        return self.recipe.batch_size
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole course."""
         return self.recipe.total_steps(len(self.labels))

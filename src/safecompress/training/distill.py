@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +16,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from safecompress.errors import UsageError
+from safecompress.ranges import require_within
 from safecompress.seeding import derive
-from safecompress.training.checks import require_within
-from safecompress.training.objective import Batch, Need, Objective
-
-if TYPE_CHECKING:
-    from safecompress.training.school import School
+from safecompress.training.objective import Batch, Need, Objective, Teachers
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Distillation(Objective):
             self, "weight", least=0, most=1, advice="1 learns from the teacher alone, 0 from the labels alone."
         )
 
-    def teach(self, school: School) -> Tensor:
+    def teach(self, school: Teachers) -> Tensor:
         """What the dense model says of its own members."""
         return school.ask_dense()
 
@@ -95,9 +92,9 @@ class SplitDistillation(Distillation):
                 f"num_models={self.num_models!r}: a row that every sub-model has seen, or none, has no fair teacher."
             )
 
-    def teach(self, school: School) -> Tensor:
+    def teach(self, school: Teachers) -> Tensor:
         """The mean of what sub-models say of rows that they never saw."""
-        is_out_KN = self.holders_out(len(school.course.labels), school.course.seed)
+        is_out_KN = self.holders_out(school.num_rows, school.seed)
         said = [school.ask_without(is_out_N, f"sub-model {k}") for k, is_out_N in enumerate(is_out_KN)]
         return mean_of_unseen(said, is_out_KN)
 

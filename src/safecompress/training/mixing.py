@@ -12,7 +12,7 @@ from torch.distributions import Beta
 from torch.nn.functional import log_softmax, nll_loss
 
 from safecompress.errors import UsageError
-from safecompress.training.checks import require_within
+from safecompress.ranges import require_within
 from safecompress.training.objective import Batch, Objective
 
 

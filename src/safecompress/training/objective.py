@@ -6,16 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
-
-if TYPE_CHECKING:
-    from safecompress.training.course import Course
-    from safecompress.training.school import School
 
 Need = Literal["teacher", "reference"]
 """What a course must bring: a teacher's logits of its rows, or reference rows that nobody's privacy hangs on."""
@@ -36,6 +32,62 @@ class Batch:
     teacher_BC: Tensor | None = field(default=None, repr=False)
     partner_B: Tensor | None = field(default=None, repr=False)
     share: float = 1.0
+
+
+class TrainingRows(Protocol):
+    """What an opponent is told of the training that it plays against: rows (N, ...), their order and its length."""
+
+    @property
+    def features(self) -> Tensor:
+        """The members' features."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Their labels (N,)."""
+        ...
+
+    @property
+    def reference(self) -> tuple[Tensor, Tensor] | None:
+        """Features and labels of rows that are nobody's members, where there are any."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """What all draws hang on."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a step."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        ...
+
+
+class Teachers(Protocol):
+    """Trains the models that an objective distills from, on the rows of the training (N of them)."""
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """What all draws hang on."""
+        ...
+
+    def ask_dense(self) -> Tensor:
+        """Logits (N, C) of the dense model."""
+        ...
+
+    def ask_without(self, is_out_N: Tensor, name: str) -> Tensor:
+        """Logits (N, C) of a model trained without the rows marked in ``is_out_N``."""
+        ...
 
 
 class Opponent(Protocol):
@@ -82,8 +134,8 @@ class Objective(Protocol):
         """The batch as the model shall see it; most objectives leave it as it is."""
         return batch
 
-    def teach(self, school: School) -> Tensor:
-        """The teacher's logits (N, C) of the school's rows; asked of objectives that need a teacher only."""
+    def teach(self, school: Teachers) -> Tensor:
+        """The teacher's logits (N, C) of the training's rows; asked of objectives that need a teacher only."""
         raise UsageError(f"{self!r} learns from no teacher.")
 
     @property
@@ -91,7 +143,7 @@ class Objective(Protocol):
         """Names the teacher: objectives of one search share theirs, so those that need one must agree."""
         return ""
 
-    def opponent(self, model: nn.Module, course: Course) -> Opponent | None:
+    def opponent(self, model: nn.Module, course: TrainingRows) -> Opponent | None:
         """The adversary of a training of ``model`` on ``course``, or None."""
         return None
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
-from safecompress.training.checks import require_within
+from safecompress.ranges import require_within
 from safecompress.training.objective import Batch, Objective
 
 _WEIGHT = "0 is plain cross entropy; a negative weight would make the model surer."

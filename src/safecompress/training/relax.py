@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
-from safecompress.training.checks import require_within
+from safecompress.ranges import require_within
 from safecompress.training.objective import Batch, Objective
 
 

@@ -37,6 +37,16 @@ class School:
     dense: Weights | None = field(default=None, repr=False)
     train: Callable[[nn.Module, Course], Weights] = train_whole
 
+    @property
+    def num_rows(self) -> int:
+        """Rows of the course."""
+        return len(self.course.labels)
+
+    @property
+    def seed(self) -> int:
+        """The course's."""
+        return self.course.seed
+
     def ask_dense(self) -> Tensor:
         """What the dense model says of the course's rows: logits (N, C)."""
         return self._said(self.dense if self.dense is not None else self.train(self._scratch(), self.course))

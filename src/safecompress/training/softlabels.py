@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 
-from safecompress.training.checks import require_within
+from safecompress.ranges import require_within
 from safecompress.training.objective import Batch, Objective
 from safecompress.training.regularisers import entropy_of
 

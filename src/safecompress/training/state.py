@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from safecompress.digests import digest_tensors
 from safecompress.sparsity import Fill
 
 _GROUPS = ("model", "optimizer", "momentum", "opponent", "moving", "scaler")
@@ -115,15 +115,6 @@ class TrainingState:
     def digest(self) -> str:
         """SHA-256 over the weights and buffers (not the optimizer): equal for models that compute the same."""
         return digest_tensors(self.model)
-
-
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in name order."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _copy(tensor: Tensor) -> Tensor:

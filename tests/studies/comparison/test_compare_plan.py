@@ -28,16 +28,16 @@ def test_dense_methods_come_first_and_once_a_seed_and_neighbours_differ_in_seed(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"methods": []}, "methods must be at least one"),
-        ({"methods": ["static", "static"]}, "all different, got ['static', 'static']. Give one of two equal methods"),
-        ({"methods": ["statc"]}, "Unknown method 'statc'. Did you mean 'static'?"),
-        ({"densities": [0.1, 0.1]}, "densities must be at least one and all different"),
-        ({"densities": [0.0]}, "densities must lie in (0, 1], got [0.0]"),
+        ({"methods": []}, "methods must be"),
+        ({"methods": ["static", "static"]}, "got ['static', 'static']"),
+        ({"methods": ["statc"]}, "mean 'static'?"),
+        ({"densities": [0.1, 0.1]}, "densities must be"),
+        ({"densities": [0.0]}, "in (0, 1], got [0.0]"),
         ({"densities": [1.5]}, "got [1.5]"),
-        ({"seeds": []}, "seeds must be at least one"),
-        ({"seeds": [-1]}, "seeds must be at least 0"),
-        ({"num_shadows": 3}, "num_shadows must be at least 4, got 3"),
-        ({"attacks": ["gap", "gap"]}, "attacks must be at least one and all different"),
+        ({"seeds": []}, "seeds must be"),
+        ({"seeds": [-1]}, "least 0"),
+        ({"num_shadows": 3}, "least 4, got 3"),
+        ({"attacks": ["gap", "gap"]}, "attacks must be"),
         ({"attacks": ["joint_lira"]}, "joins several versions"),
     ],
 )
@@ -96,9 +96,9 @@ def test_more_methods_and_seeds_leave_the_digests_alone():
 
 def test_too_few_shadows_for_lira_are_refused_before_any_training():
     tiny_study([Fresh()], attacks=("lira",), num_shadows=4).check()
-    with pytest.raises(UsageError, match="4 shadow models are too few for lira: with seed 0"):
+    with pytest.raises(UsageError, match=r"4 shadow models.* lira.* seed 0"):
         tiny_study([Fresh()], attacks=("lira",), num_shadows=4, sizes={**SIZES, "population": 25}).check()
-    with pytest.raises(UsageError, match="too few for lira"):  # reference rows are in no shadow's draw
+    with pytest.raises(UsageError, match="few for lira"):  # reference rows are in no shadow's draw
         tiny_study([Halved()], attacks=("lira",), num_shadows=4).check()
 
 
@@ -107,7 +107,7 @@ def test_what_every_cell_would_trip_over_is_refused_before_any_training():
         tiny_study([SafeCompress(plan=Plan(rounds=40))]).check()
     with pytest.raises(UsageError, match="accuracy on test rows"):
         tiny_study([Fresh()], sizes={**SIZES, "test": 0}).check()
-    with pytest.raises(DataError, match="The split asks for 270 rows"):
+    with pytest.raises(DataError, match="split asks for 270"):
         tiny_study([Fresh()], data=noise(100)).check()
     with pytest.raises(UsageError, match="threads"):
         replace(tiny_study([Fresh()]), threads=0).check()

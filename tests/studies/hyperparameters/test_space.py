@@ -85,13 +85,13 @@ def test_the_extremes_are_every_combination_at_the_lowest_density():
     ("changes", "words"),
     [
         ({"learning_rates": (0.1,)}, "nothing to choose"),
-        ({"densities": ()}, "densities must be at least one"),
+        ({"densities": ()}, "densities .* one"),
         ({"densities": (0.1, 0.1, 0.2)}, "all different"),
-        ({"densities": Range(0.5, 1.5)}, r"must lie in \(0, 1\], got \[1.5\]"),
+        ({"densities": Range(0.5, 1.5)}, r"\(0, 1\], got \[1.5\]"),
         ({"densities": (0.0, 0.1, 0.2)}, "must lie in"),
         ({"learning_rates": (0.1, -1.0, 1.0)}, "must lie above 0"),
-        ({"objectives": {}}, "objectives must be at least one"),
-        ({"branches": {}}, "branches must be at least one"),
+        ({"objectives": {}}, "objectives .* one"),
+        ({"branches": {}}, "branches .* one"),
     ],
 )
 def test_spaces_that_cannot_be(changes, words):

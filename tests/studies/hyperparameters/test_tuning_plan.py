@@ -44,14 +44,14 @@ def test_a_sound_search_is_let_be():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"trials": 0}, "trials must be at least 1, got 0"),
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"attacks": ()}, "at least one attack"),
+        ({"trials": 0}, "trials.*least 1, got 0"),
+        ({"batch": 0}, "batch.*least 1"),
+        ({"threads": 0}, "threads.*least 1"),
+        ({"attacks": ()}, "least one attack"),
         ({"attacks": (JointLira(),)}, "joint_lira joins several versions"),
-        ({"attacks": (Loss(),), "job": job_of(spec=spec("labels"))}, "loss needs more than the access of the spec"),
-        ({"attacks": (Lira(num_shadows=4),), "job": job_of(without("population"))}, "4 shadow models are too few"),
-        ({"job": replace(job_of(), plan=Plan(rounds=30))}, "With density 0.2, cross_entropy.*30 rounds do not fit"),
+        ({"attacks": (Loss(),), "job": job_of(spec=spec("labels"))}, "loss needs more"),
+        ({"attacks": (Lira(num_shadows=4),), "job": job_of(without("population"))}, "4 shadow models"),
+        ({"job": replace(job_of(), plan=Plan(rounds=30))}, "density 0.2, cross_entropy.*30 rounds"),
     ],
 )  # fmt: skip
 def test_what_every_trial_would_trip_over_is_said_before(changes, words):

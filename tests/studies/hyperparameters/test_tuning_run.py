@@ -9,7 +9,6 @@ from filelock import FileLock
 from tiny_tuning import SPACE, FakeTrials, computed, tuning_of
 
 from safecompress.errors import ArtifactError, RunFolderError, UsageError
-from safecompress.search import ProcessExecutor
 from safecompress.studies.engine import runner
 from safecompress.studies.hyperparameters import Space, TrialResult, tune
 
@@ -83,11 +82,10 @@ def test_a_setting_that_is_asked_for_again_is_not_tried_again(fake, tmp_path):
     assert len({found.trials[index].choice for index in found.front}) == len(found.front)
 
 
-def test_trials_in_a_worker_are_those_of_this_process(tmp_path):
+def test_trials_in_a_worker_are_those_of_this_process(tmp_path, worker_pool):
     tuning = tuning_of(trials=2, batch=2)
     alone = tune(tuning, tmp_path / "alone")
-    with ProcessExecutor(1) as pool:
-        together = tune(tuning, tmp_path / "together", executor=pool)
+    together = tune(tuning, tmp_path / "together", executor=worker_pool)
 
     def figures(found):
         return [replace(tried, seconds=0.0) for tried in found.trials]
@@ -138,10 +136,10 @@ def test_files_that_are_no_trials_are_said(fake, tmp_path):
     first, second = trial_files(tmp_path)[:2]
     kept = first.read_bytes()
     first.write_text("{}")
-    with pytest.raises(ArtifactError, match="is no result of a trial"):
+    with pytest.raises(ArtifactError, match="is no result"):
         tune(tuning_of(), tmp_path)
     first.write_bytes(second.read_bytes())
-    with pytest.raises(ArtifactError, match="holds the trial of another setting"):
+    with pytest.raises(ArtifactError, match="another setting"):
         tune(tuning_of(), tmp_path)
     first.write_bytes(kept)
     assert len(tune(tuning_of(), tmp_path).trials) == 6
@@ -156,7 +154,7 @@ def test_specs_of_a_former_front_are_cleared_and_a_users_are_kept(fake, tmp_path
 
 
 def test_what_cannot_be_searched_leaves_no_folder(tmp_path):
-    with pytest.raises(UsageError, match="trials must be at least 1"):
+    with pytest.raises(UsageError, match=r"trials.*least 1"):
         tune(tuning_of(trials=0), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -13,6 +13,7 @@ from safecompress.search import DEFAULT_BRANCHES, parse_branches
 from safecompress.studies.hyperparameters import Range, TrialParams, TrialResult, load_tuning, parse_tuning
 from safecompress.training import CrossEntropy
 from safecompress.training.relax import RelaxLoss
+from said import says
 
 GOOD = {
     "name": "x",
@@ -107,28 +108,28 @@ def test_the_rest_is_read_as_compress_reads_it():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tune": None}, "[tune]: is missing. Say what may vary"),
-        ({"model": None}, "[model]: is missing. Say which network"),
-        ({"tune": {"densities": [0.5, 0.05]}}, "[tune] densities: A range takes two numbers above 0, the lower first"),
-        ({"tune": {"densities": [0.5, 0.1, 2.0]}}, "densities must lie in (0, 1], got [2.0]"),
-        ({"tune": {"trials": 0}}, "[tune] trials: must be at least 1"),
-        ({"tune": {"tries": 1}}, "[tune] tries: unknown key."),
-        ({"tune": {"sampler": "grid"}}, "[tune] sampler: takes one of 'tpe', 'random', got 'grid'"),
-        ({"tune": {"objectives": ["relax_los"]}}, "[tune] objectives 1: Unknown objective 'relax_los'."),
-        ({"tune": {"objectives": ["mixup", "mixup"]}}, "[tune] objectives 2: mixup is listed twice."),
+        ({"tune": None}, "[tune]: is missing."),
+        ({"model": None}, "[model]: is missing."),
+        ({"tune": {"densities": [0.5, 0.05]}}, "[tune] densities: A range"),
+        ({"tune": {"densities": [0.5, 0.1, 2.0]}}, "in (0, 1], got [2.0]"),
+        ({"tune": {"trials": 0}}, "[tune] trials: must be"),
+        ({"tune": {"tries": 1}}, "[tune] tries: unknown"),
+        ({"tune": {"sampler": "grid"}}, "one of 'tpe', 'random', got 'grid'"),
+        ({"tune": {"objectives": ["relax_los"]}}, "objectives 1: Unknown objective 'relax_los'."),
+        ({"tune": {"objectives": ["mixup", "mixup"]}}, "[tune] objectives 2: mixup"),
         (
             {"tune": {"objectives": ["mixup", {"name": "mixup"}]}},
-            "[tune] objectives 2: mixup is listed twice.",
+            "[tune] objectives 2: mixup",
         ),
         ({"tune": {"branches": [["keep"], ["keeps"]]}}, "[tune] branches 2 1:"),
-        ({"tune": {"branches": [["keep"], ["keep"]]}}, "[tune] branches: lists the same branches twice."),
+        ({"tune": {"branches": [["keep"], ["keep"]]}}, "[tune] branches: lists"),
         ({"tune": {"branches": ["keep"]}}, "[tune] branches"),
-        ({"tune": {"attacks": ["los"]}}, "[tune] attacks 1: Unknown attack 'los'."),
+        ({"tune": {"attacks": ["los"]}}, "attacks 1: Unknown attack 'los'"),
         ({"tune": {"attacks": ["joint_lira"]}}, "joint_lira joins several versions"),
-        ({"tune": {"attacks": ["lira"], "num_shadows": 2}}, "[tune] num_shadows: must be at least 4"),
+        ({"tune": {"attacks": ["lira"], "num_shadows": 2}}, "[tune] num_shadows: must be"),
         ({"safety": SAFE, "tune": {"attacks": ["loss"]}, "require": BOUND}, "raise [safety] access"),
-        ({"tune": {"branches": [["keep"]]}, "search": {"rounds": 0}}, "means nothing with [search] rounds = 0"),
-        ({"tune": {}, "search": {"rounds": 0}}, "There is nothing to choose"),
+        ({"tune": {"branches": [["keep"]]}, "search": {"rounds": 0}}, "with [search] rounds = 0"),
+        ({"tune": {}, "search": {"rounds": 0}}, "nothing to choose"),
         ({"require": [{"metric": "nonsense", "at_most": 0.5}]}, "nothing measures 'nonsense'"),
         ({"compare": {}}, "[compare]: unknown table."),
     ],
@@ -172,7 +173,8 @@ def test_a_front_point_has_a_spec_that_compress_reads():
     assert config.dense_recipe.learning_rate == 0.02
     assert config.plan.branches == parse_branches(["magnitude+random", "keep"])
     assert config.spec == parsed().config.spec
-    assert text.startswith("# Front point 2 of the search 'x', trial 7: density 0.125, relax_loss (target = 0.25)")
+    first = text.splitlines()[0]
+    assert says(first, "# ", " 2 ", "'x'", "trial 7", "density 0.125", "relax_loss (target = 0.25)")
     assert "they flatter it" in text and "BEFORE you certify" not in text
 
 
@@ -189,7 +191,7 @@ def test_without_requirements_bounds_are_made_from_the_trials_figures():
     assert bounds == pytest.approx(
         {"gap.auc": 0.61, "loss.auc": 0.67, "neural.auc": 0.65, "lira.auc": 0.67, "accuracy": 0.77}
     )
-    assert "The search had no [[require]]" in text and "BEFORE you certify" in text
+    assert "had no [[require]]" in text and "BEFORE you certify" in text
     assert not parsed(require=None).has_requirements
 
 

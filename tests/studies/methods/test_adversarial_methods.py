@@ -23,6 +23,7 @@ def test_both_stages_play_against_reference_rows(monkeypatch):
         assert torch.equal(course.features, setting.split.part("train")[0])
 
 
+@pytest.mark.slow
 def test_teacher_and_student_play(monkeypatch):
     watched, setting = Watched(monkeypatch), setting_of()
     DistilledAdversarially(temperature=2.0).make(setting)
@@ -34,6 +35,7 @@ def test_teacher_and_student_play(monkeypatch):
     assert torch.equal(lesson.teacher, setting.logits(dict(teacher), lesson.features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [PrunedAdversarially, DistilledAdversarially])
 def test_the_penalty_counts(method):
     setting = setting_of()

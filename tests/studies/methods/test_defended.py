@@ -33,5 +33,5 @@ def test_objectives_go_by_name():
 
 @pytest.mark.parametrize("objective", [Distillation(), AdversarialRegularisation()], ids=lambda one: type(one).__name__)
 def test_an_objective_that_needs_more_is_refused(objective):
-    with pytest.raises(UsageError, match=r"needs more\. Methods for it have names of their own"):
+    with pytest.raises(UsageError, match="names of their"):
         Defended(objective)

@@ -70,6 +70,7 @@ def test_students_start_afresh(monkeypatch):
     assert not same_weights(dict(state.model), setting.fresh().state_dict())
 
 
+@pytest.mark.slow
 def test_a_student_says_what_its_teacher_says():
     """Of a long lesson at temperature 1 comes the teacher's answer on the reference rows."""
     setting = setting_of(recipe=replace(RECIPE, epochs=100, learning_rate=0.05))
@@ -82,12 +83,12 @@ def test_a_student_says_what_its_teacher_says():
 def test_a_network_that_cannot_be_narrowed_is_refused_before_any_training(monkeypatch):
     watched = Watched(monkeypatch)
     for method in (Distilled(), SmallDmp()):
-        with pytest.raises(UsageError, match="no widths that are known"):
+        with pytest.raises(UsageError, match="widths that are"):
             method.make(setting_of(model=ModelSpec("mlp", {"hidden": ()}, (6,), 3)))
     assert watched.calls == [] and MODEL.options["hidden"] == (8,)
 
 
 @pytest.mark.parametrize("method", [Distilled, Dmp, PrunedDmp, SmallDmp])
 def test_bad_options_are_refused(method):
-    with pytest.raises(UsageError, match="temperature must be a finite number"):
+    with pytest.raises(UsageError, match=r"temperature.*finite"):
         method(temperature=math.nan)

@@ -10,10 +10,10 @@ import torch
 from tiny_inputs import FORBIDDEN, NUM_WEIGHTS, Watched, same_weights, setting_of, split_of
 
 from safecompress.attacks.shadows import ShadowDraw
+from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
 from safecompress.shadowing import shadow_rows
 from safecompress.studies.methods import METHODS, MethodShadowTrainer
-from safecompress.training import digest_tensors
 
 PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
 NAMES = list(METHODS.builtins)
@@ -46,6 +46,7 @@ def made(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weights_are_numbers_though_test_and_verdict_rows_are_not(made, name):
     """Their features are NaN: one step on one of them would spoil all weights. (That it would: below.)"""
@@ -69,9 +70,10 @@ def test_density(made, name):
             )
     elif name in SMALL:
         assert one.model.options["hidden"] == (4,)
-        assert any("a dense mlp with hidden (4,) and 36 weights" in note for note in one.notes)
+        assert any("hidden (4,) and 36 weights" in note for note in one.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_made_twice_it_is_the_same_with_a_store_or_without(made, name):
     again = needing(name).make(setting_of())
@@ -79,11 +81,13 @@ def test_made_twice_it_is_the_same_with_a_store_or_without(made, name):
     assert (again.epsilon, again.notes) == (made(name).epsilon, made(name).notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_another_seed_makes_another(made, name):
     assert digest_tensors(needing(name).make(setting_of(seed=1)).weights) != digest_tensors(made(name).weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_who_says_reference_rows_needs_them_and_nobody_else_does(made, name, monkeypatch):
     method, watched = needing(name), Watched(monkeypatch)
@@ -106,6 +110,7 @@ def test_nobody_attacks_members_for_selection(name):
     assert "attacks on members" not in METHODS.make(name).uses
 
 
+@pytest.mark.slow
 def test_the_dense_model_is_trained_once_for_all(tmp_path, monkeypatch):
     watched = Watched(monkeypatch)
     setting = setting_of(store=tmp_path)

@@ -24,6 +24,7 @@ def of_epochs(setting):
     return ends
 
 
+@pytest.mark.slow
 def test_it_stops_at_the_first_of_the_best_epochs():
     stops = set()
     for seed in range(4):

@@ -112,12 +112,12 @@ def test_mia_pruning_cuts_by_what_the_former_round_learnt(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: OneShot("erd"), "Did you mean 'erk'"),
-        (lambda: Gradual(cuts=0), "cuts must be a whole number of at least 1, got 0"),
-        (lambda: Gradual(stop=0.0), r"stop must lie in \(0, 1\]"),
-        (lambda: Gradual(stop=math.nan), r"stop must lie in \(0, 1\]"),
-        (lambda: MiaPruning(cuts=1.5), "cuts must be a whole number"),
-        (lambda: MiaPruning(rewind=1.0), r"rewind must lie in \[0, 1\)"),
+        (lambda: OneShot("erd"), "mean 'erk'"),
+        (lambda: Gradual(cuts=0), "cuts.*least 1, got 0"),
+        (lambda: Gradual(stop=0.0), r"lie in \(0, 1\]"),
+        (lambda: Gradual(stop=math.nan), r"lie in \(0, 1\]"),
+        (lambda: MiaPruning(cuts=1.5), "cuts.*whole number"),
+        (lambda: MiaPruning(rewind=1.0), r"rewind.*\[0, 1\)"),
     ],
 )
 def test_bad_options_are_refused(make, message):

@@ -25,6 +25,7 @@ def test_how_often_each_row_is_used(num_rows, rounds, share, seed):
     assert all(times[row] == (1 if loss_N[row] < count else rounds) for row in range(num_rows))
 
 
+@pytest.mark.slow
 def test_the_members_that_the_dense_model_knows_best_are_used_least(monkeypatch):
     setting = setting_of(recipe=replace(RECIPE, epochs=30), density=0.125)
     watched = Watched(monkeypatch)

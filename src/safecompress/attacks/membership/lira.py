@@ -7,13 +7,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from safecompress import stats
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.likelihood import VARIANCES, Bools, Variance
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
 from safecompress.errors import UsageError, suggest
+from safecompress.metrics import stats
 
 Mode = Literal["online", "offline"]
 

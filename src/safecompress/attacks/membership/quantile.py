@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safecompress import stats
 from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import stats
 
 _WEIGHTS = np.linspace(0, 1, 11)
 _TREES: dict[str, Any] = {"max_depth": 3, "min_samples_leaf": 10, "max_features": 0.2, "early_stopping": False}

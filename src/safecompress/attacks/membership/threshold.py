@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from safecompress import stats
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
+from safecompress.metrics import stats
 
 MIN_ROWS_PER_CLASS = 20
 """Fewest members, and fewest non-members, from which modified entropy fits a threshold for a class of its own."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from safecompress.metrics.catalogue import direction_of, parse_name
+from safecompress.metrics.measurement import Direction
 from safecompress.report.plots.axis import Axis, around
 from safecompress.report.plots.svg import dot, line, picture, rect, text
 
@@ -30,15 +32,18 @@ def domain_of(metric: str, findings: Sequence[Mapping[str, Any]], dense: Mapping
     return (0.0, high) if largest > 1 else (low, high)
 
 
-def _kind(metric: str) -> str:
-    return metric.rpartition(".")[2] if metric.count(".") == 1 and metric.endswith((".auc", "accuracy")) else metric
+def _kind(name: str) -> str:
+    """What bars share one span: headline figures of all attacks; any other metric has its own."""
+    parsed = parse_name(name)
+    is_shared = parsed is not None and parsed.metric.is_headline and not parsed.is_change
+    return parsed.metric.name if parsed is not None and is_shared else name
 
 
 def requirement_bar(finding: Mapping[str, Any], dense: Mapping[str, Any] | None, domain: Domain, name: str) -> Markup:
     """The interval against the bound: where it may lie is tinted, and the dense model's figure is a ring."""
     x = Axis(*domain, 4, WIDTH - 4)
     bound, figure = x(finding["bound"]), finding["measurement"]
-    is_upper = "≤" in finding["requirement"]
+    is_upper = direction_of(finding["metric"]) is Direction.LOWER
     allowed = (x.start, bound) if is_upper else (bound, x.end)
     marks = [
         rect(x.start, MIDDLE - 8, x.end - x.start, 16, "track"),

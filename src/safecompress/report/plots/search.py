@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from safecompress.metrics.catalogue import attack_of, headlines, strongest_attack
 from safecompress.report.plots.axis import Axis, around, draw_axes
 from safecompress.report.plots.svg import Frame, Point, dot, line, path, picture, rect, text
 
@@ -20,24 +21,19 @@ Spot = tuple[str, str, Figure, Figure]
 
 def shared_attacks(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
     """The attacks that tested every candidate of every round: by these alone can candidates be compared."""
-    tested = [
-        {metric.removesuffix(".auc") for metric in candidate["metrics"] if metric.endswith(".auc")}
-        for entry in rounds
-        for candidate in entry["candidates"]
-    ]
-    first = [] if not rounds else list(rounds[0]["candidates"][0]["metrics"])
-    common = set.intersection(*tested) if tested else set()
-    return [name for name in (metric.removesuffix(".auc") for metric in first) if name in common]
+    tested = [headlines(candidate["metrics"]).keys() for entry in rounds for candidate in entry["candidates"]]
+    first = headlines(rounds[0]["candidates"][0]["metrics"]) if rounds else {}
+    return [attack for attack in first if all(attack in met for met in tested)]
 
 
 def worst_auc(metrics: Mapping[str, Figure], attacks: Sequence[str] | None = None) -> tuple[str, Figure] | None:
-    """The largest AUC among ``attacks`` (default: all that were measured) and whose it is."""
-    names = [m.removesuffix(".auc") for m in metrics if m.endswith(".auc")] if attacks is None else attacks
-    known = [name for name in names if f"{name}.auc" in metrics]
-    if not known:
-        return None
-    worst = max(known, key=lambda name: float(metrics[f"{name}.auc"]["value"]))
-    return worst, metrics[f"{worst}.auc"]
+    """The largest AUC among ``attacks`` (default: all that were measured) and whose it is.
+
+    Of attacks on other questions their own headline figure counts, compared on the scale of an AUC.
+    """
+    shown = {n: f for n, f in metrics.items() if attacks is None or attack_of(n) in attacks}
+    worst = strongest_attack({name: float(figure["value"]) for name, figure in shown.items()})
+    return None if worst is None else (worst, headlines(shown)[worst])
 
 
 def candidates_plot(rounds: Sequence[Mapping[str, Any]], name: str) -> Markup | None:

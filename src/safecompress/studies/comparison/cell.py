@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from safecompress.attacks import Access, SignalCache, Target, simulate_attacker
+from safecompress.attacks import Access, SignalCache, Target
+from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
-from safecompress.certify.verdict import tm_score
 from safecompress.deploy import Artifact, Served
+from safecompress.digests import digest_json
 from safecompress.errors import TrainingError
-from safecompress.measure import Levels
-from safecompress.report import describe_measurements, digest_json
+from safecompress.metrics.measurement import Levels
+from safecompress.report import describe_measurements
 from safecompress.seeding import derive
 from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.spec.spec import ShadowMode
@@ -26,7 +27,6 @@ from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodE
 from safecompress.studies.engine import Measured
 from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
-from safecompress.training import classified_right, measure_accuracy
 
 
 @dataclass(frozen=True)
@@ -120,25 +120,24 @@ def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> C
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
     target = Target(Served(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
     with clock.of("attacks"):
-        fit, verdict, levels = evidence.audit("fit"), evidence.audit("verdict"), Levels()
-        names = ("compare", cell.label, f"{cell.density:g}")
-        results = [
-            simulate_attacker(
-                attack, target, fit, generator=derive(cell.seed, *names, attack.name)
-            ).test(target, verdict, levels)
-            for attack in study.comparison.attackers
-        ]  # fmt: skip
-        accuracy = measure_accuracy(classified_right(target.model, *evidence.part("test")), levels)
-    measured = {figure.name: figure for figure in (accuracy, *(m for one in results for m in one.measurements))}
+        found = measure_model(
+            target,
+            evidence,
+            study.comparison.attackers,
+            Levels(),
+            pool="verdict",
+            accuracy_part="test",
+            stream=lambda attack: derive(cell.seed, "compare", cell.label, f"{cell.density:g}", attack.name),
+        )
     is_infinite = made.epsilon is not None and not math.isfinite(made.epsilon)
     return CellResult(
         cell,
         repr(entry.method),
         tuple(sorted(entry.uses)),
-        figures=describe_measurements(measured),
-        broken={one.attack: one.error for one in results if one.error is not None},
-        attacks=tuple(one.attack for one in results),
-        tm_score=tm_score(measured, [one.attack for one in results]),
+        figures=describe_measurements(found.measurements),
+        broken=found.errors,
+        attacks=tuple(result.attack for result in found.results),
+        tm_score=found.tm_score,
         num_bytes=num_bytes,
         num_kept=num_kept,
         epsilon=None if is_infinite else made.epsilon,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from safecompress.errors import UsageError
+from safecompress.metrics.stats.pareto import pareto_front
 from safecompress.report.picture import COLOURS, drawing, settle
-from safecompress.stats.pareto import pareto_front
 from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.plan import Comparison
 from safecompress.studies.comparison.summary import groups_of

@@ -71,6 +71,6 @@ def _line(result: CellResult) -> str:
     """One line for whoever watches."""
     if result.error is not None:
         return f"{result.cell}: failed ({result.error})"
-    worst, accuracy = result.worst("auc"), result.value("accuracy")
+    worst, accuracy = result.worst_leak, result.value("accuracy")
     leak = f"worst AUC {worst:.3f}" if worst is not None else f"no number from {', '.join(result.broken)}"
     return f"{result.cell}: accuracy {accuracy:.3f}, {leak}, {sum(result.seconds.values()):.1f} s"

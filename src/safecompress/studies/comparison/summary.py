@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safecompress.attacks import Attack
+from safecompress.metrics.catalogue import AUC, TPRS
 from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.plan import DENSE_DENSITY, Comparison, MethodEntry
 
@@ -23,9 +24,9 @@ SIGNS = 6
 
 FIGURES: Mapping[str, Callable[[CellResult], float | None]] = {
     "accuracy": lambda result: result.value("accuracy"),
-    "worst AUC": lambda result: result.worst("auc"),
-    "LiRA AUC": lambda result: result.value("lira.auc"),
-    "worst TPR@1%": lambda result: result.worst("tpr@fpr=0.01"),
+    "worst AUC": lambda result: result.worst_leak,
+    "LiRA AUC": lambda result: result.value(AUC.of("lira")),
+    "worst TPR@1%": lambda result: result.worst(TPRS[0]),
     "TM-score": lambda result: result.tm_score,
 }
 """What tables compare, by the words of their columns."""

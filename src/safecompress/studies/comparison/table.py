@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from safecompress.metrics.catalogue import ACCURACY, headlines
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.search import Plan
 from safecompress.studies.comparison.cell import CellResult
@@ -23,6 +24,7 @@ from safecompress.studies.comparison.summary import (
     plain_dense,
     shown_figures,
 )
+from safecompress.studies.engine import Figure
 from safecompress.studies.engine.page import (
     changed_options,
     environment_line,
@@ -227,7 +229,8 @@ def cell_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
             str(result.cell.seed),
             f"{result.cell.density:g}",
             result.cell.label,
-            *(_with_interval(result, metric) for metric in ("accuracy", *(f"{name}.auc" for name in names))),
+            _with_interval(result.figures.get(ACCURACY.name)),
+            *(_with_interval(headlines(result.figures).get(name)) for name in names),
         ]
         for result in compared.results
         if result.error is None
@@ -312,6 +315,5 @@ def _typical(results: Sequence[CellResult], figure: Callable[[CellResult], float
     return f"{statistics.median(values):,.{digits}f}" if values else "-"
 
 
-def _with_interval(result: CellResult, metric: str) -> str:
-    figure = result.figures.get(metric)
+def _with_interval(figure: Figure | None) -> str:
     return "failed" if figure is None else with_interval(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from safecompress.attacks import ATTACKS, Attack, Lira
+from safecompress.attacks import ATTACKS, Attack, Lira, capabilities_of
 from safecompress.data import DataSplit
 from safecompress.errors import UsageError
 from safecompress.shadowing import shadow_rows
@@ -15,14 +15,16 @@ ChoiceT = TypeVar("ChoiceT")
 
 def with_shadows(choice: ChoiceT | str, num_shadows: int) -> ChoiceT | str | dict[str, Any]:
     """``choice``; the name alone of an attack that uses shadow models becomes a table that gives it ``num_shadows``."""
-    if isinstance(choice, str) and choice in ATTACKS.names() and hasattr(ATTACKS.factory(choice), "num_shadows"):
+    if not isinstance(choice, str) or choice not in ATTACKS.names():
+        return choice
+    if capabilities_of(ATTACKS.factory(choice)).num_shadows:
         return {"name": choice, "num_shadows": num_shadows}
     return choice
 
 
 def check_single_version(attacks: Iterable[Attack], reason: str) -> None:
     """Raise UsageError, with the ``reason``, for attacks that join what several versions of one model say."""
-    joining = [attack.name for attack in attacks if getattr(attack, "joins_versions", False)]
+    joining = [attack.name for attack in attacks if capabilities_of(attack).joins_versions]
     if joining:
         raise UsageError(
             f"{', '.join(joining)} joins several versions of one model, and {reason}. Leave it out; `compress` runs it."

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from safecompress.attacks.private import PrivateFolder
+from safecompress.metrics.catalogue import Metric, leaks
 
 Figure = Mapping[str, Any]
 """A measurement as JSON: its value and the limits of its interval."""
@@ -94,11 +95,21 @@ class Measured:
         """The figure called ``metric``, or None where it was not measured."""
         return self.figures[metric]["value"] if metric in self.figures else None
 
-    def worst(self, metric: str) -> float | None:
-        """The largest ``metric`` of all attacks; None when one broke, since the worst of the rest would flatter."""
-        values = [self.value(f"{attack}.{metric}") for attack in self.attacks]
-        known = [value for value in values if value is not None]
-        return max(known) if known and len(known) == len(values) and self.has_numbers else None
+    @property
+    def values(self) -> dict[str, float]:
+        """Every figure without its interval, by name."""
+        return {name: float(figure["value"]) for name, figure in self.figures.items()}
+
+    @property
+    def worst_leak(self) -> float | None:
+        """The largest AUC of all attacks (`catalogue.leaks`); None when one broke: the worst of the rest flatters."""
+        found = leaks(self.values)
+        return max(found.values()) if self.has_numbers and found else None
+
+    def worst(self, metric: Metric) -> float | None:
+        """The largest ``metric`` of the attacks that measure it; None when an attack broke."""
+        known = [value for attack in self.attacks if (value := self.value(metric.of(attack))) is not None]
+        return max(known) if known and self.has_numbers else None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from safecompress.stats.pareto import pareto_front
+from safecompress.metrics.stats.pareto import pareto_front
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from safecompress.stats.pareto import pareto_front
+from safecompress.metrics.stats.pareto import pareto_front
 from safecompress.studies.engine import StudyRecord
 from safecompress.studies.hyperparameters.front import Floats, hypervolume
 from safecompress.studies.hyperparameters.plan import Tuning

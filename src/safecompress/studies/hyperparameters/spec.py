@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from safecompress.attacks import Attack
+from safecompress.attacks import Attack, capabilities_of
+from safecompress.attacks.questions import headline_of
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
 from safecompress.config.read import parse_toml, read_text, section
@@ -241,9 +242,10 @@ def _bounds(spec: SafetySpec, tried: TrialResult) -> SafetySpec:
     worst = tried.worst_auc
     requirements = []
     for attack in spec.attacks:
-        seen = tried.figures.get(f"{attack.name}.auc", worst)
+        metric = headline_of(capabilities_of(attack).question)
+        seen = tried.figures.get(metric.of(attack.name), worst)
         limit = min(1.0, _hundredths(2 * seen["high"] - seen["value"], math.ceil))
-        requirements.append(at_most(f"{attack.name}.auc", limit))
+        requirements.append(at_most(metric.of(attack.name), limit))
     accuracy = tried.accuracy
     least = max(0.0, _hundredths(2 * accuracy["low"] - accuracy["value"], math.floor))
     requirements.append(at_least("accuracy", least))

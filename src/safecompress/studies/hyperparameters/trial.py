@@ -12,27 +12,27 @@ from typing import Any, ClassVar
 import numpy as np
 
 from safecompress import __version__
-from safecompress.attacks import SignalCache, Target, simulate_attacker
+from safecompress.attacks import SignalCache, Target
+from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
 from safecompress.deploy import Artifact, Served
 from safecompress.job import Job
-from safecompress.measure import Levels
-from safecompress.progress import Silent
+from safecompress.metrics.catalogue import headlines, leaks, strongest_attack, tm_score_of
+from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
-from safecompress.runfolder import Clock, RunFolder
-from safecompress.search import Candidate, RunStore, SerialExecutor
+from safecompress.search import SerialExecutor
 from safecompress.seeding import derive
 from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import Start
-from safecompress.stages import Stages
+from safecompress.stages import Stages, Trained, search_and_train
 from safecompress.studies.engine import Figure, Measured
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.space import TrialParams
 from safecompress.studies.methods import TrainingCache
-from safecompress.training import School, TrainingState, classified_right, measure_accuracy
+from safecompress.training import School, TrainingState
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,27 @@ class TrialResult(Measured):
 
     @property
     def worst_attack(self) -> str:
-        """The attack with the largest AUC, the first of equals; only where there are numbers."""
-        return max(self.attacks, key=lambda attack: float(self.figures[f"{attack}.auc"]["value"]))
+        """The attack that finds most (its largest AUC), the first of equals; only where there are numbers."""
+        strongest = strongest_attack(self.values)
+        assert strongest is not None  # there are numbers, and a trial meets at least one attack
+        return strongest
 
     @property
     def worst_auc(self) -> Figure:
-        """Its AUC on the selection pools; only where there are numbers."""
-        return self.figures[f"{self.worst_attack}.auc"]
+        """Its headline figure (AUC) on the selection pools; only where there are numbers."""
+        return headlines(self.figures)[self.worst_attack]
 
     @property
     def objectives(self) -> tuple[float, float] | None:
         """(accuracy, leak): what the search raises and lowers; None without numbers."""
-        return (self.accuracy["value"], guarded(self.worst_auc["value"])) if self.has_numbers else None
+        return (self.accuracy["value"], guarded(max(leaks(self.values).values()))) if self.has_numbers else None
 
     @property
     def tm_score(self) -> float:
         """Accuracy over the worst balanced accuracy of an attack, at least 0.5; only where there are numbers."""
-        met = [float(self.figures[f"{attack}.balanced_accuracy"]["value"]) for attack in self.attacks]
-        return float(self.accuracy["value"]) / max(0.5, *met)
+        score = tm_score_of(self.values, self.attacks)
+        assert score is not None  # there are numbers
+        return score
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrialResult:
@@ -128,7 +131,8 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
     job = tuning.space.apply(choice, tuning.sealed().job)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        winner, final = _train(job, workshop, place)
+        trained = _train(job, workshop, place)
+        winner, final = trained.winner, trained.state
         facts = {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest}
         facts["objective"] = repr(winner.objective)
         artifact = Artifact(final.model, winner.pattern.masks, job.model_spec, job.task, facts)
@@ -139,23 +143,21 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
     pool = shadow_rows(one_row_per_unit(job.raw), "select", job.seed, has_reference=lineage.reference is not None)
     shadows = ShadowModels(pool, lineage.trainer(winner.pattern, "final pattern"))
     target = Target(Served(network, job.task), access=job.spec.access, cache=SignalCache(), shadows=shadows)
-    evidence, levels = _independent(job.raw), Levels(job.spec.alpha)
-    fit, select = evidence.audit("fit"), evidence.audit("select")
-    results = [
-        simulate_attacker(attack, target, fit, generator=derive(job.seed, "tune", attack.name)).test(
-            target, select, levels
-        )
-        for attack in tuning.attacks
-    ]
-    accuracy = measure_accuracy(classified_right(target.model, *evidence.part("validation")), levels)
+    found = measure_model(
+        target,
+        _independent(job.raw),
+        tuning.attacks,
+        Levels(job.spec.alpha),
+        pool="select",
+        accuracy_part="validation",
+        stream=lambda attack: derive(job.seed, "tune", attack.name),
+    )
     towards = winner.objective
     return TrialResult(
         choice,
-        figures=describe_measurements(
-            {figure.name: figure for figure in (accuracy, *(m for one in results for m in one.measurements))}
-        ),
-        broken={one.attack: one.error for one in results if one.error is not None},
-        attacks=tuple(one.attack for one in results),
+        figures=describe_measurements(found.measurements),
+        broken=found.errors,
+        attacks=tuple(result.attack for result in found.results),
         num_bytes=num_bytes,
         pattern=winner.pattern.digest(),
         shadows=shadows.mode if shadows.num_used else None,
@@ -163,9 +165,9 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
     )
 
 
-def _train(job: Job, workshop: TrainingCache, place: Path) -> tuple[Candidate, TrainingState]:
+def _train(job: Job, workshop: TrainingCache, place: Path) -> Trained:
     """The last winner of the job's search, and what its training ended with; first stages come from the workshop."""
-    stages = Stages(job, RunStore(place / "work", job.objectives), Clock(RunFolder(place, "", b"")), Silent())
+    stages = Stages.unwatched(job, place / "work")
     dense = TrainingState.capture(0, job.model)
     if job.dense is not None:
         dense = stages.dense()
@@ -175,11 +177,7 @@ def _train(job: Job, workshop: TrainingCache, place: Path) -> tuple[Candidate, T
     if teaching is not None:
         known = dense.model if job.asks_dense else None
         stages.teach(teaching.teach(School(job.scratch(), job.dense_course, known, train=workshop.train)))
-    winner = stages.start(dense)
-    for result in stages.search(SerialExecutor(), dense).rounds(winner):
-        winner = result.winner
-        stages.keep(result)
-    return winner, stages.finish(winner, dense)
+    return search_and_train(stages, stages.start(dense), dense, SerialExecutor())
 
 
 def _independent(split: DataSplit) -> DataSplit:

@@ -10,12 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from safecompress.ranges import require_within
 from safecompress.sparsity import ALLOCATIONS
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import pruned
 from safecompress.training import Batch, Objective
-from safecompress.training.checks import require_within
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
-from safecompress.report import digest_json
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.seeding import derive_seed
 from safecompress.sparsity import ALLOCATIONS, SparsityPattern
 from safecompress.studies.methods.inputs import MethodInputs
@@ -17,7 +17,7 @@ from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import cut
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
 from safecompress.studies.methods.small import describe, small
-from safecompress.training import Course, Recipe, TrainingState, digest_tensors
+from safecompress.training import Course, Recipe, TrainingState
 from safecompress.training.distill import Distillation
 from safecompress.training.private import AccountantName, DpSgd, share_out, train_privately
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from safecompress.attacks import ATTACKS
 from safecompress.job import Job
-from safecompress.progress import Silent
-from safecompress.runfolder import Clock, RunFolder
-from safecompress.search import Plan, RandomChoice, RunStore, SerialExecutor, parse_branches
+from safecompress.metrics.catalogue import AUC
+from safecompress.search import Plan, RandomChoice, SerialExecutor, parse_branches
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most
-from safecompress.stages import Stages
+from safecompress.stages import Stages, search_and_train
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.training import CrossEntropy, Objective, School, TrainingState
@@ -40,19 +39,14 @@ class SafeCompress(Method):
         """The winner of the search, trained to the end."""
         job = self._job(setting)
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-            stages = Stages(job, RunStore(place, job.objectives), Clock(RunFolder(place, "", b"")), Silent())
+            stages = Stages.unwatched(job, Path(folder))
             stages.teach(self._teacher(setting))
             is_cut = job.plan.start is Start.DENSE
             dense = TrainingState(0, setting.dense()) if is_cut else TrainingState.capture(0, job.model)
-            winner = stages.start(dense)
-            for result in stages.search(SerialExecutor(), dense).rounds(winner):
-                winner = result.winner
-                stages.keep(result)
-            weights = stages.finish(winner, dense).model
-        towards = winner.objective
+            trained = search_and_train(stages, stages.start(dense), dense, SerialExecutor())
+        towards = trained.winner.objective
         notes = () if towards == self.objective else (f"ended towards {towards!r}",)
-        return MethodResult(setting.model, weights, winner.pattern, notes=notes)
+        return MethodResult(setting.model, trained.state.model, trained.winner.pattern, notes=notes)
 
     def _teacher(self, setting: MethodInputs) -> Tensor | None:
         """What the objectives' teacher says, asked through the workshop, which remembers."""
@@ -70,7 +64,7 @@ class SafeCompress(Method):
             split=setting.split,
             raw=setting.split,
             task=setting.task,
-            spec=SafetySpec(attacks, [at_most(f"{attacks[0].name}.auc", 0.999)]),
+            spec=SafetySpec(attacks, [at_most(AUC.of(attacks[0].name), 0.999)]),
             recipe=replace(setting.recipe, objective=self.objective),
             dense_recipe=setting.recipe,
             plan=replace(self.plan, density=setting.density, attacks=attacks, rank=False),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.attacks.private import PrivateFolder
-from safecompress.report import digest_json
+from safecompress.digests import digest_json, digest_tensors
 from safecompress.sparsity import SparsityPattern
-from safecompress.training import Course, TrainingState, digest_tensors, train
+from safecompress.training import Course, TrainingState, train
 
 
 class TrainingCache:

@@ -1,0 +1,67 @@
+"""Evidence: what an attack brings back about each row. The framework makes all figures of it.
+
+N rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safecompress.errors import AttackError
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scores that should set the rows of one kind above the others.
+
+    ``scores_N`` (N,) are finite, higher = more surely true; ``truth_N`` (N,) is what is true (is a member,
+    has the value); rows at or above ``threshold`` are called true. They stay in the process: never printed, logged or
+    written.
+    """
+
+    scores_N: NDArray[np.float64] = field(repr=False)
+    truth_N: Bools = field(repr=False)
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Whether an attack succeeded on each row: ``is_hit_N`` (N,), among the rows that count, ``is_counted_N`` (N,).
+
+    An evasion attack counts the rows that the model classifies right without it. Raises AttackError for unequal
+    lengths, for arrays that are not bool, and where no row counts.
+    """
+
+    is_hit_N: Bools = field(repr=False)
+    is_counted_N: Bools = field(repr=False)
+
+    def __post_init__(self) -> None:
+        arrays = (self.is_hit_N, self.is_counted_N)
+        if len({array.shape for array in arrays}) > 1 or any(array.dtype != np.bool_ for array in arrays):
+            raise AttackError(
+                f"A tally needs two bool arrays of one length, got shapes {[array.shape for array in arrays]} and "
+                f"types {[str(array.dtype) for array in arrays]}."
+            )
+        if not self.is_counted_N.any():
+            raise AttackError(
+                "No row counts, so that there is no rate: an attack that counts only what the model classifies right "
+                "needs a model that classifies something right."
+            )
+
+    @property
+    def num_hits(self) -> int:
+        """Rows that count and were hit."""
+        return int(np.count_nonzero(self.is_hit_N & self.is_counted_N))
+
+    @property
+    def num_counted(self) -> int:
+        """Rows that count."""
+        return int(np.count_nonzero(self.is_counted_N))
+
+
+Evidence = Ranking | Tally

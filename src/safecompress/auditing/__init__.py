@@ -1,0 +1,1 @@
+"""Auditing: from a file, or a network in memory, to its certification and report."""

@@ -1,0 +1,174 @@
+"""What is judged: an artifact, an ONNX file or a network, as it would be served."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact, Served
+from safecompress.digests import digest_json, digest_tensors
+from safecompress.errors import ArtifactError, ModelError
+from safecompress.metrics.catalogue import COMPRESSION_RATIO, DENSITY, SIZE_BYTES, Metric
+from safecompress.metrics.measurement import Measurement
+from safecompress.report import describe_artifact
+from safecompress.runfolder import ARTIFACT, IDENTITY
+from safecompress.runtime.asmodule import OnnxNetwork
+from safecompress.runtime.network import facts_of
+from safecompress.shadowing import Rounding, rounding_of
+
+SAME = 1e-3
+"""What logits of an ONNX file and of its artifact may differ by, as a share of the largest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is judged: ``network`` reads raw samples and gives logits, as it ships.
+
+    ``digest`` is that of its content, ``counted`` what was counted of its file, ``facts`` what a report says of it.
+    ``artifact`` says what shadows are trained into, where that is known; ``finish`` is what they go through before they
+    answer. ``path`` is the file that a device would load, None for a network that is no file.
+    """
+
+    network: nn.Module = field(repr=False)
+    digest: str
+    counted: tuple[Measurement, ...]
+    facts: Mapping[str, Any]
+    input_shape: tuple[int, ...]
+    num_classes: int
+    artifact: Artifact | None = None
+    finish: Rounding | None = None
+    path: Path | None = None
+
+    @classmethod
+    def of_artifact(cls, path: Path, *, model: nn.Module | None = None, device: str = "cpu") -> Subject:
+        """The artifact at ``path``, read back. ``model`` is an instance of a network of the user's own class."""
+        artifact = Artifact.load(path)
+        own = None if artifact.model_spec else copy.deepcopy(model)
+        network = Served(artifact.build(own).to(device), artifact.task)
+        size = path.stat().st_size
+        counted = (
+            _exact(DENSITY, artifact.density),
+            _exact(SIZE_BYTES, size),
+            _exact(COMPRESSION_RATIO, dense_bytes(artifact, model) / size),
+        )
+        facts, task = describe_artifact(artifact), artifact.task
+        finish = rounding_of(artifact)
+        shape = task.input_shape
+        return cls(network, artifact.digest(), counted, facts, shape, task.num_classes, artifact, finish, path)
+
+    @classmethod
+    def of_onnx(cls, path: Path, *, source: Artifact | None = None, model: nn.Module | None = None) -> Subject:
+        """The ONNX file at ``path``, asked in ONNX Runtime. ``source`` is the artifact that it was exported from."""
+        own = None if source is None or source.model_spec else copy.deepcopy(model)
+        twin = None if source is None else Served(source.build(own), source.task)
+        network, size = OnnxNetwork(path, twin), path.stat().st_size
+        counted = [_exact(SIZE_BYTES, size)]
+        facts: dict[str, Any] = {"size_bytes": size, "format": "onnx", "class_names": list(network.facts.class_names)}
+        finish = None
+        if source is not None and twin is not None:
+            _require_same(network, twin, source, path)
+            ratio = dense_bytes(source, model) / size
+            counted.append(_exact(COMPRESSION_RATIO, ratio))
+            counted.append(_exact(DENSITY, source.density))
+            facts |= {"precision": "int8" if network.is_int8 else "float32", "is_resized": source.is_resized}
+            facts |= {"num_weights": source.num_weights, "num_active": source.num_active, "density": source.density}
+            finish = Rounding("int8") if network.is_int8 else rounding_of(source)
+        told = network.facts
+        return cls(
+            *(network, network.digest, tuple(counted), facts, told.input_shape, told.num_classes, source, finish, path)
+        )
+
+    @classmethod
+    def of_network(cls, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> Subject:
+        """A network in memory that reads raw samples."""
+        weights = [p for p in network.parameters() if p.ndim >= 2]
+        count = sum(weight.numel() for weight in weights)
+        active = sum(int(weight.count_nonzero()) for weight in weights)
+        density = active / count if count else 1.0
+        counted = (_exact(DENSITY, density),)
+        facts = {"format": type(network).__name__, "num_weights": count, "num_active": active, "density": density}
+        digest = f"{digest_weights(network)}-{digest_json(repr(network))[:16]}"
+        return cls(network, digest, counted, facts, tuple(input_shape), num_classes)
+
+
+def subject_of(source: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> Subject:
+    """What is to be judged: an artifact, an ONNX file, or a network that reads raw samples.
+
+    An ONNX file in a run folder knows the artifact that it was exported from.
+    """
+    if isinstance(source, nn.Module):
+        return Subject.of_network(source, split.dataset.input_shape, split.dataset.num_classes)
+    path = Path(source)
+    if path.suffix != ".onnx":
+        return Subject.of_artifact(path, model=model)
+    artifact = path.parent / ARTIFACT
+    is_known = (path.parent / IDENTITY).exists() and artifact.is_file()
+    return Subject.of_onnx(path, source=Artifact.load(artifact) if is_known else None, model=model)
+
+
+def check_task(subject: Subject, split: DataSplit) -> None:
+    """Raise ModelError when the data is not what the model reads."""
+    dataset = split.dataset
+    wanted: tuple[Any, ...] = (subject.input_shape, subject.num_classes)
+    got = (dataset.input_shape, dataset.num_classes)
+    if wanted != got:
+        raise ModelError(
+            f"The artifact reads features of shape {wanted[0]} and tells {wanted[1]} classes apart; the data has "
+            f"{got[0]} and {got[1]}. Audit it on the data set it was trained on."
+        )
+
+
+def digest_file(path: Path) -> str:
+    """The digest of the content of an artifact or an ONNX file, as `Subject` knows it. Raises ArtifactError."""
+    if path.suffix != ".onnx":
+        return Artifact.load(path).digest()
+    if not path.is_file():
+        raise ArtifactError(f"There is no file {path}.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def dense_bytes(artifact: Artifact, model: nn.Module | None = None) -> int:
+    """Bytes of all parameters and buffers of the network before anything was removed, as it computes with them."""
+    network = model
+    if artifact.model_spec is not None:
+        with torch.device("meta"):
+            network = artifact.model_spec.build()
+    state = artifact.state if network is None else network.state_dict()
+    return sum(tensor.numel() * tensor.dtype.itemsize for tensor in state.values())
+
+
+def digest_weights(network: nn.Module) -> str:
+    """The digest of a network's weights, whether it stands alone or is served."""
+    return digest_tensors((network.network if isinstance(network, Served) else network).state_dict())
+
+
+def _exact(metric: Metric, value: float) -> Measurement:
+    """A figure that is counted."""
+    return Measurement.exact(metric.name, value, metric.direction)
+
+
+def _require_same(network: OnnxNetwork, twin: nn.Module, source: Artifact, path: Path) -> None:
+    """Raise ArtifactError for a file that is not ``source``: its density and shadows would be another model's.
+
+    Int8 computes otherwise; of it, and of any file, only the shapes are compared.
+    """
+    told, task = network.facts, source.task
+    is_same = (told.input_shape, told.num_classes) == (task.input_shape, task.num_classes)
+    if is_same and not network.is_int8:
+        samples = torch.from_numpy(facts_of(task).random_samples(5))
+        with torch.inference_mode():
+            wanted, got = twin.eval()(samples), network(samples)
+        is_same = bool((got - wanted).abs().max() <= SAME * wanted.abs().max())
+    if not is_same:
+        raise ArtifactError(
+            f"{path} is not the artifact beside it: it answers otherwise, so that nothing is known of its weights or "
+            "of how it was trained. Audit it in a folder of its own, by rows that you name: --members, --non-members."
+        )

@@ -1,0 +1,179 @@
+"""The verdict on one model: its shadows, its other versions, the ledger, and fresh attackers on held-out rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from safecompress import __version__
+from safecompress.attacks import SignalCache, Target, capabilities_of
+from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowRows, ShadowTrainer
+from safecompress.auditing.audited_model import Subject, digest_weights
+from safecompress.auditing.latency import latency
+from safecompress.certify import Certification, JudgedModels, Ledger, certify, judged_parts
+from safecompress.data import DataSplit
+from safecompress.deploy import Artifact, Served
+from safecompress.digests import digest_json, digest_tensors
+from safecompress.metrics.catalogue import LATENCY
+from safecompress.shadowing import Lineage, rounding_of, shadow_rows
+from safecompress.sparsity import SparsityPattern
+from safecompress.spec import SafetySpec
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResources:
+    """What an audit uses beside what it judges; none of it is measured.
+
+    ``ledger`` counts how often the rows were used. ``released`` are the versions that are out, by their paths, for
+    attacks that join what all of them say. Shadows are kept in ``store`` and trained by ``run``.
+    """
+
+    ledger: Ledger | None = None
+    released: Mapping[str, Artifact] = field(default_factory=dict)
+    store: PrivateFolder | None = None
+    run: Map = map
+
+
+@dataclass(frozen=True, eq=False)
+class AuditCase:
+    """What is judged by what. ``evidence`` are raw rows, one of each unit.
+
+    ``model`` is an instance of the network for artifacts of a class of the user's own. ``dense`` reads raw samples.
+    ``lineage`` says how the model was trained; attacks by shadow models need it. ``trained`` is the model before it was
+    packed: where packing changed it, its figures stand beside the verdict's.
+    """
+
+    subject: Subject
+    evidence: DataSplit
+    spec: SafetySpec
+    seed: int
+    dense: nn.Module | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
+    lineage: Lineage | None = None
+    trained: Artifact | None = None
+    device: str = "cpu"
+
+    def question(self, released: Mapping[str, Artifact]) -> str:
+        """What the ledger knows this verdict by (`question`)."""
+        shrunk = None if self.trained else self.subject.artifact
+        return question(self.spec, self.seed, self.dense, self.lineage, released, into=shrunk)
+
+
+def open_rows(
+    case: AuditCase, resources: AuditResources, *, check: Callable[[int], object] = lambda number: None
+) -> int:
+    """Write down in the ledger that the rows are used for this verdict; the number of that use, 1 without a ledger.
+
+    ``check`` is called with the number first: where that raises, the rows were not used.
+    """
+    if resources.ledger is None:
+        check(1)
+        return 1
+    return resources.ledger.open(
+        case.evidence,
+        artifact=case.subject.digest,
+        spec=case.question(resources.released),
+        parts=judged_parts(case.spec),
+        check=check,
+    ).number
+
+
+def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certification:
+    """The verdict on the case's subject, served as it would be shipped, at the ``opening``-th use of its rows."""
+    targets = _Targets(case, resources)
+    subject, lineage = case.subject, case.lineage
+    versions = {}
+    if case.dense is not None:
+        versions["dense"] = targets.of(case.dense, lineage.dense_trainer() if lineage else None)
+    versions |= {name: targets.of_version(version) for name, version in resources.released.items()}
+    source = case.trained or subject.artifact  # shadows are trained as the target was, dead units and all
+    trainer, as_trained = None, None
+    if source is not None:
+        made = lineage and lineage.of_version(source, targets.build(source) if source.is_resized else lineage.template)
+        trainer = targets.trainer(made, source.masks)
+    if case.trained is not None and case.trained.digest() != subject.digest:
+        network = Served(targets.build(case.trained).to(case.device), case.trained.task)
+        as_trained = targets.of(network, trainer)
+    target = targets.of(subject.network, trainer, versions, subject.finish)
+    counted = list(subject.counted)
+    if any(requirement.metric == LATENCY.name for requirement in case.spec.requirements):
+        counted.append(latency(subject, case.spec.levels(opening)))
+    models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted))
+    return certify(models, case.evidence, case.spec, seed=case.seed, opening=opening, run=resources.run)
+
+
+class _Targets:
+    """Makes targets of networks: with the audit's access and signals, and with shadows where it is known how."""
+
+    def __init__(self, case: AuditCase, resources: AuditResources) -> None:
+        self._case, self._resources, self._signals = case, resources, SignalCache()
+        self._rows: ShadowRows | None = None
+        if case.lineage is not None:
+            has_reference = case.lineage.reference is not None
+            self._rows = shadow_rows(case.evidence, "verdict", case.seed, has_reference=has_reference)
+        source = case.trained or case.subject.artifact
+        self._transform = digest_tensors(source.task.tensors()) if source else ""
+
+    def of(
+        self,
+        network: nn.Module,
+        trainer: ShadowTrainer | None,
+        versions: Mapping[str, Target] | None = None,
+        finish: Finish | None = None,
+    ) -> Target:
+        """``network`` under attack, with shadows by ``trainer``."""
+        shadows = None
+        if self._rows is not None and trainer is not None:
+            store, run = self._resources.store, self._resources.run
+            shadows = ShadowModels(self._rows, trainer, store=store, run=run, finish=finish)
+        access, transform = self._case.spec.access, self._transform
+        return Target(
+            network, access=access, cache=self._signals, shadows=shadows, versions=versions, transform=transform
+        )
+
+    def of_version(self, version: Artifact) -> Target:
+        """A released version under attack."""
+        network, lineage = self.build(version), self._case.lineage
+        is_own = version.model_spec is None and not version.is_resized  # no shadow may begin with the version's weights
+        made = lineage and lineage.of_version(version, lineage.template if is_own else network)
+        trainer = self.trainer(made, version.masks)
+        return self.of(Served(network, version.task), trainer, {}, rounding_of(version))
+
+    def trainer(self, lineage: Lineage | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
+        """Trains shadows into ``masks``, or of the dense model where there are none."""
+        if lineage is None:
+            return None
+        return lineage.trainer(SparsityPattern(masks), self._case.spec.shadows) if masks else lineage.dense_trainer()
+
+    def build(self, artifact: Artifact) -> nn.Module:
+        """The artifact's network."""
+        return artifact.build(None if artifact.model_spec else copy.deepcopy(self._case.model))
+
+
+def question(
+    spec: SafetySpec,
+    seed: int,
+    dense: nn.Module | None,
+    lineage: Lineage | None,
+    released: Mapping[str, Artifact],
+    *,
+    into: Artifact | None = None,
+) -> str:
+    """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
+
+    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows,
+    such as ``into`` an artifact of which only the file is known, without its dead units, and not the model as trained.
+    """
+    compared, trained = None, None
+    is_joint = any(capabilities_of(attack).joins_versions for attack in spec.attacks)
+    if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
+        compared = digest_weights(dense)
+    if lineage is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
+        trained = lineage.digest() + (" without dead units" if into is not None and into.is_resized else "")
+    others = sorted(artifact.digest() for artifact in released.values()) if is_joint else []
+    return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])

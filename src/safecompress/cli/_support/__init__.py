@@ -1,0 +1,1 @@
+"""What verbs share: what they read from a user and what they print."""

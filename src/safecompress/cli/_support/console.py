@@ -1,0 +1,107 @@
+"""What a person sees at the end: the verdict table, or a list of names. The view during a run is `live`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from safecompress.cli._support.output import stdout_console
+from safecompress.metrics.catalogue import parse_name
+from safecompress.report import Report
+from safecompress.report.text import (
+    AS_TRAINED,
+    DENSE,
+    MEANING,
+    columns_beside,
+    figure_rows,
+    health_line,
+    num_rounds_beyond_noise,
+    ranking_line,
+    requirement_rows,
+    size_line,
+    strongest_line,
+)
+
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
+
+
+def show_report(report: Report, folder: Path | None, *, speed: str | None = None, quiet: bool = False) -> None:
+    """Print the figures, the requirements with their verdicts, and where the rest is; ``speed`` is the latency line.
+
+    With ``quiet``, print only the line of the verdict.
+    """
+    console = stdout_console()
+    colour = COLOURS[report.verdict]
+    verdict = f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}."
+    if quiet:
+        console.print(verdict, soft_wrap=True)
+        return
+    console.print(_figures(report))
+    console.print(_requirements(report))
+    strongest = strongest_line(report)
+    if strongest is not None:
+        console.print(f"{escape(strongest)}.", highlight=False)
+    if report.rounds:
+        beyond, total = num_rounds_beyond_noise(report)
+        if total:
+            words = "the winner's leak differed from keeping the pattern beyond noise"
+            console.print(f"In {beyond} of {total} rounds {words}.")
+    ranked = ranking_line(report)
+    if ranked is not None:
+        console.print(f"{escape(ranked)}.", highlight=False)
+    console.print(f"Artifact: {escape(size_line(report))}.", highlight=False)
+    if speed is not None:
+        console.print(f"{escape(speed)}.", highlight=False)
+    for name, reason in report.errors.items():
+        console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
+    if report.health:
+        console.print(f"{escape(health_line(report))}.", highlight=False)
+    for doubt in report.doubts:
+        console.print(f"[yellow]Doubt[/] {escape(doubt)}", highlight=False)
+    for note in report.notes:
+        console.print(escape(note))
+    console.print(verdict)
+    if folder is not None:
+        console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
+def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
+    """Print what each kind of strategy offers: name, origin, and its first line of documentation."""
+    console = Console()
+    for kind, names in kinds.items():
+        table = Table(title=kind, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, (origin, summary) in names.items():
+            table.add_row(f"[bold]{escape(name)}[/]", escape(origin), escape(summary))
+        console.print(table, "")
+
+
+def _figures(report: Report) -> Table:
+    table = Table(title=f"{escape(report.name)}: figures on rows that chose nothing", title_justify="left")
+    for header in ("metric", "artifact", *columns_beside(report)):
+        table.add_column(header)
+    for metric, *figures in figure_rows(report):
+        name = parse_name(metric)
+        if name is not None and name.metric.is_shown:
+            pairs = zip(figures[::2], figures[1::2], strict=True)
+            table.add_row(escape(metric), *(escape(f"{value} {interval}") for value, interval in pairs))
+    keys = ("artifact", *({AS_TRAINED: "trained", DENSE: "dense"}[name] for name in columns_beside(report)))
+    scores = ["-" if (score := report.tm_score.get(key)) is None else f"{score:.3f}" for key in keys]
+    table.add_row("TM-score", *scores)
+    return table
+
+
+def _coloured(verdict: str) -> str:
+    return f"[{COLOURS[verdict]}]{verdict}[/]" if verdict in COLOURS else verdict
+
+
+def _requirements(report: Report) -> Table:
+    table = Table(title="Requirements", title_justify="left")
+    for header in ("requirement", "measured", "verdict", *columns_beside(report), "why"):
+        table.add_column(header)
+    for requirement, value, interval, *verdicts, why in requirement_rows(report):
+        table.add_row(escape(requirement), escape(f"{value} {interval}"), *map(_coloured, verdicts), escape(why))
+    return table

@@ -1,0 +1,56 @@
+"""A new spec against its data: which network fits, what can be certified, and whether the spec would run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safecompress.certify import Prospect, foresee
+from safecompress.cli._support.template import InitAnswers, write_template
+from safecompress.config import parse_config
+from safecompress.config.prepared import PreparedData
+from safecompress.data import Dataset, one_row_per_unit
+from safecompress.workflows.loading import load_rows, make_job
+
+
+@dataclass(frozen=True)
+class FittedAnswers:
+    """The answers with a network, their rows, and what these can certify at best, at which ``alpha``."""
+
+    answers: InitAnswers
+    data: PreparedData = field(repr=False)
+    prospects: tuple[Prospect, ...]
+    alpha: float
+
+
+def fit_to_data(answers: InitAnswers, spec: Path) -> FittedAnswers:
+    """Load the data, choose a network where none is named, and work out what the rows can certify.
+
+    Raises SpecError for options that the data does not have, DataError for data that cannot be used.
+    """
+    draft = replace(answers, min_accuracy=None, model=answers.model or {"name": "mlp"})
+    config = parse_config(write_template(draft, None, 1.0), base=spec.absolute().parent, source=str(spec))
+    data = load_rows(config)
+    dataset = data.raw.dataset
+    model = dict(answers.model or {"name": _network_for(dataset)})
+    if model["name"] == "token_bag":
+        model["vocab_size"] = dataset.vocab_size
+    levels = config.spec.levels(1)
+    prospects = foresee(config.spec, one_row_per_unit(data.raw), levels)
+    return FittedAnswers(replace(answers, model=model), data, prospects, levels.alpha)
+
+
+def check_spec(text: str, spec: Path, data: PreparedData) -> tuple[Prospect, ...]:
+    """What the rows can certify for each requirement.
+
+    Raises UsageError (and its kinds) for a spec that could not run or pass.
+    """
+    config = parse_config(text, base=spec.absolute().parent, source=str(spec))
+    make_job(config, data, None, "cpu").check()
+    return foresee(config.spec, one_row_per_unit(data.raw), config.spec.levels(1), density=config.plan.density)
+
+
+def _network_for(dataset: Dataset) -> str:
+    if dataset.is_tokens:
+        return "token_bag"
+    return "cnn" if len(dataset.input_shape) == 3 else "mlp"

@@ -1,0 +1,177 @@
+"""A first spec as commented TOML, which `init` writes from a few answers and the rows of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+import tomli_w
+
+from safecompress.attacks import Access
+from safecompress.attacks.reference import REFERENCE
+from safecompress.certify import Prospect
+from safecompress.data import DataSplit
+from safecompress.metrics.catalogue import AUC
+
+LEAST_BOUND, ROOM = 0.6, 1.75
+"""The lowest bound on an AUC that is proposed, and the least distance from 0.5, as a multiple of the tightest distance
+that can be certified: a model that leaks nothing keeps such a bound about nineteen times in twenty."""
+
+SMALL = 5000
+"""Train rows up to which Adam and small batches are proposed, so that training takes enough steps."""
+
+
+@dataclass(frozen=True)
+class InitAnswers:
+    """The answers of a person, or of flags. Shares go from 0 to 1; None asks for nothing.
+
+    ``source`` is that of ``[data]``, ``model`` the table of that name; empty, it stands for a model that fits the data.
+    """
+
+    name: str
+    source: Mapping[str, Any] = field(hash=False)
+    model: Mapping[str, Any] = field(hash=False)
+    access: Access
+    density: float
+    epochs: int
+    max_drop: float = 1.0
+    min_accuracy: float | None = None
+    max_bytes: int | None = None
+    seed: int = 0
+
+    @property
+    def metrics(self) -> list[str]:
+        """The AUCs that a verdict at this access must bound."""
+        return [AUC.of(attack) for attack in REFERENCE[self.access]]
+
+
+def propose_bound(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:
+    """A bound for all of ``metrics`` that a model without any leak would most likely keep, in steps of 0.05."""
+    tightest = [p.tightest for p in prospects if p.requirement.metric in metrics and p.tightest is not None]
+    steps = math.ceil(round(20 * (0.5 + ROOM * (max(tightest, default=0.5) - 0.5)), 6))
+    return min(1.0, max(LEAST_BOUND, steps / 20))
+
+
+def propose_drop(num_test_rows: int, alpha: float) -> float:
+    """A bound on the loss of accuracy that two equally good models keep if they disagree on one row in twenty."""
+    half_width = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(0.05 / num_test_rows)
+    return min(1.0, math.ceil(round(100 * (half_width + 0.01), 6)) / 100)
+
+
+def write_template(
+    answers: InitAnswers, split: DataSplit | None, bound: float, prospects: Sequence[Prospect] = ()
+) -> str:
+    """The spec. Without ``split`` the sizes of its parts are left out: nothing is known about the rows yet."""
+    tightest = {str(p.requirement.metric): p for p in prospects}
+    blocks = [
+        _head(answers),
+        _data(answers, split),
+        _training(answers, split),
+        _safety(answers),
+        *(_require(m, "at_most", bound, _certifiable_note(tightest.get(m))) for m in answers.metrics),
+        _require("accuracy", "within", answers.max_drop, "how much worse than the dense model, on the same test rows"),
+    ]
+    if answers.min_accuracy is not None:
+        words = _certifiable_note(tightest.get("accuracy"))
+        blocks.append(_require("accuracy", "at_least", answers.min_accuracy, words))
+    if answers.max_bytes is not None:
+        blocks.append(_require("artifact.size_bytes", "at_most", answers.max_bytes, "the file that ships"))
+    return "\n".join(blocks)
+
+
+def _head(answers: InitAnswers) -> str:
+    return f"""\
+# A spec for safecompress. Any line may be changed; what is left out has a default, and the run folder's spec.toml
+# shows them all. `safecompress list` names what can stand here.
+#   safecompress compress {answers.name}.toml     train, compress, attack, judge; the same command resumes after a stop
+{_line("name", answers.name)}
+{_line("seed", answers.seed)}
+"""
+
+
+def _data(answers: InitAnswers, split: DataSplit | None) -> str:
+    source = answers.source
+    shown = _line("source", source["name"]) if len(source) == 1 else f"source = {_inline(source)}"
+    is_text = split is not None and split.dataset.is_tokens
+    lines = ["[data]", shown]
+    if split is not None and not is_text:
+        lines.append('normalise = "standard"       # by the train rows; the scaling ships with the model')
+    if split is not None:
+        sizes = {name: part["rows"] for name, part in split.summary()["parts"].items()}
+        kind = "tokens" if is_text else "numbers"
+        shape = " x ".join(map(str, split.dataset.input_shape))
+        rows = f"{split.dataset.num_rows:,} rows of {shape} {kind}, {split.dataset.num_classes} classes"
+        lines += [
+            f"# {rows}. Members are train rows; attackers are judged on the verdict pools.",
+            "# Larger verdict pools certify tighter bounds. Sizes that you leave out are chosen as these were:",
+            *(f"# {name} = {count}" for name, count in sizes.items()),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _training(answers: InitAnswers, split: DataSplit | None) -> str:
+    is_small = split is None or split.size("train") <= SMALL
+    recipe: dict[str, Any] = {"epochs": answers.epochs}
+    if is_small:
+        recipe |= {"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 32, "weight_decay": 0.0}
+    rounds = f"rounds = {max(1, min(10, answers.epochs // 4))}"
+    density = _line("density", answers.density)
+    return f"""\
+[model]
+{_lines(answers.model)}
+
+[recipe]                     # trains the dense model, the sparse one, and all shadow models alike
+{_lines(recipe)}
+# objective = "relax_loss"   # a defence in training; cross entropy without it
+
+[compress]
+{density:<28} # share of weights kept
+
+[search]
+{rounds:<28} # how often candidates are proposed and attacked, and one is chosen
+
+[deploy]
+precision = "int8"           # how the file keeps weights: "float32", "float16", "int8". The file is what is judged
+"""
+
+
+def _safety(answers: InitAnswers) -> str:
+    strong = {"lira": {"num_shadows": 16}, "label_only": {"queries": 16}}
+    attacks = [_inline({"name": a, **strong[a]}) if a in strong else f'"{a}"' for a in REFERENCE[answers.access]]
+    access = f'access = "{answers.access.name.lower()}"'
+    return f"""\
+[safety]
+{access:<28} # what attackers are given: a file on a device gives "weights"
+# The attacks that a verdict at this access must bound; more may stand here. For lira, 16 shadow models are the least.
+attacks = [{", ".join(attacks)}]
+
+# What must hold. PASS needs the whole interval of each figure inside its bound; an AUC of 0.5 is guessing.
+"""
+
+
+def _require(metric: str, word: str, bound: float, comment: str) -> str:
+    value = f"{word} = {bound:g}"
+    return f'[[require]]\nmetric = "{metric}"\n{value:<28} # {comment}\n'
+
+
+def _certifiable_note(prospect: Prospect | None) -> str:
+    if prospect is None:
+        return "set after a first run has shown what can be reached"
+    if prospect.tightest is None:
+        return prospect.note
+    return f"these rows can certify {prospect.tightest:.3f} at best"
+
+
+def _line(key: str, value: Any) -> str:
+    return tomli_w.dumps({key: value}).strip()
+
+
+def _lines(table: Mapping[str, Any]) -> str:
+    return "\n".join(_line(key, value) for key, value in table.items())
+
+
+def _inline(table: Mapping[str, Any]) -> str:
+    return "{ " + ", ".join(_line(key, value) for key, value in table.items()) + " }"

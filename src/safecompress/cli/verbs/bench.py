@@ -1,0 +1,71 @@
+"""``safecompress bench ARTIFACT``: what a file weighs, and how fast it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safecompress.cli._support.output import say_json, stdout_console
+from safecompress.cli.app import app
+from safecompress.cli.options import AS_JSON, artifact_argument, dense_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from safecompress.runtime.bench import Bench, Latency, Speed
+
+ARTIFACT = artifact_argument("An artifact (.safetensors) or an ONNX model (.onnx).")
+DENSE = dense_option("Dense weights to compare with.  (default: random ones in the network that the artifact names)")
+
+
+@app.command()
+def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
+    """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
+    from rich.markup import escape
+
+    from safecompress.runtime.bench import bench as measure
+
+    result = measure(artifact, dense=dense)
+    if as_json:
+        say_json(result.to_json())
+        return
+    console = stdout_console()
+    console.print(_table(result))
+    for line in (_size_line(result), f"Loaded in {result.load_ms:.3g} ms. {result.why}.", *result.words):
+        console.print(escape(line), highlight=False)
+
+
+def _table(result: Bench) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{escape(Path(result.path).name)}: one thread, milliseconds a call", title_justify="left")
+    for header in ("rows", "model", "engine", "median", "its 95 % interval", "p95", "rows/s", "times as fast"):
+        table.add_column(header, justify="left" if header in ("model", "engine") else "right")
+    for speed in result.speeds:
+        table.add_row(*_cells("file", speed.file), _ratio(speed))
+        if speed.dense is not None:
+            table.add_row(*_cells("dense", speed.dense), "1")
+    return table
+
+
+def _cells(model: str, latency: Latency) -> tuple[str, ...]:
+    low, high = (f"{limit:.3g}" for limit in (latency.p50_interval_ms.low, latency.p50_interval_ms.high))
+    times = (f"{latency.p50_ms:.3g}", f"{low} to {high}", f"{latency.p95_ms:.3g}", f"{latency.rows_per_s:,.0f}")
+    return str(latency.batch_size), model, latency.engine, *times
+
+
+def _ratio(speed: Speed) -> str:
+    if speed.ratio is None or speed.ratio_interval is None:
+        return "-"
+    return f"{speed.ratio:.2f} ({speed.ratio_interval.low:.2f} to {speed.ratio_interval.high:.2f})"
+
+
+def _size_line(result: Bench) -> str:
+    size = result.size
+    if size.payload is None or size.reference is None or size.floor_ratio is None or size.density is None:
+        return f"{size.file:,} bytes."
+    return (
+        f"{size.file:,} bytes; density {size.density:.3g}; payload {size.payload:,} bytes, {size.floor_ratio:.3f} of "
+        f"its reference size ({size.reference:,.0f})."
+    )

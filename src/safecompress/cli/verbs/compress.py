@@ -1,0 +1,200 @@
+"""``safecompress compress SPEC.toml``: the whole run, from a spec to a judged artifact."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from safecompress import __version__
+from safecompress.cli._support.gate import Gate
+from safecompress.cli.app import app
+from safecompress.cli.options import (
+    AS_JSON,
+    GITHUB,
+    JUNIT,
+    QUIET,
+    RELEASED,
+    SARIF,
+    cache_option,
+    ledger_option,
+    model_factory_option,
+    out_option,
+    spec_argument,
+    threads_option,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from safecompress.config import Config
+    from safecompress.progress import Progress
+    from safecompress.report import Report
+    from safecompress.runtime.bench import Bench
+
+SPEC = spec_argument("The spec: data, model, limits (TOML).")
+OUT = out_option("Run folder.  (default: runs/<name>)")
+MODEL = model_factory_option("Your own model instead of the spec's.")
+LEDGER = ledger_option("File that counts openings of verdict rows.  (default: ledger.jsonl beside the run folder)")
+CACHE = cache_option("Private folder that keeps shadow models for other runs too.  (default: in the run folder)")
+WORKERS = workers_option("Processes for candidates and shadows, one thread each.")
+LOG = typer.Option([], "--log", metavar="KIND:TARGET", help="Log to tensorboard:FOLDER or mlflow:URI; may be repeated.")
+BENCH = typer.Option(False, "--bench", help="Time the file beside the dense model at the end (see bench).")
+DRY_RUN = typer.Option(False, "--dry-run", help="Train nothing: say what was found, memory and time by phase.")
+SCALE = typer.Option(None, "--scale", metavar="NAME", help="The spec's shortened version, its table \\[scale.NAME].")
+SET = typer.Option(
+    [], "--set", metavar="NAME=VALUE", help="A value in place of the spec's: data.source.root=/data (may be repeated)."
+)
+DENSITY = typer.Option(None, "--density", help="Share of weights kept, in place of the spec's.")
+DEVICE = typer.Option("cpu", "--device", help="Where models run: cpu, cuda.")
+THREADS = threads_option("Threads of this process; part of what digests depend on.")
+
+
+@app.command()
+def compress(
+    context: typer.Context,
+    spec: Path = SPEC,
+    out: Path | None = OUT,
+    model: str | None = MODEL,
+    ledger: Path | None = LEDGER,
+    cache: Path | None = CACHE,
+    released: Path | None = RELEASED,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+    device: str = DEVICE,
+    bench: bool = BENCH,
+    dry_run: bool = DRY_RUN,
+    scale: str | None = SCALE,
+    density: float | None = DENSITY,
+    settings: list[str] = SET,
+    log: list[str] = LOG,
+    junit: Path | None = JUNIT,
+    sarif: Path | None = SARIF,
+    github: bool = GITHUB,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Train small, attack every candidate, keep the best, certify the file that ships.
+
+    A killed run resumes with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
+    INCONCLUSIVE.
+    """
+    from safecompress.api import run_job
+    from safecompress.certify import Ledger, load_released
+    from safecompress.cli._support.console import show_report
+    from safecompress.pipeline import RunContext
+    from safecompress.report import save_report
+    from safecompress.runfolder import ARTIFACT, ONNX
+    from safecompress.runtime.bench import quick_bench, speed_line
+    from safecompress.threads import fixed_threads
+    from safecompress.workflows.loading import executor_of, load_rows, make_job
+
+    gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
+    config = _load_config(spec, model, scale, density, settings)
+    if dry_run:
+        _estimate(config, model, device, workers, threads, as_json)
+        return
+    folder = out if out is not None else Path("runs") / config.name
+    artifact = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
+    gate.artifact = str(artifact)
+    book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
+    with fixed_threads(threads):
+        job = make_job(config, load_rows(config), model, device)
+        with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
+            result = run_job(job, folder, RunContext(book, executor, progress, cache, load_released(released)))
+        _write_spec(config, folder, model)
+        speed = quick_bench(artifact) if bench else None
+    report = _complete(result.report, config, speed, _command(model, released, threads, device))
+    save_report(report, folder)
+    line = speed_line(speed) if speed else None
+    gate.finish(report, lambda: show_report(report, folder, speed=line, quiet=quiet))
+
+
+def _load_config(
+    spec: Path, model: str | None, scale: str | None, density: float | None, settings: Sequence[str]
+) -> Config:
+    """The spec with what the command line sets in it; another density is another run, with a folder of its own."""
+    from safecompress.cli._support.assignments import read_settings
+    from safecompress.config import load_config
+
+    values = read_settings(settings) | ({} if density is None else {"compress.density": density})
+    config = load_config(spec, model_given=model is not None, scale=scale, settings=values)
+    return config if density is None else replace(config, name=f"{config.name}-{density:g}")
+
+
+def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
+    """Print what the run would cost."""
+    from safecompress.cli._support.dryrun import show_estimate
+    from safecompress.cli._support.output import say_json
+    from safecompress.estimate import estimate
+    from safecompress.threads import fixed_threads
+    from safecompress.workflows.loading import load_rows, make_job
+
+    with fixed_threads(threads):
+        cost = estimate(make_job(config, load_rows(config), model, device), workers=workers)
+    if as_json:
+        say_json({"name": config.name, **cost.to_json()})
+    else:
+        show_estimate(config.name, cost, workers)
+
+
+@contextlib.contextmanager
+def _observers(config: Config, log: Sequence[str], quiet: bool) -> Iterator[Progress]:
+    """The progress on the terminal, and the logs that the command names."""
+    from safecompress.cli._support.output import watching
+    from safecompress.loggers import logging_to
+
+    with watching(quiet) as shown, logging_to(log, shown, settings=_settings(config)) as progress:
+        yield progress
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """What a log records about the run that its figures belong to."""
+    plan, recipe = config.plan, config.recipe.facts()
+    return {
+        "safecompress": __version__,
+        "name": config.name,
+        "seed": config.seed,
+        "density": plan.density,
+        "rounds": plan.rounds,
+        "branches": ", ".join(branch.name for branch in plan.branches),
+        "selector": repr(plan.selector),
+        **{f"recipe.{name}": value for name, value in recipe.items()},
+    }
+
+
+def _write_spec(config: Config, folder: Path, model: str | None) -> None:
+    """Write the whole spec into the run folder. It cannot name code, so a comment tells where the model came from."""
+    from safecompress.storage import write_bytes
+
+    moved = config.moved_to(folder.resolve())
+    if model is None:
+        text = moved.to_toml()
+    else:
+        comment = f"# The model was made by --model {model}: give that option with this spec.\n"
+        text = comment + replace(moved, model=None).to_toml()
+    write_bytes(folder / "spec.toml", text.encode())
+
+
+def _complete(report: Report, config: Config, speed: Bench | None, command: str) -> Report:
+    """The report with what only the command line knows."""
+    notes = [*report.notes, *config.notes()]
+    return replace(report, notes=notes, command=command, speed=speed.speed_to_json() if speed else None)
+
+
+def _command(model: str | None, released: Path | None, threads: int, device: str) -> str:
+    """The command that reproduces the verdict, from the run folder."""
+    from safecompress.cli._support.reproduce import reproduce_command
+
+    command = reproduce_command(
+        "compress",
+        Path("spec.toml"),
+        model=model,
+        released=released,
+        threads=threads if threads > 1 else None,
+        device=device if device != "cpu" else None,
+    )
+    return f"{command} --out ../again"

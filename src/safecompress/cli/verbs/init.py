@@ -1,0 +1,154 @@
+"""``safecompress init``: writes a commented spec that runs, from flags, or from questions where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from safecompress.cli._support.complete import dataset_names, model_names
+from safecompress.cli._support.output import say_json
+from safecompress.cli.app import app
+from safecompress.cli.options import AS_JSON, QUIET, data_option, data_root_option
+
+if TYPE_CHECKING:
+    from safecompress.certify import Prospect
+    from safecompress.cli._support.feasible import FittedAnswers
+    from safecompress.cli._support.prompts import Prompter
+
+SPEC = typer.Argument(None, help="The spec to write.  (default: <name of the data>.toml)", show_default=False)
+DATA = typer.Option(
+    None, "--data", help="A file of yours (.csv, .npz, .jsonl), or a data set's name.", autocompletion=dataset_names
+)
+ROOT = data_root_option("The folder of a data set that has files.")
+LABEL = typer.Option(None, "--label", help="The column (.csv) or array (.npz) of classes.")
+GROUP = typer.Option(None, "--group", help="The column whose rows belong together: a person, an author.")
+OPTION = data_option("Any other option of the data; repeat as needed.")
+MODEL = typer.Option(
+    None, "--model", help="A network's name.  (default: what fits the data)", autocompletion=model_names
+)
+DENSITY = typer.Option(None, "--density", min=0.0, max=1.0, help="Share of weights to keep.  (default: 0.1)")
+ACCESS = typer.Option(None, "--access", help="What attackers are given: weights, scores, labels.  (default: weights)")
+MAX_AUC = typer.Option(
+    None, "--max-auc", min=0.0, max=1.0, help="Bound on every attack's AUC.  (default: one that the rows can certify)"
+)
+MAX_DROP = typer.Option(
+    None,
+    "--max-drop",
+    min=0.0,
+    max=1.0,
+    help="Accuracy that may be lost to the dense model.  (default: what rows tell)",
+)
+MIN_ACCURACY = typer.Option(None, "--min-accuracy", min=0.0, max=1.0, help="Accuracy that must be reached.")
+MAX_BYTES = typer.Option(None, "--max-bytes", min=1, help="Bytes that the file may take.")
+EPOCHS = typer.Option(60, "--epochs", min=1, help="Epochs of training.")
+SEED = typer.Option(0, "--seed", min=0, help="Seed of the split and of all training.")
+YES = typer.Option(False, "--yes", "-y", help="Ask nothing: flags and defaults.")
+
+
+@app.command()
+def init(
+    spec: Path | None = SPEC,
+    data: str | None = DATA,
+    root: Path | None = ROOT,
+    label: str | None = LABEL,
+    group: str | None = GROUP,
+    option: list[str] = OPTION,
+    model: str | None = MODEL,
+    density: float | None = DENSITY,
+    access: str | None = ACCESS,
+    max_auc: float | None = MAX_AUC,
+    max_drop: float | None = MAX_DROP,
+    min_accuracy: float | None = MIN_ACCURACY,
+    max_bytes: int | None = MAX_BYTES,
+    epochs: int = EPOCHS,
+    seed: int = SEED,
+    yes: bool = YES,
+    as_json: bool = AS_JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Write a commented spec for your data, with limits that its rows can certify. Nothing is trained.
+
+    Asks for what no flag says where there is a terminal. Exit code: 0 the spec is written and runs, 2 it would not.
+    """
+    from safecompress.cli._support.feasible import check_spec, fit_to_data
+    from safecompress.cli._support.prompts import Prompter, access_of, name_of, source_of
+    from safecompress.cli._support.template import InitAnswers
+    from safecompress.storage import write_bytes
+
+    prompter = Prompter(is_interactive=not yes and sys.stdin.isatty())
+    if spec is not None:
+        _refuse_existing(spec)
+    question = "Your data: a file (.csv, .npz, .jsonl), or the name of a data set"
+    data = prompter.require(question, data, "Say which data: --data people.csv --label diagnosis, or --data digits.")
+    spec = spec if spec is not None else Path(f"{name_of(data)}.toml")
+    _refuse_existing(spec)
+    answers = InitAnswers(
+        name=name_of(spec.name),
+        source=_source(prompter, source_of(data, root, spec.absolute().parent, option), data, label, group),
+        model={} if model is None else {"name": model},
+        access=access_of(prompter.ask("What an attacker is given: weights, scores or labels", access, "weights")),
+        density=prompter.ask("Share of weights to keep", density, 0.1),
+        epochs=epochs,
+        min_accuracy=min_accuracy,
+        max_bytes=max_bytes,
+        seed=seed,
+    )
+    fitted = fit_to_data(answers, spec)
+    text = _spec_text(prompter, fitted, max_drop, max_auc)
+    prospects = check_spec(text, spec, fitted.data)
+    _refuse_existing(spec)
+    write_bytes(spec, text.encode())
+    _show(spec, prospects, as_json, quiet)
+
+
+def _source(
+    prompter: Prompter, source: Mapping[str, Any], data: str, label: str | None, group: str | None
+) -> dict[str, Any]:
+    """``[data] source`` with the columns of classes and of groups; a table needs to know its classes."""
+    from safecompress.cli._support.prompts import columns_of
+
+    if source["name"] == "csv" and "label" not in source:
+        listing = columns_of(Path(data))
+        refusal = f"Say which column of {data} holds the class: --label. Its columns: {listing}."
+        label = prompter.require(f"The column of classes ({listing})", label, refusal)
+    columns = {"label": label, "group": group}
+    return {**source, **{key: value for key, value in columns.items() if value is not None}}
+
+
+def _spec_text(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None) -> str:
+    """The text of the spec, with limits that flags or a person name, or that the rows can certify."""
+    from safecompress.cli._support.template import propose_bound, propose_drop, write_template
+
+    drop = propose_drop(fitted.data.raw.size("test"), fitted.alpha)
+    answers = replace(
+        fitted.answers, max_drop=prompter.ask("Accuracy that may be lost to the dense model", max_drop, drop)
+    )
+    proposal = propose_bound(fitted.prospects, answers.metrics)
+    bound = prompter.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, proposal)
+    return write_template(answers, fitted.data.raw, bound, fitted.prospects)
+
+
+def _refuse_existing(spec: Path) -> None:
+    from safecompress.errors import UsageError
+
+    if spec.exists():
+        raise UsageError(f"{spec} exists, and nothing is written over. Name another file, or move that one.")
+    if not spec.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {spec.parent} for the spec. Make it first.")
+
+
+def _show(spec: Path, prospects: Sequence[Prospect], as_json: bool, quiet: bool) -> None:
+    if as_json:
+        requirements = [{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects]
+        say_json({"spec": str(spec), "requirements": requirements})
+        return
+    if not quiet:
+        for prospect in prospects:
+            tightest = "" if prospect.tightest is None else f"the tightest certifiable is {prospect.tightest:.4g}; "
+            typer.echo(f"{prospect.requirement}: {tightest}{prospect.note}")
+    typer.echo(f"Wrote {spec}. Next: safecompress compress {spec}")

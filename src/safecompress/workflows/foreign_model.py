@@ -1,0 +1,108 @@
+"""A model trained elsewhere, and the rows that its owner names as members and non-members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from safecompress.data import Dataset, DataSplit
+from safecompress.data.files import read_arrays
+from safecompress.data.pools import split_of
+from safecompress.deploy import Artifact
+from safecompress.deploy.container import FORMAT
+from safecompress.errors import DataError, ModelError
+from safecompress.runtime import load
+from safecompress.storage import read_tensors
+from safecompress.workflows.user_model import call_factory, load_weights
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignModel:
+    """``target`` is audited: a file that describes its network, or a network with the file's weights.
+
+    ``network`` is an instance of the target's class where the file alone cannot build it.
+    """
+
+    target: Path | nn.Module
+    num_classes: int
+    network: nn.Module | None = None
+
+
+def load_foreign_model(path: Path, factory: str | None, members_path: Path) -> ForeignModel:
+    """The model in ``path``: an ONNX file, an artifact, or weights for the network that ``factory`` makes.
+
+    ``factory`` is offered the shape of a row and the number of classes: an artifact's own, or those of the rows in
+    ``members_path``. Raises ModelError where model and file do not fit, DataError for rows that cannot be used.
+    """
+    if path.suffix == ".onnx":
+        return ForeignModel(path, load(path).facts.num_classes)
+    if read_tensors(path)[1].get("format") == FORMAT:
+        return _of_artifact(path, factory)
+    return _of_weights(path, factory, members_path)
+
+
+def load_pools(members_path: Path, non_members_path: Path, num_classes: int, seed: int) -> DataSplit:
+    """Members and non-members from two .npz files with rows ``x``, class numbers ``y`` and perhaps ``group``."""
+    names = tuple(map(str, range(num_classes)))
+
+    def read(path: Path) -> Dataset:
+        arrays = read_arrays(path, ("x", "y"), optional=("group",))
+        groups = arrays.get("group")
+        return Dataset.from_arrays(arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups)
+
+    return split_of(read(members_path), read(non_members_path), num_classes=num_classes, seed=seed)
+
+
+def _of_artifact(path: Path, factory: str | None) -> ForeignModel:
+    artifact = Artifact.load(path)
+    num_classes = artifact.task.num_classes
+    if artifact.model_spec is not None:
+        return ForeignModel(path, num_classes)
+    if factory is None:
+        raise ModelError(f"{path} holds a network of its author's own class. Say what makes it: --model pkg.mod:f.")
+    shapes = {"input_shape": artifact.task.input_shape, "num_classes": num_classes}
+    return ForeignModel(path, num_classes, call_factory(factory, shapes))
+
+
+def _of_weights(path: Path, factory: str | None, members_path: Path) -> ForeignModel:
+    if factory is None:
+        raise ModelError(f"{path} holds bare weights. Say which network they belong to: --model pkg.module:f.")
+    features, labels = _read_rows(members_path)
+    model = call_factory(factory, {"input_shape": features.shape[1:], "num_classes": int(labels.max()) + 1})
+    model.load_state_dict(load_weights(path, model))
+    try:
+        with torch.inference_mode():
+            scores = model.eval()(torch.from_numpy(features[:2].astype("float32")))
+    except Exception as error:  # the user's own code runs
+        raise ModelError(
+            f"--model {factory} cannot read the rows of {members_path}, of shape {features.shape[1:]}: "
+            f"{type(error).__name__}: {error}. Both must belong to one model."
+        ) from error
+    return ForeignModel(model, _num_classes(scores, len(features[:2]), factory))
+
+
+def _read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    arrays = read_arrays(path, ("x", "y"))
+    features, labels = arrays["x"], arrays["y"]
+    are_numbers = features.dtype.kind in "biuf" and labels.dtype.kind in "iu"
+    if features.ndim < 2 or not len(features) or not are_numbers or labels.shape != (len(features),):
+        raise DataError(
+            f"{path} must hold rows x (N, ...) and class numbers y (N,); got {features.shape} {features.dtype} and "
+            f"{labels.shape} {labels.dtype}."
+        )
+    return features, labels
+
+
+def _num_classes(scores: object, num_rows: int, factory: str) -> int:
+    """The number of classes that a network scores. Raises ModelError for anything but scores (N, C)."""
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != num_rows or scores.shape[1] < 2:
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ModelError(
+            f"--model {factory} gave {got} for {num_rows} rows; it must give one tensor of class scores (N, C)."
+        )
+    return int(scores.shape[1])

@@ -1,0 +1,59 @@
+"""From a spec to what a run needs: its rows, its model, and the processes that do the work."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from safecompress.config import Config
+from safecompress.config.prepared import PreparedData, prepare_data
+from safecompress.job import Job
+from safecompress.search import Executor, ProcessExecutor, SerialExecutor
+from safecompress.seeding import seeded
+from safecompress.workflows.user_model import call_factory, load_weights
+
+
+def load_rows(config: Config) -> PreparedData:
+    """Load the spec's data set and draw its split. Raises DataError for data that cannot be used."""
+    return prepare_data(config.load_dataset(), config.data.sizes, config.data.normalise, config.seed)
+
+
+def make_job(config: Config, data: PreparedData, factory: str | None, device: str) -> Job:
+    """The job of a spec, with the model it names or the one that ``factory`` makes."""
+    input_shape, num_classes = data.task.input_shape, data.task.num_classes
+    model_spec = None
+    if factory is not None:
+        with seeded(config.seed, "model"):  # the same fresh weights when the run resumes
+            model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
+    else:
+        assert config.model is not None  # load_config refused a spec without one
+        model_spec = config.model.spec(input_shape, num_classes)
+        model = model_spec.fresh(config.seed)
+    weights = config.model.weights if config.model else None
+    return Job(
+        name=config.name,
+        model=model,
+        model_spec=model_spec,
+        split=data.split,
+        raw=data.raw,
+        task=data.task,
+        spec=config.spec,
+        recipe=config.recipe,
+        dense_recipe=config.dense_recipe,
+        plan=config.plan,
+        seed=config.seed,
+        dense=load_weights(weights, model) if weights else None,
+        data_digest=config.data_digest(),
+        device=device,
+        packing=config.packing,
+    )
+
+
+@contextlib.contextmanager
+def executor_of(workers: int) -> Iterator[Executor]:
+    """This process, or a pool of ``workers`` processes."""
+    if workers == 1:
+        yield SerialExecutor()
+    else:
+        with ProcessExecutor(workers) as pool:
+            yield pool
