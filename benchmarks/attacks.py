@@ -19,10 +19,10 @@ import numpy as np
 
 from safecompress import api
 from safecompress.attacks import ATTACKS, Lira
+from safecompress.compression.search import Plan, ProcessExecutor
 from safecompress.data import DataSplit, location30, make_split
-from safecompress.deploy import Artifact, TaskInfo
+from safecompress.export import Artifact, TaskInfo
 from safecompress.models import ModelSpec
-from safecompress.search import Plan, ProcessExecutor
 from safecompress.spec import SafetySpec, at_most
 from safecompress.training import Course, Recipe, TrainingState, train
 

@@ -25,8 +25,8 @@ import tomli_w
 import torch
 
 from safecompress.data import Dataset, cifar10, digits, location30
-from safecompress.deploy import Artifact, TaskInfo
-from safecompress.deploy.onnx import export_onnx
+from safecompress.export import Artifact, TaskInfo
+from safecompress.export.onnx import export_onnx
 from safecompress.models import ModelSpec
 from safecompress.runtime.bench import Latency, bench
 from safecompress.runtime.measure import in_turns, median_interval

@@ -24,7 +24,7 @@ from typing import Any
 import common
 import numpy as np
 
-from safecompress.data.cifarclasses import CIFAR100_CLASSES
+from safecompress.data.images.cifar_classes import CIFAR100_CLASSES
 
 PAPERS = Path(__file__).parent.parent / "examples" / "papers"
 WORDS, LETTERS = 4_000, "abcdefghijklmnopqrstuvwxyz"

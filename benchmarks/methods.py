@@ -21,9 +21,9 @@ from common import RESULTS, save, table
 from scipy import stats as scipy_stats
 
 import safecompress as sc
+from safecompress.compression.search import RandomChoice
 from safecompress.data import digits, location30
 from safecompress.report.text import num_rounds_beyond_noise
-from safecompress.search import RandomChoice
 from safecompress.storage import read_tensors
 
 ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural")

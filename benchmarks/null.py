@@ -28,13 +28,13 @@ from scipy.stats import binom
 from safecompress.attacks import ATTACKS, Attack, Target, simulate_attacker
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.shadows import ShadowModels
+from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
 from safecompress.data import AuditData, DataSplit, SplitSizes, digits, make_split
-from safecompress.deploy import Served, TaskInfo
+from safecompress.export import Served, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive
-from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern, rescale_
 from safecompress.training import Course, Recipe, TrainingState, train
 

@@ -39,16 +39,16 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import MODEL, RECIPE
-from safecompress import stats
 from safecompress.attacks import Attack, Gap, LabelOnly, Neural, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.attacks.signals import Signals
+from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
 from safecompress.data import AuditData, location30, make_split
-from safecompress.deploy import Served, TaskInfo
+from safecompress.export import Served, TaskInfo
+from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, seeded
-from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.training import Course, TrainingState, predict_logits, train
 
 Floats = NDArray[np.float64]

@@ -32,7 +32,7 @@ from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.training import Course, Recipe, TrainingState, train
-from safecompress.training.course import Loader
+from safecompress.training.task import Loader
 
 DENSITY = 0.1
 RECIPE = Recipe(epochs=1000, batch_size=128, learning_rate=0.01)

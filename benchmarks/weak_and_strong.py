@@ -22,18 +22,18 @@ import torch
 from attacks import MODEL, RECIPE
 from safecompress.attacks import Attack, AttackResult, Confidence, Lira, Target, simulate_attacker
 from safecompress.attacks.shadows import ShadowModels
+from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.compression.search import Plan, ProcessExecutor, parse_branches
 from safecompress.data import DataSplit, location30, make_split
-from safecompress.deploy import Served, TaskInfo
+from safecompress.export import Served, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
-from safecompress.search import Plan, ProcessExecutor, parse_branches
 from safecompress.seeding import derive
-from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.studies.methods import MethodInputs, MethodResult
 from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.training import CrossEntropy, Objective
-from safecompress.training.distill import Distillation
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.distill import Distillation
+from safecompress.training.objectives.relax import RelaxLoss
 
 CANDIDATES: dict[str, tuple[str, Objective]] = {
     "magnitude+random": ("magnitude+random", CrossEntropy()),

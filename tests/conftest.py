@@ -70,7 +70,7 @@ def finished_once(shared_folder):
 @pytest.fixture(scope="session")
 def worker_pool():
     """Two worker processes for all tests that do not lose one: each takes seconds to load PyTorch."""
-    from safecompress.search import ProcessExecutor
+    from safecompress.compression.search import ProcessExecutor
 
     with ProcessExecutor(2) as executor:
         yield executor

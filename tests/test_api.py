@@ -228,7 +228,7 @@ def test_without_rounds_the_first_pattern_stays(split):
 
 
 def test_a_random_selector_draws_by_its_seed(split, unexamined):
-    from safecompress.search import RandomChoice
+    from safecompress.compression.search import RandomChoice
 
     plan = replace(PLAN, rounds=3, selector=RandomChoice())
     results = [compress(split, plan=plan, seed=seed) for seed in (0, 0, 1)]

@@ -169,7 +169,7 @@ def test_the_rooms_load_no_heavy_library_that_their_work_does_not_need():
     ("room", "source", "fault"),
     [
         ("training", "from safecompress.attacks import Attack", "training imports attacks,"),
-        ("sparsity", "def f():\n    import safecompress.data.files", "line 2: sparsity imports data"),
+        ("sparsity", "def f():\n    import safecompress.data.tabular.files", "line 2: sparsity imports data"),
         ("metrics", "from safecompress import api", "metrics imports api"),
         ("metrics", "from safecompress import SafetySpec", "'SafetySpec', which is"),
         ("report", "import safecompress", "'the whole package'"),
@@ -187,7 +187,7 @@ def test_a_broken_floor_is_seen(room, source, fault):
     ("room", "source"),
     [
         ("cli", "from safecompress import __version__\nfrom safecompress.api import compress"),
-        ("sparsity", "from safecompress.sparsity.choose import smallest\nimport torch"),
+        ("sparsity", "from safecompress.sparsity.topk import smallest\nimport torch"),
         ("testing", "from safecompress.attacks import Attack"),
     ],
 )

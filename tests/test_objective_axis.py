@@ -9,20 +9,20 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from safecompress.attacks.shadows import ShadowDraw
-from safecompress.deploy import TaskInfo
+from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.compression.job import Job
+from safecompress.compression.phases import Stages
+from safecompress.compression.run_folder import Clock, RunFolder
+from safecompress.compression.search import Branch, Plan, RunStore, SerialExecutor
 from safecompress.errors import ArtifactError, UsageError
-from safecompress.job import Job
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.progress import Silent
-from safecompress.runfolder import Clock, RunFolder
-from safecompress.search import Branch, Plan, RunStore, SerialExecutor
 from safecompress.seeding import seeded
-from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.spec import SafetySpec, at_most
-from safecompress.stages import Stages
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy, Objective, Recipe, TrainingState, predict_logits
-from safecompress.training.distill import Distillation, SplitDistillation
+from safecompress.training.objectives.distill import Distillation, SplitDistillation
 
 SPLIT = noise_split(20, other=20, num_features=6, num_classes=3)
 MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)

@@ -9,12 +9,12 @@ from typing import Any
 from words import page, summary, table, toml
 
 from safecompress.attacks import ATTACKS, Access, capabilities_of
+from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import parameters_of
 from safecompress.data import DATASETS
-from safecompress.loggers.opening import LOGGERS
+from safecompress.loggers.parse import LOGGERS
 from safecompress.models import MODELS
 from safecompress.registry import Registry
-from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
 from safecompress.studies.comparison.spec import SearchOptions
 from safecompress.studies.methods import METHODS

@@ -30,7 +30,7 @@ def python_page() -> str:
     ]
     for title, names in GROUPS:
         blocks += [f"## {title}", *(_entry(getattr(sc, name)) for name in names)]
-    blocks += ["## A saved file, asked for answers", "::: safecompress.runtime.opening.load"]
+    blocks += ["## A saved file, asked for answers", "::: safecompress.runtime.load.load"]
     attacks = [_entry(ATTACKS.builtins[name]) for name in sorted(ATTACKS.builtins)]
     blocks += ["## Attacks", *(f"{entry}\n    options:\n      members: false" for entry in attacks)]
     return page("Python", *blocks)

@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from words import about, code, page, table
 
 from safecompress.attacks import MEMBERSHIP
+from safecompress.compression.search.branch import DEFAULT_BRANCHES
 from safecompress.config.options import parameters_of
+from safecompress.config.phrases import describe
 from safecompress.config.scale import SECTIONS
 from safecompress.config.tables import (
     CompressShape,
@@ -23,10 +25,8 @@ from safecompress.config.tables import (
     Shape,
     SpecShape,
 )
-from safecompress.config.words import describe
 from safecompress.metrics.catalogue import OF_THE_TASK, direction_of
 from safecompress.metrics.measurement import Direction
-from safecompress.search.branch import DEFAULT_BRANCHES
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS
 from safecompress.studies.comparison.spec import CompareShape
 from safecompress.studies.hyperparameters.spec import TuneShape

@@ -10,26 +10,26 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from safecompress import attacks, data, models, sparsity
     from safecompress.api import CompressionResult, audit, compress
+    from safecompress.compression.search import Branch, Plan, ProcessExecutor
     from safecompress.data import Dataset, DataSplit, SplitSizes, make_split
-    from safecompress.deploy import Artifact, Packing, TaskInfo
     from safecompress.errors import SafeCompressError
+    from safecompress.export import Artifact, Packing, TaskInfo
     from safecompress.models import ModelSpec
     from safecompress.report import Report
-    from safecompress.search import Branch, Plan, ProcessExecutor
     from safecompress.sparsity import SparseTraining, SparsityPattern
     from safecompress.spec import SafetySpec, Verdict, at_least, at_most, within
     from safecompress.training import Recipe
 
 _HOMES = {
-    "Artifact": "deploy",
-    "Branch": "search",
+    "Artifact": "export",
+    "Branch": "compression.search",
     "CompressionResult": "api",
     "DataSplit": "data",
     "Dataset": "data",
     "ModelSpec": "models",
-    "Packing": "deploy",
-    "Plan": "search",
-    "ProcessExecutor": "search",
+    "Packing": "export",
+    "Plan": "compression.search",
+    "ProcessExecutor": "compression.search",
     "Recipe": "training",
     "Report": "report",
     "SafeCompressError": "errors",
@@ -37,7 +37,7 @@ _HOMES = {
     "SparseTraining": "sparsity",
     "SparsityPattern": "sparsity",
     "SplitSizes": "data",
-    "TaskInfo": "deploy",
+    "TaskInfo": "export",
     "Verdict": "spec",
     "at_least": "spec",
     "at_most": "spec",

@@ -11,24 +11,24 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
+from safecompress.compression.job import Job
+from safecompress.compression.run_folder import open_run_folder
+from safecompress.compression.search import Executor, Plan, SerialExecutor
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact, Packing, TaskInfo
 from safecompress.errors import UsageError
-from safecompress.job import Job
+from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.models import ModelSpec
-from safecompress.pipeline import RunContext, run
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, save_report
-from safecompress.runfolder import open_run_folder
-from safecompress.search import Executor, Plan, SerialExecutor
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
+from safecompress.workflows.compress import RunContext, run
 
 
 @dataclass(frozen=True, eq=False)

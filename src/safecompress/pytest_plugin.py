@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from safecompress.gate import Case, Outcome
+    from safecompress.report.gate import Case, Outcome
     from safecompress.workflows.audit_file import AuditRequest
 
 EVIDENCE = "evidence"
@@ -143,7 +143,7 @@ class SafetyCollector(pytest.Collector):
 
     def _audit(self) -> Outcome:
         from safecompress.errors import SafeCompressError
-        from safecompress.gate import Outcome
+        from safecompress.report.gate import Outcome
         from safecompress.workflows.audit_file import audit_file
 
         artifact = self._tests.artifact

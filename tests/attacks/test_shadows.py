@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safecompress.attacks import Signals
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.queries import vary
 from safecompress.attacks.shadows import ShadowModels, ShadowRows, balanced_draws
 from safecompress.data import AuditData

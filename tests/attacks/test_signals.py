@@ -12,7 +12,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
 from safecompress.attacks import SignalCache, Signals, Target
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.signals import modified_entropy
 from safecompress.errors import ArtifactError, AttackError
 from safecompress.models import Mlp

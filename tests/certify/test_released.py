@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from safecompress.certify import Released
-from safecompress.deploy import Artifact, TaskInfo
 from safecompress.errors import ArtifactError, StorageError
+from safecompress.export import Artifact, TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from safecompress.deploy import Artifact, TaskInfo
-from safecompress.deploy.onnx import export_onnx
+from safecompress.export import Artifact, TaskInfo
+from safecompress.export.onnx import export_onnx
 from safecompress.metrics.measurement import Interval
 from safecompress.models import ModelSpec
 from safecompress.runtime.bench import Latency, Speed, _words

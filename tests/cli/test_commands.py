@@ -7,9 +7,9 @@ import pytest
 
 import safecompress
 from safecompress.attacks import ATTACKS
+from safecompress.compression.search import SELECTORS
 from safecompress.data import DATASETS
 from safecompress.models import MODELS
-from safecompress.search import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES
 from safecompress.training import OBJECTIVES
 from said import says

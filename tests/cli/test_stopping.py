@@ -10,7 +10,7 @@ import pytest
 
 from patience import patience
 from safecompress.cli._support.interrupt import how_to_resume, listening
-from safecompress.search import ProcessExecutor
+from safecompress.compression.search import ProcessExecutor
 from whole_runs import start_cli, write_spec
 
 

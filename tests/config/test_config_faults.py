@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safecompress.compression.search.select import SELECTORS, RandomChoice
 from safecompress.config import load_config, parse_config
+from safecompress.config.phrases import describe, show
 from safecompress.config.tables import DataShape
-from safecompress.config.words import describe, show
 from safecompress.data import DATASETS, PARTS
 from safecompress.errors import SpecError, UsageError
 from safecompress.models import MODELS
 from safecompress.registry import Registry
-from safecompress.search.select import SELECTORS, RandomChoice
 from said import says
 
 GOOD = {

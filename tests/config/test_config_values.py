@@ -14,13 +14,13 @@ import pytest
 import tomli_w
 
 from safecompress.attacks import ATTACKS, Access, Gap, Loss, Neural
+from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.compression.search.plan import Plan
+from safecompress.compression.search.select import SELECTORS, ParetoKnee, RandomChoice, TmScore
 from safecompress.config import Config, load_config, parse_config
 from safecompress.data import PARTS
-from safecompress.deploy import Packing
 from safecompress.errors import DataError, UsageError
-from safecompress.search.branch import DEFAULT_BRANCHES, Branch
-from safecompress.search.plan import Plan
-from safecompress.search.select import SELECTORS, ParetoKnee, RandomChoice, TmScore
+from safecompress.export import Packing
 from safecompress.sparsity import (
     AllocateUniform,
     Blocks,

@@ -23,11 +23,11 @@ from safecompress.certify.health import (
     HealthCase,
     examine_health,
 )
+from safecompress.compression.search import Plan
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.config.tables import SafetyShape
 from safecompress.metrics.measurement import Levels
-from safecompress.search import Plan
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
 from safecompress.testing.fakes import fake_target, noise_audit

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from safecompress.config import parse_config
-from safecompress.deploy import Packing
+from safecompress.export import Packing
 from safecompress.metrics.catalogue import OF_THE_TASK
 from safecompress.sparsity import Units
 from whole_runs import run_code

@@ -14,7 +14,7 @@ import torch
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.training import OBJECTIVES, Batch, Recipe
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 
 PAGE = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text(encoding="utf-8")
 ROWS = [

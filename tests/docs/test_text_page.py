@@ -8,7 +8,7 @@ import pytest
 
 from safecompress.config import parse_config
 from safecompress.data import DATASETS
-from safecompress.data.tokens import FILES
+from safecompress.data.text.tokenizers import FILES
 from whole_runs import run_code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")

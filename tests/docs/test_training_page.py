@@ -9,7 +9,7 @@ from typing import get_args
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.training import AUGMENTATIONS, Recipe
-from safecompress.training.private import _NOT_PRIVATE
+from safecompress.training.dp_sgd import _NOT_PRIVATE
 from safecompress.training.rates import DecayName
 from safecompress.training.recipe import LATER
 

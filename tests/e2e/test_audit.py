@@ -212,7 +212,7 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 def make(input_shape, num_classes):
-    return nn.Sequential(nn.Linear(*input_shape, 24), Residual(24), nn.Linear(24, num_classes))
+    return nn.Sequential(nn.Linear(*input_shape, 64), Residual(64), nn.Linear(64, num_classes))
 """
 
 
@@ -224,7 +224,7 @@ def own_once(tmp_path_factory):
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "nets.py").write_text(NETWORK)
-    (package / "others.py").write_text(NETWORK.replace("24", "20"))
+    (package / "others.py").write_text(NETWORK.replace("64", "60"))
     spec = write_spec(home / "own" / "spec.toml", require=limits(WITHIN))
     spec.write_text(spec.read_text().replace('[model]\nname = "mlp"\nhidden = [\n    128,\n]\n', ""))
     assert "[model]" not in spec.read_text()

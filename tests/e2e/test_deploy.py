@@ -9,8 +9,8 @@ from torch import nn
 import safecompress as sc
 from safecompress.auditing.audited_model import Subject
 from safecompress.data.pools import split_of
-from safecompress.deploy import TaskInfo
 from safecompress.errors import UsageError
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from whole_runs import BY_LOSS, report_of, run_cli, write_spec
@@ -152,7 +152,7 @@ def elsewhere(tmp_path_factory):
     for name, (x, y) in (("members", members), ("others", others)):
         np.savez(folder / f"{name}.npz", x=x.numpy(), y=y.numpy())
     save_file(net.state_dict(), folder / "weights.safetensors")
-    from safecompress.deploy.onnx import export_onnx
+    from safecompress.export.onnx import export_onnx
 
     export_onnx(net, TaskInfo(10, (), (64,)), folder / "model.onnx")
     (folder / "limits.toml").write_text(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from safecompress import stages
-from safecompress.search import RunStore
+from safecompress.compression import phases
+from safecompress.compression.search import RunStore
 from safecompress.storage import read_tensors
 from safecompress.training import train
 from whole_runs import SIZES, digests_of, report_of, run_cli, start_cli, write_spec
@@ -146,7 +146,7 @@ def test_a_full_disk_after_long_training_costs_none_of_it(tmp_path, monkeypatch)
         save(store, name, state)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "train", functools.partial(train, checkpoint_every_s=0.0))
+        patched.setattr(phases, "train", functools.partial(train, checkpoint_every_s=0.0))
         patched.setattr(RunStore, "save_state", refuse)
         assert run_cli("compress", spec, "--out", run).code == 3
     assert (run / "work" / "checkpoint-dense.safetensors").exists()
@@ -168,7 +168,7 @@ def longer(tmp_path_factory):
 def test_a_phase_goes_on_from_its_checkpoint(phase, longer, tmp_path, monkeypatch):
     """Steps and digests: the checkpoint is read, and it leads to where the undisturbed run got."""
     spec, undisturbed = longer
-    monkeypatch.setattr(stages, "train", functools.partial(train, checkpoint_every_s=0.0))
+    monkeypatch.setattr(phases, "train", functools.partial(train, checkpoint_every_s=0.0))
     name, save = "checkpoint-" + phase.replace(" ", "-"), RunStore.save_state
 
     def save_and_die(store, saved, state):

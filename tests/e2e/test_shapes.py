@@ -1,5 +1,6 @@
 """Whole runs on digits in blocks and in units: what is kept; equal digests in a pool and after a crash; shadows."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 
 import safecompress as sc
 from safecompress.attacks.shadows import ShadowDraw
+from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.cli import setup
+from safecompress.compression.job import Job
+from safecompress.compression.search import RunStore, parse_branches
 from safecompress.data import DATASETS, SplitSizes
-from safecompress.deploy import TaskInfo
-from safecompress.job import Job
-from safecompress.search import RunStore, parse_branches
+from safecompress.export import TaskInfo
 from safecompress.seeding import seeded
-from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import Blocks, Start, Units
 from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
 
@@ -36,7 +38,7 @@ def units_of(mask_of_rows, mask_of_columns):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_run_keeps_its_shape_and_is_the_same_in_a_pool_and_after_a_crash(shape, tmp_path, monkeypatch):
+def test_a_run_keeps_its_shape_and_is_the_same_in_a_pool_and_after_a_crash(shape, tmp_path, monkeypatch, worker_pool):
     spec = spec_of(tmp_path / "spec.toml", shape)
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code in (0, 1, 3) and "Traceback" not in ended.err, ended.err
@@ -54,7 +56,9 @@ def test_a_run_keeps_its_shape_and_is_the_same_in_a_pool_and_after_a_crash(shape
         assert abs(int(body.sum() + head.sum()) - round(0.2 * 74 * 128)) <= 4
     assert report["measurements"]["accuracy"]["value"] > 0.6
 
-    run_cli("compress", spec, "--out", tmp_path / "pool", "--workers", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(setup, "ProcessExecutor", lambda workers: nullcontext(worker_pool))
+        run_cli("compress", spec, "--out", tmp_path / "pool", "--workers", 2)
     assert digests_of(tmp_path / "pool") == digests
 
     save, calls = RunStore.save_candidate, []

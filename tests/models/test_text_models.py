@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from safecompress.attacks.lastlayer import predict_with_hidden
-from safecompress.deploy import Artifact, Served, TaskInfo
 from safecompress.digests import digest_tensors
 from safecompress.errors import ArtifactError, ModelError
+from safecompress.export import Artifact, Served, TaskInfo
 from safecompress.models import ModelSpec, TokenBag
 from safecompress.seeding import seeded
 

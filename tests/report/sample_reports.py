@@ -8,7 +8,8 @@ import torch
 from safecompress.attacks import AttackResult, Neural, Target
 from safecompress.attacks.evidence import Ranking
 from safecompress.certify import JudgedModels, Prospect, certify, foresee
-from safecompress.deploy import Artifact, TaskInfo
+from safecompress.compression.search import Candidate, Choice, Evaluation, RoundResult
+from safecompress.export import Artifact, TaskInfo
 from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.models import ModelSpec
 from safecompress.report import (
@@ -19,7 +20,6 @@ from safecompress.report import (
     describe_round,
 )
 from safecompress.report.text import MEANING
-from safecompress.search import Candidate, Choice, Evaluation, RoundResult
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
 from safecompress.spec import SafetySpec, at_least, at_most, within

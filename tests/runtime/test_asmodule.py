@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from safecompress.attacks.lastlayer import predict_with_hidden
-from safecompress.deploy import TaskInfo
 from safecompress.errors import ArtifactError
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 
@@ -17,8 +17,8 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow  # the first export of a process takes seconds
 
-from safecompress.deploy.onnx import export_onnx  # noqa: E402
-from safecompress.deploy.quantize import quantize_onnx  # noqa: E402
+from safecompress.export.onnx import export_onnx  # noqa: E402
+from safecompress.export.quantize import quantize_onnx  # noqa: E402
 from safecompress.runtime.asmodule import OnnxNetwork, last_linear_input  # noqa: E402
 
 SPEC = ModelSpec("cnn", {"channels": (4, 6)}, (1, 8, 8), 3)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safecompress import runtime
-from safecompress.deploy import Artifact, TaskInfo
 from safecompress.errors import ArtifactError, DataError, UsageError
+from safecompress.export import Artifact, TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.runtime import kernels
 from safecompress.runtime.chain import Layer, read_chain
+from safecompress.runtime.engines import offer_chain
 from safecompress.runtime.kernels import matrix_kernels, vector_kernels
 from safecompress.runtime.network import TorchEngine
-from safecompress.runtime.offers import offer_chain
 from safecompress.runtime.sparse import MOST, MOST_FEW, CsrEngine
 from safecompress.seeding import derive, seeded
 

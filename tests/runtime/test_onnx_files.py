@@ -13,9 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from safecompress import runtime
-from safecompress.deploy import TaskInfo
-from safecompress.deploy import onnx as written
 from safecompress.errors import ArtifactError, DataError, UsageError
+from safecompress.export import TaskInfo
+from safecompress.export import onnx as written
 from safecompress.models import ModelSpec
 from safecompress.runtime import onnxfile
 from safecompress.seeding import derive, seeded

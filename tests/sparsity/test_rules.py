@@ -21,7 +21,7 @@ from safecompress.sparsity import (
     GrowSmallestGradient,
     LayerView,
 )
-from safecompress.sparsity.choose import largest, smallest
+from safecompress.sparsity.topk import largest, smallest
 
 # Eight weights, the gradient at each, its moving average, and where a weight was ever active.
 #            index    0     1     2     3    4    5     6    7

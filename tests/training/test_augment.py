@@ -27,9 +27,9 @@ from safecompress.training import (
     train_many,
 )
 from safecompress.training.augment import Crop, Cutout, Flip, augmented
-from safecompress.training.distill import Distillation
-from safecompress.training.mixing import Mixup
-from safecompress.training.private import DpSgd, train_privately
+from safecompress.training.dp_sgd import DpSgd, train_privately
+from safecompress.training.objectives.distill import Distillation
+from safecompress.training.objectives.mixing import Mixup
 from whole_runs import SIZES
 
 ALL = ("flip", {"name": "crop", "padding": 2}, {"name": "cutout", "size": 3})

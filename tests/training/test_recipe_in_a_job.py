@@ -38,7 +38,7 @@ def split():
     ],
 )
 def test_a_recipe_that_does_not_suit_is_refused_before_training(split, monkeypatch, recipe, branches, words):
-    monkeypatch.setattr("safecompress.stages.train", lambda *args, **options: pytest.fail("it trained"))
+    monkeypatch.setattr("safecompress.compression.phases.train", lambda *args, **options: pytest.fail("it trained"))
     plan = sc.Plan(rounds=1, density=0.3, branches=branches)
     with pytest.raises(UsageError, match=words):
         sc.compress(NETWORK, split, spec=SPEC, recipe=recipe, plan=plan)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.queries import varied
 from safecompress.attacks.signals import Floats, Signals
 from safecompress.data import AuditData

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.errors import AttackError
 
 Floats = NDArray[np.float64]

@@ -10,14 +10,14 @@ from torch import nn
 
 from safecompress.auditing.audited_model import Subject, check_task, digest_weights, subject_of
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows
+from safecompress.auditing.shadow_training import Lineage
 from safecompress.certify import Prospect, foresee
+from safecompress.compression.run_folder import check_members
 from safecompress.data import DataSplit, one_row_per_unit
-from safecompress.deploy import Artifact
 from safecompress.errors import ModelError
+from safecompress.export import Artifact
 from safecompress.models import ModelSpec
 from safecompress.report import Report, RunFacts, build_report
-from safecompress.runfolder import check_members
-from safecompress.shadowing import Lineage
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.training import CrossEntropy, Recipe

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from safecompress.auditing.shadow_training import Rounding, rounding_of
+from safecompress.compression.run_folder import ARTIFACT, IDENTITY
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact, Served
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, ModelError
+from safecompress.export import Artifact, Served
 from safecompress.metrics.catalogue import COMPRESSION_RATIO, DENSITY, SIZE_BYTES, Metric
 from safecompress.metrics.measurement import Measurement
 from safecompress.report import describe_artifact
-from safecompress.runfolder import ARTIFACT, IDENTITY
 from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.runtime.network import facts_of
-from safecompress.shadowing import Rounding, rounding_of
 
 SAME = 1e-3
 """What logits of an ONNX file and of its artifact may differ by, as a share of the largest."""

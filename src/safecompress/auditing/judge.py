@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target, capabilities_of
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowRows, ShadowTrainer
 from safecompress.auditing.audited_model import Subject, digest_weights
 from safecompress.auditing.latency import latency
+from safecompress.auditing.shadow_training import Lineage, rounding_of, shadow_rows
 from safecompress.certify import Certification, JudgedModels, Ledger, certify, judged_parts
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact, Served
 from safecompress.digests import digest_json, digest_tensors
+from safecompress.export import Artifact, Served
 from safecompress.metrics.catalogue import LATENCY
-from safecompress.shadowing import Lineage, rounding_of, shadow_rows
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
 

@@ -1,9 +1,9 @@
 """Certification: fresh attackers on rows that chose nothing, on the file as shipped."""
 
 from safecompress.certify.exposure import Exposure
+from safecompress.certify.feasibility import Prospect, foresee
 from safecompress.certify.health import HealthCheck
 from safecompress.certify.ledger import Ledger, Opening, judged_parts
-from safecompress.certify.planning import Prospect, foresee
 from safecompress.certify.released import Released, load_released
 from safecompress.certify.verdict import Certification, JudgedModels, certify
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from safecompress.deploy import Artifact
 from safecompress.errors import ArtifactError
+from safecompress.export import Artifact
 from safecompress.storage import write_bytes, writing
 
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from safecompress.config.phrases import describe, has_control, is_path, show
 from safecompress.config.reading import Made, Reading
 from safecompress.config.tables import LARGEST, Choice, place
-from safecompress.config.words import describe, has_control, is_path, show
 from safecompress.errors import UsageError, suggest
 from safecompress.registry import Registry
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, one_row_per_unit, standardise
-from safecompress.deploy import TaskInfo
+from safecompress.export import TaskInfo
 
 
 @dataclass(frozen=True, eq=False)

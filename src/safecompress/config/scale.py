@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from safecompress.config.phrases import show
 from safecompress.config.reading import Reading
 from safecompress.config.tables import Table
-from safecompress.config.words import show
 from safecompress.errors import suggest
 
 SECTIONS = ("data", "model", "recipe", "dense_recipe", "compress", "search", "deploy", "safety", "require")

@@ -11,7 +11,11 @@ from functools import partial
 from typing import Any
 
 from safecompress.attacks import ATTACKS, Attack
+from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.compression.search.plan import Plan
+from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import convert, find_factory, make_strategy, read_options, split_choice
+from safecompress.config.phrases import has_control, show
 from safecompress.config.reading import Reading
 from safecompress.config.tables import (
     Choice,
@@ -25,16 +29,12 @@ from safecompress.config.tables import (
     read_table,
 )
 from safecompress.config.values import DataConfig, ModelConfig
-from safecompress.config.words import has_control, show
 from safecompress.data import DATASETS, PARTS, SplitSizes
-from safecompress.deploy import Packing
 from safecompress.errors import UsageError, suggest
+from safecompress.export import Packing
 from safecompress.metrics.catalogue import OF_THE_TASK, SIZE_BYTES, change_of, parse_name
 from safecompress.metrics.measurement import Direction
 from safecompress.models import MODELS
-from safecompress.search.branch import DEFAULT_BRANCHES, Branch
-from safecompress.search.plan import Plan
-from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES, Start
 from safecompress.spec import Requirement, SafetySpec, metrics_of
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Augmentation, Objective, Recipe

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from safecompress.config.phrases import describe, show
 from safecompress.config.reading import Reading
-from safecompress.config.words import describe, show
 from safecompress.errors import suggest
 
 LARGEST = 2**63 - 1  # a TOML integer has 64 bits

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import tomli_w
 
+from safecompress.compression.search.plan import Plan
 from safecompress.config.options import convert
 from safecompress.config.reading import Made
 from safecompress.config.write import plan_tables, recipe_table, safety_tables, told_of_recipe
 from safecompress.data import DATASETS, Dataset
-from safecompress.deploy import Packing
+from safecompress.export import Packing
 from safecompress.models import MODELS, ModelSpec
 from safecompress.registry import Registry
-from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec
 from safecompress.training import Recipe
 

@@ -7,14 +7,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from safecompress.attacks import ATTACKS
+from safecompress.compression.search.branch import Branch
+from safecompress.compression.search.plan import Plan
+from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import plain
 from safecompress.config.reading import Made
 from safecompress.errors import UsageError
 from safecompress.metrics.measurement import Direction
 from safecompress.registry import Registry
-from safecompress.search.branch import Branch
-from safecompress.search.plan import Plan
-from safecompress.search.select import SELECTORS
 from safecompress.sparsity import ALLOCATIONS, SCHEDULES, SHAPES
 from safecompress.spec import Requirement, SafetySpec
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Recipe

@@ -1,19 +1,19 @@
 """Data: checked datasets, and splits that say who is member, non-member and population."""
 
-from safecompress.data.adult import adult
 from safecompress.data.builtin import digits, location30
-from safecompress.data.cifar import cifar10, cifar100
 from safecompress.data.dataset import Dataset, row_keys
 from safecompress.data.draw import make_split, one_row_per_unit, unit_ids
-from safecompress.data.files import read_csv, read_npz
-from safecompress.data.imagefolder import image_folder
+from safecompress.data.images.cifar import cifar10, cifar100
+from safecompress.data.images.image_folder import image_folder
+from safecompress.data.images.tiny_imagenet import tiny_imagenet
 from safecompress.data.scale import standardise
 from safecompress.data.scaler import Scaler
 from safecompress.data.sizes import PARTS, SplitSizes
 from safecompress.data.splits import AuditData, DataSplit
-from safecompress.data.text import read_text
-from safecompress.data.textsets import ag_news, sst2, yelp5
-from safecompress.data.tinyimagenet import tiny_imagenet
+from safecompress.data.tabular.adult import adult
+from safecompress.data.tabular.files import read_csv, read_npz
+from safecompress.data.text.corpora import ag_news, sst2, yelp5
+from safecompress.data.text.read import read_text
 from safecompress.registry import Registry
 
 DATASETS: Registry[Dataset] = Registry(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from safecompress.data.dataset import Dataset
-from safecompress.data.files import read_arrays
+from safecompress.data.tabular.files import read_arrays
 from safecompress.errors import DataError
 
 

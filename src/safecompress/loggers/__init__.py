@@ -2,7 +2,7 @@
 
 from safecompress.loggers.logger import Logger, figures_of
 from safecompress.loggers.mlflow import Mlflow
-from safecompress.loggers.opening import LOGGERS, logging_to, parse_log
+from safecompress.loggers.parse import LOGGERS, logging_to, parse_log
 from safecompress.loggers.tensorboard import TensorBoard
 
 __all__ = ["LOGGERS", "Logger", "Mlflow", "TensorBoard", "figures_of", "logging_to", "parse_log"]

@@ -14,8 +14,8 @@ import torch
 from safecompress import __version__
 from safecompress.certify import Certification, Prospect
 from safecompress.data import DataSplit
-from safecompress.deploy import Artifact
 from safecompress.digests import digest_json
+from safecompress.export import Artifact
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
 from safecompress.report.model import Report
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from safecompress.metrics.catalogue import AUC, parse_name
 from safecompress.report.escaping import yaml_string
+from safecompress.report.glossary import lead, limits
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 from safecompress.report.text import (
@@ -23,7 +24,6 @@ from safecompress.report.text import (
     size_line,
     strongest_line,
 )
-from safecompress.report.words import lead, limits
 
 TAGS = ("safecompress", "model-compression", "sparsity", "privacy", "membership-inference")
 

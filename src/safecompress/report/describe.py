@@ -7,8 +7,8 @@ from typing import Any
 
 from safecompress.certify import Exposure, HealthCheck
 from safecompress.certify.exposure import ClassExposure, RocPoint, WorstCase
+from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.metrics.measurement import Interval, Measurement
-from safecompress.search import RoundResult, compare_to_keep
 from safecompress.spec import Finding
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from safecompress.report import sections, words
+from safecompress.report import glossary, sections
 from safecompress.report.escaping import printable
 from safecompress.report.model import Report
 from safecompress.report.text import GLOSSARY, attack_rows, columns_beside, figure_rows, ranking_line, size_line
@@ -34,9 +34,9 @@ def to_html(report: Report) -> str:
             report=report,
             style=Markup(style),
             policy=content_policy(style),
-            lead=words.lead(report),
-            limits=words.limits(report),
-            symbol=words.SYMBOL,
+            lead=glossary.lead(report),
+            limits=glossary.limits(report),
+            symbol=glossary.SYMBOL,
             tiles=sections.tiles(report),
             requirements=sections.requirements(report),
             pareto=sections.pareto(report),

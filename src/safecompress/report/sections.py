@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from safecompress.metrics.catalogue import attack_of, headlines
-from safecompress.report import words
+from safecompress.report import glossary
 from safecompress.report.model import Report
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
 from safecompress.report.plots.exposure import dots
@@ -42,7 +42,7 @@ def tiles(report: Report) -> list[Section]:
     if "size_bytes" in report.artifact:
         ratio = report.measurements.get("compression.ratio")
         beside = f"{ratio['value']:.1f} times smaller than dense" if ratio else "on disk"
-        found.append({"name": "File", "value": words.size(report.artifact["size_bytes"]), "beside": beside})
+        found.append({"name": "File", "value": glossary.size(report.artifact["size_bytes"]), "beside": beside})
     if report.health:
         held = sum(check["outcome"] == "PASS" for check in report.health)
         beside = "of the attacks and the data hold"
@@ -109,7 +109,7 @@ def roc(report: Report) -> Section | None:
         panels.append(
             {
                 "attack": attack,
-                "does": words.ATTACKS.get(attack, ""),
+                "does": glossary.ATTACKS.get(attack, ""),
                 "is_bounded": attack in bounded,
                 "auc": figure(aucs.get(attack)),
                 "picture": roc_plot(attack, points, dense.get(attack), rows, f"roc-{place}"),
@@ -183,7 +183,10 @@ def ships(report: Report) -> Section:
     picture = None
     if size and ratio:
         dense = size * ratio["value"]
-        bars = [("dense model", dense, words.size(dense), "dense"), ("what ships", size, words.size(size), "artifact")]
+        bars = [
+            ("dense model", dense, glossary.size(dense), "dense"),
+            ("what ships", size, glossary.size(size), "artifact"),
+        ]
         picture = amounts(bars, "Bytes beside the dense model", "bytes")
     latency = report.measurements.get("latency.p50_ms")
     return {"picture": picture, "speeds": (report.speed or {}).get("speeds", []), "latency": latency}
@@ -200,7 +203,7 @@ def health(report: Report) -> list[Section]:
         found.append(
             {
                 "kind": kind.replace("_", " "),
-                "asks": words.CHECKS.get(kind, ""),
+                "asks": glossary.CHECKS.get(kind, ""),
                 "held": len(checks) - len(broken),
                 "total": len(checks),
                 "outcome": worst if broken else "PASS",
@@ -220,7 +223,7 @@ def split(report: Report) -> Section:
         {
             "name": name,
             "rows": part["rows"],
-            "use": words.PARTS.get(name, ""),
+            "use": glossary.PARTS.get(name, ""),
             "is_within": name in within,
             "class_": _class(name),
         }
@@ -232,7 +235,7 @@ def split(report: Report) -> Section:
 
 def _class(part: str) -> str:
     """A part's class on the page: only known names may choose a colour."""
-    return part if part in words.PARTS else ""
+    return part if part in glossary.PARTS else ""
 
 
 def digests(report: Report) -> Section:

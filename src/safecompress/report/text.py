@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from safecompress.compression.search import KEEP
 from safecompress.metrics.catalogue import headlines, is_change, strongest_attack
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
-from safecompress.search import KEEP
 
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",

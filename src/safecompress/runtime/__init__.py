@@ -3,7 +3,7 @@
 Importing this room loads NumPy alone, and an ONNX file is asked without PyTorch.
 """
 
-from safecompress.runtime.opening import ENGINES, load
+from safecompress.runtime.load import ENGINES, load
 from safecompress.runtime.predictor import Engine, Facts, Predictor
 
 __all__ = ["ENGINES", "Engine", "Facts", "Predictor", "load"]

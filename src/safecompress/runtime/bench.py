@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.metrics.measurement import Interval
+from safecompress.runtime.load import BATCH_SIZES, load
 from safecompress.runtime.measure import Call, Timing, in_turns, median_interval
-from safecompress.runtime.opening import BATCH_SIZES, load
 from safecompress.runtime.predictor import Facts, Floats, Predictor
 
 if TYPE_CHECKING:
-    from safecompress.deploy import Artifact
+    from safecompress.export import Artifact
 
 ROUNDS = 51
 NO_GAIN = 1.1  # times the dense speed: less is nothing that a user would notice
@@ -132,7 +132,7 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
         size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense, predictor.facts)
         words = ["An ONNX file is computed densely: zeros among its weights, if any, bring no speed."]
     else:
-        from safecompress.deploy import Artifact
+        from safecompress.export import Artifact
 
         artifact = Artifact.load(path)
         size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense)
@@ -151,8 +151,8 @@ def _size_of(artifact: Artifact, path: Path) -> Size:
 
 def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | None, list[str]]:
     """The dense network, asked by ONNX Runtime or else PyTorch, and what is to be said of it."""
+    from safecompress.runtime.engines import onnx_engine
     from safecompress.runtime.network import TorchEngine, facts_of
-    from safecompress.runtime.offers import onnx_engine
     from safecompress.seeding import seeded
 
     if artifact.model_spec is None:
@@ -176,7 +176,7 @@ def _peer_of_onnx(path: Path, dense: Path | None, facts: Facts) -> Predictor | N
     if not source.is_file():
         return None
     try:
-        from safecompress.deploy import Artifact
+        from safecompress.export import Artifact
     except ImportError:  # an ONNX file is asked without PyTorch
         return None
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from safecompress.deploy import TaskInfo
+from safecompress.export import TaskInfo
 from safecompress.runtime.predictor import Floats
 
 SILENT = (

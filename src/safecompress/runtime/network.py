@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from safecompress.deploy import TaskInfo
+from safecompress.export import TaskInfo
 from safecompress.runtime.predictor import Facts, Floats
 
 

@@ -90,7 +90,7 @@ class OnnxEngine:
         if isinstance(rows, int):
             raise ArtifactError(
                 f"The first dimension of the input {value.name!r} of {self._where}, the number of rows, is fixed at "
-                f"{rows}. Export it with a dynamic one: safecompress.deploy.onnx.export_onnx does, and so does "
+                f"{rows}. Export it with a dynamic one: safecompress.export.onnx.export_onnx does, and so does "
                 "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},))."
             )
         if not shape or not all(isinstance(size, int) and size > 0 for size in shape):

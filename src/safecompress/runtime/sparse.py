@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from safecompress.deploy import TaskInfo
+from safecompress.export import TaskInfo
 from safecompress.runtime.chain import Layer
 from safecompress.runtime.kernels import matrix_kernels, vector_kernels
 from safecompress.runtime.measure import quickest

@@ -8,6 +8,7 @@ from safecompress.sparsity.allocate import (
     Allocation,
 )
 from safecompress.sparsity.drop import DROP_RULES, DropMagnitude, DropRule, DropSet, DropTaylor, DropThreshold
+from safecompress.sparsity.granularity import FLAT, SHAPES, Blocks, EachWeight, Fold, Shape, Units, check_shape
 from safecompress.sparsity.grow import (
     GROW_RULES,
     GrowGradient,
@@ -19,11 +20,10 @@ from safecompress.sparsity.grow import (
 )
 from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
 from safecompress.sparsity.layers import LayerView, find_maskable, view_layers
-from safecompress.sparsity.masked import Masker
+from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import Fill, Move, Rewiring, SparsityPattern
 from safecompress.sparsity.rewire import choose_dropped, rewire
 from safecompress.sparsity.schedule import SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
-from safecompress.sparsity.shape import FLAT, SHAPES, Blocks, EachWeight, Fold, Shape, Units, check_shape
 from safecompress.sparsity.training import SparseTraining
 
 __all__ = [

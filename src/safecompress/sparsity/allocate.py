@@ -11,8 +11,8 @@ from torch import Tensor
 
 from safecompress.errors import UsageError
 from safecompress.registry import Registry
-from safecompress.sparsity.choose import largest
 from safecompress.sparsity.layers import flat_array
+from safecompress.sparsity.topk import largest
 
 
 class Allocation(Protocol):

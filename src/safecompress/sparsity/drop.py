@@ -12,8 +12,8 @@ import numpy as np
 
 from safecompress.errors import UsageError
 from safecompress.registry import Registry
-from safecompress.sparsity.choose import Indices, largest, smallest
 from safecompress.sparsity.layers import LayerView
+from safecompress.sparsity.topk import Indices, largest, smallest
 
 
 class DropRule(Protocol):

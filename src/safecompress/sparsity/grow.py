@@ -11,8 +11,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from safecompress.registry import Registry
-from safecompress.sparsity.choose import Indices, largest, smallest
 from safecompress.sparsity.layers import LayerView
+from safecompress.sparsity.topk import Indices, largest, smallest
 
 
 class GrowRule(Protocol):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from safecompress.errors import UsageError, suggest
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import Allocation, count_active
-from safecompress.sparsity.choose import largest
 from safecompress.sparsity.layers import flat_array
 from safecompress.sparsity.pattern import SparsityPattern
+from safecompress.sparsity.topk import largest
 
 
 class Start(StrEnum):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.errors import UsageError
-from safecompress.sparsity.choose import Indices
+from safecompress.sparsity.topk import Indices
 
 _DENSE_MODULES = (
     nn.Embedding,

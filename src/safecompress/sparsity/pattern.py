@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.errors import ModelError
-from safecompress.sparsity.choose import Indices
+from safecompress.sparsity.topk import Indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,11 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
-from safecompress.sparsity.choose import Indices
 from safecompress.sparsity.drop import DropRule
 from safecompress.sparsity.grow import GrowRule
 from safecompress.sparsity.layers import LayerView
 from safecompress.sparsity.pattern import Move, Rewiring
+from safecompress.sparsity.topk import Indices
 
 
 class Stream(Protocol):

@@ -14,14 +14,14 @@ from safecompress.errors import UsageError
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import ALLOCATIONS, Allocation, count_active
 from safecompress.sparsity.drop import DROP_RULES, DropRule
+from safecompress.sparsity.granularity import SHAPES, EachWeight, Shape, check_shape
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.initialise import Start, rescale_
 from safecompress.sparsity.layers import find_maskable, view_layers
-from safecompress.sparsity.masked import Masker
+from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
 from safecompress.sparsity.schedule import SCHEDULES, Schedule
-from safecompress.sparsity.shape import SHAPES, EachWeight, Shape, check_shape
 
 MOMENTUM_DECAY = 0.9
 """How slowly the moving average of gradients forgets: its memory is about ten steps."""

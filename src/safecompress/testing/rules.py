@@ -17,7 +17,7 @@ import numpy as np
 
 from safecompress.errors import UsageError
 from safecompress.sparsity import DropRule, GrowRule, LayerView
-from safecompress.sparsity.choose import Indices
+from safecompress.sparsity.topk import Indices
 
 SIGNALS = frozenset({"gradient", "momentum", "fired"})
 """What a rule may name in its ``reads``; weight and mask are always there."""

@@ -2,16 +2,16 @@
 
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
-from safecompress.training.course import Course
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import dense_gradient, train
-from safecompress.training.many import is_stackable, train_many
-from safecompress.training.objective import Batch, CrossEntropy, Objective, Opponent
-from safecompress.training.objectives import OBJECTIVES
+from safecompress.training.objectives.base import Batch, CrossEntropy, Objective, Opponent
+from safecompress.training.objectives.catalogue import OBJECTIVES
 from safecompress.training.ranks import sharing_batches
 from safecompress.training.recipe import Recipe
-from safecompress.training.school import School
+from safecompress.training.stacked import is_stackable, train_many
 from safecompress.training.state import TrainingState
+from safecompress.training.task import Course
+from safecompress.training.teachers import School
 from safecompress.training.trace import LossTrace
 
 __all__ = [

@@ -18,11 +18,11 @@ from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
 from safecompress.training.amp import Amp
 from safecompress.training.average import WeightAverage
-from safecompress.training.course import Course
-from safecompress.training.descent import Descent
+from safecompress.training.gradients import Descent
 from safecompress.training.ranks import current_ranks
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
+from safecompress.training.task import Course
 from safecompress.training.trace import LossTrace
 
 _CHECK_EVERY = 32

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from safecompress.errors import UsageError, suggest
 from safecompress.training.amp import AmpName
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
-from safecompress.training.objective import CrossEntropy, Objective
+from safecompress.training.objectives.base import CrossEntropy, Objective
 from safecompress.training.rates import DecayName, rate_share
 
 OptimizerName = Literal["sgd", "adam", "adamw"]

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from torch import nn
 
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
+from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
 from safecompress.config import Config, load_config, load_limits
-from safecompress.deploy import Artifact
-from safecompress.deploy.served import serve_dense
 from safecompress.errors import ArtifactError, UsageError
+from safecompress.export import Artifact
+from safecompress.export.served import serve_dense
 from safecompress.models import ModelSpec
 from safecompress.report import Report
-from safecompress.runfolder import ARTIFACT, DENSE, IDENTITY
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.workflows.foreign_model import load_foreign_model, load_pools

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from safecompress.data import Dataset, DataSplit
-from safecompress.data.files import read_arrays
 from safecompress.data.pools import split_of
-from safecompress.deploy import Artifact
-from safecompress.deploy.container import FORMAT
+from safecompress.data.tabular.files import read_arrays
 from safecompress.errors import DataError, ModelError
+from safecompress.export import Artifact
+from safecompress.export.container import FORMAT
 from safecompress.runtime import load
 from safecompress.storage import read_tensors
 from safecompress.workflows.user_model import call_factory, load_weights

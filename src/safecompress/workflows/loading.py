@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from safecompress.compression.job import Job
+from safecompress.compression.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.config import Config
 from safecompress.config.prepared import PreparedData, prepare_data
-from safecompress.job import Job
-from safecompress.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.seeding import seeded
 from safecompress.workflows.user_model import call_factory, load_weights
 

@@ -8,11 +8,11 @@ import torch
 from tiny_comparison import Broken, Fresh, Halved, made_up, tiny_study
 
 from safecompress.attacks import Lira
-from safecompress.attacks.private import PrivateFolder
-from safecompress.deploy import Served
+from safecompress.attacks.private_cache import PrivateFolder
+from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.compression.search import Plan
 from safecompress.errors import StorageError
-from safecompress.search import Plan
-from safecompress.shadowing import FinalPattern, shadow_rows
+from safecompress.export import Served
 from safecompress.studies.comparison import Cell, CellResult, MethodEntry, cell
 from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
 from safecompress.studies.engine.runner import run_item

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from tiny_comparison import SIZES, Fresh, Halved, noise, tiny_study
 
+from safecompress.compression.search import Plan
 from safecompress.errors import DataError, UsageError
-from safecompress.search import Plan
 from safecompress.studies.comparison import Cell, Comparison, MethodEntry
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import SafeCompress, Static

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from safecompress.attacks import Lira, Loss
+from safecompress.compression.search import Plan, RandomChoice, parse_branches
 from safecompress.errors import SpecError
-from safecompress.search import Plan, RandomChoice, parse_branches
 from safecompress.sparsity import Start
 from safecompress.studies.comparison import load_comparison, parse_comparison
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import SafeCompress, SparseEvolutionaryTraining, Static
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 
 GOOD = {
     "": 'name = "x"',

@@ -3,7 +3,7 @@
 import pytest
 from tiny_comparison import Fresh, Halved, compared_of, made_up, tiny_study
 
-from safecompress.search import Plan
+from safecompress.compression.search import Plan
 from safecompress.studies.comparison import MethodEntry, to_markdown
 from safecompress.studies.comparison.difference import NOTHING, differences
 from safecompress.studies.comparison.table import legend, summary_rows, words

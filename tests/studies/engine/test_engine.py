@@ -9,10 +9,10 @@ import pytest
 from filelock import FileLock
 
 from safecompress.attacks import ATTACKS, Gap, Lira, Loss
+from safecompress.compression.run_folder import open_run_folder
+from safecompress.compression.search import ProcessExecutor, SerialExecutor
 from safecompress.errors import ArtifactError, RunFolderError, StorageError, UsageError
 from safecompress.progress import Silent
-from safecompress.runfolder import open_run_folder
-from safecompress.search import ProcessExecutor, SerialExecutor
 from safecompress.studies.engine import (
     Measured,
     Runner,

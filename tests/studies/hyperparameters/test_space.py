@@ -8,7 +8,7 @@ from tiny_tuning import KEEP, RANDOM, RECIPE, SPACE, job_of
 from safecompress.errors import UsageError
 from safecompress.studies.hyperparameters import Range, Space, TrialParams
 from safecompress.training import CrossEntropy
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 
 
 class Draws:

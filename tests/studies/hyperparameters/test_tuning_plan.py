@@ -6,12 +6,12 @@ import pytest
 from tiny_tuning import KEEP, RECIPE, SPACE, job_of, spoiled_split, tuning_of
 
 from safecompress.attacks import JointLira, Lira, Loss
+from safecompress.compression.search import Plan
 from safecompress.errors import DataError, UsageError
-from safecompress.search import Plan
 from safecompress.spec import SafetySpec, at_most
 from safecompress.studies.hyperparameters import Space, TrialParams
 from safecompress.studies.hyperparameters.plan import SEALED, default_attacks
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 
 
 def spec(access="weights", bound=0.9, attacks=("gap",)):

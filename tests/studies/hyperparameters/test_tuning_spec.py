@@ -7,12 +7,12 @@ import tomli_w
 from tiny_tuning import figure
 
 from safecompress.attacks import Gap, Lira, Loss, Neural
+from safecompress.compression.search import DEFAULT_BRANCHES, parse_branches
 from safecompress.config import parse_config
 from safecompress.errors import SpecError
-from safecompress.search import DEFAULT_BRANCHES, parse_branches
 from safecompress.studies.hyperparameters import Range, TrialParams, TrialResult, load_tuning, parse_tuning
 from safecompress.training import CrossEntropy
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 from said import says
 
 GOOD = {

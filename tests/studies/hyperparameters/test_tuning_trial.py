@@ -10,9 +10,9 @@ import torch
 from tiny_tuning import RECIPE, SPACE, computed, job_of, made_up, spoiled_split, tuning_of
 
 from safecompress.attacks import Access, Gap, Lira, Loss
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
+from safecompress.compression.search import Plan
 from safecompress.errors import StorageError
-from safecompress.search import Plan
 from safecompress.sparsity import Start
 from safecompress.studies.engine.runner import run_item
 from safecompress.studies.hyperparameters import Range, Space, TrialParams, TrialResult
@@ -22,7 +22,7 @@ from safecompress.studies.methods import MethodInputs, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy
-from safecompress.training.distill import Distillation
+from safecompress.training.objectives.distill import Distillation
 
 CHOICE = TrialParams(0.5, "relax_loss", "magnitude+random, keep", 0.01)
 

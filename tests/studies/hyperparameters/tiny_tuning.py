@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 
 from safecompress.attacks import Gap, Loss
-from safecompress.deploy import TaskInfo
-from safecompress.job import Job
+from safecompress.compression.job import Job
+from safecompress.compression.search import Plan, parse_branches
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
-from safecompress.search import Plan, parse_branches
 from safecompress.seeding import seeded
 from safecompress.spec import SafetySpec, at_most
 from safecompress.storage import write_json
@@ -18,7 +18,7 @@ from safecompress.studies.hyperparameters import Range, Space, TrialResult, Tuni
 from safecompress.studies.hyperparameters.result import StudyResult
 from safecompress.testing.fakes import noise_split
 from safecompress.training import CrossEntropy, Recipe
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.relax import RelaxLoss
 
 MODEL = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
 RECIPE = Recipe(epochs=6, batch_size=20, optimizer="adam", learning_rate=0.01, weight_decay=0.0)

@@ -9,8 +9,8 @@ from tiny_inputs import Watched, same_weights, setting_of
 from safecompress.errors import UsageError
 from safecompress.studies.methods.adversarial import DistilledAdversarially, DistilledAdvReg, PrunedAdversarially
 from safecompress.training import Batch, TrainingState, train
-from safecompress.training.adversarial import AdversarialRegularisation
-from safecompress.training.distill import Distillation
+from safecompress.training.objectives.adversarial import AdversarialRegularisation
+from safecompress.training.objectives.distill import Distillation
 
 
 def test_both_stages_play_against_reference_rows(monkeypatch):

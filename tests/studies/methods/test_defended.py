@@ -8,9 +8,9 @@ from safecompress.errors import UsageError
 from safecompress.studies.methods import METHODS
 from safecompress.studies.methods.defended import Defended, DenseHamp, DenseRelaxLoss
 from safecompress.training import CrossEntropy
-from safecompress.training.adversarial import AdversarialRegularisation
-from safecompress.training.distill import Distillation
-from safecompress.training.relax import RelaxLoss
+from safecompress.training.objectives.adversarial import AdversarialRegularisation
+from safecompress.training.objectives.distill import Distillation
+from safecompress.training.objectives.relax import RelaxLoss
 
 
 def test_it_is_the_dense_training_but_for_the_objective(monkeypatch):

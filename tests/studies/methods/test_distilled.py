@@ -11,7 +11,7 @@ from safecompress.errors import UsageError
 from safecompress.models import ModelSpec
 from safecompress.studies.methods import MethodInputs
 from safecompress.studies.methods.distilled import Distilled, Dmp, PrunedDmp, SmallDmp
-from safecompress.training.distill import Distillation
+from safecompress.training.objectives.distill import Distillation
 
 ON_REFERENCE = [Dmp(), PrunedDmp(), SmallDmp()]
 

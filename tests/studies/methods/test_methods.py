@@ -10,9 +10,9 @@ import torch
 from tiny_inputs import FORBIDDEN, NUM_WEIGHTS, Watched, same_weights, setting_of, split_of
 
 from safecompress.attacks.shadows import ShadowDraw
+from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
-from safecompress.shadowing import shadow_rows
 from safecompress.studies.methods import METHODS, MethodShadowTrainer
 
 PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"

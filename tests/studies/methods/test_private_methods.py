@@ -9,12 +9,12 @@ import torch
 from tiny_inputs import FORBIDDEN, RECIPE, Watched, rows_of, same_weights, setting_of, split_of
 
 import safecompress.studies.methods.dp as room
-from safecompress.deploy import TaskInfo
 from safecompress.errors import UsageError
+from safecompress.export import TaskInfo
 from safecompress.studies.methods.dp import DistilledPrivately, PrunedPrivately
 from safecompress.training import CrossEntropy
-from safecompress.training.private import DpSgd, share_out
-from safecompress.training.softlabels import LabelSmoothing
+from safecompress.training.dp_sgd import DpSgd, share_out
+from safecompress.training.objectives.soft_labels import LabelSmoothing
 from said import says
 
 pytestmark = pytest.mark.skipif(find_spec("opacus") is None, reason="Opacus is not installed")

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from safecompress.attacks.private import PrivateFolder
-from safecompress.deploy import TaskInfo
+from safecompress.attacks.private_cache import PrivateFolder
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.studies.methods import MethodInputs, TrainingCache, training_cache
 from safecompress.testing.fakes import noise_split

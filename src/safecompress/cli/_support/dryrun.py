@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
-from safecompress.estimate import Estimate
+from safecompress.workflows.estimate import Estimate
 
 
 def show_estimate(name: str, cost: Estimate, workers: int) -> None:

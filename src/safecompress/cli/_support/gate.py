@@ -18,8 +18,8 @@ import typer
 from safecompress.cli._support.output import options_given, say_json
 
 if TYPE_CHECKING:
-    from safecompress.gate import GateFiles, Outcome
     from safecompress.report import Report
+    from safecompress.report.gate import GateFiles, Outcome
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Gate:
         given = options_given(arguments, "--junit", "--sarif", "--github", "--json")
         if "--junit" not in given and "--sarif" not in given:
             return cls(github="--github" in given, as_json="--json" in given)
-        from safecompress.gate.files import why_not
+        from safecompress.report.gate.files import why_not
 
         paths = {name: Path(text) for name in ("--junit", "--sarif") if (text := given.get(name))}
         sound = {name: path for name, path in paths.items() if why_not(name, path) is None}
@@ -65,7 +65,7 @@ class Gate:
         if self.junit is not None or self.sarif is not None:
             self._files().begin(self.artifact)
         if self.github and not self._is_muted:
-            from safecompress.gate.github import hush
+            from safecompress.report.gate.github import hush
 
             self._is_muted = True
             typer.echo(hush(self._token), err=self.as_json)
@@ -75,7 +75,7 @@ class Gate:
 
         The command line's ``--json`` prints the report, as report.json holds it, in place of what ``show`` does.
         """
-        from safecompress.gate import Outcome
+        from safecompress.report.gate import Outcome
 
         outcome = Outcome.of_report(report, self.artifact)
         if not self.as_json:
@@ -90,14 +90,14 @@ class Gate:
         """Report why there is no verdict, as far as that can be done."""
         if self.is_reported or not (self.github or self.junit is not None or self.sarif is not None):
             return
-        from safecompress.gate import Outcome
+        from safecompress.report.gate import Outcome
 
         with contextlib.suppress(Exception):  # the command ends as it would; the files said "not finished" before
             self._report(Outcome.of_failure(error, self.artifact))
 
     def _report(self, outcome: Outcome) -> None:
         if self.github:
-            from safecompress.gate.github import annotation_lines, speak
+            from safecompress.report.gate.github import annotation_lines, speak
 
             for line in ([speak(self._token)] if self._is_muted else []) + annotation_lines(outcome):
                 typer.echo(line, err=self.as_json)
@@ -105,6 +105,6 @@ class Gate:
         self._files().write(outcome)
 
     def _files(self) -> GateFiles:
-        from safecompress.gate import GateFiles
+        from safecompress.report.gate import GateFiles
 
         return GateFiles(self.junit, self.sarif)

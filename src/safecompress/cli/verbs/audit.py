@@ -106,8 +106,8 @@ def audit(
 
 def _refuse_run_folder(out: Path | None) -> None:
     """Raise UsageError where the report would take the place of a run's own."""
+    from safecompress.compression.run_folder import IDENTITY
     from safecompress.errors import UsageError
-    from safecompress.runfolder import IDENTITY
 
     if out is not None and (out / IDENTITY).exists():
         raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")

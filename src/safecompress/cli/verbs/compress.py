@@ -85,11 +85,11 @@ def compress(
     from safecompress.api import run_job
     from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
-    from safecompress.pipeline import RunContext
+    from safecompress.compression.run_folder import ARTIFACT, ONNX
     from safecompress.report import save_report
-    from safecompress.runfolder import ARTIFACT, ONNX
     from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.threads import fixed_threads
+    from safecompress.workflows.compress import RunContext
     from safecompress.workflows.loading import executor_of, load_rows, make_job
 
     gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
@@ -129,8 +129,8 @@ def _estimate(config: Config, model: str | None, device: str, workers: int, thre
     """Print what the run would cost."""
     from safecompress.cli._support.dryrun import show_estimate
     from safecompress.cli._support.output import say_json
-    from safecompress.estimate import estimate
     from safecompress.threads import fixed_threads
+    from safecompress.workflows.estimate import estimate
     from safecompress.workflows.loading import load_rows, make_job
 
     with fixed_threads(threads):

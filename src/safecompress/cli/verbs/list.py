@@ -12,9 +12,9 @@ def list_names(as_json: bool = AS_JSON) -> None:
     """List everything that a spec can name, and where each comes from."""
     from safecompress.attacks import ATTACKS
     from safecompress.cli._support.console import show_names
+    from safecompress.compression.search import SELECTORS
     from safecompress.data import DATASETS
     from safecompress.models import MODELS
-    from safecompress.search import SELECTORS
     from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
     from safecompress.training import AUGMENTATIONS, OBJECTIVES
 

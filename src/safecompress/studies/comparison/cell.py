@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 
 from safecompress.attacks import Access, SignalCache, Target
 from safecompress.attacks.measure_model import measure_model
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
-from safecompress.deploy import Artifact, Served
+from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
 from safecompress.digests import digest_json
 from safecompress.errors import TrainingError
+from safecompress.export import Artifact, Served
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
 from safecompress.seeding import derive
-from safecompress.shadowing import FinalPattern, shadow_rows
 from safecompress.spec.spec import ShadowMode
 from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodEntry
 from safecompress.studies.engine import Measured

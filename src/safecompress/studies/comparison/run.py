@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safecompress.compression.search import Executor, SerialExecutor
 from safecompress.progress import Progress, Silent
-from safecompress.search import Executor, SerialExecutor
 from safecompress.studies.comparison.cell import CellResult, CellStudy
 from safecompress.studies.comparison.plan import ComparisonInputs
 from safecompress.studies.comparison.plot import draw

@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from safecompress.compression.search.plan import Plan
+from safecompress.compression.search.select import SELECTORS
 from safecompress.config import DataConfig, ModelConfig
 from safecompress.config.options import call, find_factory, make_strategy, parameters_of, read_options, split_choice
+from safecompress.config.phrases import show
 from safecompress.config.read import parse_toml, read_text, section
 from safecompress.config.reading import Reading
 from safecompress.config.sections import read_attacks, read_branches, read_data, read_model, read_recipe
 from safecompress.config.tables import Choice, Count, Shape, SpecShape, Table, place, read_table
-from safecompress.config.words import show
 from safecompress.errors import SpecError, suggest
-from safecompress.search.plan import Plan
-from safecompress.search.select import SELECTORS
 from safecompress.sparsity import Start
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, ComparisonInputs, MethodEntry
 from safecompress.studies.methods import METHODS, Method

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from safecompress.compression.search import Plan
 from safecompress.metrics.catalogue import ACCURACY, headlines
 from safecompress.report.markdown import markdown_table, plain_text
-from safecompress.search import Plan
 from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.difference import NOTHING, Difference, differences
 from safecompress.studies.comparison.result import ComparisonResult

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from safecompress.attacks import ATTACKS, Attack, Lira, capabilities_of
+from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.data import DataSplit
 from safecompress.errors import UsageError
-from safecompress.shadowing import shadow_rows
 
 ChoiceT = TypeVar("ChoiceT")
 

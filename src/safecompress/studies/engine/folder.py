@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safecompress.compression.run_folder import IDENTITY, STUDY, key_of, locked, refuse_other_job
 from safecompress.errors import RunFolderError
-from safecompress.runfolder import IDENTITY, STUDY, key_of, locked, refuse_other_job
 from safecompress.storage import read_json, write_json
 
 KEY = "study.key"

@@ -11,10 +11,10 @@ from typing import Generic
 
 import torch
 
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
+from safecompress.compression.search import Executor
 from safecompress.errors import ArtifactError, StorageError
 from safecompress.progress import Progress
-from safecompress.search import Executor
 from safecompress.storage import read_json, write_json
 from safecompress.studies.engine.folder import StudyFolder
 from safecompress.studies.engine.study import ItemT, ResultT, Study

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safecompress.attacks import ATTACKS, Attack
+from safecompress.compression.job import Job
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.digests import digest_json
 from safecompress.errors import UsageError
-from safecompress.job import Job
 from safecompress.spec import SafetySpec, at_least
 from safecompress.studies.engine import check_shadows, check_single_version
 from safecompress.studies.hyperparameters.sampler import Sampler

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from safecompress.compression.search import Executor, SerialExecutor
 from safecompress.data import PARTS
 from safecompress.progress import Progress, Silent
-from safecompress.search import Executor, SerialExecutor
 from safecompress.storage import write_bytes
 from safecompress.studies.engine import Runner, environment, open_study_folder, write_outputs
 from safecompress.studies.hyperparameters.plan import Tuning

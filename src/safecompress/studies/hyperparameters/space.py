@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from safecompress.compression.job import Job
+from safecompress.compression.search import Branch
 from safecompress.config import Config
 from safecompress.errors import UsageError
-from safecompress.job import Job
-from safecompress.search import Branch
 from safecompress.training import Objective
 
 T = TypeVar("T", Job, Config)

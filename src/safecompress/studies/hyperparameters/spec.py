@@ -12,6 +12,9 @@ from pydantic import Field
 
 from safecompress.attacks import Attack, capabilities_of
 from safecompress.attacks.questions import headline_of
+from safecompress.compression.job import Job
+from safecompress.compression.search import DEFAULT_BRANCHES, Branch
+from safecompress.compression.search.plan import Plan
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
 from safecompress.config.read import parse_toml, read_text, section
@@ -28,9 +31,6 @@ from safecompress.config.sections import (
 from safecompress.config.tables import Choice as Written
 from safecompress.config.tables import Shape, SpecShape, Table, read_table
 from safecompress.errors import SpecError
-from safecompress.job import Job
-from safecompress.search import DEFAULT_BRANCHES, Branch
-from safecompress.search.plan import Plan
 from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.studies.engine import with_shadows
 from safecompress.studies.engine.page import with_interval

@@ -14,19 +14,19 @@ import numpy as np
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target
 from safecompress.attacks.measure_model import measure_model
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels
+from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.compression.job import Job
+from safecompress.compression.phases import Stages, Trained, search_and_train
+from safecompress.compression.search import SerialExecutor
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
-from safecompress.deploy import Artifact, Served
-from safecompress.job import Job
+from safecompress.export import Artifact, Served
 from safecompress.metrics.catalogue import headlines, leaks, strongest_attack, tm_score_of
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
-from safecompress.search import SerialExecutor
 from safecompress.seeding import derive
-from safecompress.shadowing import Lineage, shadow_rows
 from safecompress.sparsity import Start
-from safecompress.stages import Stages, Trained, search_and_train
 from safecompress.studies.engine import Figure, Measured
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning

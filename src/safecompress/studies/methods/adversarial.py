@@ -17,9 +17,9 @@ from safecompress.studies.methods.pruning import pruned
 from safecompress.studies.methods.reference import require_reference
 from safecompress.studies.methods.small import describe, small
 from safecompress.training import Batch, Course, Objective
-from safecompress.training.adversarial import AdversarialRegularisation
-from safecompress.training.distill import Distillation
-from safecompress.training.objective import Need
+from safecompress.training.objectives.adversarial import AdversarialRegularisation
+from safecompress.training.objectives.base import Need
+from safecompress.training.objectives.distill import Distillation
 
 _SOURCE = (
     "Nasr, Shokri & Houmansadr 2018, CCS (AdvReg). Differs: the bounded form of the penalty, so that members are not "

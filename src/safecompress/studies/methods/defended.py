@@ -9,8 +9,8 @@ from safecompress.errors import UsageError
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.training import OBJECTIVES, Objective
-from safecompress.training.relax import RelaxLoss
-from safecompress.training.softlabels import HighEntropyLabels
+from safecompress.training.objectives.relax import RelaxLoss
+from safecompress.training.objectives.soft_labels import HighEntropyLabels
 
 
 @dataclass(frozen=True)

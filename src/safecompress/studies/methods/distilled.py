@@ -11,7 +11,7 @@ from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.studies.methods.pruning import pruned
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
 from safecompress.studies.methods.small import describe, small
-from safecompress.training.distill import Distillation
+from safecompress.training.objectives.distill import Distillation
 
 _DMP = (
     "Shejwalkar & Houmansadr 2021, AAAI (DMP). Unconfirmed, for no text of it was at hand: its temperature, how it "

@@ -18,8 +18,8 @@ from safecompress.studies.methods.pruning import cut
 from safecompress.studies.methods.reference import require_reference, taught_on_reference
 from safecompress.studies.methods.small import describe, small
 from safecompress.training import Course, Recipe, TrainingState
-from safecompress.training.distill import Distillation
-from safecompress.training.private import AccountantName, DpSgd, share_out, train_privately
+from safecompress.training.dp_sgd import AccountantName, DpSgd, share_out, train_privately
+from safecompress.training.objectives.distill import Distillation
 
 _SOURCE = (
     "Abadi et al. 2016, CCS (DP-SGD). Differs: large batches by SGD, whatever the setting's recipe. Unconfirmed: how "

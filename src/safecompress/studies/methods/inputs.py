@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows
+from safecompress.auditing.shadow_training import shadow_split
 from safecompress.data import DataSplit
-from safecompress.deploy import TaskInfo
+from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive_seed, seeded
-from safecompress.shadowing import shadow_split
 from safecompress.studies.methods.training_cache import TrainingCache
 from safecompress.training import Course, Recipe, predict_logits
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows
-from safecompress.deploy import Served
 from safecompress.digests import digest_json
+from safecompress.export import Served
 from safecompress.models import ModelSpec
 from safecompress.sparsity import SparsityPattern
 from safecompress.studies.methods.inputs import MethodInputs

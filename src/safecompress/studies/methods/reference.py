@@ -11,7 +11,7 @@ from safecompress.errors import UsageError
 from safecompress.studies.methods.budget import for_steps
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.training import Course
-from safecompress.training.distill import Distillation
+from safecompress.training.objectives.distill import Distillation
 
 
 def require_reference(setting: MethodInputs, method: object) -> None:

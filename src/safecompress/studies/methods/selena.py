@@ -12,7 +12,7 @@ from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult
 from safecompress.studies.methods.pruning import require_counts
 from safecompress.training import School
-from safecompress.training.distill import SplitDistillation
+from safecompress.training.objectives.distill import SplitDistillation
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from safecompress.attacks import ATTACKS
-from safecompress.job import Job
+from safecompress.compression.job import Job
+from safecompress.compression.phases import Stages, search_and_train
+from safecompress.compression.search import Plan, RandomChoice, SerialExecutor, parse_branches
 from safecompress.metrics.catalogue import AUC
-from safecompress.search import Plan, RandomChoice, SerialExecutor, parse_branches
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most
-from safecompress.stages import Stages, search_and_train
 from safecompress.studies.methods.inputs import MethodInputs
 from safecompress.studies.methods.method import Method, MethodResult, Use
 from safecompress.training import CrossEntropy, Objective, School, TrainingState

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
-from safecompress.attacks.private import PrivateFolder
+from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.sparsity import SparsityPattern
 from safecompress.training import Course, TrainingState, train

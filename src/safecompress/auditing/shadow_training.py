@@ -1,0 +1,358 @@
+"""How shadows are trained: by the target's whole pipeline, or, cheaper, into its final pattern only.
+
+Also which rows they are drawn from. What the attacks do with them is the attacks' own affair.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safecompress import __version__
+from safecompress.attacks.shadows import ShadowDraw, ShadowRows, ShadowTrainer
+from safecompress.compression.job import Job
+from safecompress.compression.phases import Stages, search_and_train
+from safecompress.compression.search import SerialExecutor
+from safecompress.data import Dataset, DataSplit, unit_ids
+from safecompress.data.sizes import PARTS
+from safecompress.digests import digest_json, digest_tensors
+from safecompress.errors import UsageError
+from safecompress.export import Artifact, Served, TaskInfo
+from safecompress.export.precision import Precision, round_weights
+from safecompress.models import ModelSpec
+from safecompress.seeding import derive, derive_seed, seeded
+from safecompress.sparsity import SparsityPattern, Start, rescale_
+from safecompress.spec.spec import ShadowMode
+from safecompress.training import Course, Objective, Recipe, School, TrainingState, is_stackable, train, train_many
+
+GROUP = 8
+"""How many small nets are trained at once."""
+
+_SMALL = 150_000
+"""Weights up to which a group is faster than one model after another (measured: 1.7x at 51,000, 1.0x at 399,000)."""
+
+_LARGEST_SHARE = 2 / 3
+"""Of the pool's rows, so that every row is out of enough shadows."""
+
+
+def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool = False) -> ShadowRows:
+    """The rows that shadows are drawn from, to attack on the ``pool`` "select" or "verdict".
+
+    Train, the non-members of the fitting pool and of ``pool``, and the population, as raw rows. Every shadow is as
+    large as train, or two thirds of all when train is larger than that. Where the training ``has_reference`` rows, the
+    population is those, for shadows as for the target, and none of it is drawn.
+    """
+    parts = ("train", "nonmember_fit", f"nonmember_{pool}", *(() if has_reference else ("population",)))
+    rows = np.concatenate([split.indices[part] for part in parts])
+    size = min(split.size("train"), int(_LARGEST_SHARE * len(rows)))
+    dataset, places = split.dataset, torch.from_numpy(rows)
+    units = unit_ids(dataset)[rows]
+    seed = derive_seed(seed, "shadows", pool)
+    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A fresh network: from its spec, or a copy of the user's own whose layers draw new weights."""
+
+    template: nn.Module = field(repr=False)
+    spec: ModelSpec | None
+    task: TaskInfo
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The network with weights of its own.
+
+        A parameter whose module cannot draw anew, or does not train it, keeps the template's: so does the target.
+        """
+        with seeded(seed, "model"):
+            if self.spec is not None:
+                return self.spec.build()
+            model = copy.deepcopy(self.template)
+            for module in model.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset) and not _is_frozen(module):
+                    reset()
+            return model
+
+    def facts(self) -> list[Any]:
+        """What the weights of a shadow depend on, as strings."""
+        weights = digest_tensors(self.template.state_dict()) if self.spec is None else ""
+        return [repr(self.spec), repr(self.template), weights, digest_tensors(self.task.tensors())]
+
+    @cached_property
+    def group_size(self) -> int:
+        """How many are trained at once."""
+        num_weights = sum(parameter.numel() for parameter in self.template.parameters())
+        return GROUP if num_weights <= _SMALL and is_stackable(self.template, self.task.input_shape) else 1
+
+    def served(self) -> nn.Module:
+        """The network behind the input transform."""
+        return Served(copy.deepcopy(self.template), self.task)
+
+
+@dataclass(frozen=True, eq=False)
+class FinalPattern:
+    """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: the dense model).
+
+    Differs from the target: its pattern was found while it trained, and depends on its rows; the shadows are given it.
+    With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut; where the objective needs a
+    teacher, it is that model. ``share`` of the sparse training is done: shadows of a candidate are as old as it is.
+    ``reference`` are the target's own reference rows, which the attacker is assumed to hold.
+    """
+
+    network: _Network
+    recipe: Recipe
+    pattern: SparsityPattern | None
+    start: Start = Start.SCRATCH
+    dense_recipe: Recipe | None = None
+    share: float = 1.0
+    reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls, template: nn.Module, spec: ModelSpec | None, task: TaskInfo, recipe: Recipe, **options: Any
+    ) -> FinalPattern:
+        """The trainer of ``template`` (or ``spec``) by ``recipe``; ``options`` are the other fields."""
+        return cls(_Network(copy.deepcopy(template).cpu(), spec, task), recipe, **options)
+
+    @property
+    def mode(self) -> str:
+        """In the report's words."""
+        return "dense" if self.pattern is None else "final pattern only"
+
+    @property
+    def group_size(self) -> int:
+        """How many small nets one call trains."""
+        recipes = [self.recipe, self.dense_recipe or self.recipe]
+        return self.network.group_size if all(recipe.is_stackable for recipe in recipes) else 1
+
+    def digest(self) -> str:
+        """Over everything that the weights of a shadow depend on, beside its rows."""
+        pattern = "" if self.pattern is None else self.pattern.digest()
+        recipes = [recipe.facts() for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
+        reference = digest_tensors(dict(zip("xy", self.reference or (), strict=False)))
+        facts = [self.mode, *self.network.facts(), pattern, str(self.start), recipes, self.share, reference]
+        return digest_json([*facts, _numerics()])
+
+    def build(self) -> nn.Module:
+        """The network behind its input transform."""
+        return self.network.served()
+
+    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+        """The weights of each shadow."""
+        seeds = [derive_seed(rows.seed, "shadow", draw.number) for draw in draws]
+        models = [self.network.fresh(seed) for seed in seeds]
+        parts = [torch.from_numpy(draw.rows) for draw in draws]
+        data = [(self.network.task.prepare(rows.features[part]), rows.labels[part]) for part in parts]
+        dense = (
+            [
+                Course(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
+                for (x, y), seed in zip(data, seeds, strict=True)
+            ]
+            if self.pattern is not None and self._has_dense
+            else []
+        )
+        schools = [School(copy.deepcopy(model), course) for model, course in zip(models, dense, strict=False)]
+        if dense and self.start is Start.DENSE:
+            states = self._train(models, dense, None, 1.0)
+            schools = [replace(school, dense=state.model) for school, state in zip(schools, states, strict=True)]
+            for model, state in zip(models, states, strict=True):
+                model.load_state_dict(state.model)
+        objective = self.recipe.objective
+        is_taught = "teacher" in objective.needs
+        teachers = [objective.teach(school) if is_taught else None for school in schools] or [None] * len(data)
+        if self.pattern is not None:
+            for model in models:
+                if self.start is Start.SCRATCH:
+                    rescale_(model, self.pattern)
+                self.pattern.apply_(model)
+        courses = [
+            Course(x, y, self.recipe, seed, teacher, self.reference)
+            for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
+        ]
+        return [_prefixed(state.model) for state in self._train(models, courses, self.pattern, self.share)]
+
+    @property
+    def _has_dense(self) -> bool:
+        """Whether a dense model, or a part of one, comes before the sparse one."""
+        return self.start is Start.DENSE or "teacher" in self.recipe.objective.needs
+
+    def _train(
+        self, models: Sequence[nn.Module], courses: Sequence[Course], pattern: SparsityPattern | None, share: float
+    ) -> list[TrainingState]:
+        states = [TrainingState.capture(0, model) for model in models]
+        are_equal = len({len(course.labels) for course in courses}) == 1  # rows that belong together may differ
+        if len(models) > 1 and self.group_size > 1 and are_equal:
+            until = round(share * courses[0].total_steps)
+            return train_many(models[0], states, courses, until=until, pattern=pattern)
+        model = models[0]
+        return [
+            train(model, state, course, until=round(share * course.total_steps), pattern=pattern)
+            for state, course in zip(states, courses, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class FullPipeline:
+    """Trains shadows by everything that made the target: start, rounds, rewiring, attacks and selection of ``job``.
+
+    A shadow's own rows stand for train and its member pools; rows out of it stand for the non-member pools. It
+    validates on the target's validation rows. ``job`` is the target's.
+    """
+
+    job: Job
+    mode: str = field(default="full pipeline", init=False)
+    group_size: int = field(default=1, init=False)
+
+    def digest(self) -> str:
+        """Over everything that the weights of a shadow depend on, beside its rows."""
+        job = self.job
+        parts = [job.recipe, job.dense_recipe, job.plan, job.spec.attacks, job.model_spec, job.model]
+        sizes = {part: job.split.size(part) for part in PARTS}
+        validation = hashlib.sha256(b"".join(t.numpy().tobytes() for t in job.split.part("validation"))).hexdigest()
+        weights = digest_tensors(job.model.state_dict()), digest_tensors(job.task.tensors())
+        return digest_json([self.mode, *map(repr, parts), sizes, validation, *weights, _numerics()])
+
+    def build(self) -> nn.Module:
+        """The network behind its input transform."""
+        return Served(copy.deepcopy(self.job.model), self.job.task)
+
+    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+        """The weights of each shadow."""
+        return [_prefixed(self._run(rows, draw)) for draw in draws]
+
+    def _run(self, rows: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
+        seed = derive_seed(rows.seed, "shadow", draw.number)
+        network = _Network(self.job.model, self.job.model_spec, self.job.task)
+        split = shadow_split(self.job.split, self.job.task, rows, draw, seed)
+        job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            stages = Stages.unwatched(job, Path(folder))
+            has_dense = job.plan.start is Start.DENSE or job.asks_dense
+            dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
+            return search_and_train(stages, stages.start(dense), dense, SerialExecutor()).state.model
+
+
+def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: ShadowDraw, seed: int) -> DataSplit:
+    """A shadow's own members and non-members, in the sizes of the ``target``'s split as far as there are rows.
+
+    Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are
+    the target's.
+    """
+    count = len(rows.labels)
+    shared = [target.part(part) for part in ("validation", "population")]
+    features = torch.cat([task.prepare(rows.features), *(part[0] for part in shared)])
+    labels = torch.cat([rows.labels, *(part[1] for part in shared)])
+    inside = derive(seed, "pools in").permutation(draw.rows)
+    outside = derive(seed, "pools out").permutation(np.setdiff1d(np.arange(count), draw.rows))
+    indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
+    indices["train"] = inside
+    cuts = np.cumsum([count, len(shared[0][1])])
+    _, indices["validation"], indices["population"] = np.split(np.arange(len(labels)), cuts)
+    for side, kept in (("member", inside), ("nonmember", outside)):
+        sizes = [min(target.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
+        indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
+    dataset: Dataset = replace(target.dataset, stored=features, labels=labels, groups=None, scaler=None)
+    return DataSplit(dataset, indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Lineage:
+    """How a model was made, as far as its shadows must know. ``job`` is None when only the recipe is known.
+
+    ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
+    the recipe was given as reference.
+    """
+
+    template: nn.Module = field(repr=False)
+    model_spec: ModelSpec | None
+    task: TaskInfo
+    recipe: Recipe
+    dense_recipe: Recipe
+    start: Start = Start.SCRATCH
+    job: Job | None = None
+    reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_job(cls, job: Job, objective: Objective | None = None) -> Lineage:
+        """The lineage of what ``job`` makes; ``objective`` is what its candidate came to be trained towards."""
+        recipe = replace(job.recipe, objective=objective or job.recipe.objective)
+        return cls(
+            job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
+        )
+
+    def of_version(self, artifact: Artifact, network: nn.Module) -> Lineage:
+        """The same training of ``network``, which ``artifact`` holds; one whose units were removed is its own shape."""
+        spec = None if artifact.is_resized else artifact.model_spec
+        if spec is not None and self.model_spec is not None and self.model_spec.stored() == spec:
+            spec = self.model_spec  # which knows pretrained weights that the file does not name
+        return replace(self, template=network, model_spec=spec, task=artifact.task)
+
+    def digest(self) -> str:
+        """Over what shadows are trained by, beside rows and pattern."""
+        recipes = [self.recipe.facts(), self.dense_recipe.facts()]
+        spec = self.model_spec and self.model_spec.stored()
+        return digest_json([repr(self.template), repr(spec), *recipes, str(self.start)])
+
+    def trainer(self, pattern: SparsityPattern, mode: ShadowMode, *, share: float = 1.0) -> ShadowTrainer:
+        """Trains shadows of the sparse model. Raises UsageError for the full pipeline without a job."""
+        if mode == "final pattern":
+            options = {"pattern": pattern, "start": self.start, "dense_recipe": self.dense_recipe, "share": share}
+            options["reference"] = self.reference
+            return FinalPattern.of(self.template, self.model_spec, self.task, self.recipe, **options)
+        if self.job is None:
+            raise UsageError(
+                "Shadows by the full pipeline need the whole job (plan and split as trained), and an audit knows only "
+                "the recipe. Use shadows = 'final pattern', or certify the run with compress."
+            )
+        return FullPipeline(self.job)
+
+    def dense_trainer(self) -> ShadowTrainer:
+        """Trains shadows of the dense model."""
+        options = {"pattern": None, "reference": self.reference}
+        return FinalPattern.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Rounds a shadow's weights as the target's file keeps them."""
+
+    precision: Precision
+
+    @property
+    def words(self) -> str:
+        """In the report's words."""
+        return f"rounded to {self.precision}"
+
+    def __call__(self, weights: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """The rounded weights."""
+        return round_weights(weights, self.precision)[0]
+
+
+def rounding_of(artifact: Artifact) -> Rounding | None:
+    """What shadows of ``artifact`` go through once they are trained; None for weights kept as they are."""
+    return None if artifact.precision == "float32" else Rounding(artifact.precision)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
+
+
+def _prefixed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's weights by their names in the served model."""
+    return {f"network.{name}": tensor for name, tensor in state.items()}
+
+
+def _numerics() -> list[Any]:
+    return [__version__, torch.__version__, torch.get_num_threads()]

@@ -1,0 +1,272 @@
+"""A Job: everything that one run depends on, checked before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from safecompress import __version__
+from safecompress.compression.search import Plan
+from safecompress.data import DataSplit
+from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
+from safecompress.digests import digest_json, digest_tensors
+from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
+from safecompress.export import Artifact, Packing, Served, TaskInfo
+from safecompress.models import ModelSpec
+from safecompress.sparsity import Start, find_maskable
+from safecompress.sparsity.allocate import count_active
+from safecompress.spec import SafetySpec
+from safecompress.training import Course, Objective, Recipe, School
+from safecompress.training.amp import check_amp
+from safecompress.training.augment import check_images
+from safecompress.training.objectives.base import Need
+
+MIN_FIT = 20
+"""Fewest members, and non-members, on which attackers may find their sign."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that a run depends on; equal jobs end in equal digests.
+
+    ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
+    the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
+    (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
+    ``packing`` says how the trained model becomes the file that ships. Equal digests are promised for ``device`` "cpu"
+    only.
+    """
+
+    name: str
+    model: nn.Module = field(repr=False)
+    model_spec: ModelSpec | None
+    split: DataSplit
+    raw: DataSplit
+    task: TaskInfo
+    spec: SafetySpec
+    recipe: Recipe
+    dense_recipe: Recipe
+    plan: Plan
+    seed: int
+    dense: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    data_digest: str = ""
+    device: str = "cpu"
+    packing: Packing = Packing()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of sparse training."""
+        return self.recipe.total_steps(self.split.size("train"))
+
+    @property
+    def dense_steps(self) -> int:
+        """Optimizer steps of the dense model."""
+        return self.dense_recipe.total_steps(self.split.size("train"))
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What sparse training may minimise: the recipe's objective, and those of branches."""
+        return (self.recipe.objective, *self.plan.objectives)
+
+    def needs(self, what: Need) -> bool:
+        """Whether sparse training needs a teacher, or reference rows."""
+        return any(what in objective.needs for objective in self.objectives)
+
+    @property
+    def asks_dense(self) -> bool:
+        """Whether the dense model teaches."""
+        return any(objective.lesson == "dense" for objective in self.objectives)
+
+    @property
+    def reference(self) -> tuple[Tensor, Tensor] | None:
+        """The population, where an objective needs reference rows."""
+        needed = self.needs("reference") or "reference" in self.dense_recipe.objective.needs
+        return self.split.part("population") if needed else None
+
+    @property
+    def dense_course(self) -> Course:
+        """What the dense model is trained on."""
+        return Course(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
+
+    def teacher(self, dense: Mapping[str, Tensor]) -> Tensor | None:
+        """What the objectives' teacher says of the train rows (N, C), or None; ``dense`` is the trained dense model."""
+        for objective in self.objectives:
+            if "teacher" in objective.needs:
+                return objective.teach(School(self.scratch(), self.dense_course, dense))
+        return None
+
+    def sparse_course(self, teacher: Tensor | None) -> Course:
+        """What the sparse model and every candidate are trained on."""
+        return Course(*self.split.part("train"), self.recipe, self.seed, teacher, self.reference)
+
+    def scratch(self) -> nn.Module:
+        """A copy of the model to work on, on the job's device."""
+        return copy.deepcopy(self.model).to(self.device)
+
+    def dense_network(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The dense model with ``weights``, reading raw samples."""
+        model = self.scratch()
+        model.load_state_dict(weights)
+        return Served(model, self.task)
+
+    def digest(self, key: bytes) -> str:
+        """What tells this job from any other; the rows enter as digests keyed with ``key``."""
+        plan = replace(
+            self.plan, attacks=tuple(attack for tier in self.plan.tests(self.spec.attacks) for attack in tier)
+        )
+        parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names, self.packing]
+        spec = self.model_spec and self.model_spec.stored()
+        parts += [spec, self.model]  # weights alone do not tell one dropout from another
+        rows = self.raw.digest(key)
+        weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
+        numerics = [torch.__version__, torch.get_num_threads(), self.device]
+        return digest_json(
+            [__version__, *numerics, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())]
+        )
+
+    def check(self) -> None:
+        """Raise, before any training, what the run would trip over: DataError, ModelError or UsageError."""
+        self.plan.check_steps(self.total_steps)
+        _check_parts(self)
+        _check_objectives(self)
+        _check_device(self)
+        _check_recipes(self)
+        _check_fit(self)
+        _check_dense(self)
+        _check_sparse(self)
+        _check_storable(self)
+
+
+def _check_parts(job: Job) -> None:
+    """Raise DataError when a part that the run reads has no rows."""
+    needed = ["train", "validation", "test", *MEMBER_POOLS, *NONMEMBER_POOLS]
+    empty = [part for part in needed if not job.split.size(part)]
+    small = [part for part in ("member_fit", "nonmember_fit") if 0 < job.split.size(part) < MIN_FIT]
+    if small:
+        raise DataError(
+            f"Attackers find their sign and threshold on member_fit and nonmember_fit; {' and '.join(small)} must have "
+            f"at least {MIN_FIT} rows, or an attack could point the wrong way by chance."
+        )
+    if empty:
+        raise DataError(
+            f"These parts of the split have no rows, and a run needs them: {', '.join(empty)}. Give each a size."
+        )
+
+
+def _check_objectives(job: Job) -> None:
+    """Raise UsageError when an objective needs what the job cannot give it."""
+    dense = job.dense_recipe.objective
+    if "teacher" in dense.needs:
+        raise UsageError(
+            f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
+            "another objective, such as cross_entropy."
+        )
+    lessons = {one.lesson for one in job.objectives if "teacher" in one.needs}
+    if len(lessons) > 1:
+        raise UsageError(
+            f"The objectives of one search share one teacher, and these ask for {len(lessons)}: "
+            f"{', '.join(sorted(lessons))}. Keep those of one teacher."
+        )
+    needing = [repr(one) for one in (*job.objectives, dense) if "reference" in one.needs]
+    if needing and not job.split.size("population"):
+        raise UsageError(
+            f"{', '.join(dict.fromkeys(needing))}: this objective needs reference rows, of the same kind as the data "
+            "and nobody's members. They are the split's population: give it rows (population = ...)."
+        )
+
+
+def _check_device(job: Job) -> None:
+    """Raise UsageError when there is no such device here."""
+    try:
+        torch.empty(0, device=job.device)
+    except Exception as error:  # which one depends on how PyTorch was built
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise UsageError(
+            f"The device {job.device!r} cannot be used here: {reason}. Use 'cpu', or install a PyTorch built for it."
+        ) from error
+
+
+def _check_recipes(job: Job) -> None:
+    """Raise UsageError when the rows, the device or a branch's objective do not suit a recipe."""
+    features, _ = job.split.part("train", 1)
+    for recipe in (job.dense_recipe, *(replace(job.recipe, objective=one) for one in job.objectives)):
+        check_images(features, recipe.augmentations)
+        check_amp(recipe.amp, torch.device(job.device))
+
+
+def _check_fit(job: Job) -> None:
+    """Raise ModelError when the model does not turn a batch of the data into class scores."""
+    features, _ = job.split.part("train", 2)
+    num_classes, shape = job.split.dataset.num_classes, tuple(features.shape[1:])
+    if job.model_spec is not None and job.model_spec.input_shape != shape:
+        raise ModelError(
+            f"The model is made for features of shape {job.model_spec.input_shape}, and the data has {shape}. Make the "
+            "ModelSpec with the data's input_shape."
+        )
+    size, known = job.split.dataset.vocab_size, getattr(job.model, "vocab_size", None)
+    if size is not None and known is not None and known < size:
+        raise ModelError(
+            f"The model knows {known} tokens, and the data's tokenizer makes {size}: they do not belong together. Give "
+            "the data the tokenizer that the model was trained with (vocab.txt or tokenizer.json beside its weights)."
+        )
+    if any(map(is_lazy, (*job.model.parameters(), *job.model.buffers()))):
+        raise ModelError("The model has lazy layers without weights yet. Run one batch of the data through it first.")
+    try:
+        with torch.inference_mode():
+            scores = job.scratch().eval()(features.to(job.device))
+    except Exception as error:
+        raise ModelError(
+            f"The model cannot read the data: features of shape {shape} gave {type(error).__name__}: {error}. Choose a "
+            "model for this shape, or reshape the features."
+        ) from error
+    got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"the type {type(scores).__name__}"
+    if got != f"shape {(2, num_classes)}":
+        raise ModelError(
+            f"The model gives outputs of {got} for two rows; a tensor of shape {(2, num_classes)} is needed: one score "
+            f"for each of the {num_classes} classes."
+        )
+
+
+def _check_dense(job: Job) -> None:
+    """Raise ModelError when the dense weights are those of another network."""
+    if job.dense is None:
+        return
+    given, own = ({name: tuple(t.shape) for name, t in w.items()} for w in (job.dense, job.model.state_dict()))
+    faults = [
+        f"{name!r} is {given.get(name, 'absent')} and should be {own.get(name, 'absent')}"
+        for name in sorted(given.keys() | own.keys())
+        if given.get(name) != own.get(name)
+    ]
+    if faults:
+        raise ModelError(
+            f"The dense weights do not fit the model, in {len(faults)} tensors: {'; '.join(faults[:3])}. Give the "
+            "state_dict() of a trained model of the same class and sizes."
+        )
+
+
+def _check_sparse(job: Job) -> None:
+    """Raise UsageError when nothing can be sparse, the shape does not fit, or the density is too low for a layer."""
+    plan = job.plan
+    weights = find_maskable(job.model, include=plan.include, exclude=plan.exclude)
+    count_active(weights, plan.density)
+    fold = plan.shape.fit(job.model, job.task.input_shape, weights)
+    fold.initial(weights, plan.density, allocation=plan.allocation, start=Start.SCRATCH, seed=job.seed)
+
+
+def _check_storable(job: Job) -> None:
+    """Raise ModelError when no artifact can hold the model, or it cannot be packed as asked."""
+    own = None if job.model_spec else copy.deepcopy(job.model).cpu()
+    try:
+        packed = job.packing(Artifact(job.model.state_dict(), {}, job.model_spec, job.task), own)
+        if job.packing.format == "onnx":
+            with tempfile.TemporaryDirectory() as folder:
+                rows = job.raw.part("train", MIN_FIT)[0].numpy()
+                job.packing.export(packed, Path(folder) / "trial.onnx", rows, own)
+    except ArtifactError as error:
+        raise ModelError(f"No artifact can hold this model. {error}") from error

@@ -1,0 +1,255 @@
+"""The stages of a run: each either loads what a former run finished, or does the work and keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from safecompress.attacks.measure_model import Attackers
+from safecompress.compression.job import Job
+from safecompress.compression.run_folder import Clock
+from safecompress.compression.search import (
+    Candidate,
+    Choice,
+    Evaluation,
+    Executor,
+    Proposal,
+    RandomChoice,
+    RoundResult,
+    RunStore,
+    Search,
+    Trial,
+    TrialRows,
+    WatchedExecutor,
+    candidate_name,
+    choose_among,
+    finalists,
+    keeps_momentum,
+    propose,
+)
+from safecompress.progress import Progress, Series, Silent
+from safecompress.seeding import derive
+from safecompress.sparsity import Fold, Start, find_maskable, rescale_, view_layers
+from safecompress.training import Course, TrainingState, dense_gradient, train
+
+_PARENT, _TEACHER = "parent", "teacher"
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The stages of ``job``; what they finish is kept in ``store``, how long they took in ``clock``."""
+
+    job: Job
+    store: RunStore = field(repr=False)
+    clock: Clock = field(repr=False)
+    watcher: Progress = field(repr=False)
+
+    @classmethod
+    def unwatched(cls, job: Job, folder: Path) -> Stages:
+        """The stages of a job that nobody watches or resumes; what they hand on lies in ``folder`` meanwhile."""
+        return cls(job, RunStore(folder, job.objectives), Clock(), Silent())
+
+    def dense(self) -> TrainingState:
+        """The trained dense model, or the one that was given."""
+        job = self.job
+        if job.dense is not None:
+            return TrainingState(0, {name: tensor.detach().cpu().clone() for name, tensor in job.dense.items()})
+        trained = self._train_kept("dense", TrainingState.capture(0, job.model), job.dense_course)
+        return TrainingState(trained.step, trained.model)  # its optimizer state serves nobody any more
+
+    def start(self, dense: TrainingState) -> Candidate:
+        """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
+        plan, model = self.job.plan, self.job.scratch()
+        if plan.start is Start.DENSE:
+            model.load_state_dict(dense.model)
+        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
+        options: dict[str, Any] = {"allocation": plan.allocation, "start": plan.start, "seed": self.job.seed}
+        pattern = self._fold(model).initial(weights, plan.density, **options)
+        if plan.start is Start.SCRATCH:
+            rescale_(model, pattern)
+        pattern.apply_(model)
+        state, objective = TrainingState.capture(0, model), self.job.recipe.objective
+        return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
+
+    def _fold(self, model: nn.Module) -> Fold:
+        """The plan's shape laid over ``model``."""
+        plan = self.job.plan
+        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
+        return plan.shape.fit(model, self.job.task.input_shape, weights)
+
+    def parent(self) -> Candidate | None:
+        """The winner of the last finished round, or None before the first."""
+        return self.store.load_candidate(_PARENT)
+
+    def keep(self, result: RoundResult) -> None:
+        """Keep the round's winner as the next parent, and forget the rest of the round."""
+        self.store.save_candidate(_PARENT, result.winner)
+        self.store.forget(_checkpoint(self._round(result.number)))
+        for evaluation in result.evaluations:
+            self.store.forget(candidate_name(evaluation.candidate))
+
+    def tried(self, result: RoundResult) -> list[Candidate]:
+        """All candidates of a round that has not been kept yet, in the order of its evaluations."""
+        loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
+        return [candidate for candidate in loaded if candidate is not None]
+
+    def course(self, dense: TrainingState) -> Course:
+        """What the sparse model is trained on; its teacher, if it has one, is asked once and kept."""
+        if not self.job.needs("teacher"):
+            return self.job.sparse_course(None)
+        if not self.store.has(_TEACHER):
+            self.watcher.begin("teacher", 1)
+            with self.clock.of(_TEACHER):
+                self.teach(self.job.teacher(dense.model))
+            self.watcher.advance()
+        kept = self.store.load_state(_TEACHER)
+        assert kept is not None
+        return self.job.sparse_course(kept.model["logits"])
+
+    def teach(self, logits_NC: Tensor | None) -> None:
+        """Keep what the teacher says of the train rows, so that it need not be asked."""
+        if logits_NC is not None:
+            self.store.save_state(_TEACHER, TrainingState(0, {"logits": logits_NC}))
+
+    def search(self, executor: Executor, dense: TrainingState) -> Search[Attackers]:
+        """The loop of compression/search/loop.py with this job's functions in its places; the ``dense`` model may
+        teach.
+        """
+        job, plan, course, clock = self.job, self.job.plan, self.course(dense), self.clock
+        model, store = job.scratch(), self.store
+        attacks, costly = plan.tests(job.spec.attacks)
+        rows = TrialRows.of(job.raw, (*attacks, *costly))
+        trial = Trial(model, course, job.task, rows, attacks, costly, job.spec, plan, store)
+        watched, fold = WatchedExecutor(executor, self.watcher), self._fold(model)
+
+        def train_interval(parent: Candidate, number: int) -> Candidate:
+            until, _ = plan.round_steps(number, course.total_steps)
+            options = {"pattern": parent.pattern, "keep_momentum": keeps_momentum(plan)}
+            own = course.towards(parent.objective)
+            with clock.of("train"):
+                state = self._train(self._round(number), model, parent.state, own, until, **options)
+            return replace(parent, id=f"r{number + 1}", parent=parent.id, round=number, branch="trained", state=state)
+
+        def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
+            masks, state = trained.pattern.masks, trained.state
+            reads = frozenset().union(*(branch.reads for branch in plan.branches))
+            _, tested_at = plan.round_steps(number, course.total_steps)
+            watched.open(number, plan.rounds, tested_at, [branch.name for branch in plan.branches])
+            with clock.of("propose"):
+                own = course.towards(trained.objective)
+                gradient = dense_gradient(model, state, own, masks) if "gradient" in reads else None
+                momentum = state.momentum or None
+                layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
+                fraction = plan.schedule(state.step / course.total_steps)
+                stream = partial(derive, job.seed, "rewire", number)
+                return propose(layers, plan.branches, fraction, stream=stream, fold=fold)
+
+        def simulate(trained: Candidate, number: int) -> Attackers:
+            if plan.refit == "candidate":
+                return ()
+            with clock.of("simulate"):
+                trained.state.restore_(model)
+                target = trial.target(model)
+                return tuple(trial.simulate(attack, target, trained.id) for attack in (*attacks, *costly))
+
+        def leading(evaluations: Sequence[Evaluation], number: int) -> Sequence[int]:
+            if not costly:
+                return range(len(evaluations))
+            generator = derive(job.seed, "finalists", number)
+            return finalists(evaluations, plan.selector, plan.finalists, generator=generator)
+
+        def deepen(attackers: Attackers, evaluations: Sequence[Evaluation], number: int) -> Sequence[Evaluation]:
+            if not costly:
+                return evaluations
+            indices = leading(evaluations, number)
+            deep = watched.map(partial(trial.deepen, attackers), [evaluations[index] for index in indices])
+            by_index = dict(zip(indices, deep, strict=True))
+            return [by_index.get(index, evaluation) for index, evaluation in enumerate(evaluations)]
+
+        def select(evaluations: Sequence[Evaluation], number: int) -> Choice:
+            for evaluation in evaluations:
+                clock.add_all(evaluation.seconds)
+            tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
+            indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
+            if isinstance(plan.selector, RandomChoice):  # the control draws from all: no figure decides
+                indices = list(range(len(evaluations)))
+            choice = choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
+            watched.close(evaluations, choice)
+            return choice
+
+        def adopt(evaluation: Evaluation) -> Candidate:
+            candidate = store.load_candidate(candidate_name(evaluation.candidate))
+            assert candidate is not None  # its trial saved it a moment ago
+            return candidate
+
+        return Search(plan.rounds, train_interval, propose_branches, simulate, trial, deepen, select, adopt, watched)
+
+    def finish(self, winner: Candidate, dense: TrainingState) -> TrainingState:
+        """The winner trained to the end of its schedule, its pattern and its objective fixed."""
+        course = self.course(dense).towards(winner.objective)
+        return self._train_kept("final", winner.state, course, pattern=winner.pattern)
+
+    def _train_kept(self, name: str, state: TrainingState, course: Course, **options: Any) -> TrainingState:
+        """Train to the end of the course unless a former run did; the result is kept under ``name``."""
+        kept = self.store.load_state(name)
+        if kept is not None:
+            return kept
+        with self.clock.of(name):
+            state = self._train(name, self.job.scratch(), state, course, course.total_steps, **options)
+        self.store.save_state(name, state)
+        self.store.forget(_checkpoint(name))
+        return state
+
+    def _train(
+        self, phase: str, model: nn.Module, state: TrainingState, course: Course, until: int, **options: Any
+    ) -> TrainingState:
+        """Train to ``until`` with a checkpoint now and then, from which a killed run goes on.
+
+        The checkpoint stays until the caller has saved what came of it: a full disk must not cost the work.
+        """
+        state = self.store.load_state(_checkpoint(phase)) or state
+        self.watcher.begin(phase, until - state.step)
+        save: Callable[[TrainingState], None] = partial(self.store.save_state, _checkpoint(phase))
+        watcher = Series(self.watcher, "dense" if phase == "dense" else "sparse")
+        return train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
+
+    def _round(self, number: int) -> str:
+        return f"round {number + 1} of {self.job.plan.rounds}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a search left: the winner of its last round, and that candidate trained to the end."""
+
+    winner: Candidate
+    state: TrainingState
+
+
+def search_and_train(
+    stages: Stages,
+    start: Candidate,
+    dense: TrainingState,
+    executor: Executor,
+    *,
+    on_round: Callable[[RoundResult], None] = lambda result: None,
+) -> Trained:
+    """Run the rounds that follow on ``start``, then train the winner to the end of its schedule.
+
+    ``start`` is candidate number zero or the winner of an earlier round; the ``dense`` model may teach. ``on_round``
+    is called after each round, before its candidates are forgotten.
+    """
+    winner = start
+    for result in stages.search(executor, dense).rounds(winner, first=winner.round + 1):
+        winner = result.winner
+        on_round(result)
+        stages.keep(result)
+    return Trained(winner, stages.finish(winner, dense))
+
+
+def _checkpoint(phase: str) -> str:
+    return "checkpoint-" + phase.replace(" ", "-")

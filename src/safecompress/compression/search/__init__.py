@@ -1,0 +1,58 @@
+"""The search: candidates proposed by rewiring, tested by attacks, chosen by evidence."""
+
+from safecompress.compression.search.branch import DEFAULT_BRANCHES, KEEP, Branch, parse_branches
+from safecompress.compression.search.candidate import Candidate, Evaluation
+from safecompress.compression.search.executor import Executor, ProcessExecutor, SerialExecutor, use_one_thread
+from safecompress.compression.search.loop import RoundResult, Search
+from safecompress.compression.search.plan import Plan
+from safecompress.compression.search.propose import Proposal, propose
+from safecompress.compression.search.select import (
+    SELECTORS,
+    Choice,
+    ParetoKnee,
+    RandomChoice,
+    SafestAbove,
+    Selector,
+    TmScore,
+    choose_among,
+    compare_to_keep,
+    finalists,
+)
+from safecompress.compression.search.store import RunStore
+from safecompress.compression.search.trial import Trial, TrialRows, candidate_name, keeps_momentum
+from safecompress.compression.search.watched import WatchedExecutor, watched_map
+
+__all__ = [
+    "DEFAULT_BRANCHES",
+    "KEEP",
+    "SELECTORS",
+    "Branch",
+    "Candidate",
+    "Choice",
+    "Evaluation",
+    "Executor",
+    "ParetoKnee",
+    "Plan",
+    "ProcessExecutor",
+    "Proposal",
+    "RandomChoice",
+    "RoundResult",
+    "RunStore",
+    "SafestAbove",
+    "Search",
+    "Selector",
+    "SerialExecutor",
+    "TmScore",
+    "Trial",
+    "TrialRows",
+    "WatchedExecutor",
+    "candidate_name",
+    "choose_among",
+    "compare_to_keep",
+    "finalists",
+    "keeps_momentum",
+    "parse_branches",
+    "propose",
+    "use_one_thread",
+    "watched_map",
+]

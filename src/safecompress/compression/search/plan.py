@@ -1,0 +1,107 @@
+"""A Plan: how a dense model becomes a sparse one. Together with the Recipe and a seed it fixes the whole search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from safecompress.attacks import Attack, Loss, capabilities_of
+from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
+from safecompress.compression.search.select import Selector, TmScore
+from safecompress.errors import UsageError
+from safecompress.sparsity import (
+    AllocateErk,
+    Allocation,
+    CosineSchedule,
+    EachWeight,
+    Schedule,
+    Shape,
+    Start,
+    check_shape,
+)
+from safecompress.training import Objective
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Shape and length of the search.
+
+    ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. The last
+    ``recovery`` of each round tunes every candidate (0 tests right after the cut). ``attacks`` test the candidates
+    (None: the spec's own): those of tier 0 test every one, those of tier 1 the best ``finalists`` and ``keep``; those
+    of tier 2, which need shadow models, are left to the verdict. With ``rank`` the last round's candidates meet the
+    verdict's attacks too, on selection rows, to say how well the cheap tests ranked them. ``refit`` says whether one
+    attacker is simulated from the parent or one per candidate. ``shape`` says which weights live and die together;
+    whole units take branches that grow at random, and no allocation. ``include`` and ``exclude`` are globs over the
+    parameters that may be sparse. With ``rounds=0`` the first pattern stays (static sparse training).
+    """
+
+    density: float = 0.1
+    rounds: int = 10
+    branches: tuple[Branch, ...] = DEFAULT_BRANCHES
+    selector: Selector = TmScore()
+    attacks: tuple[Attack, ...] | None = None
+    finalists: int = 2
+    rank: bool = True
+    refit: Literal["parent", "candidate"] = "parent"
+    schedule: Schedule = CosineSchedule()
+    allocation: Allocation = AllocateErk()
+    shape: Shape = EachWeight()
+    start: Start = Start.SCRATCH
+    stop: float = 0.75
+    recovery: float = 0.25
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "branches", parse_branches(self.branches))
+        if not 0 < self.density <= 1:
+            raise UsageError(
+                f"density must lie in (0, 1], got {self.density}. It is the share of weights kept: 0.05 keeps one in "
+                "twenty."
+            )
+        if self.rounds < 0:
+            raise UsageError(f"rounds must be at least 0, got {self.rounds}.")
+        judges = [attack.name for attack in self.attacks or () if capabilities_of(attack).tier > 1]
+        if judges:
+            raise UsageError(
+                f"{', '.join(judges)} cannot test candidates: shadow attacks judge what was chosen. Name them "
+                "among the spec's attacks (the report says how well the search's tests agree with it)."
+            )
+        branches = self.branches if self.rounds else ()
+        check_shape(self.shape, self.allocation, [branch.grow for branch in branches if branch.grow is not None])
+        if self.finalists < 1:
+            raise UsageError(f"finalists must be at least 1, got {self.finalists}: one of them wins the round.")
+        if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):
+            raise UsageError(
+                f"stop must lie in (0, 1] and recovery in [0, 1), got stop={self.stop} and recovery={self.recovery}."
+            )
+
+    def tests(self, spec_attacks: Sequence[Attack]) -> tuple[tuple[Attack, ...], tuple[Attack, ...]]:
+        """The attacks that every candidate meets, and those that only finalists meet.
+
+        The loss stands in where no attack is of tier 0.
+        """
+        attacks = self.attacks or tuple(spec_attacks)
+        cheap, costly = (tuple(a for a in attacks if capabilities_of(a).tier == tier) for tier in (0, 1))
+        return cheap or (Loss(),), costly
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that branches bring."""
+        return tuple(branch.objective for branch in self.branches if branch.objective is not None)
+
+    def check_steps(self, total_steps: int) -> None:
+        """Raise UsageError when training is too short for the rounds."""
+        if self.rounds and int(self.stop * total_steps) < 2 * self.rounds:
+            raise UsageError(
+                f"{self.rounds} rounds do not fit into {int(self.stop * total_steps)} steps (stop={self.stop:g} of "
+                f"{total_steps}): each needs at least two. Use fewer rounds, more epochs or smaller batches."
+            )
+
+    def round_steps(self, number: int, total_steps: int) -> tuple[int, int]:
+        """The step at which round ``number`` rewires, and the one at which its candidates are tested."""
+        search = int(self.stop * total_steps)
+        begin, end = number * search // self.rounds, (number + 1) * search // self.rounds
+        return end - round(self.recovery * (end - begin)), end

@@ -1,0 +1,1 @@
+"""Images: image files and the layouts of image data sets, decoded with care."""

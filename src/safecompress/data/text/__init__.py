@@ -1,0 +1,1 @@
+"""Texts: labelled texts in files, folders and releases, and how they become rows of tokens."""

@@ -1,0 +1,9 @@
+"""The compressed model as a file: packed to about its entropy, whole or absent, and ready to predict."""
+
+from safecompress.export.artifact import Artifact
+from safecompress.export.packing import Packing
+from safecompress.export.served import Served
+from safecompress.export.sizes import ByteCount, reference_size_bytes
+from safecompress.export.task import TaskInfo
+
+__all__ = ["Artifact", "ByteCount", "Packing", "Served", "TaskInfo", "reference_size_bytes"]

@@ -1,0 +1,268 @@
+"""Which weights live and die together: each alone, blocks of a row, or all that belong to one unit.
+
+A shape is one more axis beside how many, which and when. It is laid over a model once, which gives a `Fold`: layers of
+weights fold into layers with one entry for each thing that lives, drop and grow rules choose among these as they would
+among weights, and what they chose unfolds into moves of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safecompress.errors import UsageError
+from safecompress.registry import Registry
+from safecompress.seeding import derive
+from safecompress.sparsity.allocate import AllocateErk, Allocation, count_active, round_counts
+from safecompress.sparsity.grow import GROW_RULES, GrowRule
+from safecompress.sparsity.initialise import Start, initial_pattern
+from safecompress.sparsity.layers import LayerView, flat_array
+from safecompress.sparsity.pattern import Move, Rewiring, SparsityPattern
+from safecompress.sparsity.rewire import Stream
+from safecompress.sparsity.topk import Indices, largest
+from safecompress.sparsity.unit_masks import fit_units
+
+
+class Fold(Protocol):
+    """A shape laid over the weights of one model."""
+
+    def initial(
+        self, weights: Mapping[str, Tensor], density: float, *, allocation: Allocation, start: Start, seed: int
+    ) -> SparsityPattern:
+        """The first pattern. Raises UsageError for a density outside (0, 1] or too small for the shape."""
+        ...
+
+    def fold(self, layers: Sequence[LayerView]) -> Sequence[LayerView]:
+        """Layers with one entry for each thing that lives, of the ``layers`` of weights; all that rules see."""
+        ...
+
+    def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:
+        """The moves of weights that the moves of folded layers come to; ``layers`` are those that were folded."""
+        ...
+
+
+class Shape(Protocol):
+    """Which weights of a model live and die together.
+
+    ``hides`` names the signals (gradient, momentum) that say nothing of what is dormant, so that no grow rule may read
+    them; ``is_allocated`` says whether an allocation shares the weights out over the layers.
+    """
+
+    hides: ClassVar[frozenset[str]]
+    is_allocated: ClassVar[bool]
+
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+        """The shape laid over the parameters ``weights`` of ``model``, which maps (N, *input_shape) to logits."""
+        ...
+
+
+@dataclass(frozen=True)
+class EachWeight:
+    """Every weight for itself."""
+
+    hides: ClassVar[frozenset[str]] = frozenset()
+    is_allocated: ClassVar[bool] = True
+
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+        """The fold that changes nothing."""
+        return FLAT
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of ``width`` neighbours on the input side of one unit: 1 x 4 blocks, as sparse kernels read them.
+
+    A kernel (O, I, *K) counts as the matrix (O, I x prod(K)), and a block never straddles two rows. A weight whose rows
+    the width does not divide keeps single weights: a first convolution reads 27 numbers as a rule, holds little of a
+    network, and would otherwise keep every other layer from having blocks. Where no weight has blocks, UsageError.
+
+    Rules see a block as one weight: the L2 norm, with the sign of the block's sum, so that `DropSet` tells two sides;
+    gradient and momentum as L2 norms; fired if any of it was. So `DropTaylor` ranks by |w| |g|, which bounds the
+    block's first-order change from above (Cauchy-Schwarz).
+
+    The allocation is the one for single weights; each layer's share is then rounded to whole blocks, and largest
+    remainders make the number of blocks exact.
+
+    Source: Gray et al. 2017 and Narang et al. 2017 (block-sparse weights). Differs from the papers, whose blocks are
+    square: four neighbours of a row are what a processor reads at once.
+    """
+
+    width: int = 4
+
+    hides: ClassVar[frozenset[str]] = frozenset()
+    is_allocated: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.width, int) or isinstance(self.width, bool) or self.width < 2:
+            raise UsageError(
+                f"Blocks: width must be a whole number of at least 2, got {self.width!r}. Blocks of one weight are the "
+                "shape 'weight'."
+            )
+
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+        """The fold of each weight's blocks."""
+        rows = {name: weight[0].numel() for name, weight in weights.items()}
+        if all(length % self.width for length in rows.values()):
+            raise UsageError(
+                f"No weight can have blocks of {self.width}: its rows must be a multiple of that long, and theirs are "
+                f"{', '.join(f'{name} {length}' for name, length in rows.items())}. Use another width."
+            )
+        return BlockFold({name: 1 if length % self.width else self.width for name, length in rows.items()})
+
+
+@dataclass(frozen=True)
+class Units:
+    """Whole units: hidden neurons and channels, with all weights that make or read them. See `living.UnitFold`.
+
+    A dormant unit is zero on both sides: what reads it multiplies a gradient of zero into its incoming weights, and
+    what it gives is no function of the input. So its gradient says nothing of how it would do, and growing by gradient
+    or momentum would be a lot in disguise: only rules that do not read them may grow units.
+    """
+
+    hides: ClassVar[frozenset[str]] = frozenset({"gradient", "momentum"})
+    is_allocated: ClassVar[bool] = False
+
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+        """The fold of the model's unit groups."""
+        if input_shape is None:
+            raise UsageError(
+                "The shape 'unit' follows a sample through the model to see which weights make and read a unit. Say "
+                "how large a sample is, without the batch: input_shape=(1, 8, 8)."
+            )
+        return fit_units(model, tuple(input_shape), weights)
+
+
+SHAPES: Registry[Shape] = Registry(
+    "shape", "safecompress.shapes", {"weight": EachWeight, "block": Blocks, "unit": Units}
+)
+
+
+def check_shape(shape: Shape, allocation: Allocation, grow_rules: Iterable[GrowRule]) -> None:
+    """Raise UsageError, with what works, when a grow rule or the allocation does not go with ``shape``."""
+    blind = [rule for rule in dict.fromkeys(grow_rules) if rule.reads & shape.hides]
+    if blind:
+        refused, hidden = ", ".join(map(repr, blind)), " or ".join(sorted(shape.hides))
+        works = " or ".join(repr(name) for name in GROW_RULES.names() if not _reads(name) & shape.hides)
+        raise UsageError(
+            f"The shape {shape!r} cannot grow by {refused}: what is dormant has no {hidden} that says how it would do. "
+            f"Grow by {works}, in every branch; the default branches grow by gradient too, so name others, such as "
+            'branches = ["magnitude+random", "threshold+random", "keep"].'
+        )
+    if not shape.is_allocated and allocation != AllocateErk():
+        raise UsageError(
+            f"The shape {shape!r} keeps one share of all groups of units and asks no allocation, got {allocation!r}. "
+            "Leave it out."
+        )
+
+
+def _reads(name: str) -> frozenset[str]:
+    reads: frozenset[str] = getattr(GROW_RULES.factory(name), "reads", frozenset())
+    return reads
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Every entry is a weight: folds and unfolds nothing."""
+
+    def initial(
+        self, weights: Mapping[str, Tensor], density: float, *, allocation: Allocation, start: Start, seed: int
+    ) -> SparsityPattern:
+        """Exactly round(density x N) weights."""
+        return initial_pattern(weights, density, allocation=allocation, start=start, seed=seed)
+
+    def fold(self, layers: Sequence[LayerView]) -> Sequence[LayerView]:
+        """The layers themselves."""
+        return layers
+
+    def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:
+        """The moves themselves."""
+        return rewiring
+
+
+FLAT = Flat()
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFold:
+    """Each entry is a block of ``widths[name]`` weights of one row; 1 where single weights are kept."""
+
+    widths: Mapping[str, int] = field(repr=False)
+
+    def initial(
+        self, weights: Mapping[str, Tensor], density: float, *, allocation: Allocation, start: Start, seed: int
+    ) -> SparsityPattern:
+        """As many blocks as the allocation's weights make, give or take half a block in all.
+
+        `Start.SCRATCH` draws each layer's blocks by lot, the others keep those of largest norm.
+        """
+        counts = self._counts(weights, allocation(weights, count_active(weights, density)), density)
+        masks = {}
+        for name, weight in weights.items():
+            width = self.widths[name]
+            alive = np.zeros(weight.numel() // width, dtype=bool)
+            if start is not Start.SCRATCH:
+                kept = largest(_norms(flat_array(weight), width), counts[name])
+            else:
+                kept = derive(seed, "initialise", name).choice(alive.size, counts[name], replace=False, shuffle=False)
+            alive[kept] = True
+            masks[name] = torch.from_numpy(np.repeat(alive, width)).reshape(weight.shape)
+        return SparsityPattern(masks)
+
+    def _counts(self, weights: Mapping[str, Tensor], active: Mapping[str, int], density: float) -> dict[str, int]:
+        """Entries by layer; ``active`` are the weights that each should have."""
+        blocked = {name: width for name, width in self.widths.items() if width > 1}
+        exact = {name: active[name] / width for name, width in blocked.items()}
+        total = round(sum(exact.values()))
+        if total < len(blocked):
+            least = sum(blocked.values()) / sum(weights[name].numel() for name in blocked)
+            raise UsageError(
+                f"density {density} keeps {total} blocks, fewer than the {len(blocked)} layers that have blocks. Use "
+                f"at least {least:.2g}, or smaller blocks."
+            )
+        sizes = {name: weights[name].numel() // width for name, width in blocked.items()}
+        return {**active, **round_counts(exact, sizes, total)}
+
+    def fold(self, layers: Sequence[LayerView]) -> Sequence[LayerView]:
+        """Layers of blocks."""
+        return [self._folded(layer, self.widths[layer.name]) for layer in layers]
+
+    def _folded(self, layer: LayerView, width: int) -> LayerView:
+        if width == 1:
+            return layer
+        norms = _norms(layer.weight, width)
+        return LayerView(
+            layer.name,
+            weight=np.where(layer.weight.reshape(-1, width).sum(axis=1) < 0, -norms, norms),
+            mask=_any(layer.mask, width),
+            fired=None if layer.fired is None else _any(layer.fired, width),
+            norms={name: _norms(array, width) for name, array in layer.signed.items()},
+        )
+
+    def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:
+        """Moves of all weights of each chosen block."""
+        return Rewiring(
+            {
+                name: Move(_spread(move.dropped, self.widths[name]), _spread(move.grown, self.widths[name]))
+                for name, move in rewiring.moves.items()
+            }
+        )
+
+
+def _norms(flat: np.ndarray, width: int) -> np.ndarray:
+    """L2 norms (n / width,) of the blocks of ``flat`` (n,)."""
+    return np.asarray(np.linalg.norm(flat.reshape(-1, width), axis=1))
+
+
+def _any(flat: np.ndarray, width: int) -> np.ndarray:
+    """Which blocks of ``flat`` (n,) hold a True, (n / width,)."""
+    return np.asarray(flat.reshape(-1, width).any(axis=1))
+
+
+def _spread(blocks: Indices, width: int) -> Indices:
+    """Flat indices of all weights of ``blocks``, ascending when they are."""
+    return (blocks[:, None] * width + np.arange(width)).reshape(-1)

@@ -1,0 +1,1 @@
+"""Objectives: what training can minimise, one family a module."""

@@ -1,0 +1,131 @@
+"""Train several models of one shape at once: their weights are stacked, and one step moves all of them.
+
+For small nets the time of a step is mostly the calls that make it, so eight models cost little more than one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from safecompress.errors import UsageError
+from safecompress.seeding import reseed, seeded
+from safecompress.sparsity import SparsityPattern
+from safecompress.training.loop import check_finite, set_learning_rate
+from safecompress.training.state import TrainingState
+from safecompress.training.task import Course, Loader
+
+STACKABLE = (
+    nn.Linear, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.ELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Flatten,
+    nn.Identity, nn.Sequential,
+)  # fmt: skip
+"""Layers that draw nothing by lot, keep no statistics, and gain from stacking (convolutions do not, on a CPU)."""
+
+
+def is_stackable(model: nn.Module, input_shape: Sequence[int] | None = None) -> bool:
+    """Whether `train_many` takes this model: a stack of linear layers and activations, whatever class holds them.
+
+    All of its state are weights that train, each under one name. With the ``input_shape`` of a row its forward pass is
+    tried, too: one of a class of the user's own may draw by lot or decide by values, and then models cannot share it.
+    """
+    leaves = [module for module in model.modules() if next(module.children(), None) is None]
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    is_plain = (
+        bool(trained)
+        and trained == list(model.state_dict())
+        and next(model.buffers(), None) is None
+        and all(isinstance(leaf, STACKABLE) for leaf in leaves)
+    )
+    return is_plain and (input_shape is None or _shares_forward(model, input_shape))
+
+
+def train_many(
+    model: nn.Module,
+    states: Sequence[TrainingState],
+    courses: Sequence[Course],
+    *,
+    until: int | None = None,
+    pattern: SparsityPattern | None = None,
+) -> list[TrainingState]:
+    """Each of ``states`` trained to step ``until`` (the end of its course) as `train` would, to rounding.
+
+    States are at step 0, and optimizer states are dropped. Courses share recipe and number of rows; with a ``pattern``
+    dormant weights stay zero. ``model`` is a scratch pad. Raises UsageError for a model that is not stackable or states
+    and courses that do not go together, and TrainingError as `train` does.
+    """
+    recipe, total = courses[0].recipe, courses[0].total_steps
+    are_equal = len({(course.recipe, tuple(course.features.shape)) for course in courses}) == 1
+    have_begun = any(state.step for state in states)
+    is_alone = not recipe.is_stackable
+    if have_begun or is_alone or not are_equal or not is_stackable(model, courses[0].features.shape[1:]):
+        raise UsageError(
+            "Models train together from step 0 on, when they are plain stacks of layers, on courses of one recipe and "
+            "as many rows, with an objective that has no opponent, and without clip_norm, micro_batches, amp, average "
+            "or compiled in the recipe. Train these one after another."
+        )
+    device = next(model.parameters()).device
+    stacked = {
+        name: torch.stack([state.model[name] for state in states]).to(device).requires_grad_()
+        for name, _ in model.named_parameters()
+    }
+    masks = _masks(stacked, pattern)
+    with torch.no_grad():
+        for name, mask in masks.items():
+            stacked[name].masked_fill_(mask == 0, 0.0)
+    optimizer = recipe.make_optimizer(stacked.values())
+    loaders = [Loader(course, device) for course in courses]
+    objective = recipe.objective
+    model.train()
+
+    def logits(parameters: Mapping[str, Tensor], x_BF: Tensor) -> Tensor:
+        scores: Tensor = functional_call(model, dict(parameters), (x_BF,))
+        return scores
+
+    loss_sum = torch.zeros((), device=device)
+    until = total if until is None else until
+    with seeded(courses[0].seed, "steps"):
+        for step in range(until):
+            batches = []
+            for course, loader in zip(courses, loaders, strict=True):
+                reseed(course.seed, "step", step, device=device)
+                batches.append(objective.mix(loader.at(step)))
+            x_KBF = torch.stack([batch.features for batch in batches])
+            set_learning_rate(optimizer, recipe.learning_rate_at(step, total))
+            optimizer.zero_grad(set_to_none=True)
+            logits_KBC = vmap(logits)(stacked, x_KBF)
+            losses = [objective(logits_KBC[k], batch) for k, batch in enumerate(batches)]
+            loss = torch.stack(losses).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                for name, mask in masks.items():
+                    gradient = stacked[name].grad
+                    if gradient is not None:
+                        gradient.mul_(mask)
+            optimizer.step()
+            loss_sum += loss.detach()
+    check_finite(loss_sum + sum((tensor.detach() * 0).sum() for tensor in stacked.values()), until - 1, recipe)
+    return [
+        TrainingState(until, {name: tensor[k].detach().to("cpu", copy=True) for name, tensor in stacked.items()})
+        for k in range(len(states))
+    ]
+
+
+def _shares_forward(model: nn.Module, input_shape: Sequence[int]) -> bool:
+    scratch = copy.deepcopy(model).train()
+    weights = {name: parameter.detach().unsqueeze(0) for name, parameter in scratch.named_parameters()}
+    rows = next(iter(weights.values())).new_zeros(1, 2, *input_shape)
+    try:
+        vmap(lambda weights, rows: functional_call(scratch, weights, (rows,)))(weights, rows)
+    except (RuntimeError, ValueError):  # what vmap refuses
+        return False
+    return True
+
+
+def _masks(stacked: Mapping[str, Tensor], pattern: SparsityPattern | None) -> dict[str, Tensor]:
+    if pattern is None:
+        return {}
+    return {name: mask.to(stacked[name]).unsqueeze(0) for name, mask in pattern.masks.items()}

@@ -1,0 +1,266 @@
+"""From a dense model to a judged artifact: wires the rooms, decides nothing.
+
+    train dense ─> initialise sparse ─> rounds ─> train to the end ─> pack ─> certify ─> report
+
+Every finished phase is kept in the run folder, so the same job goes on where a killed one stopped and ends in the same
+digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from safecompress import __version__
+from safecompress.attacks.private_cache import PrivateFolder
+from safecompress.attacks.shadows import Map
+from safecompress.auditing.audit_model import UNCOUNTED
+from safecompress.auditing.audited_model import Subject, digest_file
+from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, question
+from safecompress.auditing.proxy_check import rank_candidates
+from safecompress.auditing.shadow_training import Lineage
+from safecompress.certify import Certification, Ledger, Prospect, foresee, judged_parts
+from safecompress.compression.job import Job
+from safecompress.compression.phases import Stages, Trained, search_and_train
+from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, Clock, RoundLog, RunFolder
+from safecompress.compression.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor, watched_map
+from safecompress.data import DataSplit, one_row_per_unit
+from safecompress.errors import ArtifactError
+from safecompress.export import Artifact
+from safecompress.metrics.catalogue import leaks
+from safecompress.progress import Progress, Silent
+from safecompress.report import Report, RunFacts, build_report, describe_round
+from safecompress.seeding import derive
+from safecompress.sparsity import SparsityPattern
+from safecompress.storage import read_tensors, write_tensors
+from safecompress.training import TrainingState
+
+CALIBRATION_ROWS = 512
+"""Most train rows from which int8 takes the ranges of activations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run leaves: the artifact, the report, and the dense model's weights it was compared with."""
+
+    artifact: Artifact
+    report: Report
+    certification: Certification
+    dense: Mapping[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What a run uses beside its job; no digest depends on it.
+
+    ``cache`` is a private folder that keeps shadow models for other runs too (default: inside the run's folder).
+    ``released`` are the versions that are out, by their paths.
+    """
+
+    ledger: Ledger | None = None
+    executor: Executor = field(default_factory=SerialExecutor)
+    progress: Progress = field(default_factory=Silent)
+    cache: Path | None = None
+    released: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outcome:
+    """Carry the job out in ``folder``, going on from whatever is finished there.
+
+    The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
+    data, and the errors of each room.
+    """
+    context = context or RunContext()
+    watcher, evidence = context.progress, one_row_per_unit(job.raw)
+    stages = Stages(job, RunStore(folder.work, job.objectives), Clock(folder), watcher)
+    levels = job.spec.levels(_opening(stages, evidence, folder, context))
+    prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
+    for prospect in prospects:
+        watcher.say(_prospect_line(prospect))
+    store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
+    dense = stages.dense()
+    searched = _search(stages, dense, folder, store, context.executor)
+    final = searched.trained
+    packed = _pack(job, final, dense, folder)
+    watcher.begin("certify", 1)
+    with stages.clock.of("certify"):
+        case = AuditCase(
+            packed.subject(job),
+            evidence,
+            job.spec,
+            job.seed,
+            job.dense_network(dense.model),
+            job.scratch(),
+            Lineage.of_job(job, final.winner.objective),
+            packed.trained,
+            job.device,
+        )
+        run_shadows = watched_map(context.executor, watcher, "shadows", size=len, then="certify")
+        resources = AuditResources(context.ledger, context.released, store, run_shadows)
+        certification = judge(case, resources, open_rows(case, resources))
+    watcher.advance()
+    figures = {f"verdict/{name}": figure.value for name, figure in certification.measurements.items()}
+    watcher.measured(final.state.step, figures)
+    facts = RunFacts(
+        job.seed,
+        _describe_search(job, final.winner, searched.rounds, searched.began),
+        {
+            "pattern": final.winner.pattern.digest(),
+            "weights": final.state.digest(),
+            "dense": dense.digest(),
+            "job": folder.identity,
+            "split": job.raw.digest(folder.key),
+        },
+        stages.clock.seconds,
+        [] if context.ledger else [UNCOUNTED],
+    )
+    report = build_report(
+        job.name,
+        certification,
+        job.raw,
+        artifact=case.subject.facts,
+        digest=case.subject.digest,
+        facts=facts,
+        prospects=prospects,
+    )
+    return Outcome(packed.artifact, report, certification, dense.model)
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """The trained winner, the rounds that led there as JSON, and the share of each layer's weights at first."""
+
+    trained: Trained
+    rounds: Sequence[Mapping[str, Any]]
+    began: Mapping[str, float]
+
+
+def _search(
+    stages: Stages, dense: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
+) -> _Searched:
+    """The rounds that are not finished yet, and the winner trained to the end."""
+    job, watcher, rounds = stages.job, stages.watcher, RoundLog(folder)
+    shadowing = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
+    start = stages.start(dense)
+    began = _layer_shares(start.pattern.masks)
+    start = stages.parent() or start
+    rounds.keep(start.round + 1)
+
+    def log_round(result: RoundResult) -> None:
+        entry = describe_round(result)
+        watcher.say(_round_line(entry))
+        rounds.append(entry | _ranked(job, result, stages, store, shadowing))
+
+    trained = search_and_train(stages, start, dense, executor, on_round=log_round)
+    return _Searched(trained, rounds.entries, began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """The artifact as ``trained`` and as packed, and the file at ``path`` that ships."""
+
+    trained: Artifact
+    artifact: Artifact
+    path: Path
+
+    def subject(self, job: Job) -> Subject:
+        """The file, read back."""
+        if job.packing.format == "onnx":
+            return Subject.of_onnx(self.path, source=self.artifact, model=job.scratch().cpu())
+        return Subject.of_artifact(self.path, model=job.scratch(), device=job.device)
+
+
+def _pack(job: Job, final: Trained, dense: TrainingState, folder: RunFolder) -> _Packed:
+    """Write the dense weights, the artifact and, where it is asked for, the ONNX file."""
+    facts = {
+        "safecompress": __version__,
+        "name": job.name,
+        "data_spec": job.data_digest,
+        "objective": repr(final.winner.objective),
+    }
+    trained = Artifact(final.state.model, final.winner.pattern.masks, job.model_spec, job.task, facts)
+    network = None if job.model_spec else job.scratch().cpu()
+    artifact = job.packing(trained, network)
+    path = folder.path / ARTIFACT
+    write_tensors(folder.path / DENSE, dense.model)
+    artifact.save(path)
+    if job.packing.format == "onnx":
+        path = folder.path / ONNX
+        job.packing.export(artifact, path, _calibration(job), None if job.model_spec else job.scratch().cpu())
+    return _Packed(trained, artifact, path)
+
+
+def _calibration(job: Job) -> NDArray[np.float32]:
+    """Some raw train rows, drawn by lot."""
+    train = job.raw.indices["train"]
+    rows = train[derive(job.seed, "calibration").permutation(len(train))[:CALIBRATION_ROWS]]
+    return np.asarray(job.raw.dataset.read(torch.from_numpy(rows)).numpy())
+
+
+def _opening(stages: Stages, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
+    """The number that this run's opening of the verdict rows has, or will have."""
+    if context.ledger is None:
+        return 1
+    job, winner = stages.job, stages.parent()
+    made, asked = None, job.spec.digest()
+    with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
+        made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
+        dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
+        lineage = Lineage.of_job(job, winner.objective if winner else None)
+        asked = question(job.spec, job.seed, dense, lineage, context.released)
+    return context.ledger.number_for(evidence, artifact=made, spec=asked, parts=judged_parts(job.spec))
+
+
+def _prospect_line(prospect: Prospect) -> str:
+    tightest = "" if prospect.tightest is None else f"tightest certifiable {prospect.tightest:.4g}; "
+    return f"{prospect.requirement}: {tightest}{prospect.note}"
+
+
+def _round_line(entry: Mapping[str, Any]) -> str:
+    winner = next(c for c in entry["candidates"] if c["won"])
+    worst = max(leaks({name: figure["value"] for name, figure in winner["metrics"].items()}).values())
+    figures = f"accuracy {winner['accuracy']:.3f}, worst AUC {worst:.3f}"
+    return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
+
+
+def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder, run: Map) -> dict[str, Any]:
+    """After the last round, how well its cheap tests ranked the candidates."""
+    if result.number + 1 < job.plan.rounds or not job.plan.rank:
+        return {}
+    with stages.clock.of("rank"):
+        ranking = rank_candidates(job, result, stages.tried(result), store=store, run=run)
+    return {} if ranking is None else {"ranking": asdict(ranking)}
+
+
+def _layer_shares(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """The share of each layer's weights that a mask marks."""
+    return {name: float(mask.double().mean()) for name, mask in masks.items()}
+
+
+def _describe_search(
+    job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]], began: Mapping[str, float]
+) -> dict[str, Any]:
+    """How the artifact came about; layers had the shares ``began`` of their weights at first."""
+    masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
+    shares = _layer_shares(masks)
+    layers = [
+        {"name": name, "num_weights": masks[name].numel(), "start": start, "end": shares[name], "ever": explored[name]}
+        for name, start in began.items()  # in the network's order, which a parent from a file has lost
+    ]
+    return {
+        "plan": {name: repr(value) for name, value in vars(job.plan).items()},
+        "recipe": job.recipe.facts(),
+        "dense_recipe": None if job.dense is not None else job.dense_recipe.facts(),
+        "objective": repr(winner.objective),
+        "coverage": SparsityPattern(winner.fired).density,
+        "layers": layers,
+        "rounds": list(rounds),
+    }

@@ -1,0 +1,83 @@
+"""What is judged: a file that is what it is said to be, timed on one thread, and what the ledger knows of a verdict."""
+
+import pytest
+import torch
+
+from safecompress.auditing import latency as latency_page
+from safecompress.auditing.audited_model import Subject
+from safecompress.auditing.judge import question
+from safecompress.auditing.latency import latency
+from safecompress.auditing.shadow_training import Lineage, Rounding
+from safecompress.errors import ArtifactError
+from safecompress.export import Artifact, Packing, TaskInfo
+from safecompress.metrics.measurement import Levels
+from safecompress.models import ModelSpec
+from safecompress.seeding import seeded
+from safecompress.spec import SafetySpec, at_most
+from safecompress.training import Recipe
+
+SPEC = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
+TASK = TaskInfo(3, (), (6,))
+
+
+def artifact_of(seed=0):
+    with seeded(seed, "net"):
+        state = SPEC.build().state_dict()
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in state.items() if weight.ndim > 1}
+    masks["head.weight"][:, :3] = False  # three units that nobody reads
+    state["head.weight"][:, :3] = 0.0
+    return Artifact(state, masks, SPEC, TASK)
+
+
+def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
+    """The dense model's, say: its density would be the artifact's."""
+    pytest.importorskip("onnxruntime")
+    from safecompress.export.onnx import export_onnx
+
+    artifact = artifact_of()
+    export_onnx(artifact.build(), TASK, tmp_path / "a.onnx")
+    counted = {one.name: one.value for one in Subject.of_onnx(tmp_path / "a.onnx", source=artifact).counted}
+    assert counted["density"] == artifact.density
+    with pytest.raises(ArtifactError, match="artifact beside"):
+        Subject.of_onnx(tmp_path / "a.onnx", source=artifact_of(1))
+
+
+def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
+    """Also where it keeps them in float32: it may come of an artifact that was rounded before."""
+    pytest.importorskip("onnxruntime")
+    from safecompress.export.onnx import export_onnx
+
+    for precision, finish in (("float32", None), ("int8", Rounding("int8")), ("float16", Rounding("float16"))):
+        source = artifact_of().to_precision(precision)
+        export_onnx(source.build(), TASK, tmp_path / "a.onnx")
+        assert Subject.of_onnx(tmp_path / "a.onnx", source=source).finish == finish
+
+
+def test_latency_is_of_one_thread(monkeypatch):
+    """Whatever the rest of the process is given; and the rest has its own again afterwards."""
+    seen, timed = [], latency_page.in_turns
+
+    def watched(calls, **options):
+        seen.append(torch.get_num_threads())
+        return timed(calls, rounds=3)
+
+    monkeypatch.setattr(latency_page, "in_turns", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        latency(Subject.of_network(artifact_of().build(), (6,), 3), Levels(0.05, 1))
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shadows_without_dead_units_are_another_question():
+    """An audit has only what is left of the network, so that its shadows are not the run's."""
+    pytest.importorskip("torch_pruning")
+    whole, lineage = artifact_of(), Lineage(SPEC.build(), SPEC, TASK, Recipe(), Recipe())
+    shrunk = Packing(shrink=True)(whole)
+    assert shrunk.is_resized
+    by_shadows, alone = (SafetySpec([name], [at_most(f"{name}.auc", 0.9)]) for name in ("lira", "loss"))
+    asked = [question(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
+    assert asked[0] == asked[1] != asked[2]
+    assert len({question(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1
