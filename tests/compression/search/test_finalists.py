@@ -54,7 +54,7 @@ from safecompress.compression.search import (
     finalists,
 )
 from safecompress.errors import AttackError, UsageError
-from safecompress.export import TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.progress import Silent
