@@ -100,10 +100,10 @@ def test_a_branch_without_one_goes_on_as_its_parent_did(tmp_path):
     stages.keep(first)
     assert stages.parent().objective == Flat(4.0)  # read back from the disk
     later = RunPhases(
-        replace(job, plan=replace(job.plan, branches=("keep", FLAT))), stages.store, stages.clock, Silent()
+        replace(job, plan=replace(job.plan, branches=("keep", FLAT))), stages.store, stages.timer, Silent()
     )
     (second,) = list(later.search(SerialExecutor(), dense).rounds(stages.parent(), first=1))
-    candidates = later.tried(second)
+    candidates = later.candidates(second)
     assert [candidate.objective for candidate in candidates] == [Flat(4.0), Flat(4.0)]
     assert candidates[0].state.digest() == candidates[1].state.digest()
 
@@ -138,7 +138,7 @@ def test_shadows_have_teachers_of_their_own(objective, tmp_path):
 
 def test_reference_rows_are_the_population_and_no_shadow_draws_them():
     job = job_of("keep", recipe=replace(RECIPE, objective=Towards()))
-    reference = job.sparse_course(None).reference
+    reference = job.sparse_task(None).reference
     assert torch.equal(reference[0], SPLIT.part("population")[0])
     assert TrainingProvenance.of_job(job).reference is not None
     with_them, without = (shadow_rows(SPLIT, "verdict", 0, has_reference=has) for has in (False, True))
@@ -177,9 +177,9 @@ def test_the_teacher_is_asked_once_and_kept(tmp_path, monkeypatch):
     job = job_of("keep", recipe=replace(RECIPE, objective=SplitDistillation(num_models=2, held_out=1)))
     stages = stages_of(job, tmp_path)
     dense = stages.dense()
-    first = stages.course(dense).teacher
+    first = stages.training_task(dense).teacher
     monkeypatch.setattr(Job, "teacher", None)
-    again = stages_of(job, tmp_path).course(dense).teacher  # as after a kill
+    again = stages_of(job, tmp_path).training_task(dense).teacher  # as after a kill
     assert torch.equal(first, again)
     assert first.shape == (SPLIT.size("train"), 3)
 

@@ -1,4 +1,4 @@
-"""What an attack is tried on to show that it works: a model that must be caught, and rows where nothing may be found.
+"""Positive and negative controls: a model every working attack must detect, and rows where no attack may find anything.
 
 N rows, M of them members, F features of a row, P rows in the control's pool.
 """
@@ -39,7 +39,7 @@ OVERFITTED = 0.99
 """The share of its members that the control must classify right."""
 
 RECIPE = Recipe(batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0.0, decay="constant")
-"""How controls and their shadows are trained; ``epochs`` is found by training until the members are known by heart."""
+"""How controls and their shadows are trained; ``epochs`` is found by training until the members are memorised."""
 
 _CHUNK = 10
 """Epochs between two looks at the accuracy."""
@@ -56,7 +56,7 @@ _WIDEST = 4096
 
 @dataclass(frozen=True, eq=False)
 class ControlModel:
-    """A network like the target that knows its members by heart, and the pools to attack it with.
+    """A network like the target that has memorised its members, and the pools to attack it with.
 
     Its labels are permuted, so that only memorising predicts them: an attack that misses this model misses everything,
     and what it finds here says nothing about the target. ``accuracy`` is the share of members classified right (the
@@ -102,18 +102,17 @@ def train_control(
 ) -> ControlModel:
     """A copy of the target's network with fresh weights, trained on both pools' members under permuted labels.
 
-    For what takes more than 10 million operations a row, which is slow to know them by heart, a perceptron on the same
-    rows stands: a control proves an attack and not the target.
-    It trains until it classifies 99 % of them right, or for ``max_epochs`` (``is_overfitted`` says which). Labels
-    change places within members and within non-members of each pool, so that class shares stay and tell nothing. Of
-    equal rows only the first stays: no network can give two labels to one row. Versions of the target are copied alike,
-    and all are trained until the last knows its members. Raises AttackError for a network none of whose layers can be
-    given fresh weights.
+    A network that takes more than 10 million operations a row would be slow to memorise them; a perceptron on the same
+    rows stands in for it, since a control proves an attack and not the target. It trains until it classifies 99 % of
+    them right, or for ``max_epochs`` (``is_overfitted`` says which). Labels change places within members and within
+    non-members of each pool, so that class shares stay and reveal nothing. Of equal rows only the first stays: no
+    network can give two labels to one row. Versions of the target are copied alike, and all are trained until the last
+    has memorised its members. Raises AttackError for a network none of whose layers can be given fresh weights.
     """
     pools = _permuted(_without_copies(fit, verdict), derive(seed, "control", "labels"))
     features, labels, is_member = _joined(*pools)
     rows = torch.from_numpy(is_member)
-    course = TrainingTask(
+    task = TrainingTask(
         features[rows], labels[rows], replace(RECIPE, epochs=max_epochs), derive_seed(seed, "control", "course")
     )
     row = features[:1]
@@ -122,15 +121,15 @@ def train_control(
         name: fresh(stand_in(version.model, row), derive_seed(seed, "control", "weights", name))
         for name, version in target.versions.items()
     }
-    epochs, accuracy = _overfit_([network, *versions.values()], course, max_epochs)
+    epochs, accuracy = _overfit_([network, *versions.values()], task, max_epochs)
     return ControlModel(network, pools[0], pools[1], accuracy, epochs, seed, target.access, versions)
 
 
 def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
     """What a control is made of: ``model``, its ``twin`` where it has one, or a perceptron where it is costly.
 
-    A twin stands for a model that cannot be trained (it answers in a runtime of its own) or says that it takes too
-    long. ``row`` (1, ...) is one row that the model reads.
+    A twin stands in for a model that cannot be trained (it answers in a runtime of its own) or takes too long. ``row``
+    (1, ...) is one row that the model reads.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -143,7 +142,7 @@ def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
         return model
     width = row[0].numel()
     layers = [nn.LayerNorm(width), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, num_classes)]
-    return nn.Sequential(nn.Flatten(), *layers)  # without the norm raw pixels are not learnt by heart
+    return nn.Sequential(nn.Flatten(), *layers)  # without the norm raw pixels are not memorised
 
 
 def fresh(model: nn.Module, seed: int) -> nn.Module:
@@ -165,21 +164,21 @@ def fresh(model: nn.Module, seed: int) -> nn.Module:
     return network
 
 
-def _overfit_(networks: Sequence[nn.Module], course: TrainingTask, max_epochs: int) -> tuple[int, float]:
-    """Train ``networks`` side by side until each knows the course's rows; the epochs and the lowest accuracy."""
-    per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+def _overfit_(networks: Sequence[nn.Module], task: TrainingTask, max_epochs: int) -> tuple[int, float]:
+    """Train ``networks`` side by side until each has memorised the task's rows; the epochs and the lowest accuracy."""
+    per_epoch = task.recipe.steps_per_epoch(len(task.labels))
     states = [TrainingState.capture(0, network) for network in networks]
     epochs, accuracy = 0, 0.0
     while epochs < max_epochs and accuracy < OVERFITTED:
         epochs = min(epochs + _CHUNK, max_epochs)
         try:
             pairs = zip(networks, states, strict=True)
-            states = [train(network, state, course, until=epochs * per_epoch) for network, state in pairs]
+            states = [train(network, state, task, until=epochs * per_epoch) for network, state in pairs]
         except TrainingError:  # diverged: a control that is not overfitted, and says so
             break
         for network, state in zip(networks, states, strict=True):
             state.restore_(network)
-        rights = [classified_right(network, course.features, course.labels) for network in networks]
+        rights = [classified_right(network, task.features, task.labels) for network in networks]
         accuracy = min(float(is_right.mean()) for is_right in rights)
     for network, state in zip(networks, states, strict=True):
         state.restore_(network)
@@ -218,22 +217,21 @@ class ControlShadowTrainer:
         """The weights of each shadow."""
         seeds = [derive_seed(shadow_pool.seed, "shadow", self.version, draw.number) for draw in draws]
         places = [torch.from_numpy(draw.rows) for draw in draws]
-        courses = [
+        tasks = [
             TrainingTask(shadow_pool.features[place], shadow_pool.labels[place], self.recipe, seed)
             for place, seed in zip(places, seeds, strict=True)
         ]
         states = [TrainingState.capture(0, fresh(self.network, seed)) for seed in seeds]
         model = self.build()
         if len(draws) > 1:
-            return [state.model for state in train_many(model, states, courses)]
+            return [state.model for state in train_many(model, states, tasks)]
         return [
-            train(model, state, course, until=course.total_steps).model
-            for state, course in zip(states, courses, strict=True)
+            train(model, state, task, until=task.total_steps).model for state, task in zip(states, tasks, strict=True)
         ]
 
 
 def negative_pool(non_members_a: AuditData, non_members_b: AuditData) -> AuditData:
-    """The non-members of ``a`` in the place of members, and those of ``b`` as non-members: nobody was trained on.
+    """The first pool's non-members in the place of members, and the second's as non-members: none was trained on.
 
     An attack fitted elsewhere must not tell the two apart. For attacks by shadows both must be drawn from the same rows
     as the shadows', or both from others. Raises AttackError when a side is empty.

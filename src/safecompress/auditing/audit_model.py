@@ -1,4 +1,4 @@
-"""The audit of a model that was made before: checked against its rows, judged, and reported."""
+"""The audit of an existing model: checked against its rows, judged, and reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are 
 
 @dataclass(frozen=True, eq=False)
 class ModelAudit:
-    """Which model is audited by which spec, on which raw rows; the fields are the arguments of `api.audit`."""
+    """Which model is audited by which spec, on which raw rows; the fields are arguments of `api.audit`."""
 
     artifact: str | Path | nn.Module
     split: DataSplit
@@ -48,15 +48,17 @@ class ModelAudit:
 
 
 def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
-    """The report of the verdict. Raises what `api.audit` raises; the rows are opened once it is known that they can
-    certify what the spec asks."""
+    """The report of the verdict. Raises what `api.audit` raises.
+
+    The ledger counts a use of the rows only once it is known that they can certify what the spec asks.
+    """
     subject = subject_of(audit.artifact, audit.split, audit.model)
     audit.split.check()
     check_task(subject, audit.split)
     is_verified = subject.path is not None and check_members(subject.path, audit.split)
     evidence = one_row_per_unit(audit.split)
-    lineage = _lineage(audit, subject.artifact)
-    case = AuditCase(subject, evidence, audit.spec, audit.seed, audit.dense, audit.model, lineage)
+    provenance = _provenance(audit, subject.artifact)
+    case = AuditCase(subject, evidence, audit.spec, audit.seed, audit.dense, audit.model, provenance)
     forecast = partial(_forecast, case)
     opening = open_rows(case, resources, check=forecast)
     certification = judge(case, resources, opening)
@@ -77,14 +79,14 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
 
 
 def _forecast(case: AuditCase, opening: int) -> tuple[Feasibility, ...]:
-    """What the rows can certify at their ``opening``-th use. Raises SpecError for what no outcome could pass."""
+    """What the rows can certify at their use number ``opening``. Raises SpecError for what no outcome could pass."""
     artifact = case.subject.artifact
     density = None if artifact is None else artifact.density
     return check_feasibility(case.spec, case.evidence, case.spec.levels(opening), density=density)
 
 
-def _lineage(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvenance | None:
-    """How the model was trained, as far as its shadows must know; None where no recipe says it."""
+def _provenance(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvenance | None:
+    """How the model was trained, as far as its shadows need it; None without a recipe."""
     if audit.recipe is None or artifact is None:
         return None
     template, whole = audit.model, _whole_spec(artifact, audit.initial_spec)

@@ -25,16 +25,16 @@ from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.runtime.network import facts_of
 
 SAME = 1e-3
-"""What logits of an ONNX file and of its artifact may differ by, as a share of the largest."""
+"""How much the logits of an ONNX file may differ from its artifact's, as a share of the largest."""
 
 
 @dataclass(frozen=True, eq=False)
 class AuditedModel:
     """What is judged: ``network`` reads raw samples and gives logits, as it ships.
 
-    ``digest`` is that of its content, ``counted`` what was counted of its file, ``facts`` what a report says of it.
-    ``artifact`` says what shadows are trained into, where that is known; ``finish`` is what they go through before they
-    answer. ``path`` is the file that a device would load, None for a network that is no file.
+    ``digest`` is that of its content, ``counted`` are the figures counted on its file, ``facts`` describe it in a
+    report. ``artifact``, where it is known, holds the pattern that shadows are trained into; ``finish`` transforms a
+    shadow's weights before it is queried. ``path`` is the file that a device would load, None for a network in memory.
     """
 
     network: nn.Module = field(repr=False)
@@ -66,7 +66,7 @@ class AuditedModel:
 
     @classmethod
     def of_onnx(cls, path: Path, *, original: Artifact | None = None, model: nn.Module | None = None) -> AuditedModel:
-        """The ONNX file at ``path``, asked in ONNX Runtime. ``original`` is the artifact that it was exported from."""
+        """The ONNX file at ``path``, run in ONNX Runtime. ``original`` is the artifact that it was exported from."""
         own = None if original is None or original.model_spec else copy.deepcopy(model)
         twin = None if original is None else ServedModel(original.build(own), original.task)
         network, size = OnnxNetwork(path, twin), path.stat().st_size
@@ -85,20 +85,8 @@ class AuditedModel:
                 "density": original.density,
             }
             finish = RoundWeights("int8") if network.is_int8 else rounding_of(original)
-        told = network.facts
-        return cls(
-            *(
-                network,
-                network.digest,
-                tuple(counted),
-                facts,
-                told.input_shape,
-                told.num_classes,
-                original,
-                finish,
-                path,
-            )
-        )
+        shape, num_classes = network.facts.input_shape, network.facts.num_classes
+        return cls(network, network.digest, tuple(counted), facts, shape, num_classes, original, finish, path)
 
     @classmethod
     def of_network(cls, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> AuditedModel:
@@ -114,9 +102,9 @@ class AuditedModel:
 
 
 def subject_of(source: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> AuditedModel:
-    """What is to be judged: an artifact, an ONNX file, or a network that reads raw samples.
+    """The model to judge: an artifact, an ONNX file, or a network that reads raw samples.
 
-    An ONNX file in a run folder knows the artifact that it was exported from.
+    For an ONNX file in a run folder the artifact that it was exported from is known.
     """
     if isinstance(source, nn.Module):
         return AuditedModel.of_network(source, split.dataset.input_shape, split.dataset.num_classes)
@@ -165,17 +153,17 @@ def digest_weights(network: nn.Module) -> str:
 
 
 def _exact(metric: Metric, value: float) -> Measurement:
-    """A figure that is counted."""
+    """A figure that is counted, not estimated."""
     return Measurement.exact(metric.name, value, metric.direction)
 
 
 def _require_same(network: OnnxNetwork, twin: nn.Module, original: Artifact, path: Path) -> None:
     """Raise ArtifactError for a file that is not ``original``: its density and shadows would be another model's.
 
-    Int8 computes otherwise; of it, and of any file, only the shapes are compared.
+    An int8 network computes otherwise, so only its shapes are compared.
     """
-    told, task = network.facts, original.task
-    is_same = (told.input_shape, told.num_classes) == (task.input_shape, task.num_classes)
+    facts, task = network.facts, original.task
+    is_same = (facts.input_shape, facts.num_classes) == (task.input_shape, task.num_classes)
     if is_same and not network.is_int8:
         samples = torch.from_numpy(facts_of(task).random_samples(5))
         with torch.inference_mode():

@@ -27,10 +27,10 @@ from safecompress.spec import SafetySpec
 
 @dataclass(frozen=True, eq=False)
 class AuditResources:
-    """What an audit uses beside what it judges; none of it is measured.
+    """What an audit uses beside the case it judges.
 
-    ``ledger`` counts how often the rows were used. ``released`` are the versions that are out, by their paths, for
-    attacks that join what all of them say. Shadows are kept in ``store`` and trained by ``run``.
+    ``ledger`` counts how often the rows were used. ``released`` are the released versions, by their paths, for attacks
+    that combine several versions. Shadows are kept in ``store`` and trained by ``run``.
     """
 
     ledger: Ledger | None = None
@@ -41,11 +41,11 @@ class AuditResources:
 
 @dataclass(frozen=True, eq=False)
 class AuditCase:
-    """What is judged by what. ``evidence`` are raw rows, one of each unit.
+    """The model to judge, the spec, and the rows: ``evidence`` are raw rows, one of each unit.
 
-    ``model`` is an instance of the network for artifacts of a class of the user's own. ``dense`` reads raw samples.
-    ``lineage`` says how the model was trained; attacks by shadow models need it. ``trained`` is the model before it was
-    packed: where packing changed it, its figures stand beside the verdict's.
+    ``model`` is an instance of the network for artifacts of a user's own class. ``dense`` reads raw samples.
+    ``provenance`` says how the model was trained; attacks by shadow models need it. ``trained`` is the model before it
+    was packed: where packing changed it, its figures stand beside the verdict's.
     """
 
     subject: AuditedModel
@@ -54,20 +54,20 @@ class AuditCase:
     seed: int
     dense: nn.Module | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
-    lineage: TrainingProvenance | None = None
+    provenance: TrainingProvenance | None = None
     trained: Artifact | None = None
     device: str = "cpu"
 
-    def question(self, released: Mapping[str, Artifact]) -> str:
-        """What the ledger knows this verdict by (`verdict_key`)."""
+    def verdict_key(self, released: Mapping[str, Artifact]) -> str:
+        """Identifies this verdict in the ledger (`verdict_key`)."""
         shrunk = None if self.trained else self.subject.artifact
-        return verdict_key(self.spec, self.seed, self.dense, self.lineage, released, into=shrunk)
+        return verdict_key(self.spec, self.seed, self.dense, self.provenance, released, into=shrunk)
 
 
 def open_rows(
     case: AuditCase, resources: AuditResources, *, check: Callable[[int], object] = lambda number: None
 ) -> int:
-    """Write down in the ledger that the rows are used for this verdict; the number of that use, 1 without a ledger.
+    """Record in the ledger that the rows are used for this verdict; the number of that use, 1 without a ledger.
 
     ``check`` is called with the number first: where that raises, the rows were not used.
     """
@@ -77,24 +77,26 @@ def open_rows(
     return resources.ledger.open(
         case.evidence,
         artifact_digest=case.subject.digest,
-        spec_digest=case.question(resources.released),
+        spec_digest=case.verdict_key(resources.released),
         parts=judged_parts(case.spec),
         check=check,
     ).number
 
 
 def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certification:
-    """The verdict on the case's subject, served as it would be shipped, at the ``opening``-th use of its rows."""
+    """The verdict on the case's model, served as it would be shipped, at use number ``opening`` of its rows."""
     targets = _Targets(case, resources)
-    subject, lineage = case.subject, case.lineage
+    subject, provenance = case.subject, case.provenance
     versions = {}
     if case.dense is not None:
-        versions["dense"] = targets.of(case.dense, lineage.dense_trainer() if lineage else None)
+        versions["dense"] = targets.of(case.dense, provenance.dense_trainer() if provenance else None)
     versions |= {name: targets.of_version(version) for name, version in resources.released.items()}
     source = case.trained or subject.artifact  # shadows are trained as the target was, dead units and all
     trainer, as_trained = None, None
     if source is not None:
-        made = lineage and lineage.of_version(source, targets.build(source) if source.is_resized else lineage.template)
+        made = provenance and provenance.of_version(
+            source, targets.build(source) if source.is_resized else provenance.template
+        )
         trainer = targets.trainer(made, source.masks)
     if case.trained is not None and case.trained.digest() != subject.digest:
         network = ServedModel(targets.build(case.trained).to(case.device), case.trained.task)
@@ -108,13 +110,13 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
 
 
 class _Targets:
-    """Makes targets of networks: with the audit's access and signals, and with shadows where it is known how."""
+    """Makes targets of networks: with the audit's access and signals, and with shadows where the training is known."""
 
     def __init__(self, case: AuditCase, resources: AuditResources) -> None:
         self._case, self._resources, self._signals = case, resources, SignalCache()
         self._rows: ShadowRows | None = None
-        if case.lineage is not None:
-            has_reference = case.lineage.reference is not None
+        if case.provenance is not None:
+            has_reference = case.provenance.reference is not None
             self._rows = shadow_rows(case.evidence, "verdict", case.seed, has_reference=has_reference)
         source = case.trained or case.subject.artifact
         self._transform = digest_tensors(source.task.tensors()) if source else ""
@@ -138,17 +140,19 @@ class _Targets:
 
     def of_version(self, version: Artifact) -> Target:
         """A released version under attack."""
-        network, lineage = self.build(version), self._case.lineage
+        network, provenance = self.build(version), self._case.provenance
         is_own = version.model_spec is None and not version.is_resized  # no shadow may begin with the version's weights
-        made = lineage and lineage.of_version(version, lineage.template if is_own else network)
+        made = provenance and provenance.of_version(version, provenance.template if is_own else network)
         trainer = self.trainer(made, version.masks)
         return self.of(ServedModel(network, version.task), trainer, {}, rounding_of(version))
 
-    def trainer(self, lineage: TrainingProvenance | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
+    def trainer(self, provenance: TrainingProvenance | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
         """Trains shadows into ``masks``, or of the dense model where there are none."""
-        if lineage is None:
+        if provenance is None:
             return None
-        return lineage.trainer(SparsityPattern(masks), self._case.spec.shadows) if masks else lineage.dense_trainer()
+        return (
+            provenance.trainer(SparsityPattern(masks), self._case.spec.shadows) if masks else provenance.dense_trainer()
+        )
 
     def build(self, artifact: Artifact) -> nn.Module:
         """The artifact's network."""
@@ -159,21 +163,22 @@ def verdict_key(
     spec: SafetySpec,
     seed: int,
     dense_model: nn.Module | None,
-    lineage: TrainingProvenance | None,
+    provenance: TrainingProvenance | None,
     released: Mapping[str, Artifact],
     *,
     into: Artifact | None = None,
 ) -> str:
-    """What a verdict is asked, as the ledger knows it: another seed asks anew, and so opens anew.
+    """Identifies a verdict in the ledger: with another key the rows are used again.
 
-    So does another dense model, where a requirement or an attack compares with it, and another way of training shadows,
-    such as ``into`` an artifact of which only the file is known, without its dead units, and not the model as trained.
+    It depends on spec and seed; on the dense model, where a requirement or an attack compares with it; on how shadows
+    are trained (``into`` an artifact of which only the file is known, without its dead units, is another way than into
+    the model as trained); on the released versions, where an attack combines them; on version and threads.
     """
-    compared, trained = None, None
+    dense_digest, shadow_digest = None, None
     is_joint = any(capabilities_of(attack).joins_versions for attack in spec.attacks)
     if dense_model is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
-        compared = digest_weights(dense_model)
-    if lineage is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
-        trained = lineage.digest() + (" without dead units" if into is not None and into.is_resized else "")
+        dense_digest = digest_weights(dense_model)
+    if provenance is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
+        shadow_digest = provenance.digest() + (" without dead units" if into is not None and into.is_resized else "")
     others = sorted(artifact.digest() for artifact in released.values()) if is_joint else []
-    return digest_json([spec.digest(), seed, compared, trained, others, __version__, torch.get_num_threads()])
+    return digest_json([spec.digest(), seed, dense_digest, shadow_digest, others, __version__, torch.get_num_threads()])

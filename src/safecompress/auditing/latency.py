@@ -19,8 +19,8 @@ LATENCY_ROUNDS = 60
 def latency(subject: AuditedModel, levels: Levels) -> Measurement:
     """Milliseconds that one sample takes on one thread of this machine: the median over blocks of calls.
 
-    A file is asked by the engine that `runtime.load` would choose. Intervals are order statistics of the blocks'
-    medians; they know of this machine's noise and of no other machine.
+    A file is run by the engine that `runtime.load` would choose. Intervals are order statistics of the blocks'
+    medians; they cover this machine's noise and no other machine.
     """
     noise = np.random.default_rng(0).standard_normal((1, *subject.input_shape), dtype=np.float32)
     loadable = subject.path is not None and (subject.path.suffix == ".onnx" or _is_built_by_name(subject))

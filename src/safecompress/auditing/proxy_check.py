@@ -1,6 +1,6 @@
 """How well the cheap tests ranked candidates: the last round's, attacked again by the verdict's attacks.
 
-That happens on selection rows: no verdict row is opened for it, and the shadows are drawn apart from the verdict's.
+That happens on selection rows: no verdict row is used for it, and the shadows are drawn apart from the verdict's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class ProxyRanking:
-    """AUCs of one round's candidates by the cheap tests (the worst of them) and by each verdict attack.
+    """AUCs of one round's candidates under the cheap tests (the worst of them) and under each verdict attack.
 
     ``tau`` is Kendall's rank correlation (tau-b) of the two, None where one side does not vary; ``regret`` how much
     lower, in that attack's AUC, the safest candidate by it is than the safest by the cheap tests. ``errors`` are the
@@ -51,8 +51,8 @@ def rank_candidates(
 ) -> ProxyRanking | None:
     """The ranking of ``candidates``, those of ``result``; None when there are too few, or no verdict attack is left.
 
-    Verdict attacks are the spec's that not every candidate met. Shadows are trained into the winner's pattern and to
-    the candidates' age, and attack all of them.
+    Verdict attacks are those of the spec's that did not test every candidate. Shadows are trained into the winner's
+    pattern and to the candidates' age, and attack all of them.
     """
     cheap_attacks, _ = job.plan.tests(job.spec.attacks)
     names = {attack.name for attack in cheap_attacks}
@@ -67,9 +67,9 @@ def rank_candidates(
     shadows = None
     if any(capabilities_of(attack).tier == 2 for attack in attacks):
         share = result.winner.state.step / job.total_steps
-        lineage = TrainingProvenance.of_job(job, result.winner.objective)
-        trainer = lineage.trainer(result.winner.pattern, "final pattern", share=share)
-        rows = shadow_rows(job.raw, "select", job.seed, has_reference=lineage.reference is not None)
+        provenance = TrainingProvenance.of_job(job, result.winner.objective)
+        trainer = provenance.trainer(result.winner.pattern, "final pattern", share=share)
+        rows = shadow_rows(job.raw, "select", job.seed, has_reference=provenance.reference is not None)
         shadows = ShadowModels(rows, trainer, store=store, run=run)
     cheap = {evaluation.branch: _worst(evaluation, names) for _, evaluation in usable}
     verdict: dict[str, dict[str, float]] = {attack.name: {} for attack in attacks}
@@ -77,10 +77,10 @@ def rank_candidates(
     for candidate, evaluation in usable:
         target = Target(job.dense_network(candidate.state.model), access=job.spec.access, shadows=shadows)
         attackers = fit_attackers(target, job.raw, attacks, partial(_stream, job.seed, candidate.id))
-        for found in run_attackers(attackers, target, job.raw, Levels(), "select"):
-            if found.error is not None:
-                errors[found.attack] = found.error
-            for name, figure in headlines({m.name: m.value for m in found.measurements}).items():
+        for attack_result in run_attackers(attackers, target, job.raw, Levels(), "select"):
+            if attack_result.error is not None:
+                errors[attack_result.attack] = attack_result.error
+            for name, figure in headlines({m.name: m.value for m in attack_result.measurements}).items():
                 verdict[name][evaluation.branch] = figure
     whole = {name: aucs for name, aucs in verdict.items() if len(aucs) == len(cheap)}
     return ProxyRanking(

@@ -1,6 +1,6 @@
 """How shadows are trained: by the target's whole pipeline, or, cheaper, into its final pattern only.
 
-Also which rows they are drawn from. What the attacks do with them is the attacks' own affair.
+Also which rows they are drawn from.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Network:
 class FixedMaskShadowTrainer:
     """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: the dense model).
 
-    Differs from the target: its pattern was found while it trained, and depends on its rows; the shadows are given it.
+    Differs from the target: its pattern was found while it trained, and depends on its rows; shadows are given it.
     With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut; where the objective needs a
     teacher, it is that model. ``share`` of the sparse training is done: shadows of a candidate are as old as it is.
     ``reference`` are the target's own reference rows, which the attacker is assumed to hold.
@@ -163,7 +163,7 @@ class FixedMaskShadowTrainer:
         models = [self.network.fresh(seed) for seed in seeds]
         parts = [torch.from_numpy(draw.rows) for draw in draws]
         data = [(self.network.task.prepare(shadow_pool.features[part]), shadow_pool.labels[part]) for part in parts]
-        dense = (
+        dense_tasks = (
             [
                 TrainingTask(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
                 for (x, y), seed in zip(data, seeds, strict=True)
@@ -171,25 +171,28 @@ class FixedMaskShadowTrainer:
             if self.pattern is not None and self._has_dense
             else []
         )
-        schools = [TeacherTrainer(copy.deepcopy(model), course) for model, course in zip(models, dense, strict=False)]
-        if dense and self.start is Start.DENSE:
-            states = self._train(models, dense, None, 1.0)
-            schools = [replace(school, dense=state.model) for school, state in zip(schools, states, strict=True)]
+        trainers = [
+            TeacherTrainer(copy.deepcopy(model), task) for model, task in zip(models, dense_tasks, strict=False)
+        ]
+        if dense_tasks and self.start is Start.DENSE:
+            states = self._train(models, dense_tasks, None, 1.0)
+            trainers = [replace(trainer, dense=state.model) for trainer, state in zip(trainers, states, strict=True)]
             for model, state in zip(models, states, strict=True):
                 model.load_state_dict(state.model)
         objective = self.recipe.objective
         is_taught = "teacher" in objective.needs
-        teachers = [objective.teacher_logits(school) if is_taught else None for school in schools] or [None] * len(data)
+        teachers = [objective.teacher_logits(trainer) if is_taught else None for trainer in trainers]
+        teachers = teachers or [None] * len(data)
         if self.pattern is not None:
             for model in models:
                 if self.start is Start.SCRATCH:
                     rescale_(model, self.pattern)
                 self.pattern.apply_(model)
-        courses = [
+        tasks = [
             TrainingTask(x, y, self.recipe, seed, teacher, self.reference)
             for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
         ]
-        return [_prefixed(state.model) for state in self._train(models, courses, self.pattern, self.share)]
+        return [_prefixed(state.model) for state in self._train(models, tasks, self.pattern, self.share)]
 
     @property
     def _has_dense(self) -> bool:
@@ -199,19 +202,19 @@ class FixedMaskShadowTrainer:
     def _train(
         self,
         models: Sequence[nn.Module],
-        courses: Sequence[TrainingTask],
+        tasks: Sequence[TrainingTask],
         pattern: SparsityPattern | None,
         share: float,
     ) -> list[TrainingState]:
         states = [TrainingState.capture(0, model) for model in models]
-        are_equal = len({len(course.labels) for course in courses}) == 1  # rows that belong together may differ
+        are_equal = len({len(task.labels) for task in tasks}) == 1  # rows that belong together may differ
         if len(models) > 1 and self.group_size > 1 and are_equal:
-            until = round(share * courses[0].total_steps)
-            return train_many(models[0], states, courses, until=until, pattern=pattern)
+            until = round(share * tasks[0].total_steps)
+            return train_many(models[0], states, tasks, until=until, pattern=pattern)
         model = models[0]
         return [
-            train(model, state, course, until=round(share * course.total_steps), pattern=pattern)
-            for state, course in zip(states, courses, strict=True)
+            train(model, state, task, until=round(share * task.total_steps), pattern=pattern)
+            for state, task in zip(states, tasks, strict=True)
         ]
 
 
@@ -250,19 +253,19 @@ class PipelineShadowTrainer:
         split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
         with tempfile.TemporaryDirectory() as folder:
-            stages = RunPhases.unwatched(job, Path(folder))
+            phases = RunPhases.unwatched(job, Path(folder))
             has_dense = job.plan.start is Start.DENSE or job.asks_dense
-            dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
-            return search_and_train(stages, stages.start(dense), dense, SerialExecutor()).state.model
+            dense = phases.dense() if has_dense else TrainingState.capture(0, job.model)
+            return search_and_train(phases, phases.start(dense), dense, SerialExecutor()).state.model
 
 
 def shadow_split(
     model_split: DataSplit, task: TaskInfo, shadow_pool: ShadowRows, draw: ShadowDraw, seed: int
 ) -> DataSplit:
-    """A shadow's own members and non-members, in the sizes of the ``model_split``'s split as far as there are rows.
+    """A shadow's own members and non-members, in the sizes of ``model_split``, the target's, as far as there are rows.
 
-    Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are
-    the target's.
+    Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are the
+    target's.
     """
     count = len(shadow_pool.labels)
     shared = [model_split.part(part) for part in ("validation", "population")]
@@ -283,7 +286,7 @@ def shadow_split(
 
 @dataclass(frozen=True, eq=False)
 class TrainingProvenance:
-    """How a model was made, as far as its shadows must know. ``job`` is None when only the recipe is known.
+    """How a model was trained, as far as its shadows need it. ``job`` is None when only the recipe is known.
 
     ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
     the recipe was given as reference.
@@ -300,7 +303,7 @@ class TrainingProvenance:
 
     @classmethod
     def of_job(cls, job: Job, objective: Objective | None = None) -> TrainingProvenance:
-        """The lineage of what ``job`` makes; ``objective`` is what its candidate came to be trained towards."""
+        """The provenance of what ``job`` trains; ``objective`` is the one that its candidate ended with."""
         recipe = replace(job.recipe, objective=objective or job.recipe.objective)
         return cls(
             job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
@@ -355,7 +358,7 @@ class RoundWeights:
 
 
 def rounding_of(artifact: Artifact) -> RoundWeights | None:
-    """What shadows of ``artifact`` go through once they are trained; None for weights kept as they are."""
+    """How the weights of trained shadows of ``artifact`` are rounded; None for weights kept as they are."""
     return None if artifact.precision == "float32" else RoundWeights(artifact.precision)
 
 

@@ -29,7 +29,7 @@ from safecompress.training.augment import check_images
 from safecompress.training.objectives.base import Need
 
 MIN_FIT = 20
-"""Fewest members, and non-members, on which attackers may find their sign."""
+"""Fewest members, and non-members, on which attackers may be oriented."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +75,12 @@ class Job:
         return (self.recipe.objective, *self.plan.objectives)
 
     def needs(self, what: Need) -> bool:
-        """Whether sparse training needs a teacher, or reference rows."""
+        """Whether an objective of sparse training needs ``what``."""
         return any(what in objective.needs for objective in self.objectives)
 
     @property
     def asks_dense(self) -> bool:
-        """Whether the dense model teaches."""
+        """Whether the dense model is the teacher."""
         return any(objective.teacher_key == "dense" for objective in self.objectives)
 
     @property
@@ -90,20 +90,20 @@ class Job:
         return self.split.part("population") if needed else None
 
     @property
-    def dense_course(self) -> TrainingTask:
+    def dense_task(self) -> TrainingTask:
         """What the dense model is trained on."""
         return TrainingTask(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
 
     def teacher(self, dense_weights: Mapping[str, Tensor]) -> Tensor | None:
-        """What the objectives' teacher says of the train rows (N, C), or None; ``dense_weights`` is the trained dense
-        model.
+        """The logits (N, C) of the objectives' teacher for the train rows, or None; ``dense_weights`` are the trained
+        dense model's.
         """
         for objective in self.objectives:
             if "teacher" in objective.needs:
-                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_course, dense_weights))
+                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_task, dense_weights))
         return None
 
-    def sparse_course(self, teacher: Tensor | None) -> TrainingTask:
+    def sparse_task(self, teacher: Tensor | None) -> TrainingTask:
         """What the sparse model and every candidate are trained on."""
         return TrainingTask(*self.split.part("train"), self.recipe, self.seed, teacher, self.reference)
 
@@ -118,7 +118,7 @@ class Job:
         return ServedModel(model, self.task)
 
     def digest(self, key: bytes) -> str:
-        """What tells this job from any other; the rows enter as digests keyed with ``key``."""
+        """Identifies this job among all others; the rows enter as digests keyed with ``key``."""
         plan = replace(
             self.plan, attacks=tuple(attack for tier in self.plan.tests(self.spec.attacks) for attack in tier)
         )
@@ -133,7 +133,7 @@ class Job:
         )
 
     def check(self) -> None:
-        """Raise, before any training, what the run would trip over: DataError, ModelError or UsageError."""
+        """Raise, before any training, what would stop the run later: DataError, ModelError or UsageError."""
         self.plan.check_steps(self.total_steps)
         _check_parts(self)
         _check_objectives(self)
@@ -169,11 +169,11 @@ def _check_objectives(job: Job) -> None:
             f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
             "another objective, such as cross_entropy."
         )
-    lessons = {one.teacher_key for one in job.objectives if "teacher" in one.needs}
-    if len(lessons) > 1:
+    teacher_keys = {one.teacher_key for one in job.objectives if "teacher" in one.needs}
+    if len(teacher_keys) > 1:
         raise UsageError(
-            f"The objectives of one search share one teacher, and these ask for {len(lessons)}: "
-            f"{', '.join(sorted(lessons))}. Keep those of one teacher."
+            f"The objectives of one search share one teacher, and these ask for {len(teacher_keys)}: "
+            f"{', '.join(sorted(teacher_keys))}. Keep those of one teacher."
         )
     needing = [repr(one) for one in (*job.objectives, dense) if "reference" in one.needs]
     if needing and not job.split.size("population"):
@@ -253,12 +253,12 @@ def _check_dense(job: Job) -> None:
 
 
 def _check_sparse(job: Job) -> None:
-    """Raise UsageError when nothing can be sparse, the shape does not fit, or the density is too low for a layer."""
+    """Raise UsageError when nothing can be sparse, the granularity does not fit, or a layer would keep no weight."""
     plan = job.plan
     weights = find_maskable(job.model, include=plan.include, exclude=plan.exclude)
     count_active(weights, plan.density)
-    fold = plan.shape.fit(job.model, job.task.input_shape, weights)
-    fold.initial(weights, plan.density, allocation=plan.allocation, start=Start.SCRATCH, seed=job.seed)
+    grouping = plan.shape.fit(job.model, job.task.input_shape, weights)
+    grouping.initial(weights, plan.density, allocation=plan.allocation, start=Start.SCRATCH, seed=job.seed)
 
 
 def _check_storable(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""The stages of a run: each either loads what a former run finished, or does the work and keeps it."""
+"""The phases of a run: each either loads what a former run finished, or does the work and keeps it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _PARENT, _TEACHER = "parent", "teacher"
 
 @dataclass(frozen=True, eq=False)
 class RunPhases:
-    """The stages of ``job``; what they finish is kept in ``store``, how long they took in ``clock``."""
+    """The phases of ``job``; what they finish is kept in ``store``, how long they took in ``timer``."""
 
     job: Job
     store: RunStore = field(repr=False)
-    clock: PhaseTimer = field(repr=False)
+    timer: PhaseTimer = field(repr=False)
     watcher: Progress = field(repr=False)
 
     @classmethod
     def unwatched(cls, job: Job, folder: Path) -> RunPhases:
-        """The stages of a job that nobody watches or resumes; what they hand on lies in ``folder`` meanwhile."""
+        """The phases of a job that is neither watched nor resumed; they pass on their results in ``folder``."""
         return cls(job, RunStore(folder, job.objectives), PhaseTimer(), Silent())
 
     def dense(self) -> TrainingState:
@@ -51,8 +51,8 @@ class RunPhases:
         job = self.job
         if job.dense is not None:
             return TrainingState(0, {name: tensor.detach().cpu().clone() for name, tensor in job.dense.items()})
-        trained = self._train_kept("dense", TrainingState.capture(0, job.model), job.dense_course)
-        return TrainingState(trained.step, trained.model)  # its optimizer state serves nobody any more
+        trained = self._train_kept("dense", TrainingState.capture(0, job.model), job.dense_task)
+        return TrainingState(trained.step, trained.model)  # nothing needs its optimizer state any more
 
     def start(self, dense_state: TrainingState) -> Candidate:
         """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
@@ -61,15 +61,15 @@ class RunPhases:
             model.load_state_dict(dense_state.model)
         weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
         options: dict[str, Any] = {"allocation": plan.allocation, "start": plan.start, "seed": self.job.seed}
-        pattern = self._fold(model).initial(weights, plan.density, **options)
+        pattern = self._grouping(model).initial(weights, plan.density, **options)
         if plan.start is Start.SCRATCH:
             rescale_(model, pattern)
         pattern.apply_(model)
         state, objective = TrainingState.capture(0, model), self.job.recipe.objective
         return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
 
-    def _fold(self, model: nn.Module) -> Grouping:
-        """The plan's shape laid over ``model``."""
+    def _grouping(self, model: nn.Module) -> Grouping:
+        """The plan's granularity applied to ``model``."""
         plan = self.job.plan
         weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
         return plan.shape.fit(model, self.job.task.input_shape, weights)
@@ -85,68 +85,68 @@ class RunPhases:
         for evaluation in result.evaluations:
             self.store.forget(candidate_name(evaluation.candidate))
 
-    def tried(self, result: RoundResult) -> list[Candidate]:
+    def candidates(self, result: RoundResult) -> list[Candidate]:
         """All candidates of a round that has not been kept yet, in the order of its evaluations."""
         loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
         return [candidate for candidate in loaded if candidate is not None]
 
-    def course(self, dense_state: TrainingState) -> TrainingTask:
-        """What the sparse model is trained on; its teacher, if it has one, is asked once and kept."""
+    def training_task(self, dense_state: TrainingState) -> TrainingTask:
+        """What the sparse model is trained on; its teacher's logits, if it has one, are computed once and kept."""
         if not self.job.needs("teacher"):
-            return self.job.sparse_course(None)
+            return self.job.sparse_task(None)
         if not self.store.has(_TEACHER):
             self.watcher.begin("teacher", 1)
-            with self.clock.of(_TEACHER):
+            with self.timer.of(_TEACHER):
                 self.teach(self.job.teacher(dense_state.model))
             self.watcher.advance()
         kept = self.store.load_state(_TEACHER)
         assert kept is not None
-        return self.job.sparse_course(kept.model["logits"])
+        return self.job.sparse_task(kept.model["logits"])
 
     def teach(self, logits_NC: Tensor | None) -> None:
-        """Keep what the teacher says of the train rows, so that it need not be asked."""
+        """Keep the teacher's logits of the train rows, so that they need not be computed."""
         if logits_NC is not None:
             self.store.save_state(_TEACHER, TrainingState(0, {"logits": logits_NC}))
 
     def search(self, executor: Executor, dense_state: TrainingState) -> Search[Attackers]:
-        """The rounds of this job; the ``dense_state`` model may teach."""
+        """The rounds of this job; the dense model in ``dense_state`` may be the teacher."""
         job, plan, model = self.job, self.job.plan, self.job.scratch()
         attacks, costly = plan.tests(job.spec.attacks)
         rows = TrialRows.of(job.raw, (*attacks, *costly))
-        task = self.course(dense_state)
+        task = self.training_task(dense_state)
         trial = Trial(model, task, job.task, rows, attacks, costly, job.spec, plan, self.store)
         watched = WatchedExecutor(executor, self.watcher)
-        steps = RoundSteps(job.seed, trial, watched, self._fold(model), self.clock, self._train)
+        steps = RoundSteps(job.seed, trial, watched, self._grouping(model), self.timer, self._train)
         return steps.search()
 
     def finish(self, winner: Candidate, dense_state: TrainingState) -> TrainingState:
         """The winner trained to the end of its schedule, its pattern and its objective fixed."""
-        course = self.course(dense_state).towards(winner.objective)
-        return self._train_kept("final", winner.state, course, pattern=winner.pattern)
+        task = self.training_task(dense_state).towards(winner.objective)
+        return self._train_kept("final", winner.state, task, pattern=winner.pattern)
 
-    def _train_kept(self, name: str, state: TrainingState, course: TrainingTask, **options: Any) -> TrainingState:
-        """Train to the end of the course unless a former run did; the result is kept under ``name``."""
+    def _train_kept(self, name: str, state: TrainingState, task: TrainingTask, **options: Any) -> TrainingState:
+        """Train to the end of the task unless a former run did; the result is kept under ``name``."""
         kept = self.store.load_state(name)
         if kept is not None:
             return kept
-        with self.clock.of(name):
-            state = self._train(name, self.job.scratch(), state, course, course.total_steps, **options)
+        with self.timer.of(name):
+            state = self._train(name, self.job.scratch(), state, task, task.total_steps, **options)
         self.store.save_state(name, state)
         self.store.forget(_checkpoint(name))
         return state
 
     def _train(
-        self, phase: str, model: nn.Module, state: TrainingState, course: TrainingTask, until: int, **options: Any
+        self, phase: str, model: nn.Module, state: TrainingState, task: TrainingTask, until: int, **options: Any
     ) -> TrainingState:
-        """Train to ``until`` with a checkpoint now and then, from which a killed run goes on.
+        """Train to ``until`` with a checkpoint now and then, from which a killed run resumes.
 
-        The checkpoint stays until the caller has saved what came of it: a full disk must not cost the work.
+        The checkpoint stays until the caller has saved the result: a full disk must not cost the work.
         """
         state = self.store.load_state(_checkpoint(phase)) or state
         self.watcher.begin(phase, until - state.step)
         save: Callable[[TrainingState], None] = partial(self.store.save_state, _checkpoint(phase))
         watch = Watch(Series(self.watcher, "dense" if phase == "dense" else "sparse"), save)
-        return train(model, state, course, until=until, watch=watch, **options)
+        return train(model, state, task, until=until, watch=watch, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ class Trained:
 
 
 def search_and_train(
-    stages: RunPhases,
+    phases: RunPhases,
     origin: Candidate,
     dense_state: TrainingState,
     executor: Executor,
@@ -167,15 +167,16 @@ def search_and_train(
 ) -> Trained:
     """Run the rounds that follow on ``origin``, then train the winner to the end of its schedule.
 
-    ``origin`` is candidate number zero or the winner of an earlier round; the ``dense_state`` model may teach.
+    ``origin`` is candidate number zero or the winner of an earlier round; the dense model in ``dense_state`` may be the
+    teacher.
     ``on_round`` is called after each round, before its candidates are forgotten.
     """
     winner = origin
-    for result in stages.search(executor, dense_state).rounds(winner, first=winner.round + 1):
+    for result in phases.search(executor, dense_state).rounds(winner, first=winner.round + 1):
         winner = result.winner
         on_round(result)
-        stages.keep(result)
-    return Trained(winner, stages.finish(winner, dense_state))
+        phases.keep(result)
+    return Trained(winner, phases.finish(winner, dense_state))
 
 
 def _checkpoint(phase: str) -> str:

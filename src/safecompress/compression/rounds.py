@@ -1,4 +1,4 @@
-"""What each part of a round does for one job: the functions in the places of the search's loop."""
+"""The steps of a round for one job: the functions that the loop of the search calls."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ TrainPart = Callable[..., TrainingState]
 
 @dataclass(frozen=True, eq=False)
 class RoundSteps:
-    """The parts of a round. ``trial`` holds the task, the plan and the scratch model that all of them share."""
+    """The steps of a round. ``trial`` holds the task, the plan and the scratch model that all of them share."""
 
     seed: int
     trial: Trial
     executor: WatchedExecutor
     grouping: Grouping
-    clock: PhaseTimer = field(repr=False)
+    timer: PhaseTimer = field(repr=False)
     train_part: TrainPart = field(repr=False)
 
     def search(self) -> Search[Attackers]:
-        """The loop of search/loop.py over these parts."""
+        """The loop of search/loop.py over these steps."""
         return Search(
             self.trial.plan.rounds,
             self.train,
@@ -59,37 +59,37 @@ class RoundSteps:
 
     def train(self, parent: Candidate, number: int) -> Candidate:
         """The parent trained to the step at which the round rewires."""
-        plan, task = self.trial.plan, self.trial.course
+        plan, task = self.trial.plan, self.trial.training_task
         until, _ = plan.round_steps(number, task.total_steps)
         options = {"pattern": parent.pattern, "keep_momentum": keeps_momentum(plan)}
         own = task.towards(parent.objective)
-        with self.clock.of("train"):
+        with self.timer.of("train"):
             name = round_name(number, plan)
             state = self.train_part(name, self.trial.model, parent.state, own, until, **options)
         return replace(parent, id=f"r{number + 1}", parent=parent.id, round=number, branch="trained", state=state)
 
     def propose(self, trained: Candidate, number: int) -> Sequence[Proposal]:
         """What each branch would move."""
-        plan, task, state = self.trial.plan, self.trial.course, trained.state
+        plan, task, state = self.trial.plan, self.trial.training_task, trained.state
         masks = trained.pattern.masks
         reads = frozenset().union(*(branch.reads for branch in plan.branches))
         _, tested_at = plan.round_steps(number, task.total_steps)
         self.executor.open(number, plan.rounds, tested_at, [branch.name for branch in plan.branches])
-        with self.clock.of("propose"):
+        with self.timer.of("propose"):
             own = task.towards(trained.objective)
             gradient = dense_gradient(self.trial.model, state, own, masks) if "gradient" in reads else None
             momentum = state.momentum or None
             layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
             fraction = plan.schedule(state.step / task.total_steps)
             stream = partial(derive, self.seed, "rewire", number)
-            return propose(layers, plan.branches, fraction, stream=stream, fold=self.grouping)
+            return propose(layers, plan.branches, fraction, stream=stream, grouping=self.grouping)
 
     def simulate(self, trained: Candidate, number: int) -> Attackers:
         """Attackers of the trained parent; none where each candidate has its own."""
         trial = self.trial
         if trial.plan.refit == "candidate":
             return ()
-        with self.clock.of("simulate"):
+        with self.timer.of("simulate"):
             trained.state.restore_(trial.model)
             target = trial.target(trial.model)
             return tuple(trial.simulate(attack, target, trained.id) for attack in (*trial.attacks, *trial.costly))
@@ -109,7 +109,7 @@ class RoundSteps:
         """The candidate that lives, by the plan's selector."""
         selector = self.trial.plan.selector
         for evaluation in evaluations:
-            self.clock.add_all(evaluation.seconds)
+            self.timer.add_all(evaluation.seconds)
         tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
         indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
         if isinstance(selector, RandomChoice):  # the control draws from all: no figure decides

@@ -100,8 +100,8 @@ def describe_round(result: RoundResult) -> dict[str, Any]:
         {
             "id": evaluation.candidate,
             "branch": evaluation.branch,
-            "won": index == result.choice.index,
-            "reason": result.choice.reasons[index],
+            "won": index == result.selection.index,
+            "reason": result.selection.reasons[index],
             "moved": evaluation.num_moved,
             "accuracy": evaluation.accuracy,
             "tm_score": None if evaluation.errors else evaluation.tm_score(),
@@ -119,7 +119,7 @@ def describe_round(result: RoundResult) -> dict[str, Any]:
             "high": difference.interval.high,
             "p_value": difference.p_value,
         }
-        for attack, difference in compare_to_keep(result.evaluations, result.choice).items()
+        for attack, difference in compare_to_keep(result.evaluations, result.selection).items()
     }
     return {
         "round": result.number,

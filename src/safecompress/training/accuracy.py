@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from safecompress.metrics import stats
+from safecompress.metrics.catalogue import ACCURACY
 from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.training.inference import predict_logits
 
@@ -20,7 +21,7 @@ def measure_accuracy(is_right: NDArray[np.bool_], levels: Levels) -> Measurement
     """Accuracy with Clopper-Pearson intervals."""
     hits, trials = int(is_right.sum()), len(is_right)
     return Measurement(
-        "accuracy",
+        ACCURACY.name,
         hits / trials,
         stats.clopper_pearson(hits, trials, levels.alpha),
         stats.clopper_pearson(hits, trials, levels.simultaneous_alpha),

@@ -52,7 +52,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Crop:
-    """Shifts an image by up to ``padding`` pixels each way: padded with zeros, then cropped to its size by lot.
+    """Shifts an image by up to ``padding`` pixels each way: padded with zeros, then cropped to its size at random.
 
     Zero is what the model reads: an average pixel of its channel where the data is standardised, else black. Padding 4
     is what CIFAR networks are trained with (He et al. 2016, section 4.2).

@@ -1,6 +1,6 @@
 """DP-SGD: training whose noise bounds what any row can change, and what its epsilon does and does not cover."""
 
-# N rows of a course, B of them drawn for a step; I inputs and O outputs of a linear layer.
+# N rows of a task, B of them drawn for a step; I inputs and O outputs of a linear layer.
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ class PrivacySpent:
 def train_privately(
     model: nn.Module,
     state: TrainingState,
-    course: TrainingTask,
+    task: TrainingTask,
     privacy: DpSgd,
     *,
     data_independent: bool,
     pattern: SparsityPattern | None = None,
     progress: Progress | None = None,
 ) -> tuple[TrainingState, PrivacySpent]:
-    """The state at the end of the course, and what that spent. ``model`` is a scratch pad, as in `train`.
+    """The state at the end of the task, and what that spent. ``model`` is a scratch pad, as in `train`.
 
     DP-SGD (Abadi et al. 2016, algorithm 1) with Opacus. Every step draws each row with probability batch size / N
     (Poisson sampling, so that batches differ in size and may be empty), clips each row's gradient, adds noise to the
@@ -117,51 +117,51 @@ def train_privately(
 
     ``data_independent`` is the caller's word that nothing before or beside the noisy steps has seen the rows: neither
     initial weights nor pattern (as from a dense model trained on them, gradient growth, or selection by attacks on
-    members) nor the features' scaling. Only then, and from step 0 of the course, is epsilon a guarantee. A test row is
+    members) nor the features' scaling. Only then, and from step 0 of the task, is epsilon a guarantee. A test row is
     no part of this: what is later chosen among several trained models by looking at the rows is not covered either.
 
-    Sampling and noise come from the course's seed, so that research can be repeated. Who knows the seed can take the
+    Sampling and noise come from the task's seed, so that research can be repeated. Who knows the seed can take the
     noise off: for a release use a fresh, secret seed that is kept nowhere, and mind that PyTorch's generator is not a
     cryptographic one (Opacus's secure mode is for that).
 
     Differs from the paper: Poisson sampling at every step, as its analysis assumes; masks.
 
-    Raises UsageError without Opacus, for an objective other than cross entropy, a state at the end of the course or
+    Raises UsageError without Opacus, for an objective other than cross entropy, a state at the end of the task or
     an epsilon that cannot be met; ModelError, before any training, for layers that mix rows (batch norm) or work in
     place; TrainingError as `train` does.
     """
-    _refuse_course(state, course)
+    _refuse_task(state, task)
     model.train()
     with _opacus_at_work():
         _refuse_layers(model)
-        sample_rate, delta = _sample_rate(course), _delta(privacy, course)
-        steps = course.total_steps - state.step
+        sample_rate, delta = _sample_rate(task), _delta(privacy, task)
+        steps = task.total_steps - state.step
         noise, epsilon = _plan(privacy, delta, sample_rate, steps)
         drawn = _Noise(privacy.max_grad_norm, noise, sample_rate)
-        trained = _train(model, state, course, drawn, pattern, progress or Silent())
+        trained = _train(model, state, task, drawn, pattern, progress or Silent())
     is_guarantee = data_independent and state.step == 0
     why = _why(data_independent, state.step)
     return trained, PrivacySpent(epsilon, delta, noise, steps, sample_rate, is_guarantee, why)
 
 
-def share_out(privacy: DpSgd, course: TrainingTask, times: int) -> tuple[DpSgd, float]:
-    """What each of ``times`` trainings on such a course may spend, and the epsilon that all of them spend together.
+def share_out(privacy: DpSgd, task: TrainingTask, times: int) -> tuple[DpSgd, float]:
+    """What each of ``times`` trainings on such a task may spend, and the epsilon that all of them spend together.
 
     One accountant adds up the steps of all, which allows less noise than a share of epsilon for each. Each must be
     given a seed of its own. Raises UsageError without Opacus, or when no noise meets the epsilon.
     """
     with _opacus_at_work():
-        delta = _delta(privacy, course)
-        noise, epsilon = _plan(privacy, delta, _sample_rate(course), times * course.total_steps)
+        delta = _delta(privacy, task)
+        noise, epsilon = _plan(privacy, delta, _sample_rate(task), times * task.total_steps)
     return replace(privacy, epsilon=None, noise_multiplier=noise, delta=delta), epsilon
 
 
-def _sample_rate(course: TrainingTask) -> float:
-    return min(1.0, course.recipe.batch_size / len(course.labels))
+def _sample_rate(task: TrainingTask) -> float:
+    return min(1.0, task.recipe.batch_size / len(task.labels))
 
 
-def _delta(privacy: DpSgd, course: TrainingTask) -> float:
-    return 1 / (10 * len(course.labels)) if privacy.delta is None else privacy.delta
+def _delta(privacy: DpSgd, task: TrainingTask) -> float:
+    return 1 / (10 * len(task.labels)) if privacy.delta is None else privacy.delta
 
 
 @dataclass(frozen=True)
@@ -176,29 +176,29 @@ class _Noise:
 def _train(
     model: nn.Module,
     state: TrainingState,
-    course: TrainingTask,
+    task: TrainingTask,
     noise: _Noise,
     pattern: SparsityPattern | None,
     watcher: Progress,
 ) -> TrainingState:
-    """The state at the end of the course."""
-    optimizer = course.recipe.make_optimizer(model.parameters())
+    """The state at the end of the task."""
+    optimizer = task.recipe.make_optimizer(model.parameters())
     state.resume_(model, optimizer)
     masker = None if pattern is None else Masker(model, optimizer, pattern)  # masks the noisy sum, before the update
-    stepper = _NoisySteps(model, optimizer, course, noise, pattern)
+    stepper = _NoisySteps(model, optimizer, task, noise, pattern)
     loss_sum = torch.zeros((), device=next(model.parameters()).device)
     try:
-        with seeded(course.seed, "steps"):
-            for step in range(state.step, course.total_steps):
+        with seeded(task.seed, "steps"):
+            for step in range(state.step, task.total_steps):
                 loss_sum += stepper.step(step)
                 watcher.advance()
-                if (step + 1) % _CHECK_EVERY == 0 or step + 1 == course.total_steps:
-                    check_finite(loss_sum + sum((p.detach() * 0).sum() for p in stepper.trained), step, course.recipe)
+                if (step + 1) % _CHECK_EVERY == 0 or step + 1 == task.total_steps:
+                    check_finite(loss_sum + sum((p.detach() * 0).sum() for p in stepper.trained), step, task.recipe)
     finally:
         stepper.clear()
     if masker is not None:
         masker.detach()
-    return TrainingState.capture(course.total_steps, model, optimizer)
+    return TrainingState.capture(task.total_steps, model, optimizer)
 
 
 class _NoisySteps:
@@ -208,15 +208,15 @@ class _NoisySteps:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        course: TrainingTask,
+        task: TrainingTask,
         noise: _Noise,
         pattern: SparsityPattern | None,
     ) -> None:
         from opacus.optimizers import DPOptimizerFastGradientClipping
 
-        self._course, self._sample_rate, self._optimizer = course, noise.sample_rate, optimizer
+        self._task, self._sample_rate, self._optimizer = task, noise.sample_rate, optimizer
         self._device = next(model.parameters()).device
-        self._features, self._labels = course.features.to(self._device), course.labels.to(self._device)
+        self._features, self._labels = task.features.to(self._device), task.labels.to(self._device)
         pairs = [] if pattern is None else pattern.pairs(model)
         masks: dict[Tensor, Tensor] = {weight: mask.to(self._device) for weight, mask in pairs}
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -233,20 +233,20 @@ class _NoisySteps:
 
     def step(self, step: int) -> Tensor:
         """Draw rows, clip, add noise, and take the step; the sum of the rows' losses."""
-        course = self._course
-        reseed(course.seed, "step", step, device=self._device)
-        self._generator.manual_seed(derive_seed(course.seed, "noise", step))
-        is_drawn_N = derive(course.seed, "sample", step).random(len(self._labels)) < self._sample_rate
+        task = self._task
+        reseed(task.seed, "step", step, device=self._device)
+        self._generator.manual_seed(derive_seed(task.seed, "noise", step))
+        is_drawn_N = derive(task.seed, "sample", step).random(len(self._labels)) < self._sample_rate
         rows = torch.from_numpy(np.flatnonzero(is_drawn_N)).to(self._device)
-        set_learning_rate(self._optimizer, course.recipe.learning_rate_at(step, course.total_steps))
+        set_learning_rate(self._optimizer, task.recipe.learning_rate_at(step, task.total_steps))
         loss_sum = torch.zeros((), device=self._device)
         portions = torch.split(rows, self._portion)
         for place, part in enumerate(portions, start=1):
             self._noisy.zero_grad(set_to_none=True)
             self._noisy.signal_skip_step(place < len(portions))  # so far sum only
             if len(part):
-                own_lots = derive_seed(course.seed, "portion", place)  # each row's variant is its own
-                x = augmented(self._features[part], course.recipe.augmentations, own_lots, step)
+                own_lots = derive_seed(task.seed, "portion", place)  # each row's variant is its own
+                x = augmented(self._features[part], task.recipe.augmentations, own_lots, step)
                 losses_B = cross_entropy(_logits(self._clipped, x), self._labels[part], reduction="none")
                 backward_clipped_(self._clipped, losses_B)
                 loss_sum += losses_B.detach().sum()
@@ -386,23 +386,23 @@ def accounted(
     return float(accountant.get_epsilon(delta=delta))
 
 
-def _refuse_course(state: TrainingState, course: TrainingTask) -> None:
-    """Raise UsageError for a course that cannot be trained privately."""
-    if type(course.recipe.objective) is not CrossEntropy:
+def _refuse_task(state: TrainingState, task: TrainingTask) -> None:
+    """Raise UsageError for a task that cannot be trained privately."""
+    if type(task.recipe.objective) is not CrossEntropy:
         raise UsageError(
             "Private training bounds each row's own gradient, which the objective "
-            f"{course.recipe.objective!r} may not have. Train with the objective cross_entropy, or without DP-SGD."
+            f"{task.recipe.objective!r} may not have. Train with the objective cross_entropy, or without DP-SGD."
         )
-    recipe, plain = course.recipe, Recipe()
+    recipe, plain = task.recipe, Recipe()
     asked = [name for name in _NOT_PRIVATE if getattr(recipe, name) != getattr(plain, name)]
     if asked:
         raise UsageError(
             f"Private training does not take {', '.join(asked)} from a recipe: it clips each row's gradient itself "
             "(max_grad_norm), goes through a step in portions of rows, and computes in float32. Leave it out."
         )
-    if state.step >= course.total_steps:
+    if state.step >= task.total_steps:
         raise UsageError(
-            f"The state is at step {state.step} of {course.total_steps}: nothing is left to train privately. Begin "
+            f"The state is at step {state.step} of {task.total_steps}: nothing is left to train privately. Begin "
             "with a fresh state (step 0), or give the recipe more epochs."
         )
 
@@ -442,7 +442,7 @@ def _keeps_of_others(module: nn.Module) -> bool:
 def _why(data_independent: bool, first_step: int) -> str:
     gaps = [] if data_independent else ["initial weights, mask or scaling may depend on the rows"]
     if first_step:
-        gaps.append(f"the course's first {first_step} steps were taken before, without this noise")
+        gaps.append(f"the task's first {first_step} steps were taken before, without this noise")
     if gaps:
         return f"training steps only, not a guarantee: {', and '.join(gaps)}"
     return (

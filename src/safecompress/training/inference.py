@@ -23,8 +23,8 @@ def predict_logits(model: nn.Module, features: Tensor, *, batch_size: int = 1024
 def reestimate_batch_norm_(model: nn.Module, features: Tensor, *, batch_size: int = 128) -> None:
     """Re-estimate running means and variances from ``features`` (a random sample of train rows), as after a cut.
 
-    Every batch weighs the same (a cumulative average). Dropout rests, so nothing is drawn by lot. A model without batch
-    norm is left as it is.
+    Every batch weighs the same (a cumulative average). Dropout rests, so no random numbers are drawn. A model without
+    batch norm is left as it is.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:

@@ -31,9 +31,9 @@ _CHECK_EVERY = 32
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """Who looks on while a model trains; nothing of it changes a weight.
+    """What observes a training; it changes no weight.
 
-    ``progress`` is told every step, and the mean loss over some. ``checkpoint`` is called with a state to save every
+    ``progress`` receives every step, and the mean loss over some. ``checkpoint`` is called with a state to save every
     ``checkpoint_every_s`` seconds. ``trace`` keeps the rows' losses.
     """
 
@@ -46,7 +46,7 @@ class Watch:
 def train(
     model: nn.Module,
     state: TrainingState,
-    course: TrainingTask,
+    task: TrainingTask,
     *,
     until: int,
     pattern: SparsityPattern | None = None,
@@ -59,17 +59,17 @@ def train(
     Within `sharing_batches` all ranks train together.
 
     Raises TrainingError when the loss or a weight is not a finite number; no checkpoint is made of such a state. Raises
-    UsageError when ``until`` lies before the state's step, or the trace is one of another course.
+    UsageError when ``until`` lies before the state's step, or the trace is one of another task.
     """
     if until < state.step:
         raise UsageError(f"Training goes forward: the state is at step {state.step}, until={until} lies before it.")
     watch = watch or Watch()
     if watch.trace is not None:
-        per_epoch = course.recipe.steps_per_epoch(len(course.labels))
-        watch.trace.check_fits(len(course.labels), max(course.recipe.epochs, math.ceil(until / per_epoch)))
-    stepper = _Stepper(model, state, course, pattern, keep_momentum, watch.trace)
+        per_epoch = task.recipe.steps_per_epoch(len(task.labels))
+        watch.trace.check_fits(len(task.labels), max(task.recipe.epochs, math.ceil(until / per_epoch)))
+    stepper = _Stepper(model, state, task, pattern, keep_momentum, watch.trace)
     losses = _Losses(stepper, watch, state.step)
-    with contextlib.ExitStack() as ends, seeded(course.seed, "steps"):
+    with contextlib.ExitStack() as ends, seeded(task.seed, "steps"):
         ends.callback(stepper.detach)  # also when training diverges
         for step in range(state.step, until):
             losses.add(stepper(step))
@@ -89,12 +89,12 @@ class _Stepper:
         self,
         model: nn.Module,
         state: TrainingState,
-        course: TrainingTask,
+        task: TrainingTask,
         pattern: SparsityPattern | None,
         keep_momentum: bool,
         trace: LossTrace | None,
     ) -> None:
-        self.recipe, self.model, self._total_steps = course.recipe, model, course.total_steps
+        self.recipe, self.model, self._total_steps = task.recipe, model, task.total_steps
         self._optimizer = self.recipe.make_optimizer(model.parameters())
         state.resume_(model, self._optimizer)
         self._masker = None
@@ -103,10 +103,10 @@ class _Stepper:
             self._masker = Masker(model, self._optimizer, pattern, momentum_decay=decay, momentum=state.momentum)
         self._average = WeightAverage(model, state.model, self.recipe.average, pattern) if self.recipe.average else None
         self._amp = Amp(self.recipe.amp, next(model.parameters()).device, state.scaler)
-        self._adversary = self.recipe.objective.opponent(model, course)
+        self._adversary = self.recipe.objective.opponent(model, task)
         if self._adversary is not None:
             self._adversary.restore(state.opponent)
-        self._gradients = GradientComputer(model, course, self._amp, opponent=self._adversary, trace=trace)
+        self._gradients = GradientComputer(model, task, self._amp, adversary=self._adversary, trace=trace)
         self.parameters = list(model.parameters())
         model.train()
 
@@ -141,7 +141,7 @@ class _Stepper:
 
 
 class _Losses:
-    """Adds up losses, and from time to time checks them, tells whoever watches, and saves a checkpoint."""
+    """Adds up losses, and from time to time checks them, reports progress, and saves a checkpoint."""
 
     def __init__(self, stepper: _Stepper, watch: Watch, first: int) -> None:
         self._stepper, self._watch, self._summed_from = stepper, watch, first
@@ -182,7 +182,7 @@ def take_step(
 
 
 def dense_gradient(
-    model: nn.Module, state: TrainingState, course: TrainingTask, tracked: Mapping[str, Tensor]
+    model: nn.Module, state: TrainingState, task: TrainingTask, tracked: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The gradient of the loss of the next batch for the parameters ``tracked``, inactive weights included.
 
@@ -190,16 +190,16 @@ def dense_gradient(
     of the weights that training moves, not of their average.
     """
     state.resume_(model)
-    amp = Amp(course.recipe.amp, next(model.parameters()).device, state.scaler)
+    amp = Amp(task.recipe.amp, next(model.parameters()).device, state.scaler)
     parameters = dict(model.named_parameters())
     model.train()
-    descent = GradientComputer(model, course, amp)
-    with seeded(course.seed, "steps"):
-        loss = descent(state.step)
-        check_finite(loss, state.step, course.recipe)
+    compute = GradientComputer(model, task, amp)
+    with seeded(task.seed, "steps"):
+        loss = compute(state.step)
+        check_finite(loss, state.step, task.recipe)
         while not amp.unscale_gradients_(list(parameters.values())):  # fp16 overflowed
             amp.lower()
-            descent(state.step)
+            compute(state.step)
     gradients = {name: parameters[name].grad for name in tracked}
     return {
         name: torch.zeros(parameters[name].shape) if gradient is None else gradient.cpu()

@@ -162,12 +162,12 @@ class Recipe:
         return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self.identity_fields().items())})"
 
     def to_json(self) -> dict[str, Any]:
-        """What `identity_fields` tells as JSON holds it, objects by their ``repr``."""
-        told = self.identity_fields()
-        strategies: dict[str, Any] = {"objective": repr(told.pop("objective"))}
-        if "augment" in told:
-            strategies["augment"] = list(map(repr, told.pop("augment")))
-        return {**told, **strategies}
+        """The `identity_fields` as JSON, objects by their ``repr``."""
+        values = self.identity_fields()
+        strategies: dict[str, Any] = {"objective": repr(values.pop("objective"))}
+        if "augment" in values:
+            strategies["augment"] = list(map(repr, values.pop("augment")))
+        return {**values, **strategies}
 
     def digest(self) -> str:
         """SHA-256 over all fields."""

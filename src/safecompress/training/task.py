@@ -36,22 +36,20 @@ class TrainingTask:
         objective = self.recipe.objective
         if "teacher" in objective.needs and self.teacher is None:
             raise UsageError(
-                f"The objective {objective!r} learns from a teacher, and none is given. Give the course the logits of "
+                f"The objective {objective!r} learns from a teacher, and none is given. Give the task the logits of "
                 "a trained model on its rows (teacher=...); a compression takes its dense model."
             )
         if "reference" in objective.needs and (self.reference is None or not len(self.reference[1])):
             raise UsageError(
                 f"The objective {objective!r} needs reference rows: data of the same kind that belongs to nobody's "
-                "training set. Give the split a population (population = ...), or the course reference=(x, y)."
+                "training set. Give the split a population (population = ...), or the task reference=(x, y)."
             )
         if self.teacher is not None and len(self.teacher) != len(self.labels):
-            raise UsageError(
-                f"The teacher's logits are of {len(self.teacher)} rows, the course has {len(self.labels)}."
-            )
+            raise UsageError(f"The teacher's logits are of {len(self.teacher)} rows, the task has {len(self.labels)}.")
         check_images(self.features, self.recipe.augmentations)
 
     def towards(self, objective: Objective) -> TrainingTask:
-        """The same course with another objective."""
+        """The same task with another objective."""
         if objective == self.recipe.objective:
             return self
         return replace(self, recipe=replace(self.recipe, objective=objective))
@@ -63,7 +61,7 @@ class TrainingTask:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole course."""
+        """Optimizer steps of the whole training."""
         return self.recipe.total_steps(len(self.labels))
 
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
@@ -73,13 +71,13 @@ class TrainingTask:
 
 
 class Loader:
-    """The course's batches by step, augmented, on ``device``; the current epoch's order is drawn once."""
+    """The task's batches by step, augmented, on ``device``; the current epoch's order is drawn once."""
 
-    def __init__(self, course: TrainingTask, device: torch.device) -> None:
-        self._course = course
-        self._features, self._labels = course.features.to(device), course.labels.to(device)
-        self._teacher = None if course.teacher is None else course.teacher.to(device)
-        self._per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+    def __init__(self, task: TrainingTask, device: torch.device) -> None:
+        self._task = task
+        self._features, self._labels = task.features.to(device), task.labels.to(device)
+        self._teacher = None if task.teacher is None else task.teacher.to(device)
+        self._per_epoch = task.recipe.steps_per_epoch(len(task.labels))
         self._epoch = -1
         self._current: list[np.ndarray] = []
 
@@ -87,15 +85,15 @@ class Loader:
         """The row indices of the batch at ``step``."""
         epoch, position = divmod(step, self._per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._current = epoch, self._course.epoch_batches(epoch)
+            self._epoch, self._current = epoch, self._task.epoch_batches(epoch)
         return torch.from_numpy(self._current[position])
 
     def at(self, step: int) -> Batch:
         """The batch at ``step``."""
-        rows, course = self.rows(step), self._course
+        rows, task = self.rows(step), self._task
         teacher = None if self._teacher is None else self._teacher[rows]
         features = self._features[rows]
-        if course.recipe.augment:
-            features = augmented(features, course.recipe.augmentations, course.seed, step)
+        if task.recipe.augment:
+            features = augmented(features, task.recipe.augmentations, task.seed, step)
         labels, epoch = self._labels[rows], step // self._per_epoch
-        return Batch(laid_out(features), labels, epoch, step / course.total_steps, teacher)
+        return Batch(laid_out(features), labels, epoch, step / task.total_steps, teacher)

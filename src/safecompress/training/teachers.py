@@ -1,6 +1,6 @@
 """Trains the teachers an objective distills from: the dense model, or sub-models that each hold out some rows."""
 
-# N rows of a course, C classes.
+# N rows of a task, C classes.
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ from safecompress.training.task import TrainingTask
 Weights = Mapping[str, Tensor]
 
 
-def train_whole(model: nn.Module, course: TrainingTask) -> Weights:
-    """The weights of ``model`` after the whole course."""
-    return train(model, TrainingState.capture(0, model), course, until=course.total_steps).model
+def train_whole(model: nn.Module, task: TrainingTask) -> Weights:
+    """The weights of ``model`` after the whole task."""
+    return train(model, TrainingState.capture(0, model), task, until=task.total_steps).model
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherTrainer:
-    """Trains teachers from the weights that ``model`` has, by ``course``, that of the dense model.
+    """Trains teachers from the weights that ``model`` has, on ``task``, which is the dense model's.
 
-    ``dense`` are its trained weights, where they are known already. ``train`` may be one that remembers.
+    ``dense`` are the dense model's trained weights, where they are known already. ``train`` may be a function that
+    caches what it trained.
     """
 
     model: nn.Module = field(repr=False)
-    course: TrainingTask
+    task: TrainingTask
     dense: Weights | None = field(default=None, repr=False)
     train: Callable[[nn.Module, TrainingTask], Weights] = train_whole
 
     @property
     def num_rows(self) -> int:
-        """Rows of the course."""
-        return len(self.course.labels)
+        """Rows of the task."""
+        return len(self.task.labels)
 
     @property
     def seed(self) -> int:
-        """The course's."""
-        return self.course.seed
+        """The task's."""
+        return self.task.seed
 
     def dense_logits(self) -> Tensor:
-        """What the dense model says of the course's rows: logits (N, C)."""
-        return self._said(self.dense if self.dense is not None else self.train(self._scratch(), self.course))
+        """Logits (N, C) of the dense model for the task's rows."""
+        return self._logits_of(self.dense if self.dense is not None else self.train(self._scratch(), self.task))
 
     def logits_without(self, is_out_N: Tensor, name: str) -> Tensor:
-        """What a model says of all rows that was trained without those marked in ``is_out_N``: logits (N, C)."""
+        """Logits (N, C), for all rows, of a model that was trained without those marked in ``is_out_N``."""
         seen = torch.nonzero(~is_out_N).flatten()
-        features, labels = self.course.features[seen], self.course.labels[seen]
-        own = replace(self.course, features=features, labels=labels, seed=derive_seed(self.course.seed, name))
-        return self._said(self.train(self._scratch(), own))
+        features, labels = self.task.features[seen], self.task.labels[seen]
+        own = replace(self.task, features=features, labels=labels, seed=derive_seed(self.task.seed, name))
+        return self._logits_of(self.train(self._scratch(), own))
 
     def _scratch(self) -> nn.Module:
         return copy.deepcopy(self.model)
 
-    def _said(self, learned: Weights) -> Tensor:
+    def _logits_of(self, learned: Weights) -> Tensor:
         model = self._scratch()
         model.load_state_dict(learned)
-        return predict_logits(model, self.course.features)
+        return predict_logits(model, self.task.features)

@@ -15,7 +15,7 @@ _TOGETHER = 32
 
 
 class LossTrace:
-    """Losses of N rows over E epochs, filled in by ``train(..., trace=...)``; N x E float32, on the model's device.
+    """Losses of N rows over E epochs; ``train(..., watch=Watch(trace=...))`` fills it in. N x E float32, on the device.
 
     A row's loss in an epoch is the one its own step saw: before that step moved the weights, and as the model trains
     (dropout on, batch norm over the batch). Steps may come in any number of segments; a step that is run again after a
@@ -25,8 +25,8 @@ class LossTrace:
     def __init__(self, num_rows: int, num_epochs: int) -> None:
         if num_rows < 1 or num_epochs < 1:
             raise UsageError(
-                f"A trace of {num_rows} rows over {num_epochs} epochs holds nothing. Give the rows of the course, "
-                "len(course.labels), and the epochs of its recipe."
+                f"A trace of {num_rows} rows over {num_epochs} epochs holds nothing. Give the rows of the task, "
+                "len(task.labels), and the epochs of its recipe."
             )
         self._losses_EN = torch.full((num_epochs, num_rows), torch.nan)
         self._pending: list[tuple[int, Tensor, Tensor, Tensor]] = []
@@ -56,15 +56,14 @@ class LossTrace:
         """Raise UsageError unless the trace is one of ``num_rows`` rows and has room for ``num_epochs`` epochs."""
         if self._losses_EN.shape[1] != num_rows or self._losses_EN.shape[0] < num_epochs:
             raise UsageError(
-                f"{self!r} cannot hold a training of {num_rows} rows over {num_epochs} epochs. Give each course a "
+                f"{self!r} cannot hold a training of {num_rows} rows over {num_epochs} epochs. Give each task a "
                 f"trace of its own: LossTrace({num_rows}, {num_epochs})."
             )
 
     def record(self, epoch: int, row_indices: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Keep the cross entropy of one batch: ``row_indices`` (B,) of the course, their ``logits`` (B, C), ``labels``
-        (B,).
+        """Keep the cross entropy of a batch: its ``row_indices`` (B,) in the task, ``logits`` (B, C), ``labels`` (B,).
 
-        Draws nothing by lot and leaves the step's graph alone, so the trained weights are the same to the bit.
+        Draws no random numbers and leaves the step's graph alone, so the trained weights are the same to the bit.
         """
         self._pending.append((epoch, row_indices, logits.detach(), labels))
         if len(self._pending) >= _TOGETHER:
@@ -84,13 +83,13 @@ class LossTrace:
     def iqr(self) -> NDArray[np.float64]:
         """How exposed each row is (N,): the interquartile range of its losses over the epochs; at least 0, high = more.
 
-        A row that was hard and is now known by heart has a high loss for long and a low one at the end: what its own
+        A row that was hard and is now memorised has a high loss for long and a low one at the end: what its own
         presence in training did shows in the trace, and no shadow model is needed. Only epochs that saw every row
         count. Raises TrainingError when there are fewer than 4 of those, or when some between them are missing.
 
         Where training goes on long after the rows are fitted it says less, and the mean of `to_tensor` more (an MLP on
         Location-30, 60 epochs: of the tenth that 16 shadows find most exposed, its own top tenth holds 33 %, the mean's
-        42 %, a draw by lot 10 %; two sets of 8 shadows agree on 65 %).
+        42 %, a random draw 10 %; two sets of 8 shadows agree on 65 %).
 
         Source: Pollock, Shilov, Dodd, de Montjoye 2025, LT-IQR (arXiv 2411.05743).
         """

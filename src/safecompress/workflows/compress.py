@@ -2,7 +2,7 @@
 
     train dense ─> initialise sparse ─> rounds ─> train to the end ─> pack ─> certify ─> report
 
-Every finished phase is kept in the run folder, so the same job goes on where a killed one stopped and ends in the same
+Every finished phase is kept in the run folder, so the same job resumes where a killed one stopped and ends in the same
 digests.
 """
 
@@ -49,7 +49,7 @@ CALIBRATION_ROWS = 512
 
 @dataclass(frozen=True, eq=False)
 class RunOutcome:
-    """What a run leaves: the artifact, the report, and the dense model's weights it was compared with."""
+    """What a run leaves: the artifact, the report, and the weights of the dense model that it was compared with."""
 
     artifact: Artifact
     report: Report
@@ -73,25 +73,25 @@ class RunContext:
 
 
 def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOutcome:
-    """Carry the job out in ``folder``, going on from whatever is finished there.
+    """Carry the job out in ``folder``, resuming from whatever is finished there.
 
     The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
     data, and the errors of each room.
     """
     context = context or RunContext()
     watcher, evidence = context.progress, one_row_per_unit(job.raw)
-    stages = RunPhases(job, RunStore(folder.work, job.objectives), PhaseTimer(folder), watcher)
-    levels = job.spec.levels(_opening(stages, evidence, folder, context))
+    phases = RunPhases(job, RunStore(folder.work, job.objectives), PhaseTimer(folder), watcher)
+    levels = job.spec.levels(_opening(phases, evidence, folder, context))
     prospects = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
-    dense = stages.dense()
-    searched = _search(stages, dense, folder, store, context.executor)
-    final = searched.trained
+    dense = phases.dense()
+    search = _search(phases, dense, folder, store, context.executor)
+    final = search.trained
     packed = _pack(job, final, dense, folder)
     watcher.begin("certify", 1)
-    with stages.clock.of("certify"):
+    with phases.timer.of("certify"):
         case = AuditCase(
             packed.subject(job),
             evidence,
@@ -111,7 +111,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     watcher.measured(final.state.step, figures)
     facts = RunFacts(
         job.seed,
-        _describe_search(job, final.winner, searched.rounds, searched.began),
+        _describe_search(job, final.winner, search.rounds, search.initial_shares),
         {
             "pattern": final.winner.pattern.digest(),
             "weights": final.state.digest(),
@@ -119,7 +119,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
             "job": folder.identity,
             "split": job.raw.digest(folder.key),
         },
-        stages.clock.seconds,
+        phases.timer.seconds,
         [] if context.ledger else [UNCOUNTED],
     )
     report = build_report(
@@ -135,32 +135,32 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
 
 
 @dataclass(frozen=True, eq=False)
-class _Searched:
+class _SearchResult:
     """The trained winner, the rounds that led there as JSON, and the share of each layer's weights at first."""
 
     trained: Trained
     rounds: Sequence[Mapping[str, Any]]
-    began: Mapping[str, float]
+    initial_shares: Mapping[str, float]
 
 
 def _search(
-    stages: RunPhases, dense_state: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
-) -> _Searched:
+    phases: RunPhases, dense_state: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
+) -> _SearchResult:
     """The rounds that are not finished yet, and the winner trained to the end."""
-    job, watcher, rounds = stages.job, stages.watcher, RoundLog(folder)
-    shadowing = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
-    start = stages.start(dense_state)
-    began = _layer_shares(start.pattern.masks)
-    start = stages.parent() or start
+    job, watcher, rounds = phases.job, phases.watcher, RoundLog(folder)
+    map_shadows = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
+    start = phases.start(dense_state)
+    initial_shares = _layer_shares(start.pattern.masks)
+    start = phases.parent() or start
     rounds.keep(start.round + 1)
 
     def log_round(result: RoundResult) -> None:
         entry = describe_round(result)
         watcher.say(_round_line(entry))
-        rounds.append(entry | _ranked(job, result, stages, store, shadowing))
+        rounds.append(entry | _ranked(job, result, phases, store, map_shadows))
 
-    trained = search_and_train(stages, start, dense_state, executor, on_round=log_round)
-    return _Searched(trained, rounds.entries, began)
+    trained = search_and_train(phases, start, dense_state, executor, on_round=log_round)
+    return _SearchResult(trained, rounds.entries, initial_shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,24 +199,25 @@ def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolde
 
 
 def _calibration(job: Job) -> NDArray[np.float32]:
-    """Some raw train rows, drawn by lot."""
+    """Some raw train rows, drawn at random."""
     train = job.raw.indices["train"]
     rows = train[derive(job.seed, "calibration").permutation(len(train))[:CALIBRATION_ROWS]]
     return np.asarray(job.raw.dataset.read(torch.from_numpy(rows)).numpy())
 
 
-def _opening(stages: RunPhases, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
-    """The number that this run's opening of the verdict rows has, or will have."""
+def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
+    """The number that this run's use of the verdict rows has, or will have."""
     if context.ledger is None:
         return 1
-    job, winner = stages.job, stages.parent()
-    made, asked = None, job.spec.digest()
+    job, winner = phases.job, phases.parent()
+    artifact_digest, spec_digest = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
-        made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
+        artifact_digest = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
-        lineage = TrainingProvenance.of_job(job, winner.objective if winner else None)
-        asked = verdict_key(job.spec, job.seed, dense, lineage, context.released)
-    return context.ledger.number_for(evidence, artifact_digest=made, spec_digest=asked, parts=judged_parts(job.spec))
+        provenance = TrainingProvenance.of_job(job, winner.objective if winner else None)
+        spec_digest = verdict_key(job.spec, job.seed, dense, provenance, context.released)
+    parts = judged_parts(job.spec)
+    return context.ledger.number_for(evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, parts=parts)
 
 
 def _prospect_line(prospect: Feasibility) -> str:
@@ -231,12 +232,12 @@ def _round_line(entry: Mapping[str, Any]) -> str:
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 
 
-def _ranked(job: Job, result: RoundResult, stages: RunPhases, store: PrivateFolder, run: OrderedMap) -> dict[str, Any]:
+def _ranked(job: Job, result: RoundResult, phases: RunPhases, store: PrivateFolder, run: OrderedMap) -> dict[str, Any]:
     """After the last round, how well its cheap tests ranked the candidates."""
     if result.number + 1 < job.plan.rounds or not job.plan.rank:
         return {}
-    with stages.clock.of("rank"):
-        ranking = rank_candidates(job, result, stages.tried(result), store=store, run=run)
+    with phases.timer.of("rank"):
+        ranking = rank_candidates(job, result, phases.candidates(result), store=store, run=run)
     return {} if ranking is None else {"ranking": asdict(ranking)}
 
 
@@ -246,14 +247,14 @@ def _layer_shares(masks: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _describe_search(
-    job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]], began: Mapping[str, float]
+    job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]], initial_shares: Mapping[str, float]
 ) -> dict[str, Any]:
-    """How the artifact came about; layers had the shares ``began`` of their weights at first."""
+    """How the artifact was found; ``initial_shares`` are the shares of each layer's weights at first."""
     masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
     shares = _layer_shares(masks)
     layers = [
         {"name": name, "num_weights": masks[name].numel(), "start": start, "end": shares[name], "ever": explored[name]}
-        for name, start in began.items()  # in the network's order, which a parent from a file has lost
+        for name, start in initial_shares.items()  # in the network's order, which a parent from a file has lost
     ]
     return {
         "plan": {name: repr(value) for name, value in vars(job.plan).items()},

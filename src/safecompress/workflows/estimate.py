@@ -31,13 +31,13 @@ LONG, SHORT = 4.0, 0.3
 """Seconds after which one measured step must do, and under which five are too few."""
 
 ATTACKER_SECONDS = 3e-5
-"""Of one thread for one row and epoch of an attacker network (measured; batches of 512)."""
+"""Seconds of one thread for one row and epoch of an attacker network (measured; batches of 512)."""
 
 STAND_IN_SECONDS = 4e-3
-"""Of one step of the small network that stands for a costly one in a control (measured; 3x32x32 pixels)."""
+"""Seconds of one step of the small network that stands in for a costly one in a control (measured; 3x32x32 pixels)."""
 
 CONTROL_EPOCHS = 60
-"""A guess at how long the control takes to know its members by heart."""
+"""A guess at how long the control takes to memorise its members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,13 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
     prospects = check_feasibility(job.spec, evidence, job.spec.levels(1), density=job.plan.density)
     model = job.scratch()
     weights = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
-    fold = job.plan.shape.fit(model, job.task.input_shape, weights)
-    pattern = fold.initial(
+    grouping = job.plan.shape.fit(model, job.task.input_shape, weights)
+    pattern = grouping.initial(
         weights, job.plan.density, allocation=job.plan.allocation, start=job.plan.start, seed=job.seed
     )
-    dense_step = _step_seconds(model, job.dense_course, None)
+    dense_step = _step_seconds(model, job.dense_task, None)
     teacher = torch.zeros(job.split.size("train"), job.split.dataset.num_classes) if job.needs("teacher") else None
-    sparse_step = _step_seconds(job.scratch(), job.sparse_course(teacher), pattern)
+    sparse_step = _step_seconds(job.scratch(), job.sparse_task(teacher), pattern)
     row = _row_seconds(job.scratch(), job.split.part("validation", ROWS)[0])
     sizes = {name: job.split.size(name) for name in job.split.indices}
     return Estimate(
@@ -213,22 +213,22 @@ def _row_seconds_of_training(step: float, job: Job) -> float:
     return step / min(job.dense_recipe.batch_size, job.split.size("train"))
 
 
-def _step_seconds(model: nn.Module, course: TrainingTask, pattern: SparsityPattern | None) -> float:
+def _step_seconds(model: nn.Module, task: TrainingTask, pattern: SparsityPattern | None) -> float:
     """Of one training step: the difference of a longer and a shorter training, after a first one that warms up."""
 
     def lasts(steps: int) -> float:
         begun = _now()
-        train(model, state, course, until=steps, pattern=pattern)
+        train(model, state, task, until=steps, pattern=pattern)
         return _now() - begun
 
     if pattern is not None:
         pattern.apply_(model)
     state = TrainingState.capture(0, model)
-    first, few = lasts(1), min(5, course.total_steps)
+    first, few = lasts(1), min(5, task.total_steps)
     if first > LONG or few == 1:
         return first
     base, some = lasts(1), lasts(few)
-    if some > SHORT or course.total_steps < 60:
+    if some > SHORT or task.total_steps < 60:
         return max(some - base, some / few / 2) / (few - 1)
     return max(lasts(60) - some, 0.0) / (60 - few)
 
@@ -252,13 +252,13 @@ def _memory(job: Job, workers: int) -> dict[str, int]:
     stored, scaled = job.raw.dataset.stored, job.split.dataset.stored
     data = stored.nbytes + (scaled.nbytes if scaled is not stored else 0)
     first, _ = job.split.part("train", _micro(job))
-    course = first[:1].nbytes * job.split.size("train")
+    train_rows = first[:1].nbytes * job.split.size("train")
     model = job.scratch()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     moments = {"sgd": 1 if job.recipe.momentum else 0}.get(job.recipe.optimizer, 2)
     batch = _activations(model, first.to(job.device))
-    training = course + weights * (3 + moments) + batch  # masks in float beside weights, gradients and moments
-    return {"rows": data, "train rows": course, "model": weights, "activations": batch, "training": training,
+    training = train_rows + weights * (3 + moments) + batch  # masks in float beside weights, gradients and moments
+    return {"rows": data, "train rows": train_rows, "model": weights, "activations": batch, "training": training,
             "process": data + training, "all processes": data + training * (workers + (workers > 1))}  # fmt: skip
 
 

@@ -367,9 +367,9 @@ def test_winner_and_keep_are_compared_by_every_attack(tmp_path):
 def test_seconds_of_both_stages_are_counted_once(tmp_path):
     for stages, result in search(tmp_path, ["loss", Costly()], rounds=1):
         spent = sum(e.seconds.get("attack.costly", 0.0) for e in result.evaluations)
-        assert stages.clock.seconds["attack.costly"] == pytest.approx(spent)
+        assert stages.timer.seconds["attack.costly"] == pytest.approx(spent)
         spent = sum(e.seconds["attack.loss"] for e in result.evaluations)
-        assert stages.clock.seconds["attack.loss"] == pytest.approx(spent)
+        assert stages.timer.seconds["attack.loss"] == pytest.approx(spent)
 
 
 def test_the_winner_goes_on_with_its_own_weights(tmp_path):

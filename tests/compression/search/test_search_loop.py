@@ -69,7 +69,7 @@ def test_the_order_of_calls_and_who_goes_on():
         ("select", ("s>t0>b!>t1>a!", "s>t0>b!>t1>b!"), 1),
         ("adopt", "s>t0>b!>t1>a!"),
     ]
-    assert [(r.number, r.choice.index, r.winner) for r in results] == [(0, 1, "s>t0>b!"), (1, 0, "s>t0>b!>t1>a!")]
+    assert [(r.number, r.selection.index, r.winner) for r in results] == [(0, 1, "s>t0>b!"), (1, 0, "s>t0>b!>t1>a!")]
     assert results[1].evaluations == ("s>t0>b!>t1>a!", "s>t0>b!>t1>b!")
 
 

@@ -307,7 +307,7 @@ def test_recruited_units_begin_with_their_values_and_the_others_go_on(recovery, 
     state = train(job.model, TrainingState.capture(0, job.model), COURSE, until=until, pattern=pattern)
     parent = Candidate("r1", "start", 0, "trained", pattern, state, dict(pattern.masks))
     layers = view_layers(state.model, pattern.masks)
-    moving, keep = propose(layers, plan.branches, 0.5, stream=partial(derive, 0, "rewire", 0), fold=fold)
+    moving, keep = propose(layers, plan.branches, 0.5, stream=partial(derive, 0, "rewire", 0), grouping=fold)
     assert moving.rewiring.num_moved and not keep.rewiring.num_moved and not keep.rewiring.values
     filled = state.filled(moving.rewiring.values)
     (rows,) = (moving.rewiring.values[name].places for name in ("0.bias",))

@@ -31,7 +31,7 @@ def measured(tmp_path, method, density=0.5, seed=0, **options):
 def test_accuracy_and_attacks_are_of_the_models_own_rows(tmp_path):
     study, result = measured(tmp_path, Fresh())
     rows = study.rows(0)
-    model = study.setting(result.cell, rows, TrainingCache()).fresh()
+    model = study.method_inputs(result.cell, rows, TrainingCache()).fresh()
     right = classified_right(ServedModel(model, rows.task), *rows.raw.part("test"))
     assert result.value("accuracy") == right.mean()
     members, others = (
@@ -59,7 +59,7 @@ def test_normalised_rows_are_asked_raw(tmp_path):
     """The model reads scaled rows, the attackers give raw ones: both ways must agree."""
     study, result = measured(tmp_path, Dense(), density=1.0, normalise="standard")
     rows = study.rows(0)
-    dense = study.setting(result.cell, rows, TrainingCache(PrivateFolder(tmp_path)))
+    dense = study.method_inputs(result.cell, rows, TrainingCache(PrivateFolder(tmp_path)))
     right = classified_right(dense.network(dense.dense()), *rows.split.part("test"))
     assert result.value("accuracy") == right.mean()
 
@@ -90,7 +90,7 @@ def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
 )
 def test_only_a_search_whose_pattern_tells_all_is_shadowed_by_its_pattern(method, mode, kind):
     study = tiny_study([method])
-    setting = study.setting(Cell("", 0.5, 0), study.rows(0), TrainingCache())
+    setting = study.method_inputs(Cell("", 0.5, 0), study.rows(0), TrainingCache())
     assert type(trainer_of(MethodEntry("it", method), method.make(setting), setting, mode)) is kind
 
 

@@ -19,8 +19,8 @@ from safecompress.studies.engine import (
     check_shadows,
     check_single_version,
     environment,
+    give_num_shadows,
     open_study_folder,
-    with_shadows,
     write_outputs,
 )
 from safecompress.testing.fakes import noise_split
@@ -185,13 +185,13 @@ def test_the_environment_names_a_studys_own_packages():
 
 
 def test_a_name_alone_gets_the_studys_shadows_if_its_attack_has_any():
-    assert with_shadows("lira", 6) == {"name": "lira", "num_shadows": 6}
-    assert [with_shadows(one, 6) for one in ("gap", "nonsense", {"name": "lira"})] == [
+    assert give_num_shadows("lira", 6) == {"name": "lira", "num_shadows": 6}
+    assert [give_num_shadows(one, 6) for one in ("gap", "nonsense", {"name": "lira"})] == [
         "gap",
         "nonsense",
         {"name": "lira"},
     ]
-    assert with_shadows(Loss(), 6) == Loss()
+    assert give_num_shadows(Loss(), 6) == Loss()
 
 
 def test_attacks_that_join_versions_are_refused():
@@ -204,5 +204,5 @@ def test_attacks_that_join_versions_are_refused():
 def test_too_few_shadows_are_refused_with_the_pools_parts(purpose):
     split = noise_split(20, other=40, num_features=6, num_classes=3)
     check_shadows([Gap()], split, purpose, 0, has_reference=False)
-    with pytest.raises(UsageError, match=f"are too few for lira.*nonmember_{purpose} and population"):
+    with pytest.raises(UsageError, match=f"lira needs at least 2 shadow models.*nonmember_{purpose} and population"):
         check_shadows([Lira(num_shadows=4)], split, purpose, 0, has_reference=False)

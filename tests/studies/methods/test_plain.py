@@ -16,7 +16,7 @@ LONG = replace(RECIPE, epochs=8, learning_rate=0.05)
 def of_epochs(setting):
     """The weights after each epoch, each trained from the start, and how many validation rows they get right."""
     x, y = setting.split.part("validation")
-    course, ends = setting.course(), []
+    course, ends = setting.training_task(), []
     for epoch in range(1, 9):
         model = setting.fresh()
         weights = dict(train(model, TrainingState.capture(0, model), course, until=3 * epoch).model)

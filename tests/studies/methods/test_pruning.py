@@ -20,7 +20,7 @@ def test_one_shot_keeps_the_largest_weights_of_each_layer_and_tunes_them():
     for name, mask in made.pattern.masks.items():
         magnitude = dense[name].abs()
         assert magnitude[mask].min() > magnitude[~mask].max()
-    course = setting.course()
+    course = setting.training_task()
     model = setting.network(dense)
     oracle = train(model, TrainingState(0, dense), course, until=course.total_steps, pattern=made.pattern)
     assert same_weights(dict(made.weights), dict(oracle.model))
@@ -91,7 +91,7 @@ def test_mia_pruning_goes_back_before_each_training(monkeypatch, rewind):
     made = MiaPruning(rewind=rewind).make(setting)
     retrained = [call for call in watched.calls if call[3] is not None]
     model = setting.fresh()
-    early = train(model, TrainingState.capture(0, model), setting.course(), until=round(18 * rewind)).model
+    early = train(model, TrainingState.capture(0, model), setting.training_task(), until=round(18 * rewind)).model
     assert [pattern.num_active for *_, pattern in retrained] == [36, 18, 9]
     for state, course, until, _ in retrained:
         assert same_weights(dict(state.model), dict(early)) and until == course.total_steps == 18

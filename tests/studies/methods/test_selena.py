@@ -20,7 +20,7 @@ def test_no_row_is_taught_by_a_model_that_learnt_it(monkeypatch):
         same = (x[:, None] == course.features).all(2)
         assert torch.equal(y[same.int().argmax(0)], course.labels) and until == course.total_steps
         is_out.append(~same.any(1))
-        weights = setting.workshop.train(setting.network(dict(state.model)), course)
+        weights = setting.cache.train(setting.network(dict(state.model)), course)
         said.append(setting.logits(weights, x).softmax(1))
     assert torch.stack(is_out).sum(0).tolist() == [2] * 60
     for row in range(60):

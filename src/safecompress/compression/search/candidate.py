@@ -1,4 +1,4 @@
-"""A Candidate: one sparse model on its way, known by where it came from; and what was measured of it."""
+"""A Candidate: one sparse model during the search, identified by its ancestry; and what was measured of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safecompress.training import CrossEntropy, Objective, TrainingState
 class Candidate:
     """Pattern and training state of one sparse model, and the objective that it is trained towards.
 
-    ``fired`` marks weights that were ever active in its line.
+    ``fired`` marks weights that were ever active in the candidate or its ancestors.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Candidate:
         stored_facts: Mapping[str, str],
         objectives: Iterable[Objective] = (CrossEntropy(),),
     ) -> Candidate:
-        """The candidate that `to_tensors` and `stored_facts` flattened; its objective is one of ``objectives``."""
+        """The candidate of which `to_tensors` and `facts` were stored; its objective is one of ``objectives``."""
         groups: dict[str, dict[str, Tensor]] = {"state": {}, "mask": {}, "fired": {}}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")

@@ -34,11 +34,11 @@ class TryOut(Protocol[AttackersIn]):
 
 @dataclass(frozen=True, eq=False)
 class RoundResult:
-    """One finished round: who was tried, what each test said, which one lives on."""
+    """One finished round: what was measured of each candidate, and which one was selected."""
 
     number: int
     evaluations: tuple[Evaluation, ...]
-    choice: Selection
+    selection: Selection
     winner: Candidate = field(repr=False)
 
 
@@ -64,8 +64,8 @@ class Search(Generic[Attackers]):
             proposals = self.propose(trained, number)
             attackers = self.simulate(trained, number)
             trial = partial(self.try_out, trained, attackers)
-            tried = tuple(self.executor.map(trial, proposals))
-            evaluations = tuple(self.deepen(attackers, tried, number))
-            choice = self.select(evaluations, number)
-            parent = self.adopt(evaluations[choice.index])
-            yield RoundResult(number, evaluations, choice, parent)
+            tested = tuple(self.executor.map(trial, proposals))
+            evaluations = tuple(self.deepen(attackers, tested, number))
+            selection = self.select(evaluations, number)
+            parent = self.adopt(evaluations[selection.index])
+            yield RoundResult(number, evaluations, selection, parent)

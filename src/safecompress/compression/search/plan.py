@@ -27,14 +27,17 @@ from safecompress.training import Objective
 class Plan:
     """Shape and length of the search.
 
-    ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. The last
-    ``recovery`` of each round tunes every candidate (0 tests right after the cut). ``attacks`` test the candidates
-    (None: the spec's own): those of tier 0 test every one, those of tier 1 the best ``finalists`` and ``keep``; those
-    of tier 2, which need shadow models, are left to the verdict. With ``rank`` the last round's candidates meet the
-    verdict's attacks too, on selection rows, to say how well the cheap tests ranked them. ``refit`` says whether one
-    attacker is simulated from the parent or one per candidate. ``shape`` says which weights live and die together;
-    whole units take branches that grow at random, and no allocation. ``include`` and ``exclude`` are globs over the
-    parameters that may be sparse. With ``rounds=0`` the first pattern stays (static sparse training).
+    ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. Each candidate is
+    fine-tuned for the last ``recovery`` fraction of its round; with 0 it is tested right after pruning.
+
+    ``attacks`` test the candidates (None: the spec's own): those of tier 0 test every one, those of tier 1 the best
+    ``finalists`` and ``keep``; those of tier 2, which need shadow models, are left to the verdict. With ``rank`` the
+    last round's candidates are also attacked by the verdict's attacks, on selection rows, to show how well the cheap
+    tests ranked them. ``refit`` says whether one attacker is simulated from the parent or one per candidate.
+
+    ``shape`` says which weights are dropped and grown together; whole units take branches that grow at random, and no
+    allocation. ``include`` and ``exclude`` are globs over the parameters that may be sparse. With ``rounds=0`` the
+    first pattern stays (static sparse training).
     """
 
     density: float = 0.1
@@ -79,7 +82,7 @@ class Plan:
             )
 
     def tests(self, spec_attacks: Sequence[Attack]) -> tuple[tuple[Attack, ...], tuple[Attack, ...]]:
-        """The attacks that every candidate meets, and those that only finalists meet.
+        """The attacks that test every candidate, and those that test only finalists.
 
         The loss stands in where no attack is of tier 0.
         """

@@ -24,13 +24,13 @@ def propose(
     fraction: float,
     *,
     stream: Stream,
-    fold: Grouping = UNGROUPED,
+    grouping: Grouping = UNGROUPED,
 ) -> list[Proposal]:
     """One proposal per branch. A layer is scored once per rule: branches that share a drop rule share its result.
 
-    The rules choose among what ``fold`` makes of the layers: weights, blocks or units.
+    The rules choose among what ``grouping`` makes of the layers: weights, blocks or units.
     """
-    folded = fold.fold(layers)
+    folded = grouping.fold(layers)
     rules = dict.fromkeys(branch.drop for branch in branches if branch.drop is not None)
     dropped = {drop: choose_dropped(folded, drop, fraction, stream=stream) for drop in rules}
     proposals = []
@@ -41,5 +41,5 @@ def propose(
                 off = dropped[branch.drop][layer.name]
                 on = branch.grow(layer, len(off), generator=stream(layer.name, repr(branch.grow)))
                 moves[layer.name] = Move(off, on)
-        proposals.append(Proposal(branch, fold.unfold(Rewiring(moves), layers, stream=stream)))
+        proposals.append(Proposal(branch, grouping.unfold(Rewiring(moves), layers, stream=stream)))
     return proposals

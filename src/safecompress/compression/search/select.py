@@ -1,4 +1,4 @@
-"""Selectors: which candidate lives. A selector sees measurements only, and says why."""
+"""Selectors: which candidate is kept. A selector sees measurements only, and gives its reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safecompress.registry import Registry
 
 @dataclass(frozen=True)
 class Selection:
-    """The index of the candidate that lives, and for each candidate a few words on why it won or lost."""
+    """The index of the selected candidate, and for each candidate a few words on why it won or lost."""
 
     index: int
     reasons: tuple[str, ...]
@@ -27,7 +27,7 @@ class Selector(Protocol):
     """Chooses one of several evaluations. Candidates with a broken attack are never chosen."""
 
     def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
-        """The choice. Raises AttackError when no candidate has numbers."""
+        """The selection. Raises AttackError when no candidate has numbers."""
         ...
 
 
@@ -48,12 +48,12 @@ class TmScore:
     def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """The highest score."""
         scores = [e.tm_score(self.power) if not e.errors else -np.inf for e in evaluations]
-        return _choice(evaluations, scores, "TM-score")
+        return _select_highest(evaluations, scores, "TM-score")
 
 
 @dataclass(frozen=True)
 class RandomChoice:
-    """One by lot: the control that shows what choosing is worth."""
+    """A random candidate: the control that shows what choosing is worth."""
 
     def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """A uniform draw among the candidates with numbers."""
@@ -79,9 +79,9 @@ class SafestAbove:
         usable = [evaluation for evaluation in evaluations if not evaluation.errors]
         if not any(evaluation.accuracy >= self.accuracy for evaluation in usable):
             accuracies = [e.accuracy if not e.errors else -np.inf for e in evaluations]
-            return _choice(evaluations, accuracies, f"none has accuracy {self.accuracy:g}; accuracy")
+            return _select_highest(evaluations, accuracies, f"none has accuracy {self.accuracy:g}; accuracy")
         safety = [-e.worst_leak if not e.errors and e.accuracy >= self.accuracy else -np.inf for e in evaluations]
-        return _choice(evaluations, safety, "minus worst AUC")
+        return _select_highest(evaluations, safety, "minus worst AUC")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ParetoKnee:
             float(((point - low) / span).sum()) if front_point else -np.inf
             for point, front_point in zip(points, on_front, strict=True)
         ]
-        return _choice(evaluations, heights, "height over the front's line")
+        return _select_highest(evaluations, heights, "height over the front's line")
 
 
 SELECTORS: Registry[Selector] = Registry(
@@ -135,27 +135,29 @@ def finalists(
 def choose_among(
     indices: Sequence[int], evaluations: Sequence[Evaluation], selector: Selector, *, generator: np.random.Generator
 ) -> Selection:
-    """The selector's choice among the finalists at ``indices``; the others were out before."""
-    choice = selector([evaluations[index] for index in indices], generator=generator)
-    reasons = dict(zip(indices, choice.reasons, strict=True))
+    """The selector's selection among the finalists at ``indices``; the others were out before."""
+    selection = selector([evaluations[index] for index in indices], generator=generator)
+    reasons = dict(zip(indices, selection.reasons, strict=True))
     out = [
         "out: broken attack " + ", ".join(evaluation.errors) if evaluation.errors else "out: no finalist"
         for evaluation in evaluations
     ]
-    return Selection(indices[choice.index], tuple(reasons.get(index, out[index]) for index in range(len(evaluations))))
+    return Selection(
+        indices[selection.index], tuple(reasons.get(index, out[index]) for index in range(len(evaluations)))
+    )
 
 
-def compare_to_keep(evaluations: Sequence[Evaluation], choice: Selection) -> dict[str, stats.PairedDifference]:
+def compare_to_keep(evaluations: Sequence[Evaluation], selection: Selection) -> dict[str, stats.PairedDifference]:
     """For each attack its headline figure on the chosen candidate minus that on ``keep``, paired by row.
 
     Empty when ``keep`` was chosen or was not among the candidates.
     """
     keep = next((e for e in evaluations if e.branch == KEEP), None)
-    chosen = evaluations[choice.index]
+    chosen = evaluations[selection.index]
     if keep is None or keep is chosen:
         return {}
-    met = {result.attack: result for result in keep.results}
-    pairs = [(result, met[result.attack]) for result in chosen.results if result.attack in met]
+    by_attack = {result.attack: result for result in keep.results}
+    pairs = [(result, by_attack[result.attack]) for result in chosen.results if result.attack in by_attack]
     return {
         a.attack: a.question.difference(a.evidence, b.evidence, 0.05)
         for a, b in pairs
@@ -163,7 +165,7 @@ def compare_to_keep(evaluations: Sequence[Evaluation], choice: Selection) -> dic
     }
 
 
-def _choice(evaluations: Sequence[Evaluation], figures: Sequence[float], what: str) -> Selection:
+def _select_highest(evaluations: Sequence[Evaluation], figures: Sequence[float], what: str) -> Selection:
     """The highest score; ties go to ``keep``, then to the first."""
     best = max(figures)
     if best == -np.inf:

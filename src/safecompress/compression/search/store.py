@@ -1,4 +1,4 @@
-"""A RunStore: the folder in which a run keeps what it has finished, so that it can go on after a kill."""
+"""A RunStore: the folder in which a run keeps what it has finished, so that a killed run can resume."""
 
 from __future__ import annotations
 

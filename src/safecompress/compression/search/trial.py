@@ -40,9 +40,9 @@ _SAMPLE = 1024
 
 @dataclass(frozen=True, eq=False)
 class TrialRows:
-    """Raw rows that candidates meet: ``validation`` (features and labels), and by question those to fit on and to test.
+    """The raw rows that trials read: ``validation`` (features and labels), and by question those to fit and to test on.
 
-    They travel to workers, so they are no more than what trials read.
+    They are sent to workers, so they are no more than what trials read.
     """
 
     validation: tuple[Tensor, Tensor]
@@ -63,15 +63,15 @@ class TrialRows:
 class Trial:
     """What all trials of a run share. ``attacks`` test every candidate, ``costly`` ones finalists only.
 
-    ``model`` is a scratch pad; behind ``task`` it is attacked as it would be served, on raw ``rows``. Attackers come in
-    the order of both, or not at all: then each candidate has its own.
+    ``model`` is a scratch pad, trained on ``training_task``; behind ``task`` it is attacked as it would be served, on
+    raw ``rows``. Attackers come in the order of both, or not at all: then each candidate has its own.
 
     Tuned candidates go into ``store`` and are not returned, so that one at a time is in memory however many branches
     there are.
     """
 
     model: nn.Module = field(repr=False)
-    course: TrainingTask
+    training_task: TrainingTask
     task: TaskInfo
     rows: TrialRows = field(repr=False)
     attacks: tuple[Attack, ...]
@@ -97,14 +97,14 @@ class Trial:
     def tune(self, trained: Candidate, proposal: Proposal) -> Candidate:
         """The candidate at the end of its round. Every branch is tuned on the same batches: comparisons are paired."""
         number = trained.round
-        _, end = self.plan.round_steps(number, self.course.total_steps)
+        _, end = self.plan.round_steps(number, self.training_task.total_steps)
         pattern = proposal.rewiring.applied_to(trained.pattern)
         objective = proposal.branch.objective or trained.objective
         start = trained.state if objective == trained.objective else replace(trained.state, opponent={})
         state = train(
             self.model,
             start.filled(proposal.rewiring.values),
-            self.course.towards(objective),
+            self.training_task.towards(objective),
             until=end,
             pattern=pattern,
             keep_momentum=keeps_momentum(self.plan),
@@ -126,7 +126,7 @@ class Trial:
             for rows in self.rows.select.values():
                 target.signals(rows)
         seconds = {"forward": time.perf_counter() - began}
-        blank = Evaluation(candidate.id, candidate.branch, {"accuracy": accuracy}, (), Findings(()), 0, seconds)
+        blank = Evaluation(candidate.id, candidate.branch, {accuracy.name: accuracy}, (), Findings(()), 0, seconds)
         return self._attacked(blank, target, self.attacks, attackers[: len(self.attacks)])
 
     def deepen(self, attackers: Attackers, evaluation: Evaluation, /) -> Evaluation:
@@ -166,15 +166,17 @@ class Trial:
 
     def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | FailedAttacker:
         """An attacker fitted on the fitting pool against ``target``."""
-        generator = derive(self.course.seed, "attack", attack.name, candidate_id)
+        generator = derive(self.training_task.seed, "attack", attack.name, candidate_id)
         rows = self.rows.fit[capabilities_of(attack).question.name]
         return simulate_attacker(attack, target, rows, generator=generator)
 
     def _with_fresh_batch_norm(self, state: TrainingState, *, candidate_id: str) -> TrainingState:
         """``state`` with batch norm re-estimated after a cut that no tuning follows."""
-        rows = derive(self.course.seed, "batch-norm", candidate_id).permutation(len(self.course.labels))[:_SAMPLE]
+        rows = derive(self.training_task.seed, "batch-norm", candidate_id).permutation(len(self.training_task.labels))[
+            :_SAMPLE
+        ]
         state.restore_(self.model)
-        reestimate_batch_norm_(self.model, self.course.features[rows])
+        reestimate_batch_norm_(self.model, self.training_task.features[rows])
         fresh: Mapping[str, Tensor] = TrainingState.capture(state.step, self.model).model
         return replace(state, model=fresh, opponent={})
 
@@ -185,5 +187,5 @@ def keeps_momentum(plan: Plan) -> bool:
 
 
 def candidate_name(candidate_id: str) -> str:
-    """Where the store keeps a candidate between its trial and the choice."""
+    """Where the store keeps a candidate between its trial and the selection."""
     return "candidates/" + candidate_id.replace("/", "_")

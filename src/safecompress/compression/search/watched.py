@@ -1,4 +1,4 @@
-"""An executor that is watched: every finished item moves the bar, and a round's candidates are shown as they stand."""
+"""An executor that reports progress: every finished item moves the bar, and the status of a round's candidates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ B = TypeVar("B")
 
 
 class WatchedExecutor:
-    """Runs over ``executor`` and tells ``watcher``: call `open` as a round begins and `close` when it is decided.
+    """Runs over ``executor`` and reports to ``watcher``: call `open` as a round begins and `close` when it is decided.
 
-    All is told from this process. Results come back in the items' order, so with several workers the first items
+    All reports come from this process. Results come back in the items' order, so with several workers the first items
     without a result are those that are being tried.
     """
 
@@ -30,7 +30,7 @@ class WatchedExecutor:
     def open(self, number: int, rounds: int, step: int, branches: Sequence[str]) -> None:
         """Round ``number`` (from 0) of ``rounds`` has these candidates; they are tested at ``step``."""
         waiting = tuple(CandidateStatus(branch) for branch in branches)
-        self._tell(RoundStatus(number + 1, rounds, step, waiting))
+        self._report(RoundStatus(number + 1, rounds, step, waiting))
 
     def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
         """Results in the items' order; items are proposals, or evaluations that are deepened."""
@@ -45,33 +45,32 @@ class WatchedExecutor:
         for number, result in enumerate(self._executor.map(fn, work), 1):
             self._watcher.advance()
             if isinstance(result, Evaluation):
-                self._put(_standing(result, CandidateState.FINALIST if deepens else CandidateState.TESTED))
+                self._put(_status(result, CandidateState.FINALIST if deepens else CandidateState.TESTED))
             self._mark(CandidateState.TRYING, names[number : number + num_workers])
             yield result
 
-    def close(self, evaluations: Sequence[Evaluation], choice: Selection) -> None:
+    def close(self, evaluations: Sequence[Evaluation], selection: Selection) -> None:
         """The round is decided."""
-        stages = [
-            CandidateState.WON if index == choice.index else CandidateState.LOST for index in range(len(evaluations))
+        states = [
+            CandidateState.WON if index == selection.index else CandidateState.LOST for index in range(len(evaluations))
         ]
-        ended = tuple(map(_standing, evaluations, stages))
-        self._tell(replace(self._round, candidates=ended))
+        self._report(replace(self._round, candidates=tuple(map(_status, evaluations, states))))
 
-    def _mark(self, stage: CandidateState, branches: Sequence[str]) -> None:
-        """Bring the candidates called ``branches`` to ``stage``; their figures stay."""
-        chosen = [replace(one, stage=stage) for one in self._round.candidates if one.branch in branches]
-        self._put(*(one for one in chosen if one not in self._round.candidates))
+    def _mark(self, state: CandidateState, branches: Sequence[str]) -> None:
+        """Bring the candidates called ``branches`` to ``state``; their figures stay."""
+        marked = [replace(status, stage=state) for status in self._round.candidates if status.branch in branches]
+        self._put(*(status for status in marked if status not in self._round.candidates))
 
-    def _put(self, *standings: CandidateStatus) -> None:
-        """Put ``standings`` in the place of those of the same branch, and tell if anything is new."""
-        new = {one.branch: one for one in standings}
+    def _put(self, *statuses: CandidateStatus) -> None:
+        """Put ``statuses`` in the place of those of the same branch, and report if anything is new."""
+        new = {status.branch: status for status in statuses}
         if new:
-            candidates = tuple(new.get(one.branch, one) for one in self._round.candidates)
-            self._tell(replace(self._round, candidates=candidates))
+            candidates = tuple(new.get(status.branch, status) for status in self._round.candidates)
+            self._report(replace(self._round, candidates=candidates))
 
-    def _tell(self, standings: RoundStatus) -> None:
-        self._round = standings
-        self._watcher.stands(standings)
+    def _report(self, round_status: RoundStatus) -> None:
+        self._round = round_status
+        self._watcher.stands(round_status)
 
 
 def watched_map(
@@ -84,7 +83,7 @@ def watched_map(
 ) -> OrderedMap:
     """A map over ``executor`` that moves a bar called ``phase`` by the ``size`` of each item that is finished.
 
-    Afterwards the phase ``then``, of one step, goes on.
+    Afterwards the phase ``then``, of one step, begins.
     """
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
@@ -105,9 +104,8 @@ def _branch_of(thing: object) -> str:
     return branch if isinstance(branch, str) else str(getattr(branch, "name", ""))
 
 
-def _standing(evaluation: Evaluation, stage: CandidateState) -> CandidateStatus:
-    """What the evaluation says in three figures; a broken attack leaves two of them open."""
+def _status(evaluation: Evaluation, state: CandidateState) -> CandidateStatus:
+    """The evaluation in three figures; a broken attack leaves two of them open."""
     if evaluation.errors:
-        stage = CandidateState.BROKEN
-        return CandidateStatus(evaluation.branch, stage, evaluation.accuracy)
-    return CandidateStatus(evaluation.branch, stage, evaluation.accuracy, evaluation.worst_leak, evaluation.tm_score())
+        return CandidateStatus(evaluation.branch, CandidateState.BROKEN, evaluation.accuracy)
+    return CandidateStatus(evaluation.branch, state, evaluation.accuracy, evaluation.worst_leak, evaluation.tm_score())

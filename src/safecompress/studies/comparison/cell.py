@@ -31,7 +31,7 @@ from safecompress.studies.methods.sparse import SafeCompress
 
 @dataclass(frozen=True)
 class CellResult(Measured):
-    """What came out of a cell: aggregates only, all of it JSON. ``error`` says why there is nothing.
+    """The figures of a cell: aggregates only, all of it JSON. ``error`` says why there are none.
 
     ``figures`` have 95 % intervals over rows. ``num_kept`` counts the values that are not masked, biases included.
     ``seconds`` are of the run that made it: what a cache already held took none. They lie outside the digest.
@@ -66,26 +66,26 @@ class CellResult(Measured):
 class CellStudy:
     """Measures the cells of a comparison, for the engine."""
 
-    study: ComparisonInputs
+    inputs: ComparisonInputs
 
     noun: ClassVar[str] = "cell"
 
     @property
     def threads(self) -> int:
         """Of every cell."""
-        return self.study.threads
+        return self.inputs.threads
 
     def digest(self, item: Cell, key: bytes) -> str:
         """What tells the result of a cell from any other's."""
-        return self.study.digest(item, key)
+        return self.inputs.digest(item, key)
 
     def measure(self, item: Cell, store: PrivateFolder) -> CellResult:
         """The result of a cell."""
-        return measure_cell(self.study, item, store)
+        return measure_cell(self.inputs, item, store)
 
     def failed(self, item: Cell, error: str, seconds: float) -> CellResult:
         """The result of a cell whose method, or an attack on it, raised an error."""
-        entry = self.study.comparison.entry(item.label)
+        entry = self.inputs.comparison.entry(item.label)
         return CellResult(item, repr(entry.method), tuple(sorted(entry.uses)), error=error)
 
     def read(self, data: Mapping[str, Any]) -> CellResult:
@@ -93,20 +93,25 @@ class CellStudy:
         return CellResult.from_json(data)
 
 
-def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
-    """The result of a cell; finished stages and shadows are looked for in ``store``, and kept there.
+def measure_cell(inputs: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
+    """The result of a cell; finished stages and shadows are looked up in ``store``, and kept there.
 
-    The model is packed, read back and asked for raw rows, as it would be shipped. Attackers are fitted on the pool
+    The model is packed, read back and queried with raw rows, as it would be shipped. Attackers are fitted on the pool
     "fit" and tested on the pool "verdict". Raises TrainingError for weights that are not finite, and what the method
     raises.
     """
-    entry, rows = study.comparison.entry(cell.label), study.rows(cell.seed)
-    setting = study.setting(cell, rows, TrainingCache(store))
+    entry, rows = inputs.comparison.entry(cell.label), inputs.rows(cell.seed)
+    method_inputs = inputs.method_inputs(cell, rows, TrainingCache(store))
     clock = _Stopwatch()
     with clock.of("make"):
-        made = entry.method.make(setting)
-        _check_finite(made)
-    artifact = Artifact(made.weights, made.pattern.masks if made.pattern else {}, made.model, rows.task)
+        method_result = entry.method.make(method_inputs)
+        _check_finite(method_result)
+    artifact = Artifact(
+        method_result.weights,
+        method_result.pattern.masks if method_result.pattern else {},
+        method_result.model,
+        rows.task,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         num_bytes = artifact.save(path)
@@ -115,40 +120,45 @@ def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> C
     num_kept = sum(int(artifact.masks[n].sum()) if n in artifact.masks else p.numel() for n, p in parameters.items())
 
     evidence = rows.evidence
-    trainer = trainer_of(entry, made, setting, study.comparison.shadows)
+    trainer = trainer_of(entry, method_result, method_inputs, inputs.comparison.shadows)
     pool = shadow_rows(evidence, "verdict", cell.seed, has_reference="reference rows" in entry.uses)
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
     target = Target(ServedModel(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
     with clock.of("attacks"):
-        found = measure_model(
+        figures = measure_model(
             target,
             evidence,
-            study.comparison.attackers,
+            inputs.comparison.attackers,
             Levels(),
             pool="verdict",
             accuracy_part="test",
             stream=lambda attack: derive(cell.seed, "compare", cell.label, f"{cell.density:g}", attack.name),
         )
-    is_infinite = made.epsilon is not None and not math.isfinite(made.epsilon)
+    is_infinite = method_result.epsilon is not None and not math.isfinite(method_result.epsilon)
     return CellResult(
         cell,
         repr(entry.method),
         tuple(sorted(entry.uses)),
-        figures=describe_measurements(found.measurements),
-        broken=found.errors,
-        attacks=tuple(result.attack for result in found.results),
-        tm_score=found.tm_score,
+        figures=describe_measurements(figures.measurements),
+        broken=figures.errors,
+        attacks=tuple(result.attack for result in figures.results),
+        tm_score=figures.tm_score,
         num_bytes=num_bytes,
         num_kept=num_kept,
-        epsilon=None if is_infinite else made.epsilon,
+        epsilon=None if is_infinite else method_result.epsilon,
         shadows=shadows.mode if shadows.num_used else None,
-        notes=(*made.notes, *(["its epsilon is infinite: no privacy is accounted for"] if is_infinite else [])),
+        notes=(
+            *method_result.notes,
+            *(["its epsilon is infinite: no privacy is accounted for"] if is_infinite else []),
+        ),
         seconds=clock.seconds(),
     )
 
 
-def trainer_of(entry: MethodEntry, made: MethodResult, setting: MethodInputs, mode: ShadowMode) -> ShadowTrainer:
-    """Trains shadows as ``made`` was: by the whole method, or, for a search where ``mode`` says so, into its pattern.
+def trainer_of(
+    entry: MethodEntry, method_result: MethodResult, method_inputs: MethodInputs, mode: ShadowMode
+) -> ShadowTrainer:
+    """Trains shadows as the result was: by the whole method, or, for a search where ``mode`` says so, into its pattern.
 
     A search with branches that change the objective is repeated whole: its pattern does not say how it was trained.
     So is every method that is no search: trained straight into the pattern, a shadow of a pruned or a distilled model
@@ -157,25 +167,25 @@ def trainer_of(entry: MethodEntry, made: MethodResult, setting: MethodInputs, mo
     method = entry.method
     if (
         mode == "full pipeline"
-        or made.pattern is None
+        or method_result.pattern is None
         or not isinstance(method, SafeCompress)
         or method.plan.objectives
     ):
-        return MethodShadowTrainer(method, setting, made.model)
+        return MethodShadowTrainer(method, method_inputs, method_result.model)
     return FixedMaskShadowTrainer.of(
-        setting.fresh(model_spec=made.model),
-        made.model,
-        setting.task,
-        replace(setting.recipe, objective=method.objective),
-        pattern=made.pattern,
+        method_inputs.fresh(model_spec=method_result.model),
+        method_result.model,
+        method_inputs.task,
+        replace(method_inputs.recipe, objective=method.objective),
+        pattern=method_result.pattern,
         start=method.plan.start,
-        dense_recipe=setting.recipe,
-        reference=setting.reference if "reference" in method.objective.needs else None,
+        dense_recipe=method_inputs.recipe,
+        reference=method_inputs.reference if "reference" in method.objective.needs else None,
     )
 
 
-def _check_finite(made: MethodResult) -> None:
-    broken = [name for name, tensor in made.weights.items() if not bool(tensor.isfinite().all())]
+def _check_finite(method_result: MethodResult) -> None:
+    broken = [name for name, tensor in method_result.weights.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise TrainingError(
             f"The weights of {', '.join(broken[:3])} are not finite. Training diverged: lower the learning rate."

@@ -17,7 +17,7 @@ from safecompress.studies.comparison.summary import (
 )
 
 NOTHING = "no difference that these seeds can show"
-"""What is said of a pair whose interval holds zero."""
+"""The description of a pair whose interval contains zero."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class Difference:
         return f"{self.first.entry.label} − {self.second.entry.label}, density {self.density:g}"
 
 
-def differences(compared: ComparisonResult) -> list[Difference]:
+def differences(result: ComparisonResult) -> list[Difference]:
     """SafeCompress minus every other method, and every method minus the dense model, each pair once."""
-    groups = groups_of(compared.study.comparison, compared.results)
-    figures, dense = shown_figures(compared.study.comparison.attackers), plain_dense(groups)
+    groups = groups_of(result.inputs.comparison, result.results)
+    figures, dense = shown_figures(result.inputs.comparison.attackers), plain_dense(groups)
     pairs = [
         pair
-        for entry in compared.study.comparison.entries
+        for entry in result.inputs.comparison.entries
         if entry.is_ours
         for pair in pairs_with(entry, groups)
         if not (pair[1].entry.is_ours and groups.index(pair[1]) < groups.index(pair[0]))
     ]
     if dense is not None:
         pairs += [(other, mine) for mine, other in pairs_with(dense.entry, groups) if not other.entry.is_ours]
-    found = []
+    paired = []
     for first, second in pairs:
         spreads = {figure: difference(first, second, figure) for figure in figures}
-        found.append(Difference(first, second, {name: s for name, s in spreads.items() if s is not None}))
-    return found
+        paired.append(Difference(first, second, {name: s for name, s in spreads.items() if s is not None}))
+    return paired

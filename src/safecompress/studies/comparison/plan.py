@@ -1,4 +1,4 @@
-"""A Comparison: which methods meet which attacks, at which densities and seeds; and all inputs that it is made of."""
+"""A Comparison: which methods face which attacks, at which densities and seeds; and all of its inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safecompress.errors import UsageError
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from safecompress.spec.spec import ShadowMode
-from safecompress.studies.engine import check_shadows, check_single_version, with_shadows
+from safecompress.studies.engine import check_shadows, check_single_version, give_num_shadows
 from safecompress.studies.methods import METHODS, Method, MethodInputs, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
 from safecompress.training import Recipe
@@ -94,8 +94,10 @@ class Comparison:
                 f"num_shadows must be at least 4, got {self.num_shadows}: two with a row and two without it say the "
                 "least that can be said."
             )
-        entries = tuple(MethodEntry(one, METHODS.make(one)) if isinstance(one, str) else one for one in self.methods)
-        attacks = tuple(ATTACKS.make(with_shadows(one, self.num_shadows)) for one in self.attacks)
+        entries = tuple(
+            MethodEntry(method, METHODS.make(method)) if isinstance(method, str) else method for method in self.methods
+        )
+        attacks = tuple(ATTACKS.make(give_num_shadows(attack, self.num_shadows)) for attack in self.attacks)
         listed: dict[str, list[Any]] = {
             "methods": [entry.label for entry in entries],
             "densities": list(self.densities),
@@ -146,7 +148,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class ComparisonInputs:
-    """A comparison and all that it is made of. ``sizes`` are the parts whose size is given; others share what is left.
+    """A comparison and all of its inputs. ``sizes`` are the parts whose size is given; others share what is left.
 
     ``recipe`` trains the dense model and is what methods vary. Every cell runs on ``threads`` threads.
     """
@@ -160,7 +162,7 @@ class ComparisonInputs:
     threads: int = 1
 
     def check(self) -> None:
-        """Raise, before anything is trained, what every cell would trip over: UsageError and its kinds."""
+        """Raise, before anything is trained, what would fail in every cell: UsageError and its kinds."""
         if self.threads < 1:
             raise UsageError(f"threads must be at least 1, got {self.threads}.")
         with seeded(0):
@@ -184,12 +186,12 @@ class ComparisonInputs:
         """The split that ``seed`` draws. Raises DataError when the data has too few rows for it."""
         return prepare_data(self.dataset, self.sizes, self.normalise, seed)
 
-    def setting(self, cell: Cell, prepared: PreparedData, workshop: TrainingCache) -> MethodInputs:
+    def method_inputs(self, cell: Cell, prepared: PreparedData, cache: TrainingCache) -> MethodInputs:
         """What the method of ``cell`` is given."""
-        return MethodInputs(prepared.split, prepared.task, self.model, self.recipe, cell.density, cell.seed, workshop)
+        return MethodInputs(prepared.split, prepared.task, self.model, self.recipe, cell.density, cell.seed, cache)
 
     def digest(self, cell: Cell, key: bytes) -> str:
-        """What tells the result of ``cell`` from any other's; rows enter it keyed with ``key``."""
+        """Identifies the result of ``cell`` among all others; rows enter it keyed with ``key``."""
         comparison = self.comparison
         facts = [
             *(cell.label, repr(comparison.entry(cell.label).method), cell.density, cell.seed),

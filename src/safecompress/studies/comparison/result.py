@@ -14,7 +14,7 @@ from safecompress.studies.engine import StudyRecord
 class ComparisonResult(StudyRecord):
     """What a comparison leaves: all results in the order of the comparison. ``split`` is that of the first seed."""
 
-    study: ComparisonInputs = field(repr=False)
+    inputs: ComparisonInputs = field(repr=False)
     results: tuple[CellResult, ...] = field(repr=False)
 
     @property

@@ -1,4 +1,4 @@
-"""compare: every cell through an executor, one file each, so that a killed or a grown comparison goes on."""
+"""compare: every cell through an executor, one file each, so that a killed or extended comparison resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEM = "compare"
 
 
 def compare(
-    study: ComparisonInputs,
+    inputs: ComparisonInputs,
     out: str | Path,
     *,
     name: str = "comparison",
@@ -30,41 +30,41 @@ def compare(
     progress: Progress | None = None,
     cache: str | Path | None = None,
 ) -> ComparisonResult:
-    """Make and attack every cell of ``study``; leave the page, the JSON document and the picture in the folder ``out``.
+    """Train and attack every cell of ``inputs``; leave the page, the JSON document and the picture in ``out``.
 
     Exploratory: there is no ledger and no verdict. Cells that ``out`` holds are read instead of made, unless they
-    failed; so a killed comparison goes on, and one with another method or seed does only what is missing. ``cache`` is
+    failed; so a killed comparison resumes, and one with another method or seed does only what is missing. ``cache`` is
     a private folder for trained stages and shadow models (default: inside ``out``). ``spec_tables`` is what was asked
     for, as written, for the document.
 
-    Raises UsageError (and its kinds) before any training for what no cell can do, RunFolderError when ``out`` is in use
-    or holds anything else, StorageError when the disk refuses. A method that fails does not raise.
+    Raises UsageError (and its kinds) before any training for what would fail in every cell, RunFolderError when ``out``
+    is in use or holds anything else, StorageError when the disk refuses. A method that fails does not raise.
     """
-    study.check()
+    inputs.check()
     folder, watcher = Path(out), progress or Silent()
     with open_study_folder(folder, "comparison", name) as opened:
         store = None if cache is None else Path(cache)
-        runner = Runner(CellStudy(study), opened, executor or SerialExecutor(), watcher, store)
-        stages = study.comparison.stages()
+        runner = Runner(CellStudy(inputs), opened, executor or SerialExecutor(), watcher, store)
+        stages = inputs.comparison.stages()
         runner.begin([cell for stage in stages for cell in stage])
         results = [result for stage in stages for result in runner.results(stage, _line)]
-        compared = ComparisonResult(
-            study,
+        result = ComparisonResult(
+            inputs,
             tuple(results),
             name=name,
-            environment=environment(study.threads),
-            split=study.rows(study.comparison.seeds[0]).raw.summary(),
+            environment=environment(inputs.threads),
+            split=inputs.rows(inputs.comparison.seeds[0]).raw.summary(),
             spec=spec_tables or {},
         )
         write_outputs(
             folder,
             STEM,
-            page=partial(to_markdown, compared),
-            document=compared.to_json(),
-            draw=partial(draw, study.comparison, compared.results),
+            page=partial(to_markdown, result),
+            document=result.to_json(),
+            draw=partial(draw, inputs.comparison, result.results),
             progress=watcher,
         )
-    return compared
+    return result
 
 
 def _line(result: CellResult) -> str:

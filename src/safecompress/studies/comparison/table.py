@@ -1,4 +1,4 @@
-"""The page of a comparison: what it shows in words, means over seeds, paired differences, every cell."""
+"""The page of a comparison: a summary in words, means over seeds, paired differences, every cell."""
 
 from __future__ import annotations
 
@@ -44,40 +44,40 @@ MARKS = {
     "seeds): what learned less leaks less, so its leakage is no fair match for the others'",
     FAILED: "the method, or an attack on it, failed for some seed; means are over the others",
 }
-"""What each mark says."""
+"""The meaning of each mark."""
 
 _MOST_LINES = 12
-"""Differences that are told one by one; of more, only the signs are, and the table of paired differences gives each."""
+"""Most differences to describe one by one; of more, only the signs are shown; the table of differences has each."""
 
 
-def to_markdown(compared: ComparisonResult, *, picture: str | None = None, missing: str | None = None) -> str:
+def to_markdown(comparison_result: ComparisonResult, *, picture: str | None = None, missing: str | None = None) -> str:
     """The whole page. ``picture`` is the file beside it, ``missing`` why there is none."""
-    comparison = compared.study.comparison
-    found = differences(compared)
+    comparison = comparison_result.inputs.comparison
+    paired, parts_of_split = differences(comparison_result), comparison_result.split["parts"]
     seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
-    header, rows = summary_rows(compared)
+    header, rows = summary_rows(comparison_result)
     parts = [
-        f"# Comparison: {plain_text(compared.name)}",
+        f"# Comparison: {plain_text(comparison_result.name)}",
         f"{len(comparison.entries)} methods, {seeds}, {len(comparison.attackers)} attacks on "
-        f"{compared.split['parts']['member_verdict']['rows']} members and "
-        f"{compared.split['parts']['nonmember_verdict']['rows']} non-members a seed. **Exploratory: this is no release "
+        f"{parts_of_split['member_verdict']['rows']} members and "
+        f"{parts_of_split['nonmember_verdict']['rows']} non-members a seed. **Exploratory: this is no release "
         "verdict.** No ledger counts these looks at the verdict rows, and whoever picks the best row of this table has "
         "let them choose. What is to ship is certified by `safecompress compress`, which keeps a ledger.",
         "## What the table shows",
-        *words(compared, found),
+        *words(comparison_result, paired),
         "## Means over seeds",
         markdown_table(header, rows),
-        *legend(compared),
+        *legend(comparison_result),
         HOW_TO_READ,
         *picture_lines(picture, missing),
-        *_differences(found, shown_figures(comparison.attackers)),
+        *_differences(paired, shown_figures(comparison.attackers)),
         "## Every cell",
         "Accuracy on test rows and each attack's AUC, with 95 % intervals over rows.",
-        markdown_table(*cell_rows(compared)),
-        *failure_lines({plain_text(str(result.cell)): result for result in compared.results}),
-        *_notes(compared.results),
+        markdown_table(*cell_rows(comparison_result)),
+        *failure_lines({plain_text(str(result.cell)): result for result in comparison_result.results}),
+        *_notes(comparison_result.results),
         "## How it was made",
-        *_made(compared),
+        *_made(comparison_result),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -93,10 +93,10 @@ HOW_TO_READ = (
 )
 
 
-def summary_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
+def summary_rows(comparison_result: ComparisonResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each method at each density."""
-    comparison = compared.study.comparison
-    figures, groups = shown_figures(comparison.attackers), groups_of(comparison, compared.results)
+    comparison = comparison_result.inputs.comparison
+    figures, groups = shown_figures(comparison.attackers), groups_of(comparison, comparison_result.results)
     dense = plain_dense(groups)
     header = ["density", "method", *figures, "bytes", "values kept", "seconds"]
     rows = [
@@ -136,42 +136,42 @@ def _has(mark: str, method_group: Group, dense_group: Group | None) -> bool:
             return not all(result.has_numbers for result in method_group.results)
 
 
-def legend(compared: ComparisonResult) -> list[str]:
-    """What the marks that occur say."""
-    groups = groups_of(compared.study.comparison, compared.results)
+def legend(comparison_result: ComparisonResult) -> list[str]:
+    """The meaning of the marks that occur."""
+    groups = groups_of(comparison_result.inputs.comparison, comparison_result.results)
     dense = plain_dense(groups)
-    said = [f"{mark} {words}" for mark, words in MARKS.items() if any(_has(mark, g, dense) for g in groups)]
+    notes = [f"{mark} {words}" for mark, words in MARKS.items() if any(_has(mark, g, dense) for g in groups)]
     if dense is None:
-        said.append("no row is a plain `dense` model, so nothing says which accuracies are equal to it")
-    return ["Marks: " + "; ".join(said) + "."] if said else []
+        notes.append("no row is a plain `dense` model, so nothing says which accuracies are equal to it")
+    return ["Marks: " + "; ".join(notes) + "."] if notes else []
 
 
-def words(compared: ComparisonResult, differences: Sequence[Difference]) -> list[str]:
-    """What the table shows, in sentences; what it cannot show is said, too."""
-    said = [_best(compared)]
-    if (count := len(compared.study.comparison.seeds)) < FEWEST:
+def words(comparison_result: ComparisonResult, differences: Sequence[Difference]) -> list[str]:
+    """What the table shows, in sentences, and what it cannot show."""
+    sentences = [_best(comparison_result)]
+    if (count := len(comparison_result.inputs.comparison.seeds)) < FEWEST:
         seeds = "One seed says nothing" if count == 1 else f"{count} seeds say next to nothing"
         return [
-            *said,
+            *sentences,
             f"{seeds} of how much these figures vary: no difference is counted as shown under {FEWEST} seeds.",
         ]
-    with_interval = [one for one in differences if any(s.half is not None for s in one.figures.values())]
+    with_interval = [pair for pair in differences if any(s.half is not None for s in pair.figures.values())]
     if not with_interval:
-        return said
-    one_by_one = [f"- {plain_text(one.name)}: {_told(one)}." for one in with_interval]
+        return sentences
+    one_by_one = [f"- {plain_text(pair.name)}: {_describe(pair)}." for pair in with_interval]
     is_short = len(one_by_one) <= _MOST_LINES
-    told = "\n".join(one_by_one) if is_short else standings(compared.study.comparison.entries, with_interval)
+    shown = "\n".join(one_by_one) if is_short else standings(comparison_result.inputs.comparison.entries, with_interval)
     count = sum(s.half is not None for one in with_interval for s in one.figures.values())
-    said.append(
+    sentences.append(
         "Paired over seeds, a difference counts as shown where its 95 % interval leaves out zero. There are "
         f"{count} such intervals and they are not corrected for their number: about {count / 20:.0f} would leave out "
         "zero by chance alone. An interval that holds zero does not show that two methods are equal."
     )
-    return [*said, told]
+    return [*sentences, shown]
 
 
-def _best(compared: ComparisonResult) -> str:
-    groups = groups_of(compared.study.comparison, compared.results)
+def _best(comparison_result: ComparisonResult) -> str:
+    groups = groups_of(comparison_result.inputs.comparison, comparison_result.results)
     scored = sorted(
         ((s.mean, group) for group in groups if (s := group.over_seeds("TM-score")) is not None),
         key=lambda pair: -pair[0],
@@ -190,7 +190,7 @@ def _best(compared: ComparisonResult) -> str:
     return f"{after}: {_signed(apart)}, {verdict}."
 
 
-def _told(difference: Difference) -> str:
+def _describe(difference: Difference) -> str:
     shown = [
         f"{name} {_signed(s)}, {'better' if difference.advantage(name) > 0 else 'worse'}"
         for name, s in difference.figures.items()
@@ -221,9 +221,9 @@ def _differences(differences: Sequence[Difference], figure_names: Sequence[str])
     ]
 
 
-def cell_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
+def cell_rows(comparison_result: ComparisonResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each cell that has figures."""
-    names = [attack.name for attack in compared.study.comparison.attackers]
+    names = [attack.name for attack in comparison_result.inputs.comparison.attackers]
     rows = [
         [
             str(result.cell.seed),
@@ -232,7 +232,7 @@ def cell_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]]:
             _with_interval(result.figures.get(ACCURACY.name)),
             *(_with_interval(headlines(result.figures).get(name)) for name in names),
         ]
-        for result in compared.results
+        for result in comparison_result.results
         if result.error is None
     ]
     return ["seed", "density", "method", "accuracy", *names], rows
@@ -250,14 +250,14 @@ def _notes(results: Iterable[CellResult]) -> list[str]:
     )
 
 
-def _made(compared: ComparisonResult) -> list[str]:
-    comparison, study = compared.study.comparison, compared.study
-    trained = {result.cell.label: result.shadows for result in compared.results if result.shadows is not None}
+def _made(comparison_result: ComparisonResult) -> list[str]:
+    comparison, inputs = comparison_result.inputs.comparison, comparison_result.inputs
+    trained = {result.cell.label: result.shadows for result in comparison_result.results if result.shadows is not None}
     methods = [[e.label, _options(e.method), trained.get(e.label, "-"), e.method.source] for e in comparison.entries]
-    parts = [[name, str(part["rows"])] for name, part in compared.split["parts"].items()]
+    parts = [[name, str(part["rows"])] for name, part in comparison_result.split["parts"].items()]
     return [
-        f"Network: {plain_text(study.model.name)}, {plain_text(study.model.describe())}. Recipe: "
-        f"{plain_text(listed(study.recipe.to_json()))}.",
+        f"Network: {plain_text(inputs.model.name)}, {plain_text(inputs.model.describe())}. Recipe: "
+        f"{plain_text(listed(inputs.recipe.to_json()))}.",
         markdown_table(
             ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
         ),
@@ -265,9 +265,9 @@ def _made(compared: ComparisonResult) -> list[str]:
             ["attack", "options that are not its defaults"],
             [[attack.name, _options(attack)] for attack in comparison.attackers],
         ),
-        f"Rows of {plain_text(compared.split['name'])} in each part (seed {comparison.seeds[0]}):",
+        f"Rows of {plain_text(comparison_result.split['name'])} in each part (seed {comparison.seeds[0]}):",
         markdown_table(["part", "rows"], parts),
-        environment_line(compared.environment),
+        environment_line(comparison_result.environment),
     ]
 
 

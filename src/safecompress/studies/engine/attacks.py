@@ -10,20 +10,20 @@ from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.data import DataSplit
 from safecompress.errors import UsageError
 
-ChoiceT = TypeVar("ChoiceT")
+StrategyT = TypeVar("StrategyT")
 
 
-def with_shadows(choice: ChoiceT | str, num_shadows: int) -> ChoiceT | str | dict[str, Any]:
-    """``choice``; the name alone of an attack that uses shadow models becomes a table that gives it ``num_shadows``."""
-    if not isinstance(choice, str) or choice not in ATTACKS.names():
-        return choice
-    if capabilities_of(ATTACKS.factory(choice)).num_shadows:
-        return {"name": choice, "num_shadows": num_shadows}
-    return choice
+def give_num_shadows(strategy: StrategyT | str, num_shadows: int) -> StrategyT | str | dict[str, Any]:
+    """``strategy``; the bare name of an attack that uses shadow models becomes a table that sets ``num_shadows``."""
+    if not isinstance(strategy, str) or strategy not in ATTACKS.names():
+        return strategy
+    if capabilities_of(ATTACKS.factory(strategy)).num_shadows:
+        return {"name": strategy, "num_shadows": num_shadows}
+    return strategy
 
 
 def check_single_version(attacks: Iterable[Attack], reason: str) -> None:
-    """Raise UsageError, with the ``reason``, for attacks that join what several versions of one model say."""
+    """Raise UsageError, with the ``reason``, for attacks that combine several versions of one model."""
     joining = [attack.name for attack in attacks if capabilities_of(attack).joins_versions]
     if joining:
         raise UsageError(
@@ -34,7 +34,7 @@ def check_single_version(attacks: Iterable[Attack], reason: str) -> None:
 def check_shadows(
     attacks: Iterable[Attack], evidence: DataSplit, purpose: str, seed: int, *, has_reference: bool
 ) -> None:
-    """Raise UsageError unless every row of the pool is in two shadows, and out of two, where LiRA asks for it."""
+    """Raise UsageError, where LiRA runs online, unless every row of the pool is in two shadows and out of two."""
     counts = [attack.num_shadows for attack in attacks if isinstance(attack, Lira) and attack.mode == "online"]
     if not counts:
         return
@@ -44,7 +44,8 @@ def check_shadows(
     if fewest < 2:
         share = pool.size / len(pool.labels)
         raise UsageError(
-            f"{min(counts)} shadow models are too few for lira: with seed {seed} some row is in, or out of, only "
-            f"{fewest} of them, and needs two of both. A shadow has {share:.1%} of its pool: raise num_shadows, or "
-            f"size [data] so that train is half of train, nonmember_fit, nonmember_{purpose} and population."
+            f"lira needs at least 2 shadow models trained with each row and 2 without it. With {min(counts)} shadows "
+            f"and seed {seed}, some row has only {fewest}. A shadow trains on {share:.1%} of its pool: raise "
+            f"num_shadows, or size [data] so that train is half of train, nonmember_fit, nonmember_{purpose} and "
+            "population."
         )

@@ -30,9 +30,9 @@ class Page(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """A base for what a study came to: its name, and facts about how it came about.
+    """A base for the result of a study: its name, and how it was obtained.
 
-    ``spec`` is what was asked for, as written; ``split`` counts the rows of each part.
+    ``spec`` is the study's spec, as written; ``split`` counts the rows of each part.
     """
 
     name: str
@@ -41,7 +41,7 @@ class StudyRecord:
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def document(self, exit_code: int, **body: Any) -> dict[str, Any]:
-        """The whole study as a JSON object: what all studies say, and then ``body``."""
+        """The whole study as a JSON object: the fields of all studies, and then ``body``."""
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -54,7 +54,7 @@ class StudyRecord:
 
 
 def environment(threads: int, *packages: str) -> dict[str, Any]:
-    """What figures depend on beside the inputs; ``packages`` are those of the study's own."""
+    """What figures depend on beside the inputs; ``packages`` are the study's own."""
     return {
         "safecompress": __version__,
         "python": platform.python_version(),

@@ -22,12 +22,12 @@ def picture_lines(picture: str | None, missing: str | None) -> list[str]:
 
 
 def failure_lines(results: Mapping[str, Measured]) -> list[str]:
-    """A section on what failed, if anything did; ``results`` by what a reader calls them."""
-    lines = [f"- {name}: {plain_text(one.error)}" for name, one in results.items() if one.error is not None]
+    """A section on what failed, if anything did; ``results`` by the names that a reader knows."""
+    lines = [f"- {name}: {plain_text(result.error)}" for name, result in results.items() if result.error is not None]
     lines += [
         f"- {name}: the attack {attack} gave no number ({plain_text(reason)})"
-        for name, one in results.items()
-        for attack, reason in one.broken.items()
+        for name, result in results.items()
+        for attack, reason in result.broken.items()
     ]
     return ["## What failed", "\n".join(lines)] if lines else []
 

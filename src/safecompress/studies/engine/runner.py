@@ -19,7 +19,7 @@ from safecompress.threads import fixed_threads
 
 
 class Runner(Generic[ItemT, ResultT]):
-    """The results of a study in ``folder``: those it holds are read, unless they failed, and the others are made.
+    """The results of a study in ``folder``: those it holds are read, unless they failed, and the others are measured.
 
     ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``).
     """
@@ -54,7 +54,7 @@ class Runner(Generic[ItemT, ResultT]):
         return [item for item in dict.fromkeys(items) if item not in self._done]
 
     def results(self, items: Sequence[ItemT], line: Callable[[ResultT], str]) -> list[ResultT]:
-        """The results of ``items``, in their order; each that is made advances the phase and is told as a ``line``."""
+        """The results of ``items``, in their order; each new one advances the phase and is reported as a ``line``."""
         work = [(item, self._path(item)) for item in self.missing(items)]
         for result in self._executor.map(partial(run_item, self._study, self._cache), work):
             self._done[result.item] = result
@@ -82,9 +82,9 @@ class Runner(Generic[ItemT, ResultT]):
 
 
 def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]) -> ResultT:
-    """Measure an item and write what came out to its file, in this process or a worker.
+    """Measure an item and write the result to its file, in this process or a worker.
 
-    Whatever an item raises becomes a result with an error, so that it takes no other item's hours with it; StorageError
+    Whatever an item raises becomes a result with an error, so that the work on other items is not lost; StorageError
     and MemoryError go through.
     """
     item, path = work

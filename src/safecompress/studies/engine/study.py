@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.metrics.catalogue import Metric, leaks
+from safecompress.metrics.catalogue import ACCURACY, Metric, leaks
 
 Figure = Mapping[str, Any]
 """A measurement as JSON: its value and the limits of its interval."""
@@ -17,7 +17,7 @@ ItemT_contra = TypeVar("ItemT_contra", bound=Hashable, contravariant=True)
 
 
 class Result(Protocol):
-    """What came out of one item, all of it JSON: aggregates only."""
+    """The result of one item, all of it JSON: aggregates only."""
 
     @property
     def item(self) -> Any:
@@ -26,7 +26,7 @@ class Result(Protocol):
 
     @property
     def error(self) -> str | None:
-        """Why there is nothing; a result with an error is not kept, and its item is measured again."""
+        """Why there are no figures; a result with an error is not kept, and its item is measured again."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Study(Protocol[ItemT_contra, ResultT_co]):
         ...
 
     def digest(self, item: ItemT_contra, key: bytes) -> str:
-        """What tells the result of ``item`` from any other's in one folder; rows enter it keyed with ``key``."""
+        """Identifies the result of ``item`` in one folder; rows enter it keyed with ``key``."""
         ...
 
     def measure(self, item: ItemT_contra, store: PrivateFolder) -> ResultT_co:
@@ -89,7 +89,7 @@ class Measured:
     @property
     def has_numbers(self) -> bool:
         """Whether the model was made and every attack gave its figures."""
-        return self.error is None and not self.broken and "accuracy" in self.figures
+        return self.error is None and not self.broken and ACCURACY.name in self.figures
 
     def value(self, metric: str) -> float | None:
         """The figure called ``metric``, or None where it was not measured."""
@@ -103,8 +103,8 @@ class Measured:
     @property
     def worst_leak(self) -> float | None:
         """The largest AUC of all attacks (`catalogue.leaks`); None when one broke: the worst of the rest flatters."""
-        found = leaks(self.values)
-        return max(found.values()) if self.has_numbers and found else None
+        by_attack = leaks(self.values)
+        return max(by_attack.values()) if self.has_numbers and by_attack else None
 
     def worst(self, metric: Metric) -> float | None:
         """The largest ``metric`` of the attacks that measure it; None when an attack broke."""

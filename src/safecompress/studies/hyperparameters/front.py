@@ -13,7 +13,7 @@ from safecompress.metrics.stats.pareto import pareto_front
 Floats = NDArray[np.float64]
 
 GUESSING, HOPELESS = 0.5, 1.0
-"""The leak (an AUC) under which nothing is earned, and the worst there is."""
+"""The leak (an AUC) of guessing, under which none counts as lower, and the worst possible."""
 
 
 def guarded(leak: float) -> float:

@@ -1,4 +1,4 @@
-"""A Tuning: what a search for settings is made of, checked before anything is trained."""
+"""A Tuning: the inputs of a search for settings, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from safecompress.compression.job import Job
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.digests import digest_json
 from safecompress.errors import UsageError
+from safecompress.metrics.catalogue import ACCURACY
 from safecompress.spec import SafetySpec, at_least
 from safecompress.studies.engine import check_shadows, check_single_version
 from safecompress.studies.hyperparameters.sampler import Sampler
 from safecompress.studies.hyperparameters.space import Space, TrialParams
 
 DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural")
-"""What a trial meets unless the spec says otherwise: seconds, no shadow models."""
+"""The attacks on a trial unless the spec names others: they take seconds and no shadow models."""
 
 SEALED = ("test", "member_verdict", "nonmember_verdict")
 """Parts that no trial is given."""
@@ -26,9 +27,9 @@ SEALED = ("test", "member_verdict", "nonmember_verdict")
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """What a search is made of: a ``job`` whose setting is varied within ``space``, and the ``attacks`` on each trial.
+    """The inputs of a search: a ``job`` whose settings are varied within ``space``, and the ``attacks`` on each trial.
 
-    ``trials`` are asked for in batches of ``batch``, whatever the number of workers, so that results depend on neither
+    ``trials`` are drawn in batches of ``batch``, whatever the number of workers, so that results depend on neither
     timing nor machine. Every trial runs on ``threads`` threads.
     """
 
@@ -41,29 +42,29 @@ class Tuning:
     threads: int = 1
 
     def check(self) -> None:
-        """Raise, before anything is trained, what every trial would trip over: UsageError and its kinds."""
+        """Raise, before anything is trained, what would fail in every trial: UsageError and its kinds."""
         counts = {"trials": self.trials, "batch": self.batch, "threads": self.threads}
         for name, count in counts.items():
             if count < 1:
                 raise UsageError(f"{name} must be at least 1, got {count}.")
         check_attacks(self.attacks, self.job.spec)
-        for choice in self.space.extremes():
-            job = self.space.apply(choice, self.job)
+        for params in self.space.extremes():
+            job = self.space.apply(params, self.job)
             try:
                 job.check()
             except UsageError as error:
-                raise UsageError(f"With {choice}: {error}") from error
+                raise UsageError(f"With {params}: {error}") from error
             has_reference, evidence = job.reference is not None, one_row_per_unit(job.raw)
             check_shadows(self.attacks, evidence, "select", job.seed, has_reference=has_reference)
 
     def sealed(self) -> Tuning:
-        """The same without test and verdict rows, and without requirements: figures of a trial know neither."""
+        """The same without test and verdict rows, and without requirements: no figure of a trial depends on them."""
         spec, job = self.job.spec, self.job
-        judged = SafetySpec(spec.attacks, [at_least("accuracy", 0.0)], alpha=spec.alpha, access=spec.access)
+        judged = SafetySpec(spec.attacks, [at_least(ACCURACY.name, 0.0)], alpha=spec.alpha, access=spec.access)
         return replace(self, job=replace(job, split=_without(job.split), raw=_without(job.raw), spec=judged))
 
     def digest(self, params: TrialParams) -> str:
-        """What tells the trial of ``params`` from the others of one folder."""
+        """Identifies the trial of ``params`` in one folder."""
         objective, branches = self.space.objectives[params.objective], self.space.branches[params.branches]
         return digest_json([params.density, params.learning_rate, repr(objective), repr(branches)])[:40]
 

@@ -17,7 +17,7 @@ from safecompress.studies.hyperparameters.trial import TrialResult
 
 @dataclass(frozen=True, eq=False)
 class StudyResult(StudyRecord):
-    """All trials in the order in which they were asked for; ``split`` has the parts that were read.
+    """All trials in the order in which they were drawn; ``split`` has the parts that were read.
 
     Trials are counted from 1, front points by rising leak from 1.
     """
@@ -28,7 +28,7 @@ class StudyResult(StudyRecord):
     @property
     def exit_code(self) -> int:
         """0 when at least one trial has numbers, else 3."""
-        return 0 if any(tried.has_numbers for tried in self.trials) else 3
+        return 0 if any(trial.has_numbers for trial in self.trials) else 3
 
     @cached_property
     def front(self) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class StudyResult(StudyRecord):
 
     def _firsts(self) -> list[int]:
         """The first trial of each setting."""
-        return list({tried.choice: index for index, tried in reversed([*enumerate(self.trials)])}.values())[::-1]
+        return list({trial.choice: index for index, trial in reversed([*enumerate(self.trials)])}.values())[::-1]
 
     def to_json(self) -> dict[str, Any]:
         """The whole search as a JSON object."""
@@ -57,11 +57,11 @@ class StudyResult(StudyRecord):
             self.exit_code,
             front=[index + 1 for index in self.front],
             hypervolume=list(self.hypervolumes),
-            trials=[{"trial": number, **tried.to_json()} for number, tried in enumerate(self.trials, 1)],
+            trials=[{"trial": number, **trial.to_json()} for number, trial in enumerate(self.trials, 1)],
         )
 
 
 def _points(trials: tuple[TrialResult, ...] | list[TrialResult]) -> Floats:
     """(N, 2) accuracy and leak of the trials that have numbers."""
-    pairs = [tried.objectives for tried in trials if tried.objectives is not None]
+    pairs = [trial.objectives for trial in trials if trial.objectives is not None]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)

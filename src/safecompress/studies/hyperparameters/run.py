@@ -1,4 +1,4 @@
-"""tune: settings asked for in batches, each trial a file of its own, so that a killed search goes on as it was."""
+"""tune: settings are drawn in batches, each trial has a file of its own, so that a killed search resumes."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ def tune(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> StudyResult:
-    """Try the settings that the sampler asks for; leave the page, the JSON document and the picture in ``out``.
+    """Try the settings that the sampler draws; leave the page, the JSON document and the picture in ``out``.
 
-    With the ``spec`` that ``tuning`` came of, every front point gets a spec for `compress`, ``front-1.toml`` and so on.
+    With the ``spec`` that ``tuning`` was made of, every front point gets a spec for `compress`: ``front-1.toml`` etc.
     Trials that ``out`` holds are read instead of made, unless they failed: the sampler is replayed, so that a killed
     search ends as one that was never killed, and one with more ``trials`` begins as the shorter did.
 
-    Raises UsageError (and its kinds) before any training for what no trial can do and without Optuna, RunFolderError
-    when ``out`` is in use or holds another run, StorageError when the disk refuses. A trial that fails does not raise.
+    Raises UsageError (and its kinds) before any training, for what would fail in every trial and without Optuna;
+    RunFolderError when ``out`` is in use or holds another run, StorageError when the disk refuses. A trial that fails
+    does not raise.
     """
     tuning.check()
-    asker = OptunaSampler(tuning.space, tuning.sampler, tuning.job.seed)
+    sampler = OptunaSampler(tuning.space, tuning.sampler, tuning.job.seed)
     folder, watcher, name, sealed = Path(out), progress or Silent(), tuning.job.name, tuning.sealed()
     with open_study_folder(folder, "search for settings", name, sealed.identity) as opened:
         runner = Runner(TrialStudy(sealed), opened, executor or SerialExecutor(), watcher)
         trials: list[TrialResult] = []
         watcher.begin("trials", tuning.trials)
         while len(trials) < tuning.trials:
-            choices = asker.ask(min(tuning.batch, tuning.trials - len(trials)))
-            watcher.advance(len(choices) - len(runner.missing(choices)))
-            batch = runner.results(choices, partial(_line, choices, len(trials)))
-            asker.tell([tried.objectives for tried in batch])
+            settings = sampler.ask(min(tuning.batch, tuning.trials - len(trials)))
+            watcher.advance(len(settings) - len(runner.missing(settings)))
+            batch = runner.results(settings, partial(_line, settings, len(trials)))
+            sampler.tell([trial.objectives for trial in batch])
             trials += batch
         sizes = {part: sealed.job.raw.size(part) for part in PARTS if sealed.job.raw.size(part)}
-        found = StudyResult(
+        result = StudyResult(
             tuning,
             tuple(trials),
             name=name,
@@ -63,16 +64,16 @@ def tune(
             split=sizes,
             spec={} if spec is None else spec.tables,
         )
-        files = _write_front(found, folder, spec)
+        files = _write_front(result, folder, spec)
         write_outputs(
             folder,
             STEM,
-            page=partial(to_markdown, found, files=files),
-            document=found.to_json(),
-            draw=partial(draw, found),
+            page=partial(to_markdown, result, files=files),
+            document=result.to_json(),
+            draw=partial(draw, result),
             progress=watcher,
         )
-    return found
+    return result
 
 
 def _write_front(result: StudyResult, folder: Path, spec: HyperparameterSpec | None) -> list[str]:
@@ -93,15 +94,15 @@ def front_file(number: int) -> str:
     return f"front-{number}.toml"
 
 
-def _line(choices: Sequence[TrialParams], num_before: int, tried: TrialResult) -> str:
-    """One line for whoever watches; ``num_before`` is how many trials came before the batch of ``choices``."""
-    return f"trial {num_before + choices.index(tried.choice) + 1}: {_told(tried)}"
+def _line(settings: Sequence[TrialParams], num_before: int, trial: TrialResult) -> str:
+    """One line for whoever watches; ``num_before`` is how many trials came before the batch of ``settings``."""
+    return f"trial {num_before + settings.index(trial.choice) + 1}: {_line_of(trial)}"
 
 
-def _told(tried: TrialResult) -> str:
-    if tried.error is not None:
-        return f"{tried.choice}: failed ({tried.error})"
-    if not tried.has_numbers:
-        return f"{tried.choice}: no number from {', '.join(tried.broken)}"
-    accuracy, worst = tried.accuracy["value"], tried.worst_auc["value"]
-    return f"{tried.choice}: accuracy {accuracy:.3f}, worst AUC {worst:.3f} ({tried.worst_attack}), {tried.seconds} s"
+def _line_of(trial: TrialResult) -> str:
+    if trial.error is not None:
+        return f"{trial.choice}: failed ({trial.error})"
+    if not trial.has_numbers:
+        return f"{trial.choice}: no number from {', '.join(trial.broken)}"
+    accuracy, worst = trial.accuracy["value"], trial.worst_auc["value"]
+    return f"{trial.choice}: accuracy {accuracy:.3f}, worst AUC {worst:.3f} ({trial.worst_attack}), {trial.seconds} s"

@@ -1,4 +1,4 @@
-"""An OptunaSampler: Optuna behind two verbs. It is loaded when it is needed, and asked in batches of a fixed size."""
+"""An OptunaSampler: Optuna behind two methods, ask and tell, imported when it is needed; batches of a fixed size."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ INSTALL = 'Searching settings needs Optuna, which is not installed. Install it: 
 
 
 class OptunaSampler:
-    """Asks a study for settings and tells it (accuracy, leak), or None for a trial without numbers.
+    """Draws settings from an Optuna study and tells it their (accuracy, leak), or None for a trial without numbers.
 
-    The study is fresh and in memory, so the same answers in the same batches lead to the same questions: a killed
-    search is replayed. ``tpe`` draws its first ten trials at random, and then where both figures promise to improve
+    The study is fresh and in memory, so the same figures in the same batches lead to the same settings: a killed search
+    is replayed. ``tpe`` draws its first ten trials at random, and then where both figures promise to improve
     (Ozaki et al. 2022, multi-objective tree-structured Parzen estimator). Raises UsageError without Optuna.
     """
 
@@ -42,12 +42,12 @@ class OptunaSampler:
         self._open: list[Any] = []
 
     def ask(self, count: int) -> list[TrialParams]:
-        """The next ``count`` settings, which `tell` has to answer before more are asked for."""
+        """The next ``count`` settings; `tell` has to follow before more are drawn."""
         self._open = [self._study.ask() for _ in range(count)]
         return [self._space.suggest(trial) for trial in self._open]
 
     def tell(self, objectives: Sequence[tuple[float, float] | None]) -> None:
-        """What came of them, in their order."""
+        """Report the figures of the drawn settings, in their order."""
         for trial, value in zip(self._open, objectives, strict=True):
             if value is None:
                 self._study.tell(trial, state=self._fail)

@@ -19,7 +19,7 @@ _DIGITS = 3
 
 
 class Suggests(Protocol):
-    """What draws values by name: a trial of Optuna."""
+    """Draws values by name: a trial of Optuna."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number from ``low`` to ``high``."""

@@ -31,8 +31,9 @@ from safecompress.config.sections import (
 from safecompress.config.tables import SpecShape, StrictTable, Table, read_table
 from safecompress.config.tables import StrategyEntry as Written
 from safecompress.errors import SpecError
+from safecompress.metrics.catalogue import ACCURACY
 from safecompress.spec import SafetySpec, at_least, at_most
-from safecompress.studies.engine import with_shadows
+from safecompress.studies.engine import give_num_shadows
 from safecompress.studies.engine.page import with_interval
 from safecompress.studies.hyperparameters.plan import Tuning, check_attacks, default_attacks
 from safecompress.studies.hyperparameters.sampler import Sampler
@@ -98,19 +99,19 @@ class HyperparameterSpec:
         """The search of ``job``, which was made from `config`."""
         return Tuning(job, self.space, self.attacks, self.trials, self.batch, self.sampler, threads)
 
-    def front_toml(self, number: int, trial: int, tried: TrialResult, folder: Path) -> str:
+    def front_toml(self, number: int, trial_number: int, trial: TrialResult, folder: Path) -> str:
         """The spec in ``folder`` that certifies a front point: its setting in place of the spec's own."""
-        config = self.space.apply(tried.choice, self.config)
+        config = self.space.apply(trial.choice, self.config)
         lines = [
-            f"Front point {number} of the search {self.config.name!r}, trial {trial}: {tried.choice}.",
-            f"Accuracy {with_interval(tried.accuracy)} on validation rows; worst attack {tried.worst_attack}, AUC "
-            f"{with_interval(tried.worst_auc)} on selection rows.",
+            f"Front point {number} of the search {self.config.name!r}, trial {trial_number}: {trial.choice}.",
+            f"Accuracy {with_interval(trial.accuracy)} on validation rows; worst attack {trial.worst_attack}, AUC "
+            f"{with_interval(trial.worst_auc)} on selection rows.",
             "These figures chose the setting, so they flatter it. Certify it on rows that chose nothing:",
             f"  safecompress compress front-{number}.toml",
             "The search writes this file anew when it is run again: change a copy.",
         ]
         if not self.has_requirements:
-            config = replace(config, spec=_bounds(config.spec, tried))
+            config = replace(config, spec=_bounds(config.spec, trial))
             lines.append(
                 "The search had no [[require]]: the bounds below were made from this trial's figures, one half-width "
                 "beyond their limits. Put what you need in their place BEFORE you certify."
@@ -207,7 +208,7 @@ def _read_attacks(tune: TuneShape, spec: SafetySpec, reading: SpecReader) -> tup
     """The attacks on a trial; those given by name alone use ``num_shadows`` shadows, if they use any."""
     if tune.attacks is None:
         return default_attacks(spec)
-    written = [with_shadows(one, tune.num_shadows) for one in tune.attacks]
+    written = [give_num_shadows(attack, tune.num_shadows) for attack in tune.attacks]
     attacks = read_attacks(written, "[tune] attacks", reading)
     if len(attacks) == len(written):
         reading.attempt("[tune] attacks", lambda: check_attacks(attacks, spec))
@@ -233,25 +234,25 @@ def _label(strategy: Written) -> str:
     return f"{strategy.get('name')} ({options})" if options else str(strategy.get("name"))
 
 
-def _bounds(spec: SafetySpec, tried: TrialResult) -> SafetySpec:
+def _bounds(spec: SafetySpec, trial: TrialResult) -> SafetySpec:
     """Requirements from the figures of a trial: every attack's AUC, and the accuracy.
 
-    Each limit lies one half-width beyond that of the trial's interval, or a verdict would pass the very same model only
-    by luck. An attack that the trial did not meet is bounded as the worst that it met.
+    Each bound lies one half-width beyond the confidence limit of the trial, or a verdict would pass the very same model
+    only by luck. An attack that the trial did not run is bounded as the worst that it ran.
     """
-    worst = tried.worst_auc
+    worst = trial.worst_auc
     requirements = []
     for attack in spec.attacks:
         metric = headline_of(capabilities_of(attack).question)
-        seen = tried.figures.get(metric.of(attack.name), worst)
-        limit = min(1.0, _hundredths(2 * seen["high"] - seen["value"], math.ceil))
+        figure = trial.figures.get(metric.of(attack.name), worst)
+        limit = min(1.0, _hundredths(2 * figure["high"] - figure["value"], math.ceil))
         requirements.append(at_most(metric.of(attack.name), limit))
-    accuracy = tried.accuracy
+    accuracy = trial.accuracy
     least = max(0.0, _hundredths(2 * accuracy["low"] - accuracy["value"], math.floor))
-    requirements.append(at_least("accuracy", least))
+    requirements.append(at_least(ACCURACY.name, least))
     return SafetySpec(spec.attacks, requirements, spec.alpha, spec.access, spec.shadows)
 
 
 def _hundredths(value: float, towards: Callable[[float], int]) -> float:
-    """``value`` with two digits; what floats lose or add by computing it does not count."""
+    """``value`` with two digits, rounded ``towards`` one side; rounding errors of floats do not count."""
     return towards(round(100 * value, 6)) / 100

@@ -1,4 +1,4 @@
-"""The page of a search: the front, what it does not say, every trial, how it was made."""
+"""The page of a search: the front, its caveats, every trial, how it was made."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def to_markdown(
     """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
     parts = [
         f"# Tuning: {plain_text(result.name)}",
-        f"{len(result.trials)} trials; {sum(tried.has_numbers for tried in result.trials)} have numbers, and "
+        f"{len(result.trials)} trials; {sum(trial.has_numbers for trial in result.trials)} have numbers, and "
         f"{len(result.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better "
         "in one of the two.",
         *_warning(result),
         "## The front",
         *_front(result, files),
         *picture_lines(picture, missing),
-        *_course(result),
+        *_progress(result),
         "## Every trial",
         markdown_table(*trial_rows(result)),
-        *failure_lines({f"trial {number}": tried for number, tried in enumerate(result.trials, 1)}),
+        *failure_lines({f"trial {number}": trial for number, trial in enumerate(result.trials, 1)}),
         *note_lines(f"- trial {n}: {plain_text(note)}" for n, t in enumerate(result.trials, 1) for note in t.notes),
         "## How it was made",
         *_made(result),
@@ -67,8 +67,8 @@ def front_rows(result: StudyResult, files: Sequence[str] = ()) -> tuple[list[str
     header = ["point", "trial", *(COLUMNS[name] for name in shown), *FIGURES]
     rows = []
     for number, index in enumerate(result.front, 1):
-        tried = result.trials[index]
-        cells = [str(number), str(index + 1), *_setting(tried, shown), *_figures(tried)]
+        trial = result.trials[index]
+        cells = [str(number), str(index + 1), *_setting(trial, shown), *_figures(trial)]
         rows.append([*cells, *([files[number - 1]] if files else [])])
     return [*header, *(["spec"] if files else [])], rows
 
@@ -76,7 +76,7 @@ def front_rows(result: StudyResult, files: Sequence[str] = ()) -> tuple[list[str
 def _front(result: StudyResult, files: Sequence[str]) -> list[str]:
     if not result.front:
         return ["No trial has numbers, so there is no front. What failed is listed below."]
-    said = [
+    paragraphs = [
         "Accuracy on validation rows and the largest AUC of all attacks on the selection pools, each with its "
         f"{1 - result.tuning.job.spec.alpha:.0%} interval. 0.5 is guessing; the largest of several AUCs lies a little "
         "above it by chance alone. Points are counted by rising leak. TM-score: accuracy over the worst attack's "
@@ -86,13 +86,13 @@ def _front(result: StudyResult, files: Sequence[str]) -> list[str]:
     ]
     place = result.likeliest
     if files and place is not None:
-        said.append(
+        paragraphs.append(
             f"Each point has a spec. To certify point {place}, which has the highest TM-score of the front: "
             f"`safecompress compress {files[place - 1]}`. All of them are judged on "
             "the same verdict rows, and every opening of those spends half of the error rate that is left: decide "
             "first which one you want."
         )
-    return said
+    return paragraphs
 
 
 def _overlaps(result: StudyResult) -> list[str]:
@@ -114,7 +114,7 @@ def _overlaps(result: StudyResult) -> list[str]:
     ]
 
 
-def _course(result: StudyResult) -> list[str]:
+def _progress(result: StudyResult) -> list[str]:
     if not result.front:
         return []
     values, batch = result.hypervolumes, result.tuning.batch
@@ -136,12 +136,12 @@ def trial_rows(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             str(index + 1),
-            *_setting(tried, shown),
-            *(_figures(tried) if tried.has_numbers else ["failed", *["-"] * (len(FIGURES) - 1)]),
-            f"{tried.seconds:.1f}",
+            *_setting(trial, shown),
+            *(_figures(trial) if trial.has_numbers else ["failed", *["-"] * (len(FIGURES) - 1)]),
+            f"{trial.seconds:.1f}",
             "yes" if index in on_front else "",
         ]
-        for index, tried in enumerate(result.trials)
+        for index, trial in enumerate(result.trials)
     ]
     return header, rows
 
@@ -150,19 +150,19 @@ def _shown(result: StudyResult) -> list[str]:
     return [name for name in COLUMNS if name in result.tuning.space.varied]
 
 
-def _setting(tried: TrialResult, shown: Iterable[str]) -> list[str]:
-    values = [getattr(tried.choice, name) for name in shown]
+def _setting(trial: TrialResult, shown: Iterable[str]) -> list[str]:
+    values = [getattr(trial.choice, name) for name in shown]
     return [value if isinstance(value, str) else f"{value:g}" for value in values]
 
 
-def _figures(tried: TrialResult) -> list[str]:
+def _figures(trial: TrialResult) -> list[str]:
     """What FIGURES names."""
-    size = "-" if tried.num_bytes is None else f"{tried.num_bytes:,}"
+    size = "-" if trial.num_bytes is None else f"{trial.num_bytes:,}"
     return [
-        with_interval(tried.accuracy),
-        with_interval(tried.worst_auc),
-        tried.worst_attack,
-        f"{tried.tm_score:.3f}",
+        with_interval(trial.accuracy),
+        with_interval(trial.worst_auc),
+        trial.worst_attack,
+        f"{trial.tm_score:.3f}",
         size,
     ]
 
@@ -173,7 +173,7 @@ def _made(result: StudyResult) -> list[str]:
     same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(result).items())
     fixed = f" Fixed: {plain_text(same)}." if same else ""
     varied = [[COLUMNS[name], _values(getattr(space, _plural(name)))] for name in _shown(result)]
-    modes = sorted({tried.shadows for tried in result.trials if tried.shadows is not None})
+    modes = sorted({trial.shadows for trial in result.trials if trial.shadows is not None})
     shadows = f" Shadow models: {', '.join(modes)}, drawn for the selection pool." if modes else ""
     sampler = {"tpe": "by tree-structured Parzen estimators (the first ten trials at random)", "random": "at random"}
     return [

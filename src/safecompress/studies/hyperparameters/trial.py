@@ -22,7 +22,7 @@ from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.search import SerialExecutor
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
 from safecompress.export import Artifact, ServedModel
-from safecompress.metrics.catalogue import headlines, leaks, strongest_attack, tm_score_of
+from safecompress.metrics.catalogue import ACCURACY, headlines, leaks, strongest_attack, tm_score_of
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
 from safecompress.seeding import derive
@@ -37,7 +37,7 @@ from safecompress.training import TeacherTrainer, TrainingState
 
 @dataclass(frozen=True)
 class TrialResult(Measured):
-    """What came out of one setting: aggregates only, all of it JSON. ``error`` says why there is nothing.
+    """The figures of one setting: aggregates only, all of it JSON. ``error`` says why there are none.
 
     ``figures`` are the accuracy on validation rows and each attack's metrics on the selection pools, with intervals
     over rows at 1 - alpha of the spec. ``seconds`` lie outside any comparison.
@@ -57,7 +57,7 @@ class TrialResult(Measured):
     @property
     def accuracy(self) -> Figure:
         """On validation rows; only where there are numbers."""
-        return self.figures["accuracy"]
+        return self.figures[ACCURACY.name]
 
     @property
     def worst_attack(self) -> str:
@@ -103,14 +103,14 @@ class TrialStudy:
         return self.tuning.threads
 
     def digest(self, item: TrialParams, key: bytes) -> str:
-        """What tells the trial of a setting from the others of one folder."""
+        """Identifies the trial of a setting in one folder."""
         return self.tuning.digest(item)
 
     def measure(self, item: TrialParams, store: PrivateFolder) -> TrialResult:
         """Train and attack a setting."""
         began = time.perf_counter()
-        tried = measure(self.tuning, item, TrainingCache(store))
-        return replace(tried, seconds=round(time.perf_counter() - began, 3))
+        result = measure(self.tuning, item, TrainingCache(store))
+        return replace(result, seconds=round(time.perf_counter() - began, 3))
 
     def failed(self, item: TrialParams, error: str, seconds: float) -> TrialResult:
         """The result of a setting that raised an error: a learning rate at which training diverges, say."""
@@ -121,17 +121,17 @@ class TrialStudy:
         return TrialResult.from_json(data)
 
 
-def measure(tuning: Tuning, params: TrialParams, workshop: TrainingCache) -> TrialResult:
+def measure(tuning: Tuning, params: TrialParams, cache: TrainingCache) -> TrialResult:
     """The figures of ``params``: the same for the same tuning and setting, in any process.
 
-    The model is trained as `compress` would train it, packed, read back and asked for raw rows. Attackers are fitted on
-    the pool "fit" and tested on the pool "select"; shadows, where an attack asks for them, are trained into the final
-    pattern. ``tuning`` may be sealed. Raises TrainingError and its kin.
+    The model is trained as `compress` would train it, packed, read back and queried with raw rows. Attackers are
+    fitted on the pool "fit" and tested on the pool "select"; shadows, where an attack asks for them, are trained into
+    the final pattern. ``tuning`` may be sealed. Raises TrainingError and its kin.
     """
     job = tuning.space.apply(params, tuning.sealed().job)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        trained = _train(job, workshop, place)
+        trained = _train(job, cache, place)
         winner, final = trained.winner, trained.state
         facts = {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest}
         facts["objective"] = repr(winner.objective)
@@ -139,11 +139,11 @@ def measure(tuning: Tuning, params: TrialParams, workshop: TrainingCache) -> Tri
         num_bytes = artifact.save(place / "model.safetensors")
         network = Artifact.load(place / "model.safetensors").build(job.scratch())
 
-    lineage = TrainingProvenance.of_job(job, winner.objective)
-    pool = shadow_rows(one_row_per_unit(job.raw), "select", job.seed, has_reference=lineage.reference is not None)
-    shadows = ShadowModels(pool, lineage.trainer(winner.pattern, "final pattern"))
+    provenance = TrainingProvenance.of_job(job, winner.objective)
+    pool = shadow_rows(one_row_per_unit(job.raw), "select", job.seed, has_reference=provenance.reference is not None)
+    shadows = ShadowModels(pool, provenance.trainer(winner.pattern, "final pattern"))
     target = Target(ServedModel(network, job.task), access=job.spec.access, cache=SignalCache(), shadows=shadows)
-    found = measure_model(
+    figures = measure_model(
         target,
         _independent(job.raw),
         tuning.attacks,
@@ -155,9 +155,9 @@ def measure(tuning: Tuning, params: TrialParams, workshop: TrainingCache) -> Tri
     towards = winner.objective
     return TrialResult(
         params,
-        figures=describe_measurements(found.measurements),
-        broken=found.errors,
-        attacks=tuple(result.attack for result in found.results),
+        figures=describe_measurements(figures.measurements),
+        broken=figures.errors,
+        attacks=tuple(result.attack for result in figures.results),
         num_bytes=num_bytes,
         pattern=winner.pattern.digest(),
         shadows=shadows.mode if shadows.num_used else None,
@@ -165,21 +165,21 @@ def measure(tuning: Tuning, params: TrialParams, workshop: TrainingCache) -> Tri
     )
 
 
-def _train(job: Job, workshop: TrainingCache, place: Path) -> Trained:
-    """The last winner of the job's search, and what its training ended with; first stages come from the workshop."""
-    stages = RunPhases.unwatched(job, place / "work")
+def _train(job: Job, cache: TrainingCache, place: Path) -> Trained:
+    """The last winner of the job's search, and what its training ended with; first stages come from the cache."""
+    phases = RunPhases.unwatched(job, place / "work")
     dense = TrainingState.capture(0, job.model)
     if job.dense is not None:
-        dense = stages.dense()
+        dense = phases.dense()
     elif job.plan.start is Start.DENSE or job.asks_dense:
-        dense = TrainingState(0, workshop.train(job.scratch(), job.dense_course))
-    teaching = next((objective for objective in job.objectives if "teacher" in objective.needs), None)
-    if teaching is not None:
+        dense = TrainingState(0, cache.train(job.scratch(), job.dense_task))
+    taught_objective = next((objective for objective in job.objectives if "teacher" in objective.needs), None)
+    if taught_objective is not None:
         known = dense.model if job.asks_dense else None
-        stages.teach(
-            teaching.teacher_logits(TeacherTrainer(job.scratch(), job.dense_course, known, train=workshop.train))
+        phases.teach(
+            taught_objective.teacher_logits(TeacherTrainer(job.scratch(), job.dense_task, known, train=cache.train))
         )
-    return search_and_train(stages, stages.start(dense), dense, SerialExecutor())
+    return search_and_train(phases, phases.start(dense), dense, SerialExecutor())
 
 
 def _independent(split: DataSplit) -> DataSplit:

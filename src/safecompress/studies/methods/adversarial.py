@@ -36,7 +36,7 @@ class DistilledAdvReg(AdversarialRegularisation):
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "reference"})
 
     def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
-        """The loss of the lesson, a scalar; the adversaries' part is the opponent's penalty."""
+        """The distillation loss, a scalar; what the adversaries add is the penalty of their `Adversary`."""
         return self.taught(logits_BC, batch)
 
 
@@ -58,12 +58,12 @@ class PrunedAdversarially(Method):
         AdversarialRegularisation(weight=self.weight, start=self.start)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model. Raises UsageError without reference rows."""
-        require_reference(setting, self)
-        course = _course(setting, AdversarialRegularisation(weight=self.weight, start=self.start))
-        dense = setting.workshop.train(setting.fresh(), course)
-        return pruned(setting, dense, course, self.allocation)
+        require_reference(inputs, self)
+        task = _task(inputs, AdversarialRegularisation(weight=self.weight, start=self.start))
+        dense = inputs.cache.train(inputs.fresh(), task)
+        return pruned(inputs, dense, task, self.allocation)
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,18 @@ class DistilledAdversarially(Method):
         AdversarialRegularisation(weight=self.weight, start=self.start)
         Distillation(self.temperature)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The small network; a note gives its size. Raises UsageError without reference rows."""
-        require_reference(setting, self)
-        model = small(setting)
-        course = _course(setting, AdversarialRegularisation(weight=self.weight, start=self.start))
-        teacher = setting.workshop.train(setting.fresh(), course)
+        require_reference(inputs, self)
+        model = small(inputs)
+        task = _task(inputs, AdversarialRegularisation(weight=self.weight, start=self.start))
+        teacher = inputs.cache.train(inputs.fresh(), task)
         game = DistilledAdvReg(weight=self.weight, start=self.start, taught=Distillation(self.temperature))
-        lesson = _course(setting, game, teacher=setting.logits(teacher, course.features))
-        weights = setting.workshop.train(setting.fresh("student", model_spec=model), lesson)
-        return MethodResult(model, weights, notes=(describe(setting, model),))
+        student_task = _task(inputs, game, teacher=inputs.logits(teacher, task.features))
+        weights = inputs.cache.train(inputs.fresh("student", model_spec=model), student_task)
+        return MethodResult(model, weights, notes=(describe(inputs, model),))
 
 
-def _course(setting: MethodInputs, objective: Objective, teacher: Tensor | None = None) -> TrainingTask:
-    recipe = replace(setting.recipe, objective=objective)
-    return setting.course(recipe, teacher=teacher, reference=setting.reference)
+def _task(inputs: MethodInputs, objective: Objective, teacher: Tensor | None = None) -> TrainingTask:
+    recipe = replace(inputs.recipe, objective=objective)
+    return inputs.training_task(recipe, teacher=teacher, reference=inputs.reference)

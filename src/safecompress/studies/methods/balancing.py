@@ -60,7 +60,7 @@ class PosteriorBalanced(Method):
         PosteriorBalancing(self.weight)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model."""
-        recipe = replace(setting.recipe, objective=PosteriorBalancing(self.weight))
-        return pruned(setting, setting.dense(), setting.course(recipe), self.allocation)
+        recipe = replace(inputs.recipe, objective=PosteriorBalancing(self.weight))
+        return pruned(inputs, inputs.dense(), inputs.training_task(recipe), self.allocation)

@@ -29,10 +29,10 @@ class Defended(Method):
                 "Methods for it have names of their own: kd, dmp, pr_advreg, kd_advreg."
             )
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The dense model."""
-        recipe = replace(setting.recipe, objective=self.objective)
-        return MethodResult(setting.model, setting.workshop.train(setting.fresh(), setting.course(recipe)))
+        recipe = replace(inputs.recipe, objective=self.objective)
+        return MethodResult(inputs.model, inputs.cache.train(inputs.fresh(), inputs.training_task(recipe)))
 
     def is_dense(self) -> bool:
         """It is."""

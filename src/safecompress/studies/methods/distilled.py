@@ -34,14 +34,14 @@ class Distilled(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature, self.weight)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The small network; a note gives its size."""
-        model = small(setting)
-        teacher = setting.dense()
-        recipe = replace(setting.recipe, objective=Distillation(self.temperature, self.weight))
-        course = setting.course(recipe, teacher=setting.logits(teacher, setting.split.part("train")[0]))
-        weights = setting.workshop.train(setting.fresh("student", model_spec=model), course)
-        return MethodResult(model, weights, notes=(describe(setting, model),))
+        model = small(inputs)
+        teacher = inputs.dense()
+        recipe = replace(inputs.recipe, objective=Distillation(self.temperature, self.weight))
+        task = inputs.training_task(recipe, teacher=inputs.logits(teacher, inputs.split.part("train")[0]))
+        weights = inputs.cache.train(inputs.fresh("student", model_spec=model), task)
+        return MethodResult(model, weights, notes=(describe(inputs, model),))
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Dmp(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The dense student. Raises UsageError without reference rows."""
-        require_reference(setting, self)
-        course = taught_on_reference(setting, setting.dense(), self.temperature)
-        return MethodResult(setting.model, setting.workshop.train(setting.fresh("student"), course))
+        require_reference(inputs, self)
+        task = taught_on_reference(inputs, inputs.dense(), self.temperature)
+        return MethodResult(inputs.model, inputs.cache.train(inputs.fresh("student"), task))
 
     def is_dense(self) -> bool:
         """It is."""
@@ -84,12 +84,12 @@ class PrunedDmp(Method):
         Distillation(self.temperature)
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned student. Raises UsageError without reference rows."""
-        require_reference(setting, self)
-        course = taught_on_reference(setting, setting.dense(), self.temperature)
-        student = setting.workshop.train(setting.fresh("student"), course)
-        return pruned(setting, student, course, self.allocation)
+        require_reference(inputs, self)
+        task = taught_on_reference(inputs, inputs.dense(), self.temperature)
+        student = inputs.cache.train(inputs.fresh("student"), task)
+        return pruned(inputs, student, task, self.allocation)
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class SmallDmp(Method):
     def __post_init__(self) -> None:
         Distillation(self.temperature)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The small network; a note gives its size. Raises UsageError without reference rows."""
-        require_reference(setting, self)
-        model = small(setting)
-        course = taught_on_reference(setting, setting.dense(), self.temperature)
-        weights = setting.workshop.train(setting.fresh("student", model_spec=model), course)
-        return MethodResult(model, weights, notes=(describe(setting, model),))
+        require_reference(inputs, self)
+        model = small(inputs)
+        task = taught_on_reference(inputs, inputs.dense(), self.temperature)
+        weights = inputs.cache.train(inputs.fresh("student", model_spec=model), task)
+        return MethodResult(model, weights, notes=(describe(inputs, model),))

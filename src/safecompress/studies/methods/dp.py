@@ -75,16 +75,16 @@ class PrunedPrivately(_Noisy, Method):
         super().__post_init__()
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model, and what both phases spent. Raises UsageError without Opacus."""
-        course = setting.course(self._recipe(setting.recipe))
-        privacy, epsilon = share_out(self._privacy(), course, 2)
-        dense, _ = _trained(setting, setting.fresh(), course, privacy)
-        pattern = cut(setting, dense, setting.density, self.allocation)
+        task = inputs.training_task(self._recipe(inputs.recipe))
+        privacy, epsilon = share_out(self._privacy(), task, 2)
+        dense, _ = _trained(inputs, inputs.fresh(), task, privacy)
+        pattern = cut(inputs, dense, inputs.density, self.allocation)
         # other noise than the first phase had: one seed for both would let it cancel out
-        second = replace(course, seed=derive_seed(setting.seed, "fine-tune"))
-        weights, _ = _trained(setting, setting.network(dense), second, privacy, pattern)
-        return MethodResult(setting.model, weights, pattern, epsilon, notes=(_spent(setting, course, epsilon),))
+        second = replace(task, seed=derive_seed(inputs.seed, "fine-tune"))
+        weights, _ = _trained(inputs, inputs.network(dense), second, privacy, pattern)
+        return MethodResult(inputs.model, weights, pattern, epsilon, notes=(_spent(inputs, task, epsilon),))
 
 
 @dataclass(frozen=True)
@@ -107,38 +107,38 @@ class DistilledPrivately(_Noisy, Method):
         super().__post_init__()
         Distillation(self.temperature)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The small network, and what its teacher spent. Raises UsageError without reference rows or Opacus."""
-        require_reference(setting, self)
-        model, course = small(setting), setting.course(self._recipe(setting.recipe))
-        teacher, epsilon = _trained(setting, setting.fresh(), course, self._privacy())
-        lesson = taught_on_reference(setting, teacher, self.temperature)
-        weights = setting.workshop.train(setting.fresh("student", model_spec=model), lesson)
-        notes = (describe(setting, model), _spent(setting, course, epsilon))
+        require_reference(inputs, self)
+        model, task = small(inputs), inputs.training_task(self._recipe(inputs.recipe))
+        teacher, epsilon = _trained(inputs, inputs.fresh(), task, self._privacy())
+        student_task = taught_on_reference(inputs, teacher, self.temperature)
+        weights = inputs.cache.train(inputs.fresh("student", model_spec=model), student_task)
+        notes = (describe(inputs, model), _spent(inputs, task, epsilon))
         return MethodResult(model, weights, epsilon=epsilon, notes=notes)
 
 
 def _trained(
-    setting: MethodInputs,
+    inputs: MethodInputs,
     model: nn.Module,
-    course: TrainingTask,
+    task: TrainingTask,
     privacy: DpSgd,
     pattern: SparsityPattern | None = None,
 ) -> tuple[dict[str, Tensor], float]:
-    """The weights of ``model`` trained privately, and the epsilon of these steps; kept by content in the workshop."""
+    """The weights of ``model`` trained privately, and the epsilon of these steps; kept by content in the cache."""
     state = TrainingState.capture(0, model)
-    store = setting.workshop.store
-    rows = digest_tensors({"x": course.features, "y": course.labels})
-    facts = [repr(model), state.digest(), course.recipe.to_json(), course.seed, rows, repr(privacy)]
+    store = inputs.cache.store
+    rows = digest_tensors({"x": task.features, "y": task.labels})
+    facts = [repr(model), state.digest(), task.recipe.to_json(), task.seed, rows, repr(privacy)]
     mask = "" if pattern is None else pattern.digest()
     name = digest_json(["private", *facts, mask, __version__, torch.__version__, torch.get_num_threads()])
     kept = None if store is None else store.load(name)
     if kept is None:
         trained, spent = train_privately(
-            model, state, course, privacy, data_independent=_is_scaled_blindly(setting), pattern=pattern
+            model, state, task, privacy, data_independent=_is_scaled_blindly(inputs), pattern=pattern
         )
         kept = {**trained.model, _EPSILON: torch.tensor(spent.epsilon, dtype=torch.float64)}
-        setting.workshop.keep(name, kept)
+        inputs.cache.keep(name, kept)
     weights = {key: tensor for key, tensor in kept.items() if key != _EPSILON}
     return weights, float(kept[_EPSILON])
 
@@ -146,13 +146,13 @@ def _trained(
 _EPSILON = "spent/epsilon"
 
 
-def _is_scaled_blindly(setting: MethodInputs) -> bool:
+def _is_scaled_blindly(inputs: MethodInputs) -> bool:
     """Whether features reach the network as they are: a shift or scale may come from the members."""
-    return setting.task.shift is None and setting.task.scale is None
+    return inputs.task.shift is None and inputs.task.scale is None
 
 
-def _spent(setting: MethodInputs, course: TrainingTask, epsilon: float) -> str:
-    note = f"epsilon {epsilon:.2f} at delta {1 / (10 * len(course.labels)):.1e} ({_NEIGHBOURS})"
-    if _is_scaled_blindly(setting):
+def _spent(inputs: MethodInputs, task: TrainingTask, epsilon: float) -> str:
+    note = f"epsilon {epsilon:.2f} at delta {1 / (10 * len(task.labels)):.1e} ({_NEIGHBOURS})"
+    if _is_scaled_blindly(inputs):
         return note
     return f"{note}, of the training steps only, not a guarantee: the features' scaling may depend on the rows"

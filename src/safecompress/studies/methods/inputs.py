@@ -31,17 +31,15 @@ class MethodInputs:
     recipe: Recipe
     density: float
     seed: int
-    workshop: TrainingCache = field(default_factory=TrainingCache, repr=False)
+    cache: TrainingCache = field(default_factory=TrainingCache, repr=False)
 
     def fresh(self, *names: str, model_spec: ModelSpec | None = None) -> nn.Module:
         """The network with fresh weights of this seed; other ``names`` give others."""
         with seeded(self.seed, "model", *names):
             return (model_spec or self.model).build()
 
-    def course(self, recipe: Recipe | None = None, **given: Any) -> TrainingTask:
-        """Training on the members by ``recipe`` (default: the setting's); ``given`` are the TrainingTask's other
-        fields.
-        """
+    def training_task(self, recipe: Recipe | None = None, **given: Any) -> TrainingTask:
+        """Training on the members by ``recipe`` (default: this one's); ``given`` are other fields of the task."""
         return TrainingTask(*self.split.part("train"), recipe or self.recipe, self.seed, **given)
 
     @property
@@ -51,7 +49,7 @@ class MethodInputs:
 
     def dense(self) -> dict[str, Tensor]:
         """The weights of the dense model, trained by plain cross entropy."""
-        return self.workshop.train(self.fresh(), self.course())
+        return self.cache.train(self.fresh(), self.training_task())
 
     def network(self, weights: dict[str, Tensor], model_spec: ModelSpec | None = None) -> nn.Module:
         """The network with ``weights``."""
@@ -60,10 +58,10 @@ class MethodInputs:
         return network
 
     def logits(self, weights: dict[str, Tensor], features: Tensor, model_spec: ModelSpec | None = None) -> Tensor:
-        """What the network with ``weights`` says of ``features``: (N, C)."""
+        """The logits (N, C) of the network with ``weights`` for ``features``."""
         return predict_logits(self.network(weights, model_spec), features)
 
     def on(self, shadow_pool: ShadowRows, draw: ShadowDraw) -> MethodInputs:
-        """The same setting for a shadow: its own rows are the members, in all else it is the target's."""
+        """The same inputs for a shadow: its own rows are the members, all else is the target's."""
         seed = derive_seed(shadow_pool.seed, "shadow", draw.number)
         return replace(self, split=shadow_split(self.split, self.task, shadow_pool, draw, seed), seed=seed)

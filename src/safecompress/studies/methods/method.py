@@ -1,4 +1,4 @@
-"""A Method: one way to a classifier of a given density. What it uses is said, so that tables compare like with like."""
+"""A Method: one way to a classifier of a given density. It declares what it uses, so that tables compare fairly."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Use = Literal["reference rows", "differential privacy", "attacks on members"]
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """What a method made: the network's ``weights``, its ``pattern`` (None: dense), and its spec.
+    """The network that a method trained: its ``weights``, its ``pattern`` (None: dense), and its spec.
 
-    ``epsilon`` is what differential privacy was spent, and ``notes`` say what a reader of the table must know.
+    ``epsilon`` is how much differential privacy was spent; ``notes`` say what a reader of the table must know.
     """
 
     model: ModelSpec
@@ -42,8 +42,8 @@ class Method(Protocol):
     source: ClassVar[str]
     uses: ClassVar[frozenset[Use]] = frozenset()
 
-    def make(self, setting: MethodInputs) -> MethodResult:
-        """The classifier, from the setting alone: the same for the same setting, in any process."""
+    def make(self, inputs: MethodInputs) -> MethodResult:
+        """The classifier, from ``inputs`` alone: equal inputs give the same one, in any process."""
         ...
 
     def is_dense(self) -> bool:
@@ -56,25 +56,25 @@ class MethodShadowTrainer:
     """Trains shadows by the whole method, each on its own rows. ``model`` is the spec of what the method makes."""
 
     method: Method
-    setting: MethodInputs
+    inputs: MethodInputs
     model: ModelSpec
     mode: str = field(default="full pipeline", init=False)
     group_size: int = field(default=1, init=False)
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
-        setting = self.setting
-        shared = [*setting.split.part("validation"), *setting.split.part("population")]
+        inputs = self.inputs
+        shared = [*inputs.split.part("validation"), *inputs.split.part("population")]
         rows = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shared)).hexdigest()
-        sizes = {part: len(indices) for part, indices in setting.split.indices.items()}
-        facts = [repr(self.method), repr(setting.model), setting.recipe.to_json(), setting.density, sizes, rows]
+        sizes = {part: len(indices) for part, indices in inputs.split.indices.items()}
+        facts = [repr(self.method), repr(inputs.model), inputs.recipe.to_json(), inputs.density, sizes, rows]
         return digest_json([self.mode, *facts, __version__, torch.__version__, torch.get_num_threads()])
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
-        return ServedModel(self.model.build(), self.setting.task)
+        return ServedModel(self.model.build(), self.inputs.task)
 
     def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow, by their names in the served model."""
-        made = [self.method.make(self.setting.on(shadow_pool, draw)) for draw in draws]
-        return [{f"network.{name}": tensor for name, tensor in one.weights.items()} for one in made]
+        results = [self.method.make(self.inputs.on(shadow_pool, draw)) for draw in draws]
+        return [{f"network.{name}": tensor for name, tensor in result.weights.items()} for result in results]

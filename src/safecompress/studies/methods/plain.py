@@ -17,9 +17,9 @@ class Dense(Method):
 
     source: ClassVar[str] = "the setting's own recipe"
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The dense model."""
-        return MethodResult(setting.model, setting.dense())
+        return MethodResult(inputs.model, inputs.dense())
 
     def is_dense(self) -> bool:
         """It is."""
@@ -37,24 +37,24 @@ class EarlyStopped(Method):
         "Folklore; named as a defence to compare with by Song & Mittal 2021. Unconfirmed: how others choose the epoch."
     )
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The dense model of the best epoch; a note names it. Raises UsageError without validation rows."""
-        if not setting.split.size("validation"):
+        if not inputs.split.size("validation"):
             raise UsageError(
                 "Early stopping watches the validation rows, and the split has none. Give it some (validation = ...)."
             )
-        features, labels = setting.split.part("validation")
-        course, scratch = setting.course(), setting.fresh()
-        per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+        features, labels = inputs.split.part("validation")
+        task, scratch = inputs.training_task(), inputs.fresh()
+        per_epoch = task.recipe.steps_per_epoch(len(task.labels))
         state = TrainingState.capture(0, scratch)
         best, most_right, stopped = state, -1, 0
-        for epoch in range(1, course.recipe.epochs + 1):
-            state = train(scratch, state, course, until=epoch * per_epoch)
-            num_right = int((setting.logits(dict(state.model), features).argmax(1) == labels).sum())
+        for epoch in range(1, task.recipe.epochs + 1):
+            state = train(scratch, state, task, until=epoch * per_epoch)
+            num_right = int((inputs.logits(dict(state.model), features).argmax(1) == labels).sum())
             if num_right > most_right:
                 best, most_right, stopped = state, num_right, epoch
-        notes = (f"stopped after epoch {stopped} of {course.recipe.epochs}",)
-        return MethodResult(setting.model, best.model, notes=notes)
+        notes = (f"stopped after epoch {stopped} of {task.recipe.epochs}",)
+        return MethodResult(inputs.model, best.model, notes=notes)
 
     def is_dense(self) -> bool:
         """It is."""

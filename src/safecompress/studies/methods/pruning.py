@@ -16,22 +16,22 @@ from safecompress.training import TrainingState, TrainingTask, train
 
 
 def cut(
-    setting: MethodInputs, weights: Mapping[str, Tensor], density: float, allocation: str = "erk"
+    inputs: MethodInputs, weights: Mapping[str, Tensor], density: float, allocation: str = "erk"
 ) -> SparsityPattern:
     """The pattern of the largest |weights| of each layer; ``allocation`` names how many a layer keeps."""
-    maskable = find_maskable(setting.network(dict(weights)))
+    maskable = find_maskable(inputs.network(dict(weights)))
     return initial_pattern(
-        maskable, density, allocation=ALLOCATIONS.make(allocation), start=Start.DENSE, seed=setting.seed
+        maskable, density, allocation=ALLOCATIONS.make(allocation), start=Start.DENSE, seed=inputs.seed
     )
 
 
 def pruned(
-    setting: MethodInputs, weights: Mapping[str, Tensor], course: TrainingTask, allocation: str = "erk"
+    inputs: MethodInputs, weights: Mapping[str, Tensor], task: TrainingTask, allocation: str = "erk"
 ) -> MethodResult:
-    """``weights`` cut to the setting's density, and fine-tuned on the whole ``course``."""
-    pattern = cut(setting, weights, setting.density, allocation)
-    tuned = setting.workshop.train(setting.network(dict(weights)), course, pattern=pattern)
-    return MethodResult(setting.model, tuned, pattern)
+    """``weights`` cut to the density asked for, and fine-tuned on the whole ``task``."""
+    pattern = cut(inputs, weights, inputs.density, allocation)
+    tuned = inputs.cache.train(inputs.network(dict(weights)), task, pattern=pattern)
+    return MethodResult(inputs.model, tuned, pattern)
 
 
 def falling(density: float, count: int) -> list[float]:
@@ -65,9 +65,9 @@ class OneShot(Method):
     def __post_init__(self) -> None:
         ALLOCATIONS.make(self.allocation)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model."""
-        return pruned(setting, setting.dense(), setting.course(), self.allocation)
+        return pruned(inputs, inputs.dense(), inputs.training_task(), self.allocation)
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ class Gradual(Method):
         """The density at ``progress`` in [0, 1] of the cutting: d + (1 - d) (1 - progress)^3, from 1 down to d."""
         return density + (1 - density) * (1 - progress) ** 3
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model."""
-        dense, course = setting.dense(), setting.course()
-        scratch = setting.network(dense)
+        dense, task = inputs.dense(), inputs.training_task()
+        scratch = inputs.network(dense)
         state, pattern = TrainingState(0, dense), None
         for number in range(1, self.cuts + 1):
-            step = round(self.stop * course.total_steps * number / self.cuts)
-            state = train(scratch, state, course, until=step, pattern=pattern)
-            pattern = cut(setting, state.model, self.density_at(number / self.cuts, setting.density), self.allocation)
-        state = train(scratch, state, course, until=course.total_steps, pattern=pattern)
-        return MethodResult(setting.model, state.model, pattern)
+            step = round(self.stop * task.total_steps * number / self.cuts)
+            state = train(scratch, state, task, until=step, pattern=pattern)
+            pattern = cut(inputs, state.model, self.density_at(number / self.cuts, inputs.density), self.allocation)
+        state = train(scratch, state, task, until=task.total_steps, pattern=pattern)
+        return MethodResult(inputs.model, state.model, pattern)
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,14 @@ class MiaPruning(Method):
         if not 0 <= self.rewind < 1:
             raise UsageError(f"MiaPruning: rewind must lie in [0, 1), a share of training; got {self.rewind!r}.")
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model."""
-        course, workshop = setting.course(), setting.workshop
-        early = setting.fresh().state_dict()
-        if until := round(self.rewind * course.total_steps):
-            early = workshop.train(setting.fresh(), course, until=until)
-        weights, pattern = setting.dense(), None
-        for density in falling(setting.density, self.cuts):
-            pattern = cut(setting, weights, density, self.allocation)
-            weights = workshop.train(setting.network(early), course, pattern=pattern)
-        return MethodResult(setting.model, weights, pattern)
+        task, cache = inputs.training_task(), inputs.cache
+        early = inputs.fresh().state_dict()
+        if until := round(self.rewind * task.total_steps):
+            early = cache.train(inputs.fresh(), task, until=until)
+        weights, pattern = inputs.dense(), None
+        for density in falling(inputs.density, self.cuts):
+            pattern = cut(inputs, weights, density, self.allocation)
+            weights = cache.train(inputs.network(early), task, pattern=pattern)
+        return MethodResult(inputs.model, weights, pattern)

@@ -50,23 +50,23 @@ class WeMem(Method):
                 f"{type(self).__name__}: share must lie in [0, 1], the share of rows used once; got {self.share!r}."
             )
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The pruned model."""
-        weights, pattern = setting.dense(), None
-        features, labels = setting.split.part("train")
-        loss_N = cross_entropy(setting.logits(weights, features), labels, reduction="none")
-        steps = setting.course().total_steps / self.rounds
-        used = self.rows_of_rounds(loss_N, setting.seed)
-        for number, density in enumerate(falling(setting.density, self.rounds)):
+        weights, pattern = inputs.dense(), None
+        features, labels = inputs.split.part("train")
+        loss_N = cross_entropy(inputs.logits(weights, features), labels, reduction="none")
+        steps = inputs.training_task().total_steps / self.rounds
+        used = self.rows_of_rounds(loss_N, inputs.seed)
+        for number, density in enumerate(falling(inputs.density, self.rounds)):
             rows = torch.from_numpy(used[number])
-            pattern = cut(setting, weights, density, self.allocation)
-            recipe = for_steps(setting.recipe, len(rows), steps)
-            course = TrainingTask(features[rows], labels[rows], recipe, derive_seed(setting.seed, "round", number))
-            weights = setting.workshop.train(setting.network(weights), course, pattern=pattern)
-        return MethodResult(setting.model, weights, pattern)
+            pattern = cut(inputs, weights, density, self.allocation)
+            recipe = for_steps(inputs.recipe, len(rows), steps)
+            task = TrainingTask(features[rows], labels[rows], recipe, derive_seed(inputs.seed, "round", number))
+            weights = inputs.cache.train(inputs.network(weights), task, pattern=pattern)
+        return MethodResult(inputs.model, weights, pattern)
 
     def rows_of_rounds(self, loss_N: Tensor, seed: int) -> list[NDArray[np.int64]]:
-        """The rows of each round, ascending: the memorised ones dealt out by lot, one round each; all others always."""
+        """The rows of each round, ascending: memorised ones in one random round each, all others in every round."""
         order = np.argsort(loss_N.numpy(), kind="stable")
         count = min(round(self.share * len(order)), len(order) - 1)  # no round without rows
         dealt = np.array_split(derive(seed, "reuse").permutation(order[:count]), self.rounds)

@@ -17,7 +17,7 @@ from safecompress.training.objectives.distill import SplitDistillation
 
 @dataclass(frozen=True)
 class SplitDistilled(Method):
-    """Sub-models that each miss some rows, and a student who learns of every member row what those say that missed it.
+    """Sub-models that each miss some rows; a student learns each member row from the sub-models that missed it.
 
     What `SplitDistillation` does, by the soft labels alone, to a fresh student of the dense model's kind; with
     ``sparse`` to one in a static ERK pattern at the density. With the defaults the sub-models take three trainings.
@@ -37,26 +37,26 @@ class SplitDistilled(Method):
         require_counts(self, ["num_models", "held_out"])
         SplitDistillation(num_models=self.num_models, held_out=self.held_out)
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The student, dense unless ``sparse``."""
         objective = SplitDistillation(num_models=self.num_models, held_out=self.held_out)
-        said_NC = objective.teacher_logits(
-            TeacherTrainer(setting.fresh(), setting.course(), train=setting.workshop.train)
+        logits_NC = objective.teacher_logits(
+            TeacherTrainer(inputs.fresh(), inputs.training_task(), train=inputs.cache.train)
         )
-        student = setting.fresh("student")
-        pattern = _static(setting, student) if self.sparse else None
-        course = setting.course(replace(setting.recipe, objective=objective), teacher=said_NC)
-        return MethodResult(setting.model, setting.workshop.train(student, course, pattern=pattern), pattern)
+        student = inputs.fresh("student")
+        pattern = _static(inputs, student) if self.sparse else None
+        task = inputs.training_task(replace(inputs.recipe, objective=objective), teacher=logits_NC)
+        return MethodResult(inputs.model, inputs.cache.train(student, task, pattern=pattern), pattern)
 
     def is_dense(self) -> bool:
         """Unless a sparse student was asked for."""
         return not self.sparse
 
 
-def _static(setting: MethodInputs, student: nn.Module) -> SparsityPattern:
-    """An ERK pattern at the setting's density by lot, for whose active weights ``student`` is rescaled."""
+def _static(inputs: MethodInputs, student: nn.Module) -> SparsityPattern:
+    """A random ERK pattern at the density asked for; ``student`` is rescaled for its active weights."""
     pattern = initial_pattern(
-        find_maskable(student), setting.density, allocation=AllocateErk(), start=Start.SCRATCH, seed=setting.seed
+        find_maskable(student), inputs.density, allocation=AllocateErk(), start=Start.SCRATCH, seed=inputs.seed
     )
     rescale_(student, pattern)
     return pattern

@@ -18,46 +18,46 @@ _ROUNDING = 1e-9
 """So that a factor which is meant to give a whole width and a half gives the next one, whatever its last bit."""
 
 
-def small(setting: MethodInputs) -> ModelSpec:
-    """The setting's network with hidden widths scaled by one factor, so that its weights are nearest to density x N.
+def small(inputs: MethodInputs) -> ModelSpec:
+    """The same network with hidden widths scaled by one factor, so that its weights are nearest to density x N.
 
     Weights are those that could be sparse: matrices and kernels, as for the density of a pattern. No width falls below
     1. Raises UsageError for a network whose widths are not known here, or that has none.
     """
-    option = WIDTHS.get(setting.model.name)
-    widths = _widths(setting.model, option) if option else ()
+    option = WIDTHS.get(inputs.model.name)
+    widths = _widths(inputs.model, option) if option else ()
     if option is None or not widths:
         raise UsageError(
-            f"Distillation needs a smaller network of the same kind, and the model {setting.model.name!r} "
-            f"({setting.model.describe()}) has no widths that are known. Use one of "
+            f"Distillation needs a smaller network of the same kind, and the model {inputs.model.name!r} "
+            f"({inputs.model.describe()}) has no widths that are known. Use one of "
             f"{', '.join(f'{name} ({key})' for name, key in WIDTHS.items())} with a hidden layer, or a method that "
             "prunes."
         )
-    wanted = setting.density * count_weights(setting, setting.model)
+    wanted = inputs.density * count_weights(inputs, inputs.model)
 
     def scaled(factor: float) -> ModelSpec:
         narrower = tuple(max(1, int(width * factor + 0.5 + _ROUNDING)) for width in widths)
-        return replace(setting.model, options={**setting.model.options, option: narrower})
+        return replace(inputs.model, options={**inputs.model.options, option: narrower})
 
     # widths change at these factors only, and weights never become fewer when one grows: bisect
     factors = sorted({0.0} | {(half + 0.5) / width for width in widths for half in range(width)})
     low, high = 0, len(factors) - 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if count_weights(setting, scaled(factors[middle])) <= wanted else (low, middle)
+        low, high = (middle, high) if count_weights(inputs, scaled(factors[middle])) <= wanted else (low, middle)
     candidates = [scaled(factors[low]), scaled(factors[high])]
-    return min(candidates, key=lambda model: abs(count_weights(setting, model) - wanted))
+    return min(candidates, key=lambda model: abs(count_weights(inputs, model) - wanted))
 
 
-def count_weights(setting: MethodInputs, model_spec: ModelSpec) -> int:
+def count_weights(inputs: MethodInputs, model_spec: ModelSpec) -> int:
     """How many weights of ``model_spec`` could be sparse."""
-    return sum(weight.numel() for weight in find_maskable(setting.fresh(model_spec=model_spec)).values())
+    return sum(weight.numel() for weight in find_maskable(inputs.fresh(model_spec=model_spec)).values())
 
 
-def describe(setting: MethodInputs, model_spec: ModelSpec) -> str:
+def describe(inputs: MethodInputs, model_spec: ModelSpec) -> str:
     """The note of a table: ``a dense mlp with hidden (48, 24, 12) and 23,520 weights``."""
     option = WIDTHS[model_spec.name]
-    num_weights = count_weights(setting, model_spec)
+    num_weights = count_weights(inputs, model_spec)
     return f"a dense {model_spec.name} with {option} {model_spec.options[option]} and {num_weights:,} weights"
 
 

@@ -26,7 +26,7 @@ CHEAP = ("loss", "confidence", "entropy", "modified_entropy")
 
 @dataclass(frozen=True)
 class SafeCompress(Method):
-    """A search by ``plan`` at the setting's density, trained towards ``objective``; ``attacks`` test its candidates."""
+    """A search by ``plan`` at the density asked for, trained towards ``objective``; ``attacks`` test its candidates."""
 
     plan: Plan = field(default_factory=Plan)
     objective: Objective = field(default_factory=CrossEntropy)
@@ -35,42 +35,42 @@ class SafeCompress(Method):
     source: ClassVar[str] = "Zhu, Wang, Han 2022 (ASE); Zhu, Wang, Han, Liu, Xie 2024 (TSE)"
     uses: ClassVar[frozenset[Use]] = frozenset({"attacks on members"})
 
-    def make(self, setting: MethodInputs) -> MethodResult:
+    def make(self, inputs: MethodInputs) -> MethodResult:
         """The winner of the search, trained to the end."""
-        job = self._job(setting)
+        job = self._job(inputs)
         with tempfile.TemporaryDirectory() as folder:
-            stages = RunPhases.unwatched(job, Path(folder))
-            stages.teach(self._teacher(setting))
-            is_cut = job.plan.start is Start.DENSE
-            dense = TrainingState(0, setting.dense()) if is_cut else TrainingState.capture(0, job.model)
-            trained = search_and_train(stages, stages.start(dense), dense, SerialExecutor())
+            phases = RunPhases.unwatched(job, Path(folder))
+            phases.teach(self._teacher(inputs))
+            starts_dense = job.plan.start is Start.DENSE
+            dense = TrainingState(0, inputs.dense()) if starts_dense else TrainingState.capture(0, job.model)
+            trained = search_and_train(phases, phases.start(dense), dense, SerialExecutor())
         towards = trained.winner.objective
         notes = () if towards == self.objective else (f"ended towards {towards!r}",)
-        return MethodResult(setting.model, trained.state.model, trained.winner.pattern, notes=notes)
+        return MethodResult(inputs.model, trained.state.model, trained.winner.pattern, notes=notes)
 
-    def _teacher(self, setting: MethodInputs) -> Tensor | None:
-        """What the objectives' teacher says, asked through the workshop, which remembers."""
+    def _teacher(self, inputs: MethodInputs) -> Tensor | None:
+        """The logits of the objectives' teacher, which the cache keeps."""
         for objective in (self.objective, *self.plan.objectives):
             if "teacher" in objective.needs:
                 return objective.teacher_logits(
-                    TeacherTrainer(setting.fresh(), setting.course(), train=setting.workshop.train)
+                    TeacherTrainer(inputs.fresh(), inputs.training_task(), train=inputs.cache.train)
                 )
         return None
 
-    def _job(self, setting: MethodInputs) -> Job:
+    def _job(self, inputs: MethodInputs) -> Job:
         attacks = tuple(map(ATTACKS.make, self.attacks))
         return Job(
             name="compared",
-            model=setting.fresh(),
-            model_spec=setting.model,
-            split=setting.split,
-            raw=setting.split,
-            task=setting.task,
+            model=inputs.fresh(),
+            model_spec=inputs.model,
+            split=inputs.split,
+            raw=inputs.split,
+            task=inputs.task,
             spec=SafetySpec(attacks, [at_most(AUC.of(attacks[0].name), 0.999)]),
-            recipe=replace(setting.recipe, objective=self.objective),
-            dense_recipe=setting.recipe,
-            plan=replace(self.plan, density=setting.density, attacks=attacks, rank=False),
-            seed=setting.seed,
+            recipe=replace(inputs.recipe, objective=self.objective),
+            dense_recipe=inputs.recipe,
+            plan=replace(self.plan, density=inputs.density, attacks=attacks, rank=False),
+            seed=inputs.seed,
         )
 
 

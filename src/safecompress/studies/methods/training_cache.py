@@ -27,21 +27,21 @@ class TrainingCache:
     def train(
         self,
         model: nn.Module,
-        course: TrainingTask,
+        task: TrainingTask,
         *,
         pattern: SparsityPattern | None = None,
         until: int | None = None,
     ) -> dict[str, Tensor]:
-        """The weights of ``model`` trained from those it has, on ``course`` up to step ``until`` (its end).
+        """The weights of ``model`` trained from those it has, on ``task`` up to step ``until`` (its end).
 
         ``model`` is a scratch pad: its contents are left undefined.
         """
         state = TrainingState.capture(0, model)
-        end = course.total_steps if until is None else until
-        name = digest_json(["trained", *_facts(model, state, course, pattern), end])
+        end = task.total_steps if until is None else until
+        name = digest_json(["trained", *_facts(model, state, task, pattern), end])
         kept = self.store.load(name) if self.store is not None else None
         if kept is None:
-            kept = dict(train(model, state, course, until=end, pattern=pattern).model)
+            kept = dict(train(model, state, task, until=end, pattern=pattern).model)
             self.keep(name, kept)
         return kept
 
@@ -51,21 +51,21 @@ class TrainingCache:
             self.store.save(name, tensors)
 
 
-def _facts(model: nn.Module, state: TrainingState, course: TrainingTask, pattern: SparsityPattern | None) -> list[Any]:
+def _facts(model: nn.Module, state: TrainingState, task: TrainingTask, pattern: SparsityPattern | None) -> list[Any]:
     """Everything that the weights depend on, as strings."""
-    given = {"x": course.features, "y": course.labels}
-    if course.teacher is not None:
-        given["teacher"] = course.teacher
-    if course.reference is not None:
-        given |= {"reference x": course.reference[0], "reference y": course.reference[1]}
+    tensors = {"x": task.features, "y": task.labels}
+    if task.teacher is not None:
+        tensors["teacher"] = task.teacher
+    if task.reference is not None:
+        tensors |= {"reference x": task.reference[0], "reference y": task.reference[1]}
     return [
         __version__,
         torch.__version__,
         torch.get_num_threads(),
         repr(model),
         state.digest(),
-        course.recipe.to_json(),
-        course.seed,
-        digest_tensors(given),
+        task.recipe.to_json(),
+        task.seed,
+        digest_tensors(tensors),
         "" if pattern is None else pattern.digest(),
     ]

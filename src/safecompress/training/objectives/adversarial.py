@@ -149,7 +149,7 @@ class AdversarialRegularisation(Objective):
       which an attacker reads as well by turning the sign.
 
     ``adversary`` names black_box, white_box (which reads the input of the last linear layer) or both; ``given``
-    adversaries, from code, take their place. All draws depend on the course's seed and the step alone.
+    adversaries, from code, take their place. All draws depend on the task's seed and the step alone.
 
     Differs from the paper: the bounded form, the default; small adversaries that read sorted log-probabilities, the
     label's scaled logit and the loss. In a model with dropout or batch norm adversaries learn from its evaluation mode
@@ -196,33 +196,33 @@ class AdversarialRegularisation(Objective):
         return self.given or named[self.adversary]
 
     def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
-        """The cross entropy, a scalar; the adversaries' part is the opponent's penalty."""
+        """The cross entropy, a scalar; what the adversaries add is `_Game.penalty`."""
         return cross_entropy(logits_BC, batch.labels_B)
 
-    def opponent(self, model: nn.Module, course: TrainingRows) -> Adversary:
-        """The adversaries of a training of ``model`` on ``course``.
+    def opponent(self, model: nn.Module, task: TrainingRows) -> Adversary:
+        """The adversaries of a training of ``model`` on ``task``.
 
         Raises UsageError when one reads hidden and the model's logits do not come straight from a linear layer.
         """
-        return _Game(self, model, course)
+        return _Game(self, model, task)
 
 
 class _Game:
     """The adversaries' nets, their optimizer, and how they see the model."""
 
-    def __init__(self, objective: AdversarialRegularisation, model: nn.Module, course: TrainingRows) -> None:
-        assert course.reference is not None  # a course has seen to what its objective needs
+    def __init__(self, objective: AdversarialRegularisation, model: nn.Module, task: TrainingRows) -> None:
+        assert task.reference is not None  # a task checks what its objective needs
         device = next(model.parameters()).device
-        self._options, self._model, self._seed = objective, model, course.seed
-        self._members = course.features.to(device), course.labels.to(device)
-        self._reference = course.reference[0].to(device), course.reference[1].to(device)
-        self._rows = min(course.batch_size, len(course.labels), len(self._reference[1]))
-        total = course.total_steps
+        self._options, self._model, self._seed = objective, model, task.seed
+        self._members = task.features.to(device), task.labels.to(device)
+        self._reference = task.reference[0].to(device), task.reference[1].to(device)
+        self._rows = min(task.batch_size, len(task.labels), len(self._reference[1]))
+        total = task.total_steps
         self._first = next(step for step in range(total + 1) if step / total >= objective.start)
         self._hidden: Tensor | None = None
         self._hooks: list[Any] = []
         adversaries = objective.adversaries
-        with seeded(course.seed, "opponent"):
+        with seeded(task.seed, "opponent"):
             layer, num_classes = self._look_at(self._reference[0][:1])
             if any(adversary.reads_hidden for adversary in adversaries):
                 if layer is None:
@@ -269,7 +269,7 @@ class _Game:
         return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `capture` gave. Raises UsageError for the state of other adversaries."""
+        """Restore the state returned by `capture`. Raises UsageError for the state of other adversaries."""
         if not tensors:
             return
         nets = {name.removeprefix("net/"): value for name, value in tensors.items() if name.startswith("net/")}
@@ -290,7 +290,7 @@ class _Game:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
 
     def detach(self) -> None:
-        """Take the hook off the model."""
+        """Remove the hook from the model."""
         self._hidden = None
         for hook in self._hooks:
             hook.remove()

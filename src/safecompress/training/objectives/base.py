@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from safecompress.errors import UsageError
 
 Need = Literal["teacher", "reference"]
-"""What a course must bring: a teacher's logits of its rows, or reference rows that nobody's privacy hangs on."""
+"""What a task must bring: a teacher's logits of its rows, or reference rows that are nobody's members."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Batch:
 
 
 class TrainingRows(Protocol):
-    """What an opponent is told of the training that it plays against: rows (N, ...), their order and its length."""
+    """What an adversary knows of the training that it plays against: rows (N, ...), their seed and its length."""
 
     @property
     def features(self) -> Tensor:
@@ -54,7 +54,7 @@ class TrainingRows(Protocol):
 
     @property
     def seed(self) -> int:
-        """What all draws hang on."""
+        """The seed of all draws."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Teachers(Protocol):
 
     @property
     def seed(self) -> int:
-        """What all draws hang on."""
+        """The seed of all draws."""
         ...
 
     def dense_logits(self) -> Tensor:
@@ -94,7 +94,7 @@ class Adversary(Protocol):
     """What trains beside the model, against it; its state goes into the TrainingState."""
 
     def advance(self, step: int) -> None:
-        """Take the opponent's own steps, if any are due before the model's step with this index."""
+        """Take the adversary's own steps, if any are due before the model's step with this index."""
         ...
 
     def penalty(self, logits_BC: Tensor, batch: Batch) -> Tensor:
@@ -106,20 +106,20 @@ class Adversary(Protocol):
         ...
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `capture` gave; nothing to be done for an empty mapping."""
+        """Restore the state returned by `capture`. An empty mapping is a no-op."""
         ...
 
     def detach(self) -> None:
-        """Take its hooks off the model."""
+        """Remove the hooks from the model."""
         ...
 
 
 class Objective(Protocol):
     """A frozen value that turns logits into the loss of a batch.
 
-    ``needs`` says what the course must bring, ``has_opponent`` whether it trains against one, ``is_mean`` whether the
-    loss of a batch is the mean of its rows' losses, so that a batch may be computed in parts. Whatever is drawn by lot
-    comes from PyTorch's global generator, which the training loop seeds in every step.
+    ``needs`` says what the task must bring, ``has_opponent`` whether `opponent` gives an `Adversary` to train against,
+    ``is_mean`` whether the loss of a batch is the mean of its rows' losses, so that a batch may be computed in parts.
+    Random numbers come from PyTorch's global generator, which the training loop seeds in every step.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -131,11 +131,11 @@ class Objective(Protocol):
         ...
 
     def mix(self, batch: Batch) -> Batch:
-        """The batch as the model shall see it; most objectives leave it as it is."""
+        """The batch that the model is given; most objectives leave it as it is."""
         return batch
 
-    def teacher_logits(self, school: Teachers) -> Tensor:
-        """The teacher's logits (N, C) of the training's rows; asked of objectives that need a teacher only."""
+    def teacher_logits(self, teachers: Teachers) -> Tensor:
+        """The teacher's logits (N, C) for the training's rows; called only for objectives that need a teacher."""
         raise UsageError(f"{self!r} learns from no teacher.")
 
     @property
@@ -143,8 +143,8 @@ class Objective(Protocol):
         """Names the teacher: objectives of one search share theirs, so those that need one must agree."""
         return ""
 
-    def opponent(self, model: nn.Module, course: TrainingRows) -> Adversary | None:
-        """The adversary of a training of ``model`` on ``course``, or None."""
+    def opponent(self, model: nn.Module, task: TrainingRows) -> Adversary | None:
+        """The adversary that ``model`` trains against on ``task``; None unless ``has_opponent``."""
         return None
 
 

@@ -1,6 +1,6 @@
 """Distillation: learning from a teacher's probabilities beside, or instead of, the labels."""
 
-# B rows of a batch, C classes; N rows of a course, K sub-models, L of them held out of a row.
+# B rows of a batch, C classes; N rows of a task, K sub-models, L of them held out of a row.
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Distillation(Objective):
             self, "weight", least=0, most=1, advice="1 learns from the teacher alone, 0 from the labels alone."
         )
 
-    def teacher_logits(self, school: Teachers) -> Tensor:
-        """What the dense model says of its own members."""
-        return school.dense_logits()
+    def teacher_logits(self, teachers: Teachers) -> Tensor:
+        """The dense model's logits for its own members."""
+        return teachers.dense_logits()
 
     @property
     def teacher_key(self) -> str:
@@ -57,7 +57,7 @@ class Distillation(Objective):
     def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
         """The loss, a scalar, at least 0. Raises UsageError for a batch without a teacher's logits."""
         if batch.teacher_BC is None:
-            raise UsageError("Distillation: the batch has no teacher's logits. Give its course teacher=... .")
+            raise UsageError("Distillation: the batch has no teacher's logits. Give its task teacher=... .")
         student_BC = log_softmax(logits_BC / self.temperature, dim=1)
         teacher_BC = log_softmax(batch.teacher_BC.detach().to(logits_BC) / self.temperature, dim=1)
         divergence = kl_div(student_BC, teacher_BC, reduction="batchmean", log_target=True)
@@ -76,7 +76,7 @@ class SplitDistillation(Distillation):
     on 1 - held_out / num_models of the rows: with the defaults all of them cost three trainings.
 
     Differs from the paper: fewer sub-models than the 25, with 10 held out of each row, of the published code; held out
-    in equal numbers, not by lot for each row; all start from the same fresh weights; no epoch is chosen.
+    in equal numbers, not at random for each row; all start from the same fresh weights; no epoch is chosen.
     """
 
     temperature: float = 1.0
@@ -92,11 +92,11 @@ class SplitDistillation(Distillation):
                 f"num_models={self.num_models!r}: a row that every sub-model has seen, or none, has no fair teacher."
             )
 
-    def teacher_logits(self, school: Teachers) -> Tensor:
-        """The mean of what sub-models say of rows that they never saw."""
-        is_out_KN = self.holders_out(school.num_rows, school.seed)
-        said = [school.logits_without(is_out_N, f"sub-model {k}") for k, is_out_N in enumerate(is_out_KN)]
-        return mean_of_unseen(said, is_out_KN)
+    def teacher_logits(self, teachers: Teachers) -> Tensor:
+        """The mean over the sub-models that never saw a row."""
+        is_out_KN = self.holders_out(teachers.num_rows, teachers.seed)
+        logits_KNC = [teachers.logits_without(is_out_N, f"sub-model {k}") for k, is_out_N in enumerate(is_out_KN)]
+        return mean_of_unseen(logits_KNC, is_out_KN)
 
     @property
     def teacher_key(self) -> str:
@@ -104,7 +104,7 @@ class SplitDistillation(Distillation):
         return f"split {self.held_out} of {self.num_models}"
 
     def holders_out(self, num_rows: int, seed: int) -> Tensor:
-        """(K, N) bool: which sub-models never see which rows; every L of K equally often, give or take one, by lot."""
+        """(K, N) bool: which sub-models miss which rows, at random; every L of K equally often, give or take one."""
         choices = list(itertools.combinations(range(self.num_models), self.held_out))
         is_out_KN = np.zeros((self.num_models, num_rows), dtype=np.bool_)
         for place, row in enumerate(derive(seed, "held out").permutation(num_rows)):
@@ -112,8 +112,8 @@ class SplitDistillation(Distillation):
         return torch.from_numpy(is_out_KN)
 
 
-def mean_of_unseen(said_KNC: Sequence[Tensor], is_out_KN: Tensor) -> Tensor:
+def mean_of_unseen(logits_KNC: Sequence[Tensor], is_out_KN: Tensor) -> Tensor:
     """log of the mean probabilities (N, C) of those sub-models that never saw a row: its soft labels, as logits."""
-    log_p_KNC = torch.stack([logits_NC.log_softmax(1) for logits_NC in said_KNC])
+    log_p_KNC = torch.stack([logits_NC.log_softmax(1) for logits_NC in logits_KNC])
     is_out_KN1 = is_out_KN[..., None]
     return log_p_KNC.masked_fill(~is_out_KN1, -math.inf).logsumexp(0) - is_out_KN1.sum(0).log()
