@@ -6,7 +6,7 @@ python examples/integrations/huggingface_trainer.py
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-from safecompress.integrations.huggingface import SparseCallback
+from safecompress.integrations.huggingface import SparseTrainerCallback
 
 
 def rows(count: int, seed: int) -> list[dict[str, torch.Tensor]]:
@@ -21,7 +21,7 @@ def main() -> None:
     model = BertForSequenceClassification(
         BertConfig(vocab_size=30, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
     )
-    sparse = SparseCallback(density=0.2, every=10, exclude=["classifier.weight"])
+    sparse = SparseTrainerCallback(density=0.2, every=10, exclude=["classifier.weight"])
     arguments = TrainingArguments(
         output_dir="sparse-bert",
         num_train_epochs=4,
