@@ -28,9 +28,9 @@ from scipy.stats import binom
 from safecompress.attacks import ATTACKS, Attack, Target, simulate_attacker
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.shadows import ShadowModels
-from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
 from safecompress.data import AuditData, DataSplit, SplitSizes, digits, make_split
-from safecompress.export import Served, TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
@@ -75,8 +75,8 @@ def null_target(seed: int) -> tuple[Target, AuditData, AuditData]:
         course = TrainingTask(*split.part("train"), RECIPE, seed)
         state = train(network, TrainingState.capture(0, network), course, until=course.total_steps, pattern=pattern)
         state.restore_(network)
-        shadows = ShadowModels(rows, FinalPattern.of(network, SPEC, task, RECIPE, pattern=pattern))
-        return Target(Served(network, task), shadows=shadows, versions=versions)
+        shadows = ShadowModels(rows, FixedMaskShadowTrainer.of(network, SPEC, task, RECIPE, pattern=pattern))
+        return Target(ServedModel(network, task), shadows=shadows, versions=versions)
 
     target = under_attack("small", 0.3, {"large": under_attack("large", 0.9, {})})
     fit = _pool(split, "nonmember_select", "nonmember_fit")
@@ -87,7 +87,7 @@ def power_target(seed: int) -> tuple[Target, AuditData, AuditData]:
     """The overfitted control of a model of the null."""
     split = make_split(digits(), SIZES, seed=1000 + seed)
     task = TaskInfo(10, split.dataset.class_names, (64,))
-    networks = {name: Target(Served(SPEC.fresh(seed + place), task)) for place, name in enumerate(("", "large"))}
+    networks = {name: Target(ServedModel(SPEC.fresh(seed + place), task)) for place, name in enumerate(("", "large"))}
     target = Target(networks[""].model, versions={"large": networks["large"]})
     control = train_control(target, split.audit("fit"), split.audit("verdict"), seed=seed)
     return control.as_target(), control.fit, control.verdict

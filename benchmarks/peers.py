@@ -43,9 +43,9 @@ from safecompress.attacks import Attack, Gap, LabelOnly, Neural, Target, simulat
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.attacks.signals import Signals
-from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
 from safecompress.data import AuditData, location30, make_split
-from safecompress.export import Served, TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, seeded
@@ -120,12 +120,12 @@ class Setting:
         network = MODEL.fresh(0)
         course = TrainingTask(*split.part("train"), RECIPE, 0)
         train(network, TrainingState.capture(0, network), course, until=course.total_steps).restore_(network)
-        target = Target(Served(network, task))
+        target = Target(ServedModel(network, task))
         audits = {name: split.audit(name) for name in ("fit", "verdict")}
         path = work / "shadows.npz"
         if not path.exists():
             rows = shadow_rows(split, "verdict", 0)
-            trainer = FinalPattern.of(network, MODEL, task, RECIPE, pattern=None)
+            trainer = FixedMaskShadowTrainer.of(network, MODEL, task, RECIPE, pattern=None)
             draws = rows.draws(NUM_SHADOWS)
             kept: dict[str, list[Any]] = {name: [] for name in audits}
             shadow = trainer.build()

@@ -22,10 +22,10 @@ import torch
 from attacks import MODEL, RECIPE
 from safecompress.attacks import Attack, AttackResult, Confidence, Lira, Target, simulate_attacker
 from safecompress.attacks.shadows import ShadowModels
-from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
 from safecompress.compression.search import Plan, ProcessExecutor, parse_branches
 from safecompress.data import DataSplit, location30, make_split
-from safecompress.export import Served, TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive
@@ -68,9 +68,11 @@ def one_seed(split: DataSplit, seed: int, pool: ProcessExecutor) -> dict[str, An
     def attacked(name: str, where: str) -> dict[str, AttackResult]:
         recipe = replace(RECIPE, objective=CANDIDATES[name][1])
         network = setting.network(dict(made[name].weights))
-        trainer = FinalPattern.of(network, MODEL, task, recipe, pattern=made[name].pattern, dense_recipe=RECIPE)
+        trainer = FixedMaskShadowTrainer.of(
+            network, MODEL, task, recipe, pattern=made[name].pattern, dense_recipe=RECIPE
+        )
         shadows = ShadowModels(shadow_rows(split, where, seed), trainer, run=pool.map)
-        target = Target(Served(network, task), shadows=shadows)
+        target = Target(ServedModel(network, task), shadows=shadows)
         results = {}
         for attack in ATTACKS:
             generator = derive(seed, "weak and strong", where, attack.name)

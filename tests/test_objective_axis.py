@@ -9,10 +9,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from safecompress.attacks.shadows import ShadowDraw
-from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages
-from safecompress.compression.run_folder import Clock, RunFolder
+from safecompress.compression.phases import RunPhases
+from safecompress.compression.run_folder import PhaseTimer, RunFolder
 from safecompress.compression.search import Branch, Plan, RunStore, SerialExecutor
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export import TaskInfo
@@ -60,7 +60,7 @@ def job_of(*branches, split=SPLIT, recipe=RECIPE, dense_recipe=RECIPE, **plan):
 
 def stages_of(job, folder):
     folder.mkdir(exist_ok=True)
-    return Stages(job, RunStore(folder, job.objectives), Clock(RunFolder(folder, "", b"")), Silent())
+    return RunPhases(job, RunStore(folder, job.objectives), PhaseTimer(RunFolder(folder, "", b"")), Silent())
 
 
 def run(job, folder):
@@ -99,7 +99,9 @@ def test_a_branch_without_one_goes_on_as_its_parent_did(tmp_path):
     first = next(iter(stages.search(SerialExecutor(), dense).rounds(stages.start(dense))))
     stages.keep(first)
     assert stages.parent().objective == Flat(4.0)  # read back from the disk
-    later = Stages(replace(job, plan=replace(job.plan, branches=("keep", FLAT))), stages.store, stages.clock, Silent())
+    later = RunPhases(
+        replace(job, plan=replace(job.plan, branches=("keep", FLAT))), stages.store, stages.clock, Silent()
+    )
     (second,) = list(later.search(SerialExecutor(), dense).rounds(stages.parent(), first=1))
     candidates = later.tried(second)
     assert [candidate.objective for candidate in candidates] == [Flat(4.0), Flat(4.0)]
@@ -126,7 +128,7 @@ def test_shadows_have_teachers_of_their_own(objective, tmp_path):
     _, winner, _ = run(job, tmp_path)
     rows = shadow_rows(SPLIT, "verdict", 0)
     draws = [ShadowDraw(number, np.flatnonzero(inside)) for number, inside in enumerate(rows.draws(2))]
-    trainer = Lineage.of_job(job, winner.objective).trainer(winner.pattern, "final pattern")
+    trainer = TrainingProvenance.of_job(job, winner.objective).trainer(winner.pattern, "final pattern")
     taught = [weights["network.body.0.weight"] for weights in trainer(rows, draws)]
     longer = replace(trainer, dense_recipe=replace(RECIPE, epochs=12))
     assert longer.digest() != trainer.digest()
@@ -138,7 +140,7 @@ def test_reference_rows_are_the_population_and_no_shadow_draws_them():
     job = job_of("keep", recipe=replace(RECIPE, objective=Towards()))
     reference = job.sparse_course(None).reference
     assert torch.equal(reference[0], SPLIT.part("population")[0])
-    assert Lineage.of_job(job).reference is not None
+    assert TrainingProvenance.of_job(job).reference is not None
     with_them, without = (shadow_rows(SPLIT, "verdict", 0, has_reference=has) for has in (False, True))
     assert len(with_them.labels) - len(without.labels) == SPLIT.size("population") > 0
 

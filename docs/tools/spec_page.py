@@ -22,8 +22,8 @@ from safecompress.config.tables import (
     RequireShape,
     SafetyShape,
     SearchShape,
-    Shape,
     SpecShape,
+    StrictTable,
 )
 from safecompress.metrics.catalogue import OF_THE_TASK, direction_of
 from safecompress.metrics.measurement import Direction
@@ -103,14 +103,14 @@ def spec_page() -> str:
     )
 
 
-def _keys(shape: type[Shape], *, sections: bool = False) -> str:
+def _keys(shape: type[StrictTable], *, sections: bool = False) -> str:
     rows = [_key(shape, name, field, sections) for name, field in shape.model_fields.items()]
     if sections:
         rows.append(("[`scale`](#scalename)", "tables", "-", "Shortened versions of this spec."))
     return table(HEADER, rows)
 
 
-def _key(shape: type[Shape], name: str, field: FieldInfo, sections: bool) -> tuple[str, str, str, str]:
+def _key(shape: type[StrictTable], name: str, field: FieldInfo, sections: bool) -> tuple[str, str, str, str]:
     default = DEFAULTS.get((shape.__name__, name), field.get_default(call_default_factory=True))
     shown = "required" if field.is_required() else code(list(default) if default is DEFAULT_ATTACKS else default)
     key = f"`{name}`"

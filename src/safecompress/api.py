@@ -190,10 +190,10 @@ def audit(
         return audit_model(request, resources)
 
 
-def _expect(what: str, value: object, kinds: tuple[type, ...], advice: str) -> None:
-    """Raise UsageError unless ``value`` is one of ``kinds``: the slips that would else end in an AttributeError."""
-    if not isinstance(value, kinds):
-        got = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+def _expect(what: str, thing: object, kinds: tuple[type, ...], advice: str) -> None:
+    """Raise UsageError unless ``thing`` is one of ``kinds``: the slips that would else end in an AttributeError."""
+    if not isinstance(thing, kinds):
+        got = f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
         raise UsageError(f"{what} must be a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}. {advice}")
 
 

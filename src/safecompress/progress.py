@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Stage(StrEnum):
+class CandidateState(StrEnum):
     """How far one candidate of a round has come."""
 
     WAITING = "waiting"
@@ -21,29 +21,29 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CandidateStatus:
     """One candidate of a round: accuracy, the worst attack's AUC and the TM-score, None until they are measured."""
 
     branch: str
-    stage: Stage = Stage.WAITING
+    stage: CandidateState = CandidateState.WAITING
     accuracy: float | None = None
     worst_auc: float | None = None
     tm_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Standings:
+class RoundStatus:
     """How round ``number`` (from 1) of ``rounds`` stands; ``step`` is the optimizer step at which it is tested."""
 
     number: int
     rounds: int
     step: int
-    candidates: tuple[Standing, ...] = field(repr=False)
+    candidates: tuple[CandidateStatus, ...] = field(repr=False)
 
     @property
-    def winner(self) -> Standing | None:
+    def winner(self) -> CandidateStatus | None:
         """The candidate that lives on; None while the round runs."""
-        return next((one for one in self.candidates if one.stage is Stage.WON), None)
+        return next((one for one in self.candidates if one.stage is CandidateState.WON), None)
 
 
 class Progress(Protocol):
@@ -65,7 +65,7 @@ class Progress(Protocol):
         """One line for the reader."""
         ...
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         """How the candidates of a round stand now; told at every change, and for the last time with a winner."""
         ...
 
@@ -86,7 +86,7 @@ class Silent:
     def say(self, line: str) -> None:
         """Ignored."""
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         """Ignored."""
 
     def measured(self, step: int, figures: Mapping[str, float]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from safecompress.report.gate import Case, Outcome
+    from safecompress.report.gate import Case, GateOutcome
     from safecompress.workflows.audit_file import AuditRequest
 
 EVIDENCE = "evidence"
@@ -114,7 +114,7 @@ class SafetyCollector(pytest.Collector):
     def __init__(self, *, tests: SafetyTests, **rest: Any) -> None:
         super().__init__(**rest)
         self._tests = tests.located(self.path.parent)
-        self._found: Outcome | Exception | None = None
+        self._found: GateOutcome | Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """An item for each requirement in the spec's order, and the evidence. Raises CollectError for a faulty spec."""
@@ -129,7 +129,7 @@ class SafetyCollector(pytest.Collector):
             yield SafetyItem.from_parent(self, name=str(requirement))
         yield SafetyItem.from_parent(self, name=EVIDENCE)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> GateOutcome:
         """What the audit came to, even where it was refused; made once. Raises what nobody foresaw, each time."""
         if isinstance(self._found, Exception):
             raise self._found
@@ -141,17 +141,17 @@ class SafetyCollector(pytest.Collector):
                 raise
         return self._found
 
-    def _audit(self) -> Outcome:
+    def _audit(self) -> GateOutcome:
         from safecompress.errors import SafeCompressError
-        from safecompress.report.gate import Outcome
+        from safecompress.report.gate import GateOutcome
         from safecompress.workflows.audit_file import audit_file
 
         artifact = self._tests.artifact
         path = self.path.parent / artifact() if callable(artifact) else artifact
         try:
-            return Outcome.of_report(audit_file(self._tests.request(path)), str(path))
+            return GateOutcome.of_report(audit_file(self._tests.request(path)), str(path))
         except SafeCompressError as error:
-            return Outcome.of_failure(error, str(path))
+            return GateOutcome.of_failure(error, str(path))
 
 
 class NotPassedError(Exception):

@@ -48,20 +48,20 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(explain(error, path)) from error
 
 
-def explain(error: OSError, path: Path) -> str:
+def explain(os_error: OSError, path: Path) -> str:
     """One paragraph for a person: what the system refused, where, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if os_error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"No room left to write {path}. What was saved before is intact; free some space and run the same "
             "command again."
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written ({error.strerror}). Choose another folder, or change its permissions."
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+    if os_error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path} may not be written ({os_error.strerror}). Choose another folder, or change its permissions."
+    if os_error.errno in (errno.ENOTDIR, errno.EEXIST):
         return (
             f"{path} cannot be made: a file stands where a folder is needed. Choose another folder, or move that file."
         )
-    return f"{path} could not be written ({error.strerror or error}). What was saved before is intact."
+    return f"{path} could not be written ({os_error.strerror or os_error}). What was saved before is intact."
 
 
 def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:

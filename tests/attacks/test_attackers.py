@@ -16,8 +16,8 @@ from safecompress.attacks import (
     MEMBERSHIP,
     Access,
     Attacker,
-    BrokenAttacker,
     Confidence,
+    FailedAttacker,
     Gap,
     Loss,
     ModifiedEntropy,
@@ -141,7 +141,7 @@ def test_an_attack_with_a_threshold_of_its_own_is_left_alone():
 
 def test_an_attack_that_cannot_be_fitted_is_an_error_at_every_test():
     attacker = simulate_attacker(FailingAttack("fit"), leaky(), FIT, generator=fresh())
-    assert attacker == BrokenAttacker(FailingAttack("fit"), "RuntimeError: this attack always fails to fit")
+    assert attacker == FailedAttacker(FailingAttack("fit"), "RuntimeError: this attack always fails to fit")
     result = attacker.test(leaky(), VERDICT, LEVELS)
     assert (result.attack, result.error, result.measurements, result.scores) == ("failing", attacker.error, (), None)
 
@@ -188,7 +188,7 @@ def test_an_attack_that_breaks_on_the_scored_rows_gives_no_number(fault, message
 
 @pytest.mark.parametrize("attack", [FailingAttack("score"), NanAttack(), CollapsedAttack()])
 def test_an_attack_that_breaks_on_the_fitting_pool_is_broken(attack):
-    assert isinstance(simulate_attacker(attack, leaky(), FIT, generator=fresh()), BrokenAttacker)
+    assert isinstance(simulate_attacker(attack, leaky(), FIT, generator=fresh()), FailedAttacker)
 
 
 def test_an_interrupt_is_no_finding():

@@ -15,7 +15,7 @@ from safecompress.attacks.controls import (
     COSTLY,
     OVERFITTED,
     RECIPE,
-    ControlTrainer,
+    ControlShadowTrainer,
     _folded,
     _overfit_,
     _reading,
@@ -246,7 +246,7 @@ def test_its_shadows_know_the_rows_that_they_trained_on(control):
 
 
 def test_a_group_of_shadows_is_the_same_as_one_after_another(control):
-    rows, trainer = control.as_target().shadows.rows, ControlTrainer(control.network, replace(RECIPE, epochs=4))
+    rows, trainer = control.as_target().shadows.rows, ControlShadowTrainer(control.network, replace(RECIPE, epochs=4))
     draws = control.as_target().shadows.rows.draws(3)
     work = [ShadowDraw(number, np.flatnonzero(line)) for number, line in enumerate(draws)]
     together, alone = trainer(rows, work), [trainer(rows, [draw])[0] for draw in work]
@@ -256,19 +256,21 @@ def test_a_group_of_shadows_is_the_same_as_one_after_another(control):
 
 
 def test_only_small_stacks_are_trained_in_groups():
-    sizes = [ControlTrainer(net, RECIPE).group_size for net in (network(), network(hidden=(512, 512)), Counting())]
+    sizes = [
+        ControlShadowTrainer(net, RECIPE).group_size for net in (network(), network(hidden=(512, 512)), Counting())
+    ]
     assert sizes == [8, 1, 1]
 
 
 def test_other_ways_of_training_have_other_digests():
     trainers = [
-        ControlTrainer(network(), RECIPE),
-        ControlTrainer(network(1), RECIPE),
-        ControlTrainer(network(), RECIPE, "dense"),
-        ControlTrainer(network(), replace(RECIPE, epochs=3)),
+        ControlShadowTrainer(network(), RECIPE),
+        ControlShadowTrainer(network(1), RECIPE),
+        ControlShadowTrainer(network(), RECIPE, "dense"),
+        ControlShadowTrainer(network(), replace(RECIPE, epochs=3)),
     ]
     assert len({trainer.digest() for trainer in trainers}) == 4
-    assert ControlTrainer(network(), RECIPE).digest() == trainers[0].digest()
+    assert ControlShadowTrainer(network(), RECIPE).digest() == trainers[0].digest()
 
 
 @pytest.mark.slow

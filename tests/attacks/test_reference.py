@@ -8,7 +8,7 @@ import pytest
 
 from safecompress.attacks import ATTACKS as REGISTRY
 from safecompress.attacks import Access, Attack, JointLira, Lira, ModifiedEntropy, Neural, membership
-from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR, shortfalls, weaknesses
+from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR, missing_reference_attacks, weaknesses
 from said import says
 
 
@@ -32,7 +32,9 @@ WHOLE = {access: [ATTACKS[name] for name in names] for access, names in REFERENC
 
 
 def lacking(attacks, access=Access.WEIGHTS, bounded=None):
-    return shortfalls(attacks, [attack.name for attack in attacks] if bounded is None else bounded, access)
+    return missing_reference_attacks(
+        attacks, [attack.name for attack in attacks] if bounded is None else bounded, access
+    )
 
 
 # --- the sets themselves

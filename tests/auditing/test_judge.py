@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from safecompress.auditing import latency as latency_page
-from safecompress.auditing.audited_model import Subject
-from safecompress.auditing.judge import question
+from safecompress.auditing.audited_model import AuditedModel
+from safecompress.auditing.judge import verdict_key
 from safecompress.auditing.latency import latency
-from safecompress.auditing.shadow_training import Lineage, Rounding
+from safecompress.auditing.shadow_training import RoundWeights, TrainingProvenance
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.metrics.measurement import Levels
@@ -36,10 +36,10 @@ def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
 
     artifact = artifact_of()
     export_onnx(artifact.build(), TASK, tmp_path / "a.onnx")
-    counted = {one.name: one.value for one in Subject.of_onnx(tmp_path / "a.onnx", source=artifact).counted}
+    counted = {one.name: one.value for one in AuditedModel.of_onnx(tmp_path / "a.onnx", original=artifact).counted}
     assert counted["density"] == artifact.density
     with pytest.raises(ArtifactError, match="artifact beside"):
-        Subject.of_onnx(tmp_path / "a.onnx", source=artifact_of(1))
+        AuditedModel.of_onnx(tmp_path / "a.onnx", original=artifact_of(1))
 
 
 def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
@@ -47,10 +47,10 @@ def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
     pytest.importorskip("onnxruntime")
     from safecompress.export.onnx import export_onnx
 
-    for precision, finish in (("float32", None), ("int8", Rounding("int8")), ("float16", Rounding("float16"))):
+    for precision, finish in (("float32", None), ("int8", RoundWeights("int8")), ("float16", RoundWeights("float16"))):
         source = artifact_of().to_precision(precision)
         export_onnx(source.build(), TASK, tmp_path / "a.onnx")
-        assert Subject.of_onnx(tmp_path / "a.onnx", source=source).finish == finish
+        assert AuditedModel.of_onnx(tmp_path / "a.onnx", original=source).finish == finish
 
 
 def test_latency_is_of_one_thread(monkeypatch):
@@ -65,7 +65,7 @@ def test_latency_is_of_one_thread(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        latency(Subject.of_network(artifact_of().build(), (6,), 3), Levels(0.05, 1))
+        latency(AuditedModel.of_network(artifact_of().build(), (6,), 3), Levels(0.05, 1))
         assert seen == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -74,10 +74,10 @@ def test_latency_is_of_one_thread(monkeypatch):
 def test_shadows_without_dead_units_are_another_question():
     """An audit has only what is left of the network, so that its shadows are not the run's."""
     pytest.importorskip("torch_pruning")
-    whole, lineage = artifact_of(), Lineage(SPEC.build(), SPEC, TASK, Recipe(), Recipe())
+    whole, lineage = artifact_of(), TrainingProvenance(SPEC.build(), SPEC, TASK, Recipe(), Recipe())
     shrunk = Packing(shrink=True)(whole)
     assert shrunk.is_resized
     by_shadows, alone = (SafetySpec([name], [at_most(f"{name}.auc", 0.9)]) for name in ("lira", "loss"))
-    asked = [question(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
+    asked = [verdict_key(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
     assert asked[0] == asked[1] != asked[2]
-    assert len({question(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1
+    assert len({verdict_key(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1

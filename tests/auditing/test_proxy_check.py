@@ -14,10 +14,10 @@ from safecompress.auditing import proxy_check
 from safecompress.auditing.proxy_check import NUM_SHADOWS, rank_candidates
 from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages
-from safecompress.compression.run_folder import Clock, RunFolder
+from safecompress.compression.phases import RunPhases
+from safecompress.compression.run_folder import PhaseTimer, RunFolder
 from safecompress.compression.search import Candidate, Evaluation, Plan, RoundResult, RunStore, SerialExecutor
-from safecompress.compression.search.select import Choice
+from safecompress.compression.search.select import Selection
 from safecompress.data import SplitSizes, digits, make_split
 from safecompress.export import TaskInfo
 from safecompress.metrics.measurement import Direction, Measurement
@@ -105,7 +105,7 @@ def tried(job, found, cheap, errors=()):
         measured = {f"{name}.auc": Measurement.exact(f"{name}.auc", auc, Direction.LOWER) for name, auc in aucs.items()}
         results = (AttackResult("loss", Access.SCORES, error="broken" if branch in errors else None),)
         evaluations.append(Evaluation(candidate.id, branch, measured, results, Findings(()), 0, {}))
-    choice = Choice(1, ("",) * len(candidates))
+    choice = Selection(1, ("",) * len(candidates))
     return RoundResult(3, tuple(evaluations), choice, candidates[1]), candidates
 
 
@@ -245,7 +245,7 @@ def digits_job():
 
 def test_a_search_on_digits(tmp_path):
     job = digits_job()
-    stages = Stages(job, RunStore(tmp_path / "run"), Clock(RunFolder(tmp_path / "run", "", b"")), Silent())
+    stages = RunPhases(job, RunStore(tmp_path / "run"), PhaseTimer(RunFolder(tmp_path / "run", "", b"")), Silent())
     dense = TrainingState.capture(0, job.model)
     (result,) = stages.search(SerialExecutor(), dense).rounds(stages.start(dense))
     candidates, store = stages.tried(result), PrivateFolder(tmp_path / "cache")

@@ -12,13 +12,19 @@ from torch.nn.functional import dropout
 
 from safecompress.attacks.shadows import ShadowDraw, ShadowModels, ShadowRows
 from safecompress.auditing import shadow_training
-from safecompress.auditing.shadow_training import GROUP, FinalPattern, FullPipeline, Lineage, shadow_rows
+from safecompress.auditing.shadow_training import (
+    GROUP,
+    FixedMaskShadowTrainer,
+    PipelineShadowTrainer,
+    TrainingProvenance,
+    shadow_rows,
+)
 from safecompress.compression.job import Job
 from safecompress.compression.search import Plan
 from safecompress.data import Dataset, DataSplit, SplitSizes, digits, make_split, row_keys, standardise
 from safecompress.digests import digest_tensors
 from safecompress.errors import UsageError
-from safecompress.export import Artifact, Served, TaskInfo
+from safecompress.export import Artifact, ServedModel, TaskInfo
 from safecompress.models import Mlp, ModelSpec
 from safecompress.seeding import derive_seed, seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern, rescale_
@@ -111,7 +117,7 @@ PATTERN = initial_pattern(find_maskable(template()), 0.4, allocation=AllocateErk
 
 def trainer(spec=SPEC, model=None, **options):
     given = {"recipe": RECIPE, "pattern": PATTERN, "task": TASK} | options
-    return FinalPattern.of(
+    return FixedMaskShadowTrainer.of(
         template() if model is None else model, spec, given.pop("task"), given.pop("recipe"), **given
     )
 
@@ -198,7 +204,7 @@ def test_served_shadows_read_raw_rows_as_the_artifact_does():
         network.load_state_dict(shadows._load(number))
         state = {name.removeprefix("network."): tensor for name, tensor in network.state_dict().items()}
         artifact = Artifact(state, PATTERN.masks, SPEC, TASK)
-        z = predict_logits(Served(artifact.build(), artifact.task), asked.features).double().numpy()
+        z = predict_logits(ServedModel(artifact.build(), artifact.task), asked.features).double().numpy()
         z_y = z[np.arange(40), asked.labels.numpy()]
         others = np.log(np.exp(z).sum(axis=1) - np.exp(z_y))
         assert outputs.scaled_logit_KQN[number, 0] == pytest.approx(z_y - others, abs=1e-5)
@@ -381,13 +387,13 @@ def test_the_templates_weights_count_only_where_shadows_read_them():
 
 
 def test_modes_are_in_the_reports_words():
-    lineage = Lineage(template(), SPEC, TASK, RECIPE, LONG)
+    lineage = TrainingProvenance(template(), SPEC, TASK, RECIPE, LONG)
     assert trainer().mode == lineage.trainer(PATTERN, "final pattern").mode == "final pattern only"
     assert trainer(pattern=None).mode == lineage.dense_trainer().mode == "dense"
 
 
 def test_a_lineage_gives_the_trainers_of_its_models():
-    lineage = Lineage(template(), SPEC, TASK, RECIPE, LONG, Start.DENSE)
+    lineage = TrainingProvenance(template(), SPEC, TASK, RECIPE, LONG, Start.DENSE)
     expected = trainer(start=Start.DENSE, dense_recipe=LONG, share=0.5)
     assert lineage.trainer(PATTERN, "final pattern", share=0.5).digest() == expected.digest()
     assert lineage.dense_trainer().digest() == trainer(pattern=None, recipe=LONG).digest()
@@ -397,8 +403,8 @@ def test_a_lineage_gives_the_trainers_of_its_models():
 
 def test_the_lineage_of_a_job_is_how_the_job_trains():
     job = replace(JOB, plan=replace(JOB.plan, start=Start.DENSE))
-    made = Lineage.of_job(job)
-    own = Lineage(job.model, job.model_spec, job.task, job.recipe, job.dense_recipe, Start.DENSE)
+    made = TrainingProvenance.of_job(job)
+    own = TrainingProvenance(job.model, job.model_spec, job.task, job.recipe, job.dense_recipe, Start.DENSE)
     pattern = initial_pattern(find_maskable(job.model), 0.3, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
     assert made.digest() == own.digest()
     assert made.dense_trainer().digest() == own.dense_trainer().digest()
@@ -411,7 +417,7 @@ def test_the_lineage_of_a_job_is_how_the_job_trains():
     "changes", [{"recipe": LONG}, {"dense_recipe": RECIPE}, {"start": Start.DENSE}, {"model_spec": None}]
 )
 def test_the_digest_of_a_lineage_knows(changes):
-    lineage = Lineage(template(), SPEC, TASK, RECIPE, LONG)
+    lineage = TrainingProvenance(template(), SPEC, TASK, RECIPE, LONG)
     assert replace(lineage, **changes).digest() != lineage.digest()
 
 
@@ -454,12 +460,12 @@ def jobs(monkeypatch):
     """The jobs whose stages are run."""
     seen = []
 
-    class Watched(shadow_training.Stages):
+    class Watched(shadow_training.RunPhases):
         def __init__(self, job, *others):
             seen.append(job)
             super().__init__(job, *others)
 
-    monkeypatch.setattr(shadow_training, "Stages", Watched)
+    monkeypatch.setattr(shadow_training, "RunPhases", Watched)
     return seen
 
 
@@ -476,7 +482,7 @@ def dataset(features):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_shadow_chooses_by_its_own_members_and_non_members(jobs, number):
     draw = draws_of(DIGITS, 2)[number]
-    FullPipeline(JOB)(DIGITS, [draw])
+    PipelineShadowTrainer(JOB)(DIGITS, [draw])
     (job,) = jobs
     split = job.split
     inside, outside = set(draw.rows.tolist()), set(range(len(DIGITS.labels))) - set(draw.rows.tolist())
@@ -495,7 +501,7 @@ def test_a_shadow_chooses_by_its_own_members_and_non_members(jobs, number):
 def test_a_verdict_member_is_a_shadows_non_member_only_where_it_is_out(jobs):
     """And is one there: members and non-members of the target are alike to its shadows."""
     draws = draws_of(DIGITS, 4)
-    FullPipeline(JOB)(DIGITS, draws)
+    PipelineShadowTrainer(JOB)(DIGITS, draws)
     verdict = set(places_of_target("member_verdict"))
     assert len(verdict) == 30
     met = [set(), set()]
@@ -516,7 +522,7 @@ def places_of_target(part):
 
 
 def test_a_shadow_reads_prepared_rows_and_the_targets_validation(jobs):
-    FullPipeline(JOB)(DIGITS, draws_of(DIGITS, 1))
+    PipelineShadowTrainer(JOB)(DIGITS, draws_of(DIGITS, 1))
     features, labels = jobs[0].split.part("validation")
     assert torch.equal(features, JOB.split.part("validation")[0])
     assert torch.equal(labels, JOB.split.part("validation")[1])
@@ -529,7 +535,7 @@ def test_a_shadow_reads_prepared_rows_and_the_targets_validation(jobs):
 def test_pools_shrink_with_the_rows_that_are_left_out(jobs):
     """With 20 rows out of the draw, each non-member pool has 10."""
     count = len(DIGITS.labels)
-    FullPipeline(JOB)(DIGITS, [ShadowDraw(0, np.arange(count - 20))])
+    PipelineShadowTrainer(JOB)(DIGITS, [ShadowDraw(0, np.arange(count - 20))])
     sizes = [jobs[0].split.size(f"{side}_{pool}") for side in ("member", "nonmember") for pool in ("fit", "select")]
     assert sizes == [30, 30, 10, 10]
 
@@ -538,7 +544,7 @@ def test_a_shadow_ran_the_whole_search():
     """Its weights have the plan's density, and some lie where its first pattern had none."""
     weights = find_maskable(JOB.model)
     job = replace(JOB, plan=replace(JOB.plan, branches=("magnitude+random", "set+random")))
-    for number, found in enumerate(FullPipeline(job)(DIGITS, draws_of(DIGITS, 2))):
+    for number, found in enumerate(PipelineShadowTrainer(job)(DIGITS, draws_of(DIGITS, 2))):
         seed = derive_seed(DIGITS.seed, "shadow", number)
         begun = initial_pattern(weights, 0.3, allocation=AllocateErk(), start=Start.SCRATCH, seed=seed)
         active = {name: found[f"network.{name}"] != 0 for name in weights}
@@ -548,16 +554,16 @@ def test_a_shadow_ran_the_whole_search():
 
 
 def test_a_shadow_classifies_raw_rows():
-    (weights,) = FullPipeline(tiny_job(recipe=replace(JOB.recipe, epochs=30)))(DIGITS, draws_of(DIGITS, 1))
-    network = FullPipeline(JOB).build()
+    (weights,) = PipelineShadowTrainer(tiny_job(recipe=replace(JOB.recipe, epochs=30)))(DIGITS, draws_of(DIGITS, 1))
+    network = PipelineShadowTrainer(JOB).build()
     network.load_state_dict(weights)
     features, labels = JOB.raw.part("test")
     assert float((predict_logits(network, features).argmax(1) == labels).float().mean()) > 0.6
 
 
 def full(job, number):
-    (weights,) = FullPipeline(job)(DIGITS, draws_of(DIGITS, number + 1)[number:])
-    return digest_tensors(weights), FullPipeline(job).digest()
+    (weights,) = PipelineShadowTrainer(job)(DIGITS, draws_of(DIGITS, number + 1)[number:])
+    return digest_tensors(weights), PipelineShadowTrainer(job).digest()
 
 
 def test_twice_and_in_a_worker_the_weights_are_the_same(worker_pool):
@@ -581,13 +587,13 @@ def test_fresh_weights_of_a_network_of_ones_own():
 
 def test_a_search_that_starts_dense_trains_a_dense_model_first(jobs, monkeypatch):
     trained = []
-    real = shadow_training.Stages.dense
-    monkeypatch.setattr(shadow_training.Stages, "dense", lambda self: trained.append(self.job.seed) or real(self))
+    real = shadow_training.RunPhases.dense
+    monkeypatch.setattr(shadow_training.RunPhases, "dense", lambda self: trained.append(self.job.seed) or real(self))
     job = replace(JOB, plan=replace(JOB.plan, start=Start.DENSE), dense=JOB.model.state_dict())
-    FullPipeline(job)(DIGITS, draws_of(DIGITS, 1))
+    PipelineShadowTrainer(job)(DIGITS, draws_of(DIGITS, 1))
     assert trained == [jobs[0].seed]
     assert jobs[0].dense is None
-    FullPipeline(JOB)(DIGITS, draws_of(DIGITS, 1))
+    PipelineShadowTrainer(JOB)(DIGITS, draws_of(DIGITS, 1))
     assert len(trained) == 1
 
 
@@ -610,17 +616,17 @@ FULL_CHANGES = {
 
 
 def test_whatever_the_pipeline_depends_on_is_in_the_digest():
-    digests = {what: FullPipeline(replace(JOB, **changes)).digest() for what, changes in FULL_CHANGES.items()}
-    lineage = Lineage.of_job(JOB)
-    assert lineage.trainer(PATTERN, "full pipeline").digest() == FullPipeline(JOB).digest()
-    others = {FullPipeline(JOB).digest(), lineage.trainer(PATTERN, "final pattern").digest()}
+    digests = {what: PipelineShadowTrainer(replace(JOB, **changes)).digest() for what, changes in FULL_CHANGES.items()}
+    lineage = TrainingProvenance.of_job(JOB)
+    assert lineage.trainer(PATTERN, "full pipeline").digest() == PipelineShadowTrainer(JOB).digest()
+    others = {PipelineShadowTrainer(JOB).digest(), lineage.trainer(PATTERN, "final pattern").digest()}
     assert len({*digests.values(), *others}) == len(digests) + 2
 
 
 def test_the_weights_of_a_network_of_ones_own_are_part_of_it():
     """Where its layers cannot draw anew, its shadows keep them."""
     models = [Mlp((64,), 10, hidden=(12,)) for _ in range(2)]
-    first, second = (FullPipeline(replace(JOB, model_spec=None, model=model)).digest() for model in models)
+    first, second = (PipelineShadowTrainer(replace(JOB, model_spec=None, model=model)).digest() for model in models)
     assert first != second
 
 
@@ -628,12 +634,13 @@ def test_other_validation_rows_are_another_pipeline():
     indices = dict(JOB.split.indices)
     indices["validation"] = indices["test"]
     assert (
-        FullPipeline(replace(JOB, split=DataSplit(JOB.split.dataset, indices))).digest() != FullPipeline(JOB).digest()
+        PipelineShadowTrainer(replace(JOB, split=DataSplit(JOB.split.dataset, indices))).digest()
+        != PipelineShadowTrainer(JOB).digest()
     )
 
 
 def test_full_pipeline_shadows_answer_the_attacks_question():
-    models = ShadowModels(DIGITS, FullPipeline(JOB))
+    models = ShadowModels(DIGITS, PipelineShadowTrainer(JOB))
     outputs = models.outputs(JOB.raw.audit("verdict"), count=2)
     assert (models.mode, models.num_trained) == ("full pipeline", 2)
     assert outputs.scaled_logit_KQN.shape == (2, 1, 60)

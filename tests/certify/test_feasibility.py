@@ -3,7 +3,7 @@
 import pytest
 
 from safecompress.attacks import MEMBERSHIP
-from safecompress.certify import foresee
+from safecompress.certify import check_feasibility
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.metrics import stats
@@ -23,13 +23,13 @@ def spec(*requirements):
 
 
 def one(requirement, split=SPLIT, levels=LEVELS, **options):
-    (prospect,) = foresee(spec(requirement), split, levels, **options)
+    (prospect,) = check_feasibility(spec(requirement), split, levels, **options)
     return prospect
 
 
 def fault(requirement, split=SPLIT, levels=LEVELS, **options):
     with pytest.raises(SpecError) as caught:
-        foresee(spec(requirement), split, levels, **options)
+        check_feasibility(spec(requirement), split, levels, **options)
     return str(caught.value)
 
 
@@ -119,7 +119,7 @@ def test_a_later_opening_certifies_less():
 
 def test_all_faults_are_said_at_once():
     with pytest.raises(SpecError) as caught:
-        foresee(
+        check_feasibility(
             spec(
                 at_most("loss.auc", 0.52), at_least("accuracy", 0.9), at_least("accuracy", 0.999),
                 at_most("gap.tpr@fpr=0.001", 0.1), at_most("density", 0.01),
@@ -139,7 +139,7 @@ def test_every_metric_of_a_spec_has_a_prospect():
     metrics = [metric for metric in spec(at_most("loss.auc", 1)).metrics if metric not in uncompared]
     higher = ("accuracy", "compression.ratio")
     requirements = [(at_least(m, 0.1) if m in higher else at_most(m, 0.99)) for m in metrics]
-    prospects = foresee(spec(*requirements), large, LEVELS)
+    prospects = check_feasibility(spec(*requirements), large, LEVELS)
     assert [p.requirement for p in prospects] == requirements
     assert all(p.note for p in prospects)
     assert {p.requirement.metric for p in prospects if p.tightest is not None} == {

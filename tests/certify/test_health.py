@@ -21,7 +21,7 @@ from safecompress.attacks import (
     Target,
     simulate_attacker,
 )
-from safecompress.attacks.controls import RECIPE, ControlModel, ControlTrainer, fresh, train_control
+from safecompress.attacks.controls import RECIPE, ControlModel, ControlShadowTrainer, fresh, train_control
 from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.shadows import ShadowModels, ShadowRows
 from safecompress.certify.health import (
@@ -345,7 +345,7 @@ def audit():
     pools[:2] = known.fit, known.verdict
     features, labels = (torch.cat([getattr(pool, part) for pool in pools]) for part in ("features", "labels"))
     rows = ShadowRows(features, labels, np.arange(len(labels)), 2 * SIZE, 0)
-    trainer = ControlTrainer(known.network, replace(RECIPE, epochs=known.epochs))
+    trainer = ControlShadowTrainer(known.network, replace(RECIPE, epochs=known.epochs))
     target = Target(known.network, shadows=ShadowModels(rows, trainer))
     control = train_control(target, *pools[:2], seed=1)
     assert control.is_overfitted

@@ -36,7 +36,7 @@ def ledger(tmp_path):
 
 
 def opened(ledger, artifact, spec="spec", split=SPLIT):
-    return ledger.open(split, artifact=artifact, spec=spec).number
+    return ledger.open(split, artifact_digest=artifact, spec_digest=spec).number
 
 
 def test_each_new_question_is_the_next_opening(ledger):
@@ -51,10 +51,10 @@ def test_the_same_question_is_the_old_opening(ledger):
 
 def test_the_number_is_known_beforehand_without_an_opening(ledger):
     for artifact in ("a", "b"):
-        number = ledger.number_for(SPLIT, artifact=artifact, spec="spec")
-        assert ledger.number_for(SPLIT, artifact=None, spec="spec") == number
-        assert ledger.number_for(SPLIT, artifact=artifact, spec="spec") == opened(ledger, artifact)
-        assert ledger.number_for(SPLIT, artifact=artifact, spec="spec") == number
+        number = ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec")
+        assert ledger.number_for(SPLIT, artifact_digest=None, spec_digest="spec") == number
+        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec") == opened(ledger, artifact)
+        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec") == number
 
 
 def test_one_shared_row_counts(ledger):
@@ -128,8 +128,8 @@ def test_no_row_can_be_recognised_without_the_key(ledger, tmp_path):
 
 
 def test_an_opening_prints_no_rows(ledger):
-    opening = ledger.open(SPLIT, artifact="a", spec="s")
-    assert repr(opening) == f"Opening(number=1, artifact='a', spec={opening.spec!r})"
+    opening = ledger.open(SPLIT, artifact_digest="a", spec_digest="s")
+    assert repr(opening) == f"HoldoutUse(number=1, artifact='a', spec={opening.spec!r})"
 
 
 # --- broken files
@@ -154,7 +154,7 @@ def test_a_corrupt_line_stops_every_verdict(ledger, line):
     ledger.path.write_bytes(before + line + b"\n")
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2.*restore"):
-            ask(SPLIT, artifact="b", spec="spec")
+            ask(SPLIT, artifact="b", spec_digest="spec")
     assert ledger.path.read_bytes() == before + line + b"\n"
 
 
@@ -171,7 +171,7 @@ def test_a_lost_key_stops_every_verdict(ledger):
     ledger.path.with_suffix(".key").unlink()
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.key, is gone.*restore the key"):
-            ask(SPLIT, artifact="b", spec="spec")
+            ask(SPLIT, artifact="b", spec_digest="spec")
     assert not ledger.path.with_suffix(".key").exists()
 
 
@@ -187,7 +187,9 @@ def test_a_ledger_that_cannot_be_made_is_an_error(tmp_path):
 def open_in_process(path, artifact, barrier, numbers):
     split = noise_split(8, other=8)
     barrier.wait()
-    numbers.put([Ledger(path).open(split, artifact=f"{artifact}{n}", spec="spec").number for n in range(5)])
+    numbers.put(
+        [Ledger(path).open(split, artifact_digest=f"{artifact}{n}", spec_digest="spec").number for n in range(5)]
+    )
 
 
 def test_two_processes_get_different_numbers(tmp_path):
@@ -216,7 +218,7 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
 
     monkeypatch.setattr(ledger_module.secrets, "token_bytes", slow_for_the_first)
     first = threading.Thread(
-        name="first", target=lambda: Ledger(ledger.path).number_for(SPLIT, artifact=None, spec="spec")
+        name="first", target=lambda: Ledger(ledger.path).number_for(SPLIT, artifact_digest=None, spec_digest="spec")
     )
     first.start()
     time.sleep(0.2)
@@ -227,16 +229,16 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
 
 
 def test_a_ledger_that_is_gone_while_its_key_is_there_is_no_fresh_start(ledger):
-    ledger.open(SPLIT, artifact="a", spec="s")
+    ledger.open(SPLIT, artifact_digest="a", spec_digest="s")
     ledger.path.unlink()
     with pytest.raises(ArtifactError, match=r"gone.* key"):
-        ledger.open(SPLIT, artifact="b", spec="s")
+        ledger.open(SPLIT, artifact_digest="b", spec_digest="s")
 
 
 def test_other_fitting_rows_ask_anew(ledger):
     """Or an attacker could be drawn again and again until it is a weak one."""
-    first = ledger.open(SPLIT, artifact="a", spec="s").number
+    first = ledger.open(SPLIT, artifact_digest="a", spec_digest="s").number
     indices = dict(SPLIT.indices)
     indices["member_fit"] = indices["member_fit"][1:]
-    assert ledger.open(DataSplit(SPLIT.dataset, indices), artifact="a", spec="s").number == first + 1
-    assert ledger.open(SPLIT, artifact="a", spec="s").number == first
+    assert ledger.open(DataSplit(SPLIT.dataset, indices), artifact_digest="a", spec_digest="s").number == first + 1
+    assert ledger.open(SPLIT, artifact_digest="a", spec_digest="s").number == first

@@ -11,7 +11,7 @@ import pytest
 
 from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
-from safecompress.certify import foresee
+from safecompress.certify import check_feasibility
 from safecompress.config import load_config
 from safecompress.data import make_split
 from safecompress.errors import SpecError
@@ -44,7 +44,7 @@ def test_flags_alone_make_a_spec_that_loads(home):
     assert {r.metric for r in config.spec.requirements} == {
         *(f"{attack}.auc" for attack in REFERENCE[Access.WEIGHTS]), "accuracy.drop",
     }  # fmt: skip
-    assert config.spec.shortfalls() == ()  # a newcomer's first spec can pass
+    assert config.spec.missing_reference_attacks() == ()  # a newcomer's first spec can pass
     text = (home / "my-people.toml").read_text()
     assert text.count("#") > 20 and max(map(len, text.splitlines())) <= 120
 
@@ -54,7 +54,9 @@ def test_the_bounds_are_such_as_the_rows_can_certify(home):
     run_cli("init", *PEOPLE)
     config = load_config("my-people.toml")
     split = make_split(config.load_dataset(), seed=0)
-    prospects = [p for p in foresee(config.spec, split, config.spec.levels(1)) if p.requirement.metric.endswith(".auc")]
+    prospects = [
+        p for p in check_feasibility(config.spec, split, config.spec.levels(1)) if p.requirement.metric.endswith(".auc")
+    ]
     assert len(prospects) == 4
     for prospect in prospects:
         assert prospect.tightest + 0.02 < prospect.requirement.bound <= 0.8

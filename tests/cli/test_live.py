@@ -7,20 +7,20 @@ import pytest
 from rich.console import Console
 
 from safecompress.cli._support.live import LiveView, PlainLines, table_of, watching
-from safecompress.progress import Stage, Standing, Standings
+from safecompress.progress import CandidateState, CandidateStatus, RoundStatus
 
 CANDIDATES = (
-    Standing("magnitude+random", Stage.TESTED, 0.8123, 0.6, 1.3539),
-    Standing("set+gradient", Stage.TRYING),
-    Standing("threshold+random", Stage.BROKEN, 0.79),
-    Standing("keep"),
+    CandidateStatus("magnitude+random", CandidateState.TESTED, 0.8123, 0.6, 1.3539),
+    CandidateStatus("set+gradient", CandidateState.TRYING),
+    CandidateStatus("threshold+random", CandidateState.BROKEN, 0.79),
+    CandidateStatus("keep"),
 )
-ROUND = Standings(3, 8, 1500, CANDIDATES)
+ROUND = RoundStatus(3, 8, 1500, CANDIDATES)
 
 
 def decided(standings=ROUND, number=3):
-    won = Standing("keep", Stage.WON, 0.8, 0.5, 1.6)
-    return Standings(number, standings.rounds, standings.step, (*standings.candidates[:-1], won))
+    won = CandidateStatus("keep", CandidateState.WON, 0.8, 0.5, 1.6)
+    return RoundStatus(number, standings.rounds, standings.step, (*standings.candidates[:-1], won))
 
 
 def terminal(width=100, height=30):
@@ -58,9 +58,9 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_line_is_broken(width):
 
 
 def test_more_candidates_than_lines_are_counted_those_being_tried_and_the_best_are_shown():
-    many = tuple(Standing(f"branch {i}", Stage.TESTED, 0.8, 0.5, 1 + i / 100) for i in range(20))
-    many += (Standing("being tried", Stage.TRYING), Standing("not yet"))
-    rows = shown(table_of(Standings(1, 1, 1, many), height=10))[2:]
+    many = tuple(CandidateStatus(f"branch {i}", CandidateState.TESTED, 0.8, 0.5, 1 + i / 100) for i in range(20))
+    many += (CandidateStatus("being tried", CandidateState.TRYING), CandidateStatus("not yet"))
+    rows = shown(table_of(RoundStatus(1, 1, 1, many), height=10))[2:]
     assert [row.split("  ")[0] for row in rows] == ["branch 17", "branch 18", "branch 19", "being tried", "and 18 more"]
 
 
@@ -85,7 +85,7 @@ def test_a_decided_round_stays_until_the_next_opens_and_the_last_until_another_p
     view.stands(decided())
     view.begin("round 4 of 8", 10)
     assert re.search(r"keep +won +0\.800 +0\.500 +1\.600", frame(view))
-    view.stands(Standings(8, 8, 4000, CANDIDATES))
+    view.stands(RoundStatus(8, 8, 4000, CANDIDATES))
     assert "won" not in frame(view)
     view.stands(decided(number=8))
     assert "won" in frame(view)
@@ -112,7 +112,7 @@ def test_the_bar_fits_a_narrow_terminal(width):
 def test_names_are_no_markup():
     view = LiveView(terminal())
     view.begin("[red]phase[/]", 3)
-    view.stands(Standings(1, 1, 1, (Standing("[bold]x[/]"),)))
+    view.stands(RoundStatus(1, 1, 1, (CandidateStatus("[bold]x[/]"),)))
     assert "[red]phase[/]" in frame(view) and "[bold]x[/]" in frame(view)
 
 

@@ -140,7 +140,7 @@ def compared(folder: Path) -> dict:
 
 def tuned(folder: Path) -> dict:
     """The figures of every trial, the front, and how much of the plane it covers."""
-    left = _left_by("search", TUNED, folder)
+    left = _left_by("tune", TUNED, folder)
     trials = [
         {"figures": _plain(one["figures"]), **{key: one[key] for key in ("error", "broken", "num_bytes", "pattern")}}
         for one in left["trials"]

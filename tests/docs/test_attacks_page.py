@@ -203,11 +203,11 @@ def test_every_signal_named_exists():
 def test_the_shortest_spec_bounds_the_reference_set_and_no_shorter_one_does(tmp_path):
     text = blocks("toml")[0]
     spec = parse_config(text, base=tmp_path, source="attacks.md").spec
-    assert spec.shortfalls() == ()
+    assert spec.missing_reference_attacks() == ()
     *_, last = (n for n in re.finditer(r"\[\[require\]\]\n.*?\n.*?\n", text))
     for table in re.findall(r"\[\[require\]\]\n.*\n.*\n", text):
         shorter = parse_config(text.replace(table, ""), base=tmp_path, source="attacks.md").spec
-        assert shorter.shortfalls() or table == last[0]  # the last one bounds the accuracy
+        assert shorter.missing_reference_attacks() or table == last[0]  # the last one bounds the accuracy
     assert "accuracy" in last[0]
 
 

@@ -62,7 +62,7 @@ def test_its_commands_and_its_code_run_in_an_empty_folder(pytester, monkeypatch)
 def test_the_limits_are_read_without_a_fault(tmp_path):
     (limits,) = blocks("toml")
     (tmp_path / "limits.toml").write_text(limits)
-    assert load_limits(tmp_path / "limits.toml").spec.shortfalls() == ()
+    assert load_limits(tmp_path / "limits.toml").spec.missing_reference_attacks() == ()
 
 
 def test_every_option_that_a_command_gives_exists():

@@ -10,7 +10,7 @@ import pytest
 
 import safecompress as sc
 from safecompress.loggers import LOGGERS, Logger, figures_of, parse_log
-from safecompress.progress import Stage, Standing, Standings
+from safecompress.progress import CandidateState, CandidateStatus, RoundStatus
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_the_code_runs_in_its_order(tmp_path, monkeypatch):
     kept = sc.Artifact.load(tmp_path / "small.safetensors")
     assert kept.density == pytest.approx(0.1, abs=1e-3)
     assert names["sparse"].num_steps == 200 and names["sparse"].num_rewires == 7
-    names["Winners"]().stands(Standings(2, 3, 10, (Standing("keep", Stage.WON, 0.5, 0.5, 1.0),)))
+    names["Winners"]().stands(RoundStatus(2, 3, 10, (CandidateStatus("keep", CandidateState.WON, 0.5, 0.5, 1.0),)))
 
 
 def test_the_commands_name_logs_that_can_be_opened(tmp_path):
@@ -57,7 +57,7 @@ def test_the_commands_name_logs_that_can_be_opened(tmp_path):
 
 def test_the_table_names_the_figures_of_a_round():
     shown = set(re.findall(r"`(round/\w+)`", PAGE))
-    round_ = Standings(1, 1, 1, (Standing("keep", Stage.WON, 0.5, 0.5, 1.0),))
+    round_ = RoundStatus(1, 1, 1, (CandidateStatus("keep", CandidateState.WON, 0.5, 0.5, 1.0),))
     assert shown == {name for name in figures_of(round_) if name.startswith("round/")}
 
 

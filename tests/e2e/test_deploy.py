@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import safecompress as sc
-from safecompress.auditing.audited_model import Subject
+from safecompress.auditing.audited_model import AuditedModel
 from safecompress.data.pools import split_of
 from safecompress.errors import UsageError
 from safecompress.export import TaskInfo
@@ -179,7 +179,7 @@ def test_an_onnx_file_that_leaks_fails(elsewhere):
 
 def test_bare_weights_and_a_network_of_ones_own_give_the_same_figures(elsewhere, monkeypatch):
     """As the ONNX file of the same network; attackers start from the same seeds."""
-    onnx = Subject.of_onnx(elsewhere / "model.onnx")
+    onnx = AuditedModel.of_onnx(elsewhere / "model.onnx")
     ended = audit(elsewhere, "weights.safetensors", "--model", f"{__name__}:make")
     assert ended.code == 1, ended.err
     loss = report_of(elsewhere / "out")["measurements"]["loss.auc"]["value"]

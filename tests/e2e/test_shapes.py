@@ -8,7 +8,7 @@ import torch
 
 import safecompress as sc
 from safecompress.attacks.shadows import ShadowDraw
-from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
 from safecompress.cli import setup
 from safecompress.compression.job import Job
 from safecompress.compression.search import RunStore, parse_branches
@@ -116,7 +116,7 @@ def test_shadows_of_the_whole_pipeline_have_the_shape_too():
     job = Job("shape", network, model, split, split, task, spec, recipe, recipe, plan, seed=0)
     rows = shadow_rows(split, "verdict", 0)
     draws = [ShadowDraw(number, torch.arange(number, 300 + number).numpy()) for number in range(2)]
-    trainer = Lineage.of_job(job).trainer(sc.SparsityPattern({}), "full pipeline")
+    trainer = TrainingProvenance.of_job(job).trainer(sc.SparsityPattern({}), "full pipeline")
     shadows = trainer(rows, draws)
     for shadow in shadows:
         body, head = (shadow[f"network.{name}.weight"] != 0 for name in ("body.0", "head"))
@@ -124,5 +124,5 @@ def test_shadows_of_the_whole_pipeline_have_the_shape_too():
         assert not head[:, ~body.any(1)].any()  # a unit that is silent on all rows may still be read by zeros
     assert not torch.equal(*(shadow["network.body.0.weight"] for shadow in shadows))
     blocks = replace(job, plan=replace(plan, shape=Blocks()))
-    other = Lineage.of_job(blocks).trainer(sc.SparsityPattern({}), "full pipeline")
+    other = TrainingProvenance.of_job(blocks).trainer(sc.SparsityPattern({}), "full pipeline")
     assert other.digest() != trainer.digest()

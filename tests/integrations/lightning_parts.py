@@ -35,6 +35,6 @@ class Watch(L.Callback):
 
     def on_train_batch_end(self, trainer, module, *rest):
         for parameter, mask in self.sparse.pattern.pairs(module):
-            dormant = parameter.detach()[~mask]
-            assert not dormant.any() and not torch.signbit(dormant).any()
+            inactive = parameter.detach()[~mask]
+            assert not inactive.any() and not torch.signbit(inactive).any()
         self.digests.append(self.sparse.pattern.digest())

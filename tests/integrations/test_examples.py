@@ -24,7 +24,7 @@ def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     if name == "pytorch_loop":
         assert sc.Artifact.load(tmp_path / "digits.safetensors").density == pytest.approx(0.1, abs=1e-3)
     else:
-        assert last.endswith("dormant weights that are not zero: 0")
+        assert last.endswith("inactive weights that are not zero: 0")
 
 
 def test_there_are_no_others_and_each_is_under_60_lines():

@@ -1,4 +1,4 @@
-"""The callback in a real Trainer: dormant weights stay zero, clipping sees active ones, resuming ends in equal bits."""
+"""The callback in a real Trainer: inactive weights stay zero, clipping sees active ones, a resumed run is equal."""
 
 import importlib
 import sys
@@ -47,9 +47,9 @@ class Watch(transformers.TrainerCallback):
     def on_step_end(self, args, state, control, model, **kwargs):
         sparse = self.callback.sparse
         for parameter, mask in sparse.pattern.pairs(model):
-            dormant = parameter.detach()[~mask]
-            assert not torch.signbit(dormant).any()
-            self.worst = max(self.worst, dormant.abs().max().item())
+            inactive = parameter.detach()[~mask]
+            assert not torch.signbit(inactive).any()
+            self.worst = max(self.worst, inactive.abs().max().item())
         self.digests.append(sparse.pattern.digest())
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -90,7 +90,7 @@ def whole(tmp_path_factory):
     return trainer, callback, watch
 
 
-def test_dormant_weights_stay_zero_while_weights_move(whole):
+def test_inactive_weights_stay_zero_while_weights_move(whole):
     _, callback, watch = whole
     assert watch.worst == 0.0 and len(watch.digests) == STEPS
     assert len(set(watch.digests)) == callback.sparse.num_rewires + 1 == 5  # every 2 of the first 9 steps
@@ -153,7 +153,7 @@ def test_the_best_model_comes_back_with_its_own_pattern(tmp_path):
         assert not parameter.detach()[~mask].any()
 
 
-def test_mixed_precision_leaves_dormant_weights_at_zero(tmp_path):
+def test_mixed_precision_leaves_inactive_weights_at_zero(tmp_path):
     trainer, callback, watch = trainer_of(tmp_path, bf16=True, max_steps=8, save_strategy="no")
     trainer.train()
     assert watch.worst == 0.0 and callback.sparse.num_rewires == 3

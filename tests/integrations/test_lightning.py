@@ -1,4 +1,4 @@
-"""The callback in a real Lightning Trainer: dormant weights stay zero though steps have closures; resuming is exact."""
+"""The callback in a real Lightning Trainer: inactive weights stay zero though steps have closures."""
 
 import importlib
 import importlib.util
@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
     return (folder, *fit(folder))
 
 
-def test_dormant_weights_stay_zero_while_weights_move(whole):
+def test_inactive_weights_stay_zero_while_weights_move(whole):
     _, module, callback, watch = whole
     assert callback.sparse.num_steps == STEPS
     assert len(set(watch.digests)) == callback.sparse.num_rewires + 1 == 5  # every 3 of the first 12 steps
@@ -59,7 +59,7 @@ def test_dormant_weights_stay_zero_while_weights_move(whole):
     assert (module.net(INPUTS).argmax(1) == LABELS).float().mean() > 0.6
 
 
-def test_what_clips_sees_no_dormant_gradient(whole):
+def test_what_clips_sees_no_inactive_gradient(whole):
     _, module, callback, _ = whole
     assert len(module.clipped) == STEPS
     for gradients in module.clipped:
@@ -87,7 +87,7 @@ def test_a_second_fit_begins_anew(tmp_path):
     assert callback.sparse.num_steps == STEPS and callback.pattern.digest() == first
 
 
-def test_mixed_precision_leaves_dormant_weights_at_zero(tmp_path):
+def test_mixed_precision_leaves_inactive_weights_at_zero(tmp_path):
     _, callback, watch = fit(tmp_path, precision="bf16-mixed")
     assert len(watch.digests) == 2 * STEPS and callback.sparse.num_rewires == 4
 

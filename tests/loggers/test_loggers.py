@@ -8,11 +8,11 @@ from safecompress.errors import UsageError
 from safecompress.loggers import LOGGERS, Logger, Mlflow, TensorBoard, figures_of, logging_to, parse_log
 from safecompress.loggers import mlflow as mlflow_page
 from safecompress.loggers.mlflow import allowed_name
-from safecompress.progress import Silent, Stage, Standing, Standings
+from safecompress.progress import CandidateState, CandidateStatus, RoundStatus, Silent
 from whole_runs import run_cli, write_spec
 
-WON = Standing("keep", Stage.WON, 0.75, 0.5, 1.5)
-ROUND = Standings(1, 2, 40, (Standing("magnitude+random", Stage.BROKEN, 0.5), WON))
+WON = CandidateStatus("keep", CandidateState.WON, 0.75, 0.5, 1.5)
+ROUND = RoundStatus(1, 2, 40, (CandidateStatus("magnitude+random", CandidateState.BROKEN, 0.5), WON))
 FIGURES = {
     "candidates/magnitude+random/accuracy": 0.5,
     "candidates/keep/accuracy": 0.75,
@@ -59,7 +59,7 @@ class Lines(Silent):
 def test_a_decided_round_is_figures_and_an_open_one_is_not():
     assert figures_of(ROUND) == FIGURES
     log = Recorder()
-    log.stands(Standings(1, 2, 40, (Standing("keep", Stage.TESTED, 0.75, 0.5, 1.5),)))
+    log.stands(RoundStatus(1, 2, 40, (CandidateStatus("keep", CandidateState.TESTED, 0.75, 0.5, 1.5),)))
     assert log.told == []
     log.stands(ROUND)
     assert log.told == [("measured", 40, FIGURES)]

@@ -11,7 +11,7 @@ import torch
 from safecompress.attacks.lastlayer import predict_with_hidden
 from safecompress.digests import digest_tensors
 from safecompress.errors import ArtifactError, ModelError
-from safecompress.export import Artifact, Served, TaskInfo
+from safecompress.export import Artifact, ServedModel, TaskInfo
 from safecompress.models import ModelSpec, TokenBag
 from safecompress.seeding import seeded
 
@@ -127,10 +127,10 @@ def test_a_file_that_names_a_folder_is_none_of_ours(tmp_path: Path, monkeypatch:
 
 
 def test_controls_of_an_encoder_are_small(tmp_path: Path) -> None:
-    served = Served(encoder(), TaskInfo(3, ("a", "b", "c"), (7,)))
-    assert isinstance(served.twin, Served) and isinstance(served.twin.network, TokenBag)
+    served = ServedModel(encoder(), TaskInfo(3, ("a", "b", "c"), (7,)))
+    assert isinstance(served.twin, ServedModel) and isinstance(served.twin.network, TokenBag)
     assert served.twin(TEXTS).shape == (3, 3)
-    plain = Served(TokenBag((7,), 3, vocab_size=40), TaskInfo(3, ("a", "b", "c"), (7,)))
+    plain = ServedModel(TokenBag((7,), 3, vocab_size=40), TaskInfo(3, ("a", "b", "c"), (7,)))
     assert plain.twin is plain
 
 

@@ -7,8 +7,8 @@ import torch
 
 from safecompress.attacks import AttackResult, Neural, Target
 from safecompress.attacks.evidence import Ranking
-from safecompress.certify import JudgedModels, Prospect, certify, foresee
-from safecompress.compression.search import Candidate, Choice, Evaluation, RoundResult
+from safecompress.certify import Feasibility, JudgedModels, certify, check_feasibility
+from safecompress.compression.search import Candidate, Evaluation, RoundResult, Selection
 from safecompress.export import Artifact, TaskInfo
 from safecompress.metrics.measurement import Direction, Measurement
 from safecompress.models import ModelSpec
@@ -80,7 +80,7 @@ def round_result(winner="magnitude+random", branches=("magnitude+random", "keep"
         )
         figures = dict(judged.measurements)
         evaluations.append(Evaluation(f"r1/{branch}", branch, figures, results, judged.findings, 5, {"tune": 0.5}))
-    choice = Choice(branches.index(winner), tuple(f"because of {branch}" for branch in branches))
+    choice = Selection(branches.index(winner), tuple(f"because of {branch}" for branch in branches))
     return RoundResult(0, tuple(evaluations), choice, candidate(winner))
 
 
@@ -95,7 +95,7 @@ def report(judged=None, *, rounds=None, **options):
         "notes": ["No ledger was kept."],
     }
     about = {name: options.pop(name) for name in tuple(options) if name in facts}
-    given = {"prospects": foresee(SPEC, SPLIT, SPEC.levels()), "facts": RunFacts(**{**facts, **about})}
+    given = {"prospects": check_feasibility(SPEC, SPLIT, SPEC.levels()), "facts": RunFacts(**{**facts, **about})}
     return build_report("digits", judged or certification(), SPLIT, **{**DESCRIBED, **given, **options})
 
 
@@ -171,7 +171,7 @@ def hostile_report():
             described.update(branch=HOSTILE, reason=HOSTILE)
     built = build_report(
         HOSTILE, judged, SPLIT, **DESCRIBED,
-        prospects=[Prospect(SPEC.requirements[0], None, HOSTILE)],
+        prospects=[Feasibility(SPEC.requirements[0], None, HOSTILE)],
         facts=RunFacts(
             seed=0, search={"rounds": rounds}, digests={HOSTILE: HOSTILE, "split": {HOSTILE: HOSTILE}},
             seconds={HOSTILE: 1.0}, notes=[HOSTILE],

@@ -319,13 +319,15 @@ class Named:
 
 
 def test_a_call_takes_the_engine_of_the_largest_size_that_it_reaches():
-    predictor = runtime.Predictor(runtime.Facts((1,), 2), ((1, Named("one", 1)), (10, Named("ten", 10))), "why")
+    predictor = runtime.Predictor(
+        runtime.InputOutputSpec((1,), 2), ((1, Named("one", 1)), (10, Named("ten", 10))), "why"
+    )
     assert predictor.engine == "one, ten from 10 rows"
     for num_rows, answer in ((1, 1), (9, 1), (10, 10), (5000, 10)):
         logits = predictor.logits(np.zeros((num_rows, 1)))
         assert logits.shape == (num_rows, 2)
         assert (logits == answer).all()
-    late = runtime.Predictor(runtime.Facts((1,), 2), ((10, Named("ten", 10)),), "why")
+    late = runtime.Predictor(runtime.InputOutputSpec((1,), 2), ((10, Named("ten", 10)),), "why")
     assert (late.logits(np.zeros((1, 1))) == 10).all()
     assert late.logits(np.zeros((0, 1))).shape == (0, 2)
 

@@ -54,7 +54,7 @@ class Rule:
 @dataclass(frozen=True)
 class OtherPool(Rule):
     def __call__(self, layer, count, *, generator):
-        other = layer.dormant if self.pool == "active" else layer.active
+        other = layer.inactive if self.pool == "active" else layer.active
         return first(other if other.size >= count else self.candidates(layer), count)
 
 
@@ -193,10 +193,10 @@ def test_a_broken_drop_rule_fails(broken):
 @pytest.mark.parametrize("broken", BROKEN_ANSWERS, ids=lambda rule: rule.__name__)
 def test_a_broken_grow_rule_fails(broken):
     with pytest.raises(AssertionError, match=BROKEN_ANSWERS[broken]):
-        check_grow_rule(broken("dormant"))
+        check_grow_rule(broken("inactive"))
 
 
-@pytest.mark.parametrize("pool", ["active", "dormant"])
+@pytest.mark.parametrize("pool", ["active", "inactive"])
 def test_the_rules_above_would_pass_without_their_fault(pool):
     (check_drop_rule if pool == "active" else check_grow_rule)(Rule(pool))
 
@@ -290,5 +290,5 @@ def test_a_probed_rule_is_left_as_it_was():
 def test_a_good_rule_of_the_other_kind_fails():
     with pytest.raises(AssertionError, match="1 active weights"):
         check_drop_rule(GrowRandom())
-    with pytest.raises(AssertionError, match="1 dormant weights"):
+    with pytest.raises(AssertionError, match="1 inactive weights"):
         check_grow_rule(DropMagnitude())

@@ -19,9 +19,9 @@ from safecompress.seeding import derive, seeded
 from safecompress.sparsity import (
     ALLOCATIONS,
     DROP_RULES,
-    FLAT,
     GROW_RULES,
     SHAPES,
+    UNGROUPED,
     AllocateErk,
     AllocateUniform,
     Blocks,
@@ -38,7 +38,7 @@ from safecompress.sparsity import (
     SparseTraining,
     Start,
     Units,
-    check_shape,
+    check_granularity,
     find_maskable,
     initial_pattern,
     rescale_,
@@ -81,7 +81,7 @@ def test_each_weight_is_what_there_was_before_there_were_shapes(start):
     fold = EachWeight().fit(nn.Linear(1, 1), None, weights)
     pattern = begin(fold, weights, 0.3, start, seed=4)
     plain = initial_pattern(weights, 0.3, allocation=AllocateErk(), start=start, seed=4)
-    assert fold is FLAT and pattern.digest() == plain.digest()
+    assert fold is UNGROUPED and pattern.digest() == plain.digest()
     layers = view_layers(weights, pattern.masks)
     rewiring = Rewiring({})
     assert fold.fold(layers) is layers and fold.unfold(rewiring, layers, stream=STREAM) is rewiring
@@ -108,7 +108,7 @@ def test_blocks_of_eight_numbers_by_hand():
     assert view.mask.tolist() == view.fired.tolist() == [True, True, False, True]
     assert view.norms["gradient"].tolist() == [1.0, 0.0, 10.0, 2.0]
     assert view.norms["momentum"].tolist() == [0.5, 0.0, 5.0, 1.0]
-    # a third of three blocks goes: the smallest, of a tie the first; the only dormant block comes
+    # a third of three blocks goes: the smallest, of a tie the first; the only inactive block comes
     move = rewired(fold, [layer], DropMagnitude(), GrowGradient(), 1 / 3).moves["fc"]
     assert (move.dropped.tolist(), move.grown.tolist()) == ([2, 3], [4, 5])
     # SET sees one positive block and two negative ones: of two, one each would be .67 and 1.33
@@ -473,15 +473,15 @@ def test_units_need_the_size_of_a_sample_and_layers_that_can_be_told():
 @pytest.mark.parametrize("grow", BLIND)
 def test_units_do_not_grow_by_what_is_zero(grow):
     with pytest.raises(UsageError, match=r"Units\(\) cannot grow.*'random' or 'random-unfired'"):
-        check_shape(Units(), AllocateErk(), [GrowRandom(), GROW_RULES.make(grow)])
+        check_granularity(Units(), AllocateErk(), [GrowRandom(), GROW_RULES.make(grow)])
 
 
 def test_units_ask_no_allocation():
     with pytest.raises(UsageError, match=r"allocation, got AllocateUniform\(\)"):
-        check_shape(Units(), AllocateUniform(), [])
-    check_shape(Units(), AllocateErk(), [GrowRandom(), GrowRandomUnfired()])
+        check_granularity(Units(), AllocateUniform(), [])
+    check_granularity(Units(), AllocateErk(), [GrowRandom(), GrowRandomUnfired()])
     for shape in (EachWeight(), Blocks()):
-        check_shape(shape, AllocateUniform(), map(GROW_RULES.make, GROW_RULES.names()))
+        check_granularity(shape, AllocateUniform(), map(GROW_RULES.make, GROW_RULES.names()))
 
 
 # --- fills

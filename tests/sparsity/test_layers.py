@@ -102,7 +102,7 @@ def test_views_are_flat_and_hold_only_what_was_collected():
     gradient = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     (view,) = view_layers({"fc": weight, "other": weight}, {"fc": mask}, gradient={"fc": gradient})
     assert view.weight.tolist() == [1, 0, 0, -2] and view.signal("gradient").tolist() == [1, 2, 3, 4]
-    assert (view.active.tolist(), view.dormant.tolist()) == ([0, 3], [1, 2])
+    assert (view.active.tolist(), view.inactive.tolist()) == ([0, 3], [1, 2])
     assert np.shares_memory(view.weight, weight.detach().numpy())
     assert view.momentum is None and view.fired is None
     assert "1." not in repr(view)  # weights do not reach a log

@@ -63,7 +63,7 @@ def parameter_shaped(optimizer, parameter):
     return {n: s for n, s in optimizer.state[parameter].items() if torch.is_tensor(s) and s.shape == parameter.shape}
 
 
-def assert_dormant_is_plus_zero(model, optimizer, pattern):
+def assert_inactive_is_plus_zero(model, optimizer, pattern):
     for parameter, mask in pattern.pairs(model):
         assert is_plus_zero(parameter.detach()[~mask])
         states = parameter_shaped(optimizer, parameter)
@@ -73,14 +73,14 @@ def assert_dormant_is_plus_zero(model, optimizer, pattern):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_fifty_steps_leave_dormant_weights_and_states_at_plus_zero(name):
+def test_fifty_steps_leave_inactive_weights_and_states_at_plus_zero(name):
     model = net()
     optimizer = OPTIMIZERS[name](model.parameters())
     pattern = pattern_of(model)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     Masker(model, optimizer, pattern)
     train(model, optimizer, range(50))
-    assert_dormant_is_plus_zero(model, optimizer, pattern)
+    assert_inactive_is_plus_zero(model, optimizer, pattern)
     for parameter_name, parameter in model.named_parameters():
         mask = pattern.masks.get(parameter_name, torch.ones_like(parameter, dtype=torch.bool))
         moved = (parameter != before[parameter_name])[mask]
@@ -122,7 +122,7 @@ def test_a_new_pattern_resurrects_nothing_and_starts_growth_at_zero(name):
     train(model, optimizer, range(20))
     masker.assign_(new)
     assert masker.pattern is new
-    assert_dormant_is_plus_zero(model, optimizer, new)
+    assert_inactive_is_plus_zero(model, optimizer, new)
     for (parameter, mask), was in zip(new.pairs(model), old.masks.values(), strict=True):
         grown, kept = mask & ~was, mask & was
         assert grown.any() and (was & ~mask).any()
@@ -133,9 +133,9 @@ def test_a_new_pattern_resurrects_nothing_and_starts_growth_at_zero(name):
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    assert_dormant_is_plus_zero(model, optimizer, new)
+    assert_inactive_is_plus_zero(model, optimizer, new)
     train(model, optimizer, range(20, 40))
-    assert_dormant_is_plus_zero(model, optimizer, new)
+    assert_inactive_is_plus_zero(model, optimizer, new)
     for (parameter, mask), was in zip(new.pairs(model), old.masks.values(), strict=True):
         assert parameter.detach()[mask & ~was].any()  # what was grown learns
 
@@ -151,7 +151,7 @@ def test_a_pattern_may_list_its_layers_in_another_order():
     train(model, optimizer, range(5))
     train(twin, twin_optimizer, range(5))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
-    assert_dormant_is_plus_zero(twin, twin_optimizer, new)
+    assert_inactive_is_plus_zero(twin, twin_optimizer, new)
 
 
 def test_the_hook_returns_none_and_closures_still_work():
@@ -287,7 +287,7 @@ def test_a_step_skipped_for_infinite_gradients_leaves_the_average_clean(is_fused
         scaler.update()
     # the scale was 4, then 2: the average holds gradients at their own size
     assert torch.allclose(masker.momentum["weight"], by_hand(0.75))
-    assert_dormant_is_plus_zero(model, optimizer, pattern)
+    assert_inactive_is_plus_zero(model, optimizer, pattern)
 
 
 def test_without_weight_decay_the_momentum_of_dead_weights_may_be_minus_zero_but_weights_are_not():
@@ -319,8 +319,8 @@ def test_gradients_that_a_closure_makes_are_masked(by_name):
 
     for _ in range(3):
         loss = optimizer.step(closure=closure) if by_name else optimizer.step(closure)
-        dormant = model.weight.detach()[~pattern.masks["weight"]]
-        assert not dormant.any() and not torch.signbit(dormant).any()
+        inactive = model.weight.detach()[~pattern.masks["weight"]]
+        assert not inactive.any() and not torch.signbit(inactive).any()
     assert loss.requires_grad and model.weight.detach()[pattern.masks["weight"]].abs().min() > 0
     masker.detach()
 

@@ -63,7 +63,7 @@ def test_drop_rules_on_eight_numbers(rule, by_count):
 @pytest.mark.parametrize(
     ("rule", "by_count"),
     [
-        # dormant: 4 5 7
+        # inactive: 4 5 7
         (GrowRandom(), [[], None, None, [4, 5, 7]]),
         # 4 was active once; 5 and 7 never
         (GrowRandomUnfired(), [[], None, [5, 7], [4, 5, 7]]),
@@ -146,10 +146,10 @@ def test_a_drop_is_a_subset_of_the_active_of_the_exact_count(rule, layer, share)
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", GROWS, ids=repr)
 @given(layer=layers(), share=st.floats(0, 1))
-def test_growth_is_a_subset_of_the_dormant_of_the_exact_count(rule, layer, share):
-    count = round(share * layer.dormant.size)
+def test_growth_is_a_subset_of_the_inactive_of_the_exact_count(rule, layer, share):
+    count = round(share * layer.inactive.size)
     grown = ask(rule, layer, count)
-    assert set(grown) <= set(layer.dormant.tolist())
+    assert set(grown) <= set(layer.inactive.tolist())
     assert len(set(grown)) == len(grown) == count
 
 
@@ -161,7 +161,7 @@ def by_sorting(pool, key, count):
 @pytest.mark.slow
 @given(layer=layers(), share=st.floats(0, 1))
 def test_ranking_rules_equal_a_stable_sort(layer, share):
-    num_dropped, num_grown = round(share * layer.active.size), round(share * layer.dormant.size)
+    num_dropped, num_grown = round(share * layer.active.size), round(share * layer.inactive.size)
     w, g, m = layer.weight, layer.gradient, layer.momentum
     for rule, key in ((DropMagnitude(), lambda i: abs(w[i])), (DropTaylor(), lambda i: (w[i] * g[i]) ** 2)):
         assert ask(rule, layer, num_dropped) == by_sorting(layer.active, key, num_dropped)
@@ -170,7 +170,7 @@ def test_ranking_rules_equal_a_stable_sort(layer, share):
         (GrowMomentum(), lambda i: -abs(m[i])),
         (GrowSmallestGradient(), lambda i: abs(g[i])),
     ):
-        assert ask(rule, layer, num_grown) == by_sorting(layer.dormant, key, num_grown)
+        assert ask(rule, layer, num_grown) == by_sorting(layer.inactive, key, num_grown)
 
 
 @pytest.mark.slow
@@ -188,9 +188,9 @@ def test_set_equals_its_slow_form(layer, share):
 @pytest.mark.slow
 @given(layer=layers(), share=st.floats(0, 1), seed=st.integers(0, 5))
 def test_unfired_growth_takes_a_fired_weight_only_when_no_other_is_left(layer, share, seed):
-    count = round(share * layer.dormant.size)
+    count = round(share * layer.inactive.size)
     grown = ask(GrowRandomUnfired(), layer, count, seed)
-    never = [i for i in layer.dormant.tolist() if not layer.fired[i]]
+    never = [i for i in layer.inactive.tolist() if not layer.fired[i]]
     assert len(set(grown) & set(never)) == min(count, len(never))
 
 

@@ -50,10 +50,10 @@ def counts(sparse):
     return {name: int(mask.sum()) for name, mask in sparse.pattern.masks.items()}
 
 
-def assert_dormant_is_plus_zero(model, sparse):
+def assert_inactive_is_plus_zero(model, sparse):
     for parameter, mask in sparse.pattern.pairs(model):
-        dormant = parameter.detach()[~mask]
-        assert not dormant.any() and not torch.signbit(dormant).any()
+        inactive = parameter.detach()[~mask]
+        assert not inactive.any() and not torch.signbit(inactive).any()
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_counts_hold_for_hundreds_of_steps(drop, grow):
 
     def watch(step):
         assert counts(sparse) == start
-        assert_dormant_is_plus_zero(model, sparse)
+        assert_inactive_is_plus_zero(model, sparse)
 
     train(model, optimizer, sparse, range(200), watch)
     assert sparse.pattern.digest() != first
@@ -142,7 +142,7 @@ def test_gradient_growth_sees_the_dense_gradient_of_the_very_step():
     model, optimizer, sparse = by_hand(drop=DropMagnitude(), grow=GrowGradient())
     model.weight.grad = torch.tensor([[9.0, 9.0, 9.0, 9.0], [1.0, -3.0, 2.0, 0.0]])
     optimizer.step()
-    # -2 is the smallest weight; -3 the largest gradient of a dormant one, and what was grown takes this step's gradient
+    # -2 is the smallest weight; -3 the largest gradient of an inactive one, and what grew takes this step's gradient
     assert sparse.pattern.masks["weight"].tolist() == [[True, True, False, True], [False, True, False, False]]
     assert torch.allclose(model.weight, torch.tensor([[3.1, 2.1, 0.0, 4.1], [0.0, 0.3, 0.0, 0.0]]))
     assert not torch.signbit(model.weight.detach()[~sparse.pattern.masks["weight"]]).any()
@@ -166,13 +166,13 @@ def test_a_step_that_a_gradient_scaler_skips_is_rewired_at_the_next(is_fused):
     model, optimizer, sparse = by_hand(grow=GrowGradient(), optimizer=adam)
     before = model.weight.detach().clone()
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
-    for dormant_gradient in ([float("inf"), 0.0, 0.0, 0.0], [1.0, -3.0, 2.0, 0.0]):
+    for inactive_gradient in ([float("inf"), 0.0, 0.0, 0.0], [1.0, -3.0, 2.0, 0.0]):
         optimizer.zero_grad()
-        scaler.scale((model.weight[1] * torch.tensor(dormant_gradient)).sum()).backward()
+        scaler.scale((model.weight[1] * torch.tensor(inactive_gradient)).sum()).backward()
         scaler.step(optimizer)
         scaler.update()
         sparse.step()
-        if dormant_gradient[0] > 1:
+        if inactive_gradient[0] > 1:
             assert sparse.num_rewires == 0 and sparse.is_due() and torch.equal(model.weight, before)
     assert sparse.pattern.masks["weight"].tolist() == [[True, True, False, True], [False, True, False, False]]
     assert sparse.num_rewires == 2 and torch.isfinite(model.weight).all()
@@ -318,7 +318,7 @@ def test_a_layer_that_a_step_does_not_use_has_no_gradient_and_keeps_its_count(gr
         optimizer.step()
         sparse.step()
     assert sparse.num_rewires == 4 and counts(sparse) == start
-    assert_dormant_is_plus_zero(model, sparse)
+    assert_inactive_is_plus_zero(model, sparse)
 
 
 def test_bfloat16_models_rewire():
@@ -332,7 +332,7 @@ def test_bfloat16_models_rewire():
         optimizer.step()
         sparse.step()
     assert sparse.pattern.digest() != first
-    assert_dormant_is_plus_zero(model, sparse)
+    assert_inactive_is_plus_zero(model, sparse)
 
 
 def test_a_model_at_full_density_trains_as_if_dense():

@@ -7,7 +7,7 @@ import pytest
 from safecompress.attacks import Access, Gap, Loss
 from safecompress.errors import SpecError, UsageError
 from safecompress.metrics.measurement import Direction, Measurement
-from safecompress.spec import Doubt, Finding, Findings, SafetySpec, Verdict, at_least, at_most, within
+from safecompress.spec import Finding, Findings, SafetySpec, ValidityIssue, Verdict, at_least, at_most, within
 from said import says
 
 AUC = at_most("loss.auc", 0.55)
@@ -34,24 +34,24 @@ EXPECTED = {
 
 @pytest.mark.parametrize(("verdict", "doubt"), EXPECTED)
 def test_a_doubt_turns_pass_away_and_leaves_fail(verdict, doubt):
-    findings = Findings((finding(Verdict.PASS), finding(Verdict(verdict))), (), (Doubt(Verdict(doubt), "why"),))
+    findings = Findings((finding(Verdict.PASS), finding(Verdict(verdict))), (), (ValidityIssue(Verdict(doubt), "why"),))
     assert str(findings.verdict) == EXPECTED[verdict, doubt]
     assert findings.exit_code == (1 if verdict == "FAIL" else 3)
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(DOUBTFUL, repeat=2)))
 def test_the_gravest_doubt_counts_wherever_it_stands(first, second):
-    findings = Findings((finding(Verdict.PASS),), (), (Doubt(first, "one"), Doubt(second, "two")))
+    findings = Findings((finding(Verdict.PASS),), (), (ValidityIssue(first, "one"), ValidityIssue(second, "two")))
     assert findings.verdict is (Verdict.ERROR if Verdict.ERROR in (first, second) else Verdict.INCONCLUSIVE)
 
 
 def test_the_error_of_an_attack_weighs_more_than_a_doubt():
-    findings = Findings((finding(Verdict.PASS),), ("gap: crashed",), (Doubt(Verdict.INCONCLUSIVE, "why"),))
+    findings = Findings((finding(Verdict.PASS),), ("gap: crashed",), (ValidityIssue(Verdict.INCONCLUSIVE, "why"),))
     assert findings.verdict is Verdict.ERROR
 
 
 def test_without_a_requirement_that_was_judged_a_doubt_still_speaks():
-    assert Findings((), (), (Doubt(Verdict.INCONCLUSIVE, "why"),)).verdict is Verdict.INCONCLUSIVE
+    assert Findings((), (), (ValidityIssue(Verdict.INCONCLUSIVE, "why"),)).verdict is Verdict.INCONCLUSIVE
 
 
 # --- judging with them
@@ -64,7 +64,7 @@ MEASURED = {
 
 
 def test_doubts_are_kept_in_their_order():
-    doubts = [Doubt(Verdict.INCONCLUSIVE, "one"), Doubt(Verdict.ERROR, "two")]
+    doubts = [ValidityIssue(Verdict.INCONCLUSIVE, "one"), ValidityIssue(Verdict.ERROR, "two")]
     findings = SPEC.judge(MEASURED, doubts=(doubt for doubt in doubts))
     assert findings.doubts == tuple(doubts)
     assert SPEC.judge(MEASURED).doubts == ()
@@ -155,9 +155,9 @@ def test_a_change_from_the_dense_model_bounds_nothing(requirements, bounded):
 def test_what_a_spec_lacks_is_asked_at_its_own_access():
     labels = SafetySpec([Gap()], [at_most("gap.auc", 0.6)], access="labels")
     scores = SafetySpec([Gap(), Loss()], [AUC], access="scores")
-    (missing,) = labels.shortfalls()
+    (missing,) = labels.missing_reference_attacks()
     assert says(missing, " label_only ", "not simulated")
-    assert all(map(says, scores.shortfalls(), (" modified_entropy ", " neural ", " lira ")))
-    assert len(scores.shortfalls()) == 3
+    assert all(map(says, scores.missing_reference_attacks(), (" modified_entropy ", " neural ", " lira ")))
+    assert len(scores.missing_reference_attacks()) == 3
     unbounded = SafetySpec([Gap()], [at_least("accuracy", 0.6)], access="labels")
-    assert says(unbounded.shortfalls()[0], "no requirement", " gap")
+    assert says(unbounded.missing_reference_attacks()[0], "no requirement", " gap")

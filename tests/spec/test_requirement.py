@@ -89,7 +89,7 @@ def test_what_is_missing_is_an_error():
 
 
 def test_an_error_wins_over_a_measurement():
-    finding = at_most("loss.auc", 0.5).judge(measured((0.1, 0.2)), error="it crashed")
+    finding = at_most("loss.auc", 0.5).judge(measured((0.1, 0.2)), fault="it crashed")
     assert (finding.verdict, finding.measurement, finding.reason) == (Verdict.ERROR, None, "it crashed")
 
 

@@ -192,7 +192,7 @@ def test_convolutions_and_group_norm_train():
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_dormant_weights_and_their_moments_stay_at_plus_zero(optimizer):
+def test_inactive_weights_and_their_moments_stay_at_plus_zero(optimizer):
     model = net()
     pattern = initial_pattern(find_maskable(model), 0.3, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
     ours = course(optimizer=optimizer, momentum=0.9, weight_decay=0.01, learning_rate=0.05)
@@ -208,7 +208,7 @@ def test_dormant_weights_and_their_moments_stay_at_plus_zero(optimizer):
 
 
 def test_a_row_is_masked_before_it_is_clipped():
-    """A huge dormant coordinate must not eat the clipping length: x = (100, 0.1), the 100 is dormant.
+    """A huge inactive coordinate must not eat the clipping length: x = (100, 0.1), the 100 is inactive.
 
     Weights 0, label 0 of 2: p - onehot = (-.5, .5), so the active gradient is 0.1 (-.5, .5), length .0707 < 1: not
     clipped, and the step is 0.05. Clipped first, it would shrink to 1/1000 of that.

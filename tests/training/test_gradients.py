@@ -1,5 +1,5 @@
 """Clipping after masking, batches in parts, mixed precision, averaged weights, compiled models: each resumes in the
-same bits, keeps dormant weights at zero, and does what it says."""
+same bits, keeps inactive weights at zero, and does what it says."""
 
 import dataclasses
 from dataclasses import replace
@@ -83,11 +83,11 @@ def run(recipe, make=net, until=TOTAL, start=None, **options):
     return train(make(9), state, course(recipe, **given), until=until, **options)
 
 
-def assert_dormant_are_zero(state, pattern):
+def assert_inactive_are_zero(state, pattern):
     for weights in (state.model, state.moving):
         for name in weights.keys() & pattern.masks.keys():
-            dormant = weights[name][~pattern.masks[name]]
-            assert torch.equal(dormant, torch.zeros_like(dormant)) and not torch.signbit(dormant).any()
+            inactive = weights[name][~pattern.masks[name]]
+            assert torch.equal(inactive, torch.zeros_like(inactive)) and not torch.signbit(inactive).any()
     for key, value in state.optimizer.items():
         mask = pattern.masks.get(key.rpartition("/")[0])
         if mask is not None and value.shape == mask.shape:
@@ -96,7 +96,7 @@ def assert_dormant_are_zero(state, pattern):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("name", NEW)
-def test_any_split_into_segments_ends_in_the_same_bits_and_dormant_weights_stay_zero(name, optimizer):
+def test_any_split_into_segments_ends_in_the_same_bits_and_inactive_weights_stay_zero(name, optimizer):
     rate = {} if optimizer == "sgd" else {"learning_rate": 0.01}
     recipe, pattern, ends = replace(PLAIN, optimizer=optimizer, **rate, **NEW[name]), pattern_of(net()), set()
     for cuts in ([], [3, 4, 17]):
@@ -105,7 +105,7 @@ def test_any_split_into_segments_ends_in_the_same_bits_and_dormant_weights_stay_
             torch.manual_seed(index)
             state = run(recipe, until=until, start=state, pattern=pattern, keep_momentum=True)
             state = TrainingState.from_tensors(state.step, state.to_tensors())
-        assert_dormant_are_zero(state, pattern)
+        assert_inactive_are_zero(state, pattern)
         assert all(value.isfinite().all() for value in state.momentum.values())
         ends.add(digest_tensors(state.to_tensors()))
     plain = run(replace(PLAIN, optimizer=optimizer, **rate), pattern=pattern, keep_momentum=True)
@@ -118,9 +118,9 @@ def test_a_later_rewire_leaves_no_trace_of_a_dropped_weight():
     second = SparsityPattern({name: mask.flip(0) for name, mask in first.masks.items()})
     recipe = replace(PLAIN, average=0.9, clip_norm=1.0)
     half = run(recipe, until=11, pattern=first)
-    assert_dormant_are_zero(run(recipe, until=11, start=half, pattern=second), second)
+    assert_inactive_are_zero(run(recipe, until=11, start=half, pattern=second), second)
     whole = run(recipe, start=half, pattern=second)
-    assert_dormant_are_zero(whole, second)
+    assert_inactive_are_zero(whole, second)
     grown = second.masks["1.weight"] & ~first.masks["1.weight"]
     assert torch.equal(whole.model["1.weight"][grown] != 0, whole.moving["1.weight"][grown] != 0)
     assert whole.model["1.weight"][grown].any()
@@ -144,7 +144,7 @@ def test_a_step_is_as_long_as_the_clipping_length_and_no_other_way():
     assert torch.equal(loose, free)
 
 
-def test_dormant_weights_take_no_share_of_the_clipping_length():
+def test_inactive_weights_take_no_share_of_the_clipping_length():
     pattern = pattern_of(bare(), 0.1)
     start = run(DESCENT, bare, until=0, pattern=pattern)
     step = moved(start, run(replace(DESCENT, clip_norm=0.05), bare, until=1, start=start, pattern=pattern))
@@ -355,7 +355,7 @@ def test_a_compiled_model_trains_as_the_model_does(monkeypatch):
     assert len(calls) == 1
     for name, value in run(PLAIN, until=5, pattern=pattern).model.items():
         torch.testing.assert_close(compiled.model[name], value, atol=1e-5, rtol=1e-4)
-    assert_dormant_are_zero(compiled, pattern)
+    assert_inactive_are_zero(compiled, pattern)
 
 
 def test_a_model_that_adversaries_look_into_is_not_compiled():

@@ -80,7 +80,7 @@ def test_until_stops_on_the_way(until):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_dormant_weights_are_zero_to_the_bit(name):
+def test_inactive_weights_are_zero_to_the_bit(name):
     """Not even minus zero: digests are of bytes. And all that is active has moved."""
     mask = pattern()
     for before, state in zip(states(), train_many(net(), states(), courses(RECIPES[name]), pattern=mask), strict=True):

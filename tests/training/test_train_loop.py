@@ -149,7 +149,7 @@ def test_one_step_by_hand():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_dormant_weights_and_their_moments_stay_at_plus_zero(name):
+def test_inactive_weights_and_their_moments_stay_at_plus_zero(name):
     pattern = pattern_of(0.2)
     state = train(net(), start(), course(name), until=TOTAL, pattern=pattern)
     masked = {**state.model, **state.optimizer}
@@ -333,7 +333,7 @@ def test_the_dense_gradient_is_that_of_the_step_that_comes_next(step):
         assert torch.allclose(state.model[name] - 0.5 * gradient[name], after.model[name], atol=1e-7)
 
 
-def test_the_dense_gradient_by_hand_reaches_dormant_weights():
+def test_the_dense_gradient_by_hand_reaches_inactive_weights():
     model = nn.Linear(10, 3, bias=False)
     mask = torch.rand(3, 10, generator=torch.Generator().manual_seed(0)) < 0.3
     SparsityPattern({"weight": mask}).apply_(model)

@@ -71,7 +71,7 @@ class AttackResult:
 
     ``epsilon`` is a lower limit on ln(TPR / FPR) or ln(TNR / FNR) at the attack's threshold (`epsilon_per_sample`): how
     sure the best of its calls are. It describes, and no requirement bounds it. ``evidence`` is what it found row by
-    row, in answer to ``question``; it stays in the process and is never printed, logged or written.
+    row, in answer to ``verdict_key``; it stays in the process and is never printed, logged or written.
     """
 
     attack: str
@@ -127,7 +127,7 @@ class Attacker:
 
 
 @dataclass(frozen=True)
-class BrokenAttacker:
+class FailedAttacker:
     """Placeholder for an attack that failed to fit; testing with it always yields an ERROR."""
 
     attack: Attack
@@ -141,7 +141,7 @@ class BrokenAttacker:
 
 def simulate_attacker(
     attack: Attack, target: Target, audit: AuditData, *, generator: np.random.Generator
-) -> Attacker | BrokenAttacker:
+) -> Attacker | FailedAttacker:
     """Fit ``attack`` on ``audit`` (for membership: members and non-members of the fitting pool) and orient it there.
 
     A real but inverted leak thus counts: the sign that separates the fitting pool is used elsewhere.
@@ -161,7 +161,7 @@ def simulate_attacker(
         sign = 1.0 if stats.auc(scores, audit.is_member) >= 0.5 else -1.0
         return Attacker(attack, fitted, sign, stats.best_threshold(sign * scores, audit.is_member))
     except Exception as error:  # see Attacker.test
-        return BrokenAttacker(attack, f"{type(error).__name__}: {error}")
+        return FailedAttacker(attack, f"{type(error).__name__}: {error}")
 
 
 def _checked_scores(attack: Attack, fitted: FittedAttack, target: Target, audit: AuditData) -> NDArray[np.float64]:

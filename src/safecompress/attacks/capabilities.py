@@ -17,7 +17,7 @@ A = TypeVar("A")
 class Capabilities:
     """Each is read from the attack's attribute of the same name; an attack without one has the default.
 
-    ``question`` is what it answers. ``tier`` is what it costs: 0 milliseconds, 1 seconds, 2 shadow models (which
+    ``verdict_key`` is what it answers. ``tier`` is what it costs: 0 milliseconds, 1 seconds, 2 shadow models (which
     candidates of a search never meet). ``num_shadows`` is how many shadow models it asks for (0: none), ``epochs`` how
     long it trains a network of its own. ``joins_versions`` says whether it attacks several released models at once.
     ``varies`` (target, rows) says whether what it reads differs between rows, where that is not the logits: only then

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.attacks.bags import BagOfTokens
-from safecompress.attacks.shadows import Map, ShadowDraw, ShadowModels, ShadowRows
+from safecompress.attacks.shadows import OrderedMap, ShadowDraw, ShadowModels, ShadowRows
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
@@ -77,7 +77,7 @@ class ControlModel:
         """Whether it classifies 99 % of its members right."""
         return self.accuracy >= OVERFITTED
 
-    def as_target(self, *, run: Map = map) -> Target:
+    def as_target(self, *, run: OrderedMap = map) -> Target:
         """The control under attack: the target's access, versions of the same names, and shadows of its own rows.
 
         Shadows train for as many steps as the control did, on as many rows; ``run`` maps over groups of them.
@@ -88,7 +88,9 @@ class ControlModel:
         recipe = replace(RECIPE, epochs=self.epochs)
 
         def under_attack(name: str, network: nn.Module, versions: Mapping[str, Target]) -> Target:
-            shadows = ShadowModels(rows, ControlTrainer(network, recipe, name, tuple(features.shape[1:])), run=run)
+            shadows = ShadowModels(
+                rows, ControlShadowTrainer(network, recipe, name, tuple(features.shape[1:])), run=run
+            )
             return Target(network, access=self.access, shadows=shadows, versions=versions)
 
         others = {name: under_attack(name, network, {}) for name, network in self.versions.items()}
@@ -186,7 +188,7 @@ def _overfit_(networks: Sequence[nn.Module], course: TrainingTask, max_epochs: i
 
 
 @dataclass(frozen=True, eq=False)
-class ControlTrainer:
+class ControlShadowTrainer:
     """Trains shadows of a control: fresh weights, the control's recipe, as many steps."""
 
     network: nn.Module = field(repr=False)
@@ -212,12 +214,12 @@ class ControlTrainer:
         """A copy of the control's network."""
         return copy.deepcopy(self.network)
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""
-        seeds = [derive_seed(rows.seed, "shadow", self.version, draw.number) for draw in draws]
+        seeds = [derive_seed(shadow_pool.seed, "shadow", self.version, draw.number) for draw in draws]
         places = [torch.from_numpy(draw.rows) for draw in draws]
         courses = [
-            TrainingTask(rows.features[place], rows.labels[place], self.recipe, seed)
+            TrainingTask(shadow_pool.features[place], shadow_pool.labels[place], self.recipe, seed)
             for place, seed in zip(places, seeds, strict=True)
         ]
         states = [TrainingState.capture(0, fresh(self.network, seed)) for seed in seeds]

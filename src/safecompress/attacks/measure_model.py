@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from safecompress.attacks.base import Attack, Attacker, AttackResult, BrokenAttacker, simulate_attacker
+from safecompress.attacks.base import Attack, Attacker, AttackResult, FailedAttacker, simulate_attacker
 from safecompress.attacks.capabilities import capabilities_of
 from safecompress.attacks.questions import Pool
 from safecompress.attacks.target import Target
@@ -17,7 +17,7 @@ from safecompress.metrics.catalogue import tm_score_of
 from safecompress.metrics.measurement import Levels, Measurement
 from safecompress.training import classified_right, measure_accuracy
 
-Attackers = tuple[Attacker | BrokenAttacker, ...]
+Attackers = tuple[Attacker | FailedAttacker, ...]
 Stream = Callable[[Attack], np.random.Generator]
 """The random numbers that an attack is fitted with."""
 

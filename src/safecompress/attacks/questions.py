@@ -81,7 +81,7 @@ class Question(Protocol):
 
 
 def headline_of(question: Question) -> Metric:
-    """The one metric by which attacks on ``question`` are compared."""
+    """The one metric by which attacks on ``verdict_key`` are compared."""
     return next(metric for metric in question.metrics if metric.is_headline)
 
 

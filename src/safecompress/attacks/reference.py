@@ -36,7 +36,7 @@ LEAST: Mapping[str, Mapping[str, float]] = MappingProxyType(
 """Least values of the options that an attack's strength hangs on."""
 
 
-def shortfalls(attacks: Iterable[Attack], bounded: Iterable[str], access: Access) -> tuple[str, ...]:
+def missing_reference_attacks(attacks: Iterable[Attack], bounded: Iterable[str], access: Access) -> tuple[str, ...]:
     """What ``attacks``, of which those named ``bounded`` have a requirement, lack of the reference set of ``access``.
 
     One phrase each; empty when nothing is missing.

@@ -92,7 +92,7 @@ class ShadowTrainer(Protocol):
         """The network to load a shadow's weights into; it reads what the served model reads."""
         ...
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow. It runs in this process or in a worker."""
         ...
 
@@ -109,7 +109,7 @@ class ShadowOutputs:
     is_correct_KN: Bools = field(repr=False)
 
 
-class Finish(Protocol):
+class WeightTransform(Protocol):
     """What is done to a shadow's weights between training and shipping."""
 
     @property
@@ -122,7 +122,7 @@ class Finish(Protocol):
         ...
 
 
-class Map(Protocol):
+class OrderedMap(Protocol):
     """Runs a function over items and gives results in order: the built-in map, or an executor's."""
 
     def __call__(self, fn: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
@@ -140,20 +140,22 @@ class ShadowModels:
 
     def __init__(
         self,
-        rows: ShadowRows,
+        shadow_pool: ShadowRows,
         trainer: ShadowTrainer,
         *,
         store: PrivateFolder | None = None,
-        run: Map = map,
-        finish: Finish | None = None,
+        run: OrderedMap = map,
+        finish: WeightTransform | None = None,
     ) -> None:
-        self.rows = rows
+        self.rows = shadow_pool
         self.trainer = trainer
         self._finish = finish
         self.num_trained, self.num_used = 0, 0
         self._run = run
         self._store = store
-        self._key = hashlib.sha256(f"{rows.digest()}|{trainer.digest()}|{trainer.group_size}".encode()).hexdigest()
+        self._key = hashlib.sha256(
+            f"{shadow_pool.digest()}|{trainer.digest()}|{trainer.group_size}".encode()
+        ).hexdigest()
         self._weights: dict[int, Mapping[str, Tensor]] = {}
         self._asked: dict[tuple[str, int, int], Signals] = {}
 

@@ -26,16 +26,14 @@ class Access(IntEnum):
     WEIGHTS = 3
 
     @classmethod
-    def parse(cls, value: Access | str) -> Access:
+    def parse(cls, word: Access | str) -> Access:
         """The access called ``labels``, ``scores`` or ``weights``. Raises UsageError for another word."""
-        if isinstance(value, Access):
-            return value
+        if isinstance(word, Access):
+            return word
         names = [access.name.lower() for access in cls]
-        if value not in names:
-            raise UsageError(
-                f"Unknown access {value!r}: it says what an attacker is given. {suggest(str(value), names)}"
-            )
-        return cls[value.upper()]
+        if word not in names:
+            raise UsageError(f"Unknown access {word!r}: it says what an attacker is given. {suggest(str(word), names)}")
+        return cls[word.upper()]
 
 
 class Target:

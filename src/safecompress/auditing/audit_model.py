@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
-from safecompress.auditing.audited_model import Subject, check_task, digest_weights, subject_of
+from safecompress.auditing.audited_model import AuditedModel, check_task, digest_weights, subject_of
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows
-from safecompress.auditing.shadow_training import Lineage
-from safecompress.certify import Prospect, foresee
+from safecompress.auditing.shadow_training import TrainingProvenance
+from safecompress.certify import Feasibility, check_feasibility
 from safecompress.compression.run_folder import check_members
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ModelError
@@ -69,21 +69,21 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
         _name(subject),
         certification,
         audit.split,
-        artifact=subject.facts,
+        artifact_facts=subject.facts,
         digest=subject.digest,
         prospects=forecast(opening),
         facts=facts,
     )
 
 
-def _forecast(case: AuditCase, opening: int) -> tuple[Prospect, ...]:
+def _forecast(case: AuditCase, opening: int) -> tuple[Feasibility, ...]:
     """What the rows can certify at their ``opening``-th use. Raises SpecError for what no outcome could pass."""
     artifact = case.subject.artifact
     density = None if artifact is None else artifact.density
-    return foresee(case.spec, case.evidence, case.spec.levels(opening), density=density)
+    return check_feasibility(case.spec, case.evidence, case.spec.levels(opening), density=density)
 
 
-def _lineage(audit: ModelAudit, artifact: Artifact | None) -> Lineage | None:
+def _lineage(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvenance | None:
     """How the model was trained, as far as its shadows must know; None where no recipe says it."""
     if audit.recipe is None or artifact is None:
         return None
@@ -95,7 +95,9 @@ def _lineage(audit: ModelAudit, artifact: Artifact | None) -> Lineage | None:
     if "reference" in audit.recipe.objective.needs | dense_recipe.objective.needs:
         features, labels = audit.split.part("population")
         reference = (artifact.task.prepare(features), labels)
-    return Lineage(template, whole, artifact.task, audit.recipe, dense_recipe, audit.start, reference=reference)
+    return TrainingProvenance(
+        template, whole, artifact.task, audit.recipe, dense_recipe, audit.start, reference=reference
+    )
 
 
 def _whole_spec(artifact: Artifact, initial_spec: ModelSpec | None) -> ModelSpec | None:
@@ -118,6 +120,6 @@ def _notes(audit: ModelAudit, resources: AuditResources, is_verified: bool) -> l
     return notes
 
 
-def _name(subject: Subject) -> str:
+def _name(subject: AuditedModel) -> str:
     name = "model" if subject.path is None else subject.path.stem
     return name if subject.artifact is None else str(subject.artifact.metadata.get("name", name))

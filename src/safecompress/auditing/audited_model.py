@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from safecompress.auditing.shadow_training import Rounding, rounding_of
+from safecompress.auditing.shadow_training import RoundWeights, rounding_of
 from safecompress.compression.run_folder import ARTIFACT, IDENTITY
 from safecompress.data import DataSplit
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, ModelError
-from safecompress.export import Artifact, Served
+from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import COMPRESSION_RATIO, DENSITY, SIZE_BYTES, Metric
 from safecompress.metrics.measurement import Measurement
 from safecompress.report import describe_artifact
@@ -29,7 +29,7 @@ SAME = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class AuditedModel:
     """What is judged: ``network`` reads raw samples and gives logits, as it ships.
 
     ``digest`` is that of its content, ``counted`` what was counted of its file, ``facts`` what a report says of it.
@@ -44,15 +44,15 @@ class Subject:
     input_shape: tuple[int, ...]
     num_classes: int
     artifact: Artifact | None = None
-    finish: Rounding | None = None
+    finish: RoundWeights | None = None
     path: Path | None = None
 
     @classmethod
-    def of_artifact(cls, path: Path, *, model: nn.Module | None = None, device: str = "cpu") -> Subject:
+    def of_artifact(cls, path: Path, *, model: nn.Module | None = None, device: str = "cpu") -> AuditedModel:
         """The artifact at ``path``, read back. ``model`` is an instance of a network of the user's own class."""
         artifact = Artifact.load(path)
         own = None if artifact.model_spec else copy.deepcopy(model)
-        network = Served(artifact.build(own).to(device), artifact.task)
+        network = ServedModel(artifact.build(own).to(device), artifact.task)
         size = path.stat().st_size
         counted = (
             _exact(DENSITY, artifact.density),
@@ -65,29 +65,43 @@ class Subject:
         return cls(network, artifact.digest(), counted, facts, shape, task.num_classes, artifact, finish, path)
 
     @classmethod
-    def of_onnx(cls, path: Path, *, source: Artifact | None = None, model: nn.Module | None = None) -> Subject:
-        """The ONNX file at ``path``, asked in ONNX Runtime. ``source`` is the artifact that it was exported from."""
-        own = None if source is None or source.model_spec else copy.deepcopy(model)
-        twin = None if source is None else Served(source.build(own), source.task)
+    def of_onnx(cls, path: Path, *, original: Artifact | None = None, model: nn.Module | None = None) -> AuditedModel:
+        """The ONNX file at ``path``, asked in ONNX Runtime. ``original`` is the artifact that it was exported from."""
+        own = None if original is None or original.model_spec else copy.deepcopy(model)
+        twin = None if original is None else ServedModel(original.build(own), original.task)
         network, size = OnnxNetwork(path, twin), path.stat().st_size
         counted = [_exact(SIZE_BYTES, size)]
         facts: dict[str, Any] = {"size_bytes": size, "format": "onnx", "class_names": list(network.facts.class_names)}
         finish = None
-        if source is not None and twin is not None:
-            _require_same(network, twin, source, path)
-            ratio = dense_bytes(source, model) / size
+        if original is not None and twin is not None:
+            _require_same(network, twin, original, path)
+            ratio = dense_bytes(original, model) / size
             counted.append(_exact(COMPRESSION_RATIO, ratio))
-            counted.append(_exact(DENSITY, source.density))
-            facts |= {"precision": "int8" if network.is_int8 else "float32", "is_resized": source.is_resized}
-            facts |= {"num_weights": source.num_weights, "num_active": source.num_active, "density": source.density}
-            finish = Rounding("int8") if network.is_int8 else rounding_of(source)
+            counted.append(_exact(DENSITY, original.density))
+            facts |= {"precision": "int8" if network.is_int8 else "float32", "is_resized": original.is_resized}
+            facts |= {
+                "num_weights": original.num_weights,
+                "num_active": original.num_active,
+                "density": original.density,
+            }
+            finish = RoundWeights("int8") if network.is_int8 else rounding_of(original)
         told = network.facts
         return cls(
-            *(network, network.digest, tuple(counted), facts, told.input_shape, told.num_classes, source, finish, path)
+            *(
+                network,
+                network.digest,
+                tuple(counted),
+                facts,
+                told.input_shape,
+                told.num_classes,
+                original,
+                finish,
+                path,
+            )
         )
 
     @classmethod
-    def of_network(cls, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> Subject:
+    def of_network(cls, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> AuditedModel:
         """A network in memory that reads raw samples."""
         weights = [p for p in network.parameters() if p.ndim >= 2]
         count = sum(weight.numel() for weight in weights)
@@ -99,22 +113,22 @@ class Subject:
         return cls(network, digest, counted, facts, tuple(input_shape), num_classes)
 
 
-def subject_of(source: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> Subject:
+def subject_of(source: str | Path | nn.Module, split: DataSplit, model: nn.Module | None = None) -> AuditedModel:
     """What is to be judged: an artifact, an ONNX file, or a network that reads raw samples.
 
     An ONNX file in a run folder knows the artifact that it was exported from.
     """
     if isinstance(source, nn.Module):
-        return Subject.of_network(source, split.dataset.input_shape, split.dataset.num_classes)
+        return AuditedModel.of_network(source, split.dataset.input_shape, split.dataset.num_classes)
     path = Path(source)
     if path.suffix != ".onnx":
-        return Subject.of_artifact(path, model=model)
+        return AuditedModel.of_artifact(path, model=model)
     artifact = path.parent / ARTIFACT
     is_known = (path.parent / IDENTITY).exists() and artifact.is_file()
-    return Subject.of_onnx(path, source=Artifact.load(artifact) if is_known else None, model=model)
+    return AuditedModel.of_onnx(path, original=Artifact.load(artifact) if is_known else None, model=model)
 
 
-def check_task(subject: Subject, split: DataSplit) -> None:
+def check_task(subject: AuditedModel, split: DataSplit) -> None:
     """Raise ModelError when the data is not what the model reads."""
     dataset = split.dataset
     wanted: tuple[Any, ...] = (subject.input_shape, subject.num_classes)
@@ -127,7 +141,7 @@ def check_task(subject: Subject, split: DataSplit) -> None:
 
 
 def digest_file(path: Path) -> str:
-    """The digest of the content of an artifact or an ONNX file, as `Subject` knows it. Raises ArtifactError."""
+    """The digest of the content of an artifact or an ONNX file, as `AuditedModel` knows it. Raises ArtifactError."""
     if path.suffix != ".onnx":
         return Artifact.load(path).digest()
     if not path.is_file():
@@ -147,7 +161,7 @@ def dense_bytes(artifact: Artifact, model: nn.Module | None = None) -> int:
 
 def digest_weights(network: nn.Module) -> str:
     """The digest of a network's weights, whether it stands alone or is served."""
-    return digest_tensors((network.network if isinstance(network, Served) else network).state_dict())
+    return digest_tensors((network.network if isinstance(network, ServedModel) else network).state_dict())
 
 
 def _exact(metric: Metric, value: float) -> Measurement:
@@ -155,12 +169,12 @@ def _exact(metric: Metric, value: float) -> Measurement:
     return Measurement.exact(metric.name, value, metric.direction)
 
 
-def _require_same(network: OnnxNetwork, twin: nn.Module, source: Artifact, path: Path) -> None:
-    """Raise ArtifactError for a file that is not ``source``: its density and shadows would be another model's.
+def _require_same(network: OnnxNetwork, twin: nn.Module, original: Artifact, path: Path) -> None:
+    """Raise ArtifactError for a file that is not ``original``: its density and shadows would be another model's.
 
     Int8 computes otherwise; of it, and of any file, only the shapes are compared.
     """
-    told, task = network.facts, source.task
+    told, task = network.facts, original.task
     is_same = (told.input_shape, told.num_classes) == (task.input_shape, task.num_classes)
     if is_same and not network.is_int8:
         samples = torch.from_numpy(facts_of(task).random_samples(5))

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target, capabilities_of
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.attacks.shadows import Finish, Map, ShadowModels, ShadowRows, ShadowTrainer
-from safecompress.auditing.audited_model import Subject, digest_weights
+from safecompress.attacks.shadows import OrderedMap, ShadowModels, ShadowRows, ShadowTrainer, WeightTransform
+from safecompress.auditing.audited_model import AuditedModel, digest_weights
 from safecompress.auditing.latency import latency
-from safecompress.auditing.shadow_training import Lineage, rounding_of, shadow_rows
+from safecompress.auditing.shadow_training import TrainingProvenance, rounding_of, shadow_rows
 from safecompress.certify import Certification, JudgedModels, Ledger, certify, judged_parts
 from safecompress.data import DataSplit
 from safecompress.digests import digest_json, digest_tensors
-from safecompress.export import Artifact, Served
+from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import LATENCY
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
@@ -36,7 +36,7 @@ class AuditResources:
     ledger: Ledger | None = None
     released: Mapping[str, Artifact] = field(default_factory=dict)
     store: PrivateFolder | None = None
-    run: Map = map
+    run: OrderedMap = map
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +48,20 @@ class AuditCase:
     packed: where packing changed it, its figures stand beside the verdict's.
     """
 
-    subject: Subject
+    subject: AuditedModel
     evidence: DataSplit
     spec: SafetySpec
     seed: int
     dense: nn.Module | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
-    lineage: Lineage | None = None
+    lineage: TrainingProvenance | None = None
     trained: Artifact | None = None
     device: str = "cpu"
 
     def question(self, released: Mapping[str, Artifact]) -> str:
-        """What the ledger knows this verdict by (`question`)."""
+        """What the ledger knows this verdict by (`verdict_key`)."""
         shrunk = None if self.trained else self.subject.artifact
-        return question(self.spec, self.seed, self.dense, self.lineage, released, into=shrunk)
+        return verdict_key(self.spec, self.seed, self.dense, self.lineage, released, into=shrunk)
 
 
 def open_rows(
@@ -76,8 +76,8 @@ def open_rows(
         return 1
     return resources.ledger.open(
         case.evidence,
-        artifact=case.subject.digest,
-        spec=case.question(resources.released),
+        artifact_digest=case.subject.digest,
+        spec_digest=case.question(resources.released),
         parts=judged_parts(case.spec),
         check=check,
     ).number
@@ -97,7 +97,7 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
         made = lineage and lineage.of_version(source, targets.build(source) if source.is_resized else lineage.template)
         trainer = targets.trainer(made, source.masks)
     if case.trained is not None and case.trained.digest() != subject.digest:
-        network = Served(targets.build(case.trained).to(case.device), case.trained.task)
+        network = ServedModel(targets.build(case.trained).to(case.device), case.trained.task)
         as_trained = targets.of(network, trainer)
     target = targets.of(subject.network, trainer, versions, subject.finish)
     counted = list(subject.counted)
@@ -124,7 +124,7 @@ class _Targets:
         network: nn.Module,
         trainer: ShadowTrainer | None,
         versions: Mapping[str, Target] | None = None,
-        finish: Finish | None = None,
+        finish: WeightTransform | None = None,
     ) -> Target:
         """``network`` under attack, with shadows by ``trainer``."""
         shadows = None
@@ -142,9 +142,9 @@ class _Targets:
         is_own = version.model_spec is None and not version.is_resized  # no shadow may begin with the version's weights
         made = lineage and lineage.of_version(version, lineage.template if is_own else network)
         trainer = self.trainer(made, version.masks)
-        return self.of(Served(network, version.task), trainer, {}, rounding_of(version))
+        return self.of(ServedModel(network, version.task), trainer, {}, rounding_of(version))
 
-    def trainer(self, lineage: Lineage | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
+    def trainer(self, lineage: TrainingProvenance | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
         """Trains shadows into ``masks``, or of the dense model where there are none."""
         if lineage is None:
             return None
@@ -155,11 +155,11 @@ class _Targets:
         return artifact.build(None if artifact.model_spec else copy.deepcopy(self._case.model))
 
 
-def question(
+def verdict_key(
     spec: SafetySpec,
     seed: int,
-    dense: nn.Module | None,
-    lineage: Lineage | None,
+    dense_model: nn.Module | None,
+    lineage: TrainingProvenance | None,
     released: Mapping[str, Artifact],
     *,
     into: Artifact | None = None,
@@ -171,8 +171,8 @@ def question(
     """
     compared, trained = None, None
     is_joint = any(capabilities_of(attack).joins_versions for attack in spec.attacks)
-    if dense is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
-        compared = digest_weights(dense)
+    if dense_model is not None and (is_joint or any(requirement.is_change() for requirement in spec.requirements)):
+        compared = digest_weights(dense_model)
     if lineage is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
         trained = lineage.digest() + (" without dead units" if into is not None and into.is_resized else "")
     others = sorted(artifact.digest() for artifact in released.values()) if is_joint else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from safecompress.auditing.audited_model import Subject
+from safecompress.auditing.audited_model import AuditedModel
 from safecompress.metrics.catalogue import LATENCY
 from safecompress.metrics.measurement import Levels, Measurement
 from safecompress.runtime import load
@@ -16,7 +16,7 @@ LATENCY_ROUNDS = 60
 """Blocks of calls whose medians the latency's interval is taken from."""
 
 
-def latency(subject: Subject, levels: Levels) -> Measurement:
+def latency(subject: AuditedModel, levels: Levels) -> Measurement:
     """Milliseconds that one sample takes on one thread of this machine: the median over blocks of calls.
 
     A file is asked by the engine that `runtime.load` would choose. Intervals are order statistics of the blocks'
@@ -39,5 +39,5 @@ def latency(subject: Subject, levels: Levels) -> Measurement:
     return Measurement(LATENCY.name, value, intervals[0], intervals[1], len(medians), LATENCY.direction)
 
 
-def _is_built_by_name(subject: Subject) -> bool:
+def _is_built_by_name(subject: AuditedModel) -> bool:
     return subject.artifact is not None and subject.artifact.model_spec is not None

@@ -14,8 +14,8 @@ import numpy as np
 from safecompress.attacks import Attack, Target, capabilities_of, with_shadows
 from safecompress.attacks.measure_model import fit_attackers, run_attackers
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.attacks.shadows import Map, ShadowModels
-from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.attacks.shadows import OrderedMap, ShadowModels
+from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
 from safecompress.compression.job import Job
 from safecompress.compression.search import Candidate, Evaluation, RoundResult
 from safecompress.metrics.catalogue import headlines, leaks
@@ -47,7 +47,7 @@ class ProxyRanking:
 
 
 def rank_candidates(
-    job: Job, result: RoundResult, candidates: Sequence[Candidate], *, store: PrivateFolder | None, run: Map
+    job: Job, result: RoundResult, candidates: Sequence[Candidate], *, store: PrivateFolder | None, run: OrderedMap
 ) -> ProxyRanking | None:
     """The ranking of ``candidates``, those of ``result``; None when there are too few, or no verdict attack is left.
 
@@ -67,7 +67,7 @@ def rank_candidates(
     shadows = None
     if any(capabilities_of(attack).tier == 2 for attack in attacks):
         share = result.winner.state.step / job.total_steps
-        lineage = Lineage.of_job(job, result.winner.objective)
+        lineage = TrainingProvenance.of_job(job, result.winner.objective)
         trainer = lineage.trainer(result.winner.pattern, "final pattern", share=share)
         rows = shadow_rows(job.raw, "select", job.seed, has_reference=lineage.reference is not None)
         shadows = ShadowModels(rows, trainer, store=store, run=run)
@@ -102,9 +102,9 @@ def _bounded(attack: Attack) -> Attack:
     return with_shadows(attack, NUM_SHADOWS) if capabilities_of(attack).num_shadows > NUM_SHADOWS else attack
 
 
-def _worst(evaluation: Evaluation, names: set[str]) -> float:
+def _worst(evaluation: Evaluation, attack_names: set[str]) -> float:
     values = {name: figure.value for name, figure in evaluation.measurements.items()}
-    return max(figure for attack, figure in leaks(values).items() if attack in names)
+    return max(figure for attack, figure in leaks(values).items() if attack in attack_names)
 
 
 def _tau(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows, ShadowTrainer
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages, search_and_train
+from safecompress.compression.phases import RunPhases, search_and_train
 from safecompress.compression.search import SerialExecutor
 from safecompress.data import Dataset, DataSplit, unit_ids
 from safecompress.data.sizes import PARTS
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import UsageError
-from safecompress.export import Artifact, Served, TaskInfo
+from safecompress.export import Artifact, ServedModel, TaskInfo
 from safecompress.export.precision import Precision, round_weights
 from safecompress.models import ModelSpec
 from safecompress.seeding import derive, derive_seed, seeded
@@ -106,11 +106,11 @@ class _Network:
 
     def served(self) -> nn.Module:
         """The network behind the input transform."""
-        return Served(copy.deepcopy(self.template), self.task)
+        return ServedModel(copy.deepcopy(self.template), self.task)
 
 
 @dataclass(frozen=True, eq=False)
-class FinalPattern:
+class FixedMaskShadowTrainer:
     """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: the dense model).
 
     Differs from the target: its pattern was found while it trained, and depends on its rows; the shadows are given it.
@@ -129,10 +129,10 @@ class FinalPattern:
 
     @classmethod
     def of(
-        cls, template: nn.Module, spec: ModelSpec | None, task: TaskInfo, recipe: Recipe, **options: Any
-    ) -> FinalPattern:
-        """The trainer of ``template`` (or ``spec``) by ``recipe``; ``options`` are the other fields."""
-        return cls(_Network(copy.deepcopy(template).cpu(), spec, task), recipe, **options)
+        cls, template: nn.Module, model_spec: ModelSpec | None, task: TaskInfo, recipe: Recipe, **options: Any
+    ) -> FixedMaskShadowTrainer:
+        """The trainer of ``template`` (or ``model_spec``) by ``recipe``; ``options`` are the other fields."""
+        return cls(_Network(copy.deepcopy(template).cpu(), model_spec, task), recipe, **options)
 
     @property
     def mode(self) -> str:
@@ -157,12 +157,12 @@ class FinalPattern:
         """The network behind its input transform."""
         return self.network.served()
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""
-        seeds = [derive_seed(rows.seed, "shadow", draw.number) for draw in draws]
+        seeds = [derive_seed(shadow_pool.seed, "shadow", draw.number) for draw in draws]
         models = [self.network.fresh(seed) for seed in seeds]
         parts = [torch.from_numpy(draw.rows) for draw in draws]
-        data = [(self.network.task.prepare(rows.features[part]), rows.labels[part]) for part in parts]
+        data = [(self.network.task.prepare(shadow_pool.features[part]), shadow_pool.labels[part]) for part in parts]
         dense = (
             [
                 TrainingTask(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
@@ -216,7 +216,7 @@ class FinalPattern:
 
 
 @dataclass(frozen=True, eq=False)
-class FullPipeline:
+class PipelineShadowTrainer:
     """Trains shadows by everything that made the target: start, rounds, rewiring, attacks and selection of ``job``.
 
     A shadow's own rows stand for train and its member pools; rows out of it stand for the non-member pools. It
@@ -238,34 +238,36 @@ class FullPipeline:
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
-        return Served(copy.deepcopy(self.job.model), self.job.task)
+        return ServedModel(copy.deepcopy(self.job.model), self.job.task)
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""
-        return [_prefixed(self._run(rows, draw)) for draw in draws]
+        return [_prefixed(self._run(shadow_pool, draw)) for draw in draws]
 
-    def _run(self, rows: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
-        seed = derive_seed(rows.seed, "shadow", draw.number)
+    def _run(self, shadow_pool: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
+        seed = derive_seed(shadow_pool.seed, "shadow", draw.number)
         network = _Network(self.job.model, self.job.model_spec, self.job.task)
-        split = shadow_split(self.job.split, self.job.task, rows, draw, seed)
+        split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
         with tempfile.TemporaryDirectory() as folder:
-            stages = Stages.unwatched(job, Path(folder))
+            stages = RunPhases.unwatched(job, Path(folder))
             has_dense = job.plan.start is Start.DENSE or job.asks_dense
             dense = stages.dense() if has_dense else TrainingState.capture(0, job.model)
             return search_and_train(stages, stages.start(dense), dense, SerialExecutor()).state.model
 
 
-def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: ShadowDraw, seed: int) -> DataSplit:
-    """A shadow's own members and non-members, in the sizes of the ``target``'s split as far as there are rows.
+def shadow_split(
+    model_split: DataSplit, task: TaskInfo, shadow_pool: ShadowRows, draw: ShadowDraw, seed: int
+) -> DataSplit:
+    """A shadow's own members and non-members, in the sizes of the ``model_split``'s split as far as there are rows.
 
     Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are
     the target's.
     """
-    count = len(rows.labels)
-    shared = [target.part(part) for part in ("validation", "population")]
-    features = torch.cat([task.prepare(rows.features), *(part[0] for part in shared)])
-    labels = torch.cat([rows.labels, *(part[1] for part in shared)])
+    count = len(shadow_pool.labels)
+    shared = [model_split.part(part) for part in ("validation", "population")]
+    features = torch.cat([task.prepare(shadow_pool.features), *(part[0] for part in shared)])
+    labels = torch.cat([shadow_pool.labels, *(part[1] for part in shared)])
     inside = derive(seed, "pools in").permutation(draw.rows)
     outside = derive(seed, "pools out").permutation(np.setdiff1d(np.arange(count), draw.rows))
     indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
@@ -273,14 +275,14 @@ def shadow_split(target: DataSplit, task: TaskInfo, rows: ShadowRows, draw: Shad
     cuts = np.cumsum([count, len(shared[0][1])])
     _, indices["validation"], indices["population"] = np.split(np.arange(len(labels)), cuts)
     for side, kept in (("member", inside), ("nonmember", outside)):
-        sizes = [min(target.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
+        sizes = [min(model_split.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
         indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
-    dataset: Dataset = replace(target.dataset, stored=features, labels=labels, groups=None, scaler=None)
+    dataset: Dataset = replace(model_split.dataset, stored=features, labels=labels, groups=None, scaler=None)
     return DataSplit(dataset, indices)
 
 
 @dataclass(frozen=True, eq=False)
-class Lineage:
+class TrainingProvenance:
     """How a model was made, as far as its shadows must know. ``job`` is None when only the recipe is known.
 
     ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
@@ -297,14 +299,14 @@ class Lineage:
     reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
-    def of_job(cls, job: Job, objective: Objective | None = None) -> Lineage:
+    def of_job(cls, job: Job, objective: Objective | None = None) -> TrainingProvenance:
         """The lineage of what ``job`` makes; ``objective`` is what its candidate came to be trained towards."""
         recipe = replace(job.recipe, objective=objective or job.recipe.objective)
         return cls(
             job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
         )
 
-    def of_version(self, artifact: Artifact, network: nn.Module) -> Lineage:
+    def of_version(self, artifact: Artifact, network: nn.Module) -> TrainingProvenance:
         """The same training of ``network``, which ``artifact`` holds; one whose units were removed is its own shape."""
         spec = None if artifact.is_resized else artifact.model_spec
         if spec is not None and self.model_spec is not None and self.model_spec.stored() == spec:
@@ -322,22 +324,22 @@ class Lineage:
         if mode == "final pattern":
             options = {"pattern": pattern, "start": self.start, "dense_recipe": self.dense_recipe, "share": share}
             options["reference"] = self.reference
-            return FinalPattern.of(self.template, self.model_spec, self.task, self.recipe, **options)
+            return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
         if self.job is None:
             raise UsageError(
                 "Shadows by the full pipeline need the whole job (plan and split as trained), and an audit knows only "
                 "the recipe. Use shadows = 'final pattern', or certify the run with compress."
             )
-        return FullPipeline(self.job)
+        return PipelineShadowTrainer(self.job)
 
     def dense_trainer(self) -> ShadowTrainer:
         """Trains shadows of the dense model."""
         options = {"pattern": None, "reference": self.reference}
-        return FinalPattern.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
+        return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
 
 
 @dataclass(frozen=True)
-class Rounding:
+class RoundWeights:
     """Rounds a shadow's weights as the target's file keeps them."""
 
     precision: Precision
@@ -352,9 +354,9 @@ class Rounding:
         return round_weights(weights, self.precision)[0]
 
 
-def rounding_of(artifact: Artifact) -> Rounding | None:
+def rounding_of(artifact: Artifact) -> RoundWeights | None:
     """What shadows of ``artifact`` go through once they are trained; None for weights kept as they are."""
-    return None if artifact.precision == "float32" else Rounding(artifact.precision)
+    return None if artifact.precision == "float32" else RoundWeights(artifact.precision)
 
 
 def _is_frozen(module: nn.Module) -> bool:
@@ -362,9 +364,9 @@ def _is_frozen(module: nn.Module) -> bool:
     return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
-def _prefixed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A network's weights by their names in the served model."""
-    return {f"network.{name}": tensor for name, tensor in state.items()}
+    return {f"network.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _numerics() -> list[Any]:

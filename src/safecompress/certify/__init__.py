@@ -1,23 +1,23 @@
 """Certification: fresh attackers on rows that chose nothing, on the file as shipped."""
 
 from safecompress.certify.exposure import Exposure
-from safecompress.certify.feasibility import Prospect, foresee
+from safecompress.certify.feasibility import Feasibility, check_feasibility
 from safecompress.certify.health import HealthCheck
-from safecompress.certify.ledger import Ledger, Opening, judged_parts
+from safecompress.certify.ledger import HoldoutUse, Ledger, judged_parts
 from safecompress.certify.released import Released, load_released
 from safecompress.certify.verdict import Certification, JudgedModels, certify
 
 __all__ = [
     "Certification",
     "Exposure",
+    "Feasibility",
     "HealthCheck",
+    "HoldoutUse",
     "JudgedModels",
     "Ledger",
-    "Opening",
-    "Prospect",
     "Released",
     "certify",
-    "foresee",
+    "check_feasibility",
     "judged_parts",
     "load_released",
 ]

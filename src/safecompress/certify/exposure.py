@@ -226,13 +226,13 @@ def examine_exposure(
     audit: AuditData,
     class_names: Sequence[str],
     results: Sequence[AttackResult],
-    dense: Sequence[AttackResult],
+    dense_results: Sequence[AttackResult],
     alpha: float,
 ) -> Exposure:
-    """The aggregates of ``results``, the verdict's on ``audit``, beside those of the ``dense`` model's."""
+    """The aggregates of ``results``, the verdict's on ``audit``, beside those of the ``dense_results`` model's."""
     return Exposure(
         rocs(results, alpha),
-        rocs(dense, alpha),
+        rocs(dense_results, alpha),
         classes_apart(results, audit, class_names, alpha),
         worst_case(target, audit, alpha),
     )

@@ -15,7 +15,7 @@ from safecompress.spec import Requirement, SafetySpec
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class Feasibility:
     """For one requirement the tightest bound that these rows could certify, and what more rows would need to be.
 
     ``tightest`` is the limit that a model which leaks nothing (or makes no mistake) would be given; None for figures
@@ -29,14 +29,14 @@ class Prospect:
     fault: str | None = None
 
 
-def foresee(
+def check_feasibility(
     spec: SafetySpec, split: DataSplit, levels: Levels, *, density: float | None = None
-) -> tuple[Prospect, ...]:
+) -> tuple[Feasibility, ...]:
     """A prospect for every requirement. Raises SpecError, with all faults, when one could not pass but by luck."""
     binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
     questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
     prospects = tuple(
-        Prospect(requirement, None, "the more answers are alike, the tighter")
+        Feasibility(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
         else _prospect(requirement, split, questions, levels.alpha, density)
         for requirement in spec.requirements
@@ -53,10 +53,10 @@ def _prospect(
     questions: Mapping[str, Question],
     alpha: float,
     density: float | None,
-) -> Prospect:
+) -> Feasibility:
     name = parse_name(requirement.metric)
     if name is None:  # of a question that brings metrics of its own
-        return Prospect(requirement, None, "nothing is known of how rows certify it")
+        return Feasibility(requirement, None, "nothing is known of how rows certify it")
     if name.is_change:
         return _of_change(requirement, name, split, questions)
     if name.metric is DENSITY:
@@ -64,10 +64,10 @@ def _prospect(
     certifier = name.metric.certifier
     if certifier is None:
         note = "timed on this machine" if name.metric is LATENCY else "counted, not estimated"
-        return Prospect(requirement, None, note)
+        return Feasibility(requirement, None, note)
     rows = _rows(name, split, questions)
     fault = certifier.fault(requirement.bound, rows, alpha)
-    return Prospect(
+    return Feasibility(
         requirement,
         certifier.tightest(rows, alpha),
         certifier.describe(rows),
@@ -84,19 +84,19 @@ def _rows(name: MetricName, split: DataSplit, questions: Mapping[str, Question])
 
 def _of_change(
     requirement: Requirement, name: MetricName, split: DataSplit, questions: Mapping[str, Question]
-) -> Prospect:
+) -> Feasibility:
     if not name.metric.is_compared:
         plain = requirement.metric.rpartition(".")[0]
         fault = f"{requirement}: nothing measures it; set a bound on {plain} itself"
-        return Prospect(requirement, None, "counted, and not compared with the dense model", fault)
+        return Feasibility(requirement, None, "counted, and not compared with the dense model", fault)
     assert name.metric.certifier is not None  # as every metric that is compared has
     rows = name.metric.certifier.describe(_rows(name, split, questions))
     what = "err" if name.metric is ACCURACY else "leak"
-    return Prospect(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
+    return Feasibility(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
 
 
-def _of_density(requirement: Requirement, density: float | None) -> Prospect:
+def _of_density(requirement: Requirement, density: float | None) -> Feasibility:
     fault = None
     if density is not None and requirement.bound < density:
         fault = f"{requirement}: the plan keeps density {density:g}; lower it, or raise the bound"
-    return Prospect(requirement, density, "counted, not estimated", fault)
+    return Feasibility(requirement, density, "counted, not estimated", fault)

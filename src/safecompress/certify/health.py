@@ -19,7 +19,7 @@ from safecompress.attacks import (
     Attack,
     Attacker,
     AttackResult,
-    BrokenAttacker,
+    FailedAttacker,
     Signals,
     Target,
     capabilities_of,
@@ -28,7 +28,7 @@ from safecompress.attacks import (
 )
 from safecompress.attacks.controls import OVERFITTED, ControlModel, blind_scores, negative_pool
 from safecompress.attacks.questions import headline_of
-from safecompress.attacks.shadows import Map
+from safecompress.attacks.shadows import OrderedMap
 from safecompress.data import AuditData
 from safecompress.errors import SafeCompressError, UsageError
 from safecompress.metrics import stats
@@ -246,13 +246,13 @@ class HealthCase:
     fit: AuditData
     verdict: AuditData
     unseen: AuditData | None
-    attackers: Sequence[Attacker | BrokenAttacker]
+    attackers: Sequence[Attacker | FailedAttacker]
     results: Sequence[AttackResult]
     control: ControlModel | None = None
 
 
 def examine_health(
-    case: HealthCase, *, levels: Levels, seed: int, num_shadows: int | None = None, run: Map = map
+    case: HealthCase, *, levels: Levels, seed: int, num_shadows: int | None = None, run: OrderedMap = map
 ) -> tuple[HealthCheck, ...]:
     """Every check of the case, in a fixed order.
 
@@ -297,24 +297,24 @@ def _attempt(name: str, subject: str, check: Callable[[], HealthCheck]) -> Healt
         return HealthCheck(name, subject, Verdict.ERROR, None, f"the check broke ({type(error).__name__}: {error})")
 
 
-def _num_shadows(target: Target, attackers: Sequence[Attacker | BrokenAttacker]) -> int:
+def _num_shadows(target: Target, attackers: Sequence[Attacker | FailedAttacker]) -> int:
     """The most shadows that an attack asked for, or would ask for if the target had any."""
     asked = [capabilities_of(attacker.attack).num_shadows for attacker in attackers]
     return max([*asked, target.shadows.num_used if target.has_shadows else 0])
 
 
 def _try_control(
-    attack: Attack, control: ControlModel | None, target: Target | None, levels: Levels, seed: int
+    attack: Attack, control: ControlModel | None, control_target: Target | None, levels: Levels, seed: int
 ) -> HealthCheck:
     """The attack fitted and tested on the control, exactly as on the target."""
-    if control is None or target is None:
+    if control is None or control_target is None:
         reason = (
             "there is no control model to try the attack on. Train one (train_control); it takes a network whose "
             "layers have reset_parameters, as those of torch.nn do."
         )
         return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
-    attacker = simulate_attacker(attack, target, control.fit, generator=derive(seed, "control", attack.name))
-    result = attacker.test(target, control.verdict, levels)
+    attacker = simulate_attacker(attack, control_target, control.fit, generator=derive(seed, "control", attack.name))
+    result = attacker.test(control_target, control.verdict, levels)
     return positive_control(result, accuracy=control.accuracy, alpha=levels.alpha)
 
 
@@ -346,7 +346,7 @@ def _nobody(case: HealthCase, num_shadows: int, seed: int) -> AuditData | str:
 
 
 def _try_nobody(
-    attacker: Attacker | BrokenAttacker, target: Target, nobody: AuditData | str, levels: Levels, num_checks: int
+    attacker: Attacker | FailedAttacker, target: Target, nobody: AuditData | str, levels: Levels, num_checks: int
 ) -> HealthCheck:
     """The attacker of the target on rows that nobody was trained on."""
     if isinstance(nobody, str):

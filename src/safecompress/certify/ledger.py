@@ -38,7 +38,7 @@ def judged_parts(spec: SafetySpec) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class HoldoutUse:
     """One look at verdict rows: which artifact was asked what, and the how-manieth look at these rows it was.
 
     ``spec`` is the digest of all that a verdict depends on beside artifact and rows: spec, seed, dense model.
@@ -62,28 +62,28 @@ class Ledger:
         self.path = path
 
     def number_for(
-        self, split: DataSplit, *, artifact: str | None, spec: str, parts: Sequence[str] = VERDICT_POOLS
+        self, split: DataSplit, *, artifact_digest: str | None, spec_digest: str, parts: Sequence[str] = VERDICT_POOLS
     ) -> int:
         """The number that opening the rows of ``parts`` for this artifact and spec has, or would get."""
         with self._locked():
-            return self._find(self._row_digests(split, parts), artifact, self._asked(split, spec)).number
+            return self._find(self._row_digests(split, parts), artifact_digest, self._asked(split, spec_digest)).number
 
     def open(
         self,
         split: DataSplit,
         *,
-        artifact: str,
-        spec: str,
+        artifact_digest: str,
+        spec_digest: str,
         parts: Sequence[str] = VERDICT_POOLS,
         check: Callable[[int], object] = lambda number: None,
-    ) -> Opening:
+    ) -> HoldoutUse:
         """Write the opening of the rows of ``parts`` down and return it.
 
         ``check`` is called with its number first: where that raises, nothing was opened. Raises StorageError when the
         ledger cannot be written.
         """
         with self._locked():
-            opening = self._find(self._row_digests(split, parts), artifact, self._asked(split, spec))
+            opening = self._find(self._row_digests(split, parts), artifact_digest, self._asked(split, spec_digest))
             check(opening.number)
             if opening not in self._read():
                 entry = {**asdict(opening), "rows": sorted(opening.rows)}
@@ -91,25 +91,25 @@ class Ledger:
                 write_bytes(self.path, before + json.dumps(entry).encode() + b"\n", mode=0o600)
             return opening
 
-    def _find(self, rows: frozenset[str], artifact: str | None, spec: str) -> Opening:
+    def _find(self, row_digests: frozenset[str], artifact_digest: str | None, spec_digest: str) -> HoldoutUse:
         """The old opening of the same things, or the next new one."""
         number = 1
         for earlier in self._read():
-            if (earlier.artifact, earlier.spec, earlier.rows) == (artifact, spec, rows):
+            if (earlier.artifact, earlier.spec, earlier.rows) == (artifact_digest, spec_digest, row_digests):
                 return earlier
-            number += bool(earlier.rows & rows)
-        return Opening(number, artifact or "", spec, rows)
+            number += bool(earlier.rows & row_digests)
+        return HoldoutUse(number, artifact_digest or "", spec_digest, row_digests)
 
-    def _asked(self, split: DataSplit, spec: str) -> str:
-        """``spec`` bound to all rows that a verdict depends on: other fitting or test rows ask anew."""
+    def _asked(self, split: DataSplit, spec_digest: str) -> str:
+        """``spec_digest`` bound to all rows that a verdict depends on: other fitting or test rows ask anew."""
         parts = sorted(split.digest(self._key()).items())
-        return hashlib.sha256(json.dumps([spec, parts]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([spec_digest, parts]).encode()).hexdigest()
 
     def _row_digests(self, split: DataSplit, parts: Sequence[str]) -> frozenset[str]:
         key = self._key()
         return frozenset(digest for part in parts for digest in split.row_digests(part, key))
 
-    def _read(self) -> Sequence[Opening]:
+    def _read(self) -> Sequence[HoldoutUse]:
         if self.path.is_dir():
             raise UsageError(
                 f"{self.path} is a folder; a ledger is a file. Name one, such as {self.path}/ledger.jsonl."
@@ -121,7 +121,7 @@ class Ledger:
             try:
                 entry = json.loads(line.decode())
                 rows = frozenset(map(str, entry["rows"]))
-                openings.append(Opening(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
+                openings.append(HoldoutUse(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
             except (ValueError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"{self.path}, line {number}, is no ledger entry ({error!r}). A verdict needs a whole ledger: "

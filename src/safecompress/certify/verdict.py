@@ -11,7 +11,7 @@ import numpy as np
 from safecompress.attacks import Access, Attack, Target, capabilities_of
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.measure_model import ModelFigures, measure_model
-from safecompress.attacks.shadows import Map
+from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.data import AuditData, DataSplit
@@ -20,7 +20,7 @@ from safecompress.metrics import stats
 from safecompress.metrics.catalogue import ACCURACY, attack_of, change_of, tm_score_of
 from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.seeding import derive, derive_seed
-from safecompress.spec import Doubt, Findings, SafetySpec, Verdict
+from safecompress.spec import Findings, SafetySpec, ValidityIssue, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +75,8 @@ class Certification:
         return _tm_score(self.dense, [name for name in self.attacks if name in measured])
 
 
-def _tm_score(measurements: Mapping[str, Measurement], attacks: Iterable[str]) -> float | None:
-    return tm_score_of({name: figure.value for name, figure in measurements.items()}, attacks)
+def _tm_score(measurements: Mapping[str, Measurement], attack_names: Iterable[str]) -> float | None:
+    return tm_score_of({name: figure.value for name, figure in measurements.items()}, attack_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class JudgedModels:
 
 
 def certify(
-    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: Map = map
+    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: OrderedMap = map
 ) -> Certification:
     """Judge ``models`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
 
@@ -143,15 +143,17 @@ def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
     return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
 
 
-def _doubts(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[Doubt]:
+def _doubts(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:
     """Why the evidence cannot be believed: health checks that do not hold, attacks that are missing."""
     doubts = [
-        Doubt(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
+        ValidityIssue(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
         for check in health
         if check.outcome is not Verdict.PASS
     ]
-    if missing := spec.shortfalls():
-        doubts.append(Doubt(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing))))
+    if missing := spec.missing_reference_attacks():
+        doubts.append(
+            ValidityIssue(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing)))
+        )
     return doubts
 
 
@@ -176,7 +178,7 @@ def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels
 
 
 def _examine_health(
-    shipped: Target, now: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: Map
+    shipped: Target, now: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: OrderedMap
 ) -> tuple[HealthCheck, ...]:
     fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
     unseen = None

@@ -18,7 +18,7 @@ from safecompress.data import DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
-from safecompress.export import Artifact, Packing, Served, TaskInfo
+from safecompress.export import Artifact, Packing, ServedModel, TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
@@ -94,11 +94,13 @@ class Job:
         """What the dense model is trained on."""
         return TrainingTask(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
 
-    def teacher(self, dense: Mapping[str, Tensor]) -> Tensor | None:
-        """What the objectives' teacher says of the train rows (N, C), or None; ``dense`` is the trained dense model."""
+    def teacher(self, dense_weights: Mapping[str, Tensor]) -> Tensor | None:
+        """What the objectives' teacher says of the train rows (N, C), or None; ``dense_weights`` is the trained dense
+        model.
+        """
         for objective in self.objectives:
             if "teacher" in objective.needs:
-                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_course, dense))
+                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_course, dense_weights))
         return None
 
     def sparse_course(self, teacher: Tensor | None) -> TrainingTask:
@@ -113,7 +115,7 @@ class Job:
         """The dense model with ``weights``, reading raw samples."""
         model = self.scratch()
         model.load_state_dict(weights)
-        return Served(model, self.task)
+        return ServedModel(model, self.task)
 
     def digest(self, key: bytes) -> str:
         """What tells this job from any other; the rows enter as digests keyed with ``key``."""

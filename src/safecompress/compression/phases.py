@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from safecompress.attacks.measure_model import Attackers
 from safecompress.compression.job import Job
-from safecompress.compression.run_folder import Clock
+from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import (
     Candidate,
-    Choice,
     Evaluation,
     Executor,
     Proposal,
@@ -23,6 +22,7 @@ from safecompress.compression.search import (
     RoundResult,
     RunStore,
     Search,
+    Selection,
     Trial,
     TrialRows,
     WatchedExecutor,
@@ -34,25 +34,25 @@ from safecompress.compression.search import (
 )
 from safecompress.progress import Progress, Series, Silent
 from safecompress.seeding import derive
-from safecompress.sparsity import Fold, Start, find_maskable, rescale_, view_layers
+from safecompress.sparsity import Grouping, Start, find_maskable, rescale_, view_layers
 from safecompress.training import TrainingState, TrainingTask, dense_gradient, train
 
 _PARENT, _TEACHER = "parent", "teacher"
 
 
 @dataclass(frozen=True, eq=False)
-class Stages:
+class RunPhases:
     """The stages of ``job``; what they finish is kept in ``store``, how long they took in ``clock``."""
 
     job: Job
     store: RunStore = field(repr=False)
-    clock: Clock = field(repr=False)
+    clock: PhaseTimer = field(repr=False)
     watcher: Progress = field(repr=False)
 
     @classmethod
-    def unwatched(cls, job: Job, folder: Path) -> Stages:
+    def unwatched(cls, job: Job, folder: Path) -> RunPhases:
         """The stages of a job that nobody watches or resumes; what they hand on lies in ``folder`` meanwhile."""
-        return cls(job, RunStore(folder, job.objectives), Clock(), Silent())
+        return cls(job, RunStore(folder, job.objectives), PhaseTimer(), Silent())
 
     def dense(self) -> TrainingState:
         """The trained dense model, or the one that was given."""
@@ -62,11 +62,11 @@ class Stages:
         trained = self._train_kept("dense", TrainingState.capture(0, job.model), job.dense_course)
         return TrainingState(trained.step, trained.model)  # its optimizer state serves nobody any more
 
-    def start(self, dense: TrainingState) -> Candidate:
+    def start(self, dense_state: TrainingState) -> Candidate:
         """Candidate number zero: the first pattern, on fresh weights (rescaled) or on the dense model's."""
         plan, model = self.job.plan, self.job.scratch()
         if plan.start is Start.DENSE:
-            model.load_state_dict(dense.model)
+            model.load_state_dict(dense_state.model)
         weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
         options: dict[str, Any] = {"allocation": plan.allocation, "start": plan.start, "seed": self.job.seed}
         pattern = self._fold(model).initial(weights, plan.density, **options)
@@ -76,7 +76,7 @@ class Stages:
         state, objective = TrainingState.capture(0, model), self.job.recipe.objective
         return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
 
-    def _fold(self, model: nn.Module) -> Fold:
+    def _fold(self, model: nn.Module) -> Grouping:
         """The plan's shape laid over ``model``."""
         plan = self.job.plan
         weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
@@ -98,14 +98,14 @@ class Stages:
         loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
         return [candidate for candidate in loaded if candidate is not None]
 
-    def course(self, dense: TrainingState) -> TrainingTask:
+    def course(self, dense_state: TrainingState) -> TrainingTask:
         """What the sparse model is trained on; its teacher, if it has one, is asked once and kept."""
         if not self.job.needs("teacher"):
             return self.job.sparse_course(None)
         if not self.store.has(_TEACHER):
             self.watcher.begin("teacher", 1)
             with self.clock.of(_TEACHER):
-                self.teach(self.job.teacher(dense.model))
+                self.teach(self.job.teacher(dense_state.model))
             self.watcher.advance()
         kept = self.store.load_state(_TEACHER)
         assert kept is not None
@@ -116,11 +116,11 @@ class Stages:
         if logits_NC is not None:
             self.store.save_state(_TEACHER, TrainingState(0, {"logits": logits_NC}))
 
-    def search(self, executor: Executor, dense: TrainingState) -> Search[Attackers]:
-        """The loop of compression/search/loop.py with this job's functions in its places; the ``dense`` model may
+    def search(self, executor: Executor, dense_state: TrainingState) -> Search[Attackers]:
+        """The loop of compression/search/loop.py with this job's functions in its places; the ``dense_state`` model may
         teach.
         """
-        job, plan, course, clock = self.job, self.job.plan, self.course(dense), self.clock
+        job, plan, course, clock = self.job, self.job.plan, self.course(dense_state), self.clock
         model, store = job.scratch(), self.store
         attacks, costly = plan.tests(job.spec.attacks)
         rows = TrialRows.of(job.raw, (*attacks, *costly))
@@ -171,7 +171,7 @@ class Stages:
             by_index = dict(zip(indices, deep, strict=True))
             return [by_index.get(index, evaluation) for index, evaluation in enumerate(evaluations)]
 
-        def select(evaluations: Sequence[Evaluation], number: int) -> Choice:
+        def select(evaluations: Sequence[Evaluation], number: int) -> Selection:
             for evaluation in evaluations:
                 clock.add_all(evaluation.seconds)
             tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
@@ -189,9 +189,9 @@ class Stages:
 
         return Search(plan.rounds, train_interval, propose_branches, simulate, trial, deepen, select, adopt, watched)
 
-    def finish(self, winner: Candidate, dense: TrainingState) -> TrainingState:
+    def finish(self, winner: Candidate, dense_state: TrainingState) -> TrainingState:
         """The winner trained to the end of its schedule, its pattern and its objective fixed."""
-        course = self.course(dense).towards(winner.objective)
+        course = self.course(dense_state).towards(winner.objective)
         return self._train_kept("final", winner.state, course, pattern=winner.pattern)
 
     def _train_kept(self, name: str, state: TrainingState, course: TrainingTask, **options: Any) -> TrainingState:
@@ -231,24 +231,24 @@ class Trained:
 
 
 def search_and_train(
-    stages: Stages,
-    start: Candidate,
-    dense: TrainingState,
+    stages: RunPhases,
+    origin: Candidate,
+    dense_state: TrainingState,
     executor: Executor,
     *,
     on_round: Callable[[RoundResult], None] = lambda result: None,
 ) -> Trained:
-    """Run the rounds that follow on ``start``, then train the winner to the end of its schedule.
+    """Run the rounds that follow on ``origin``, then train the winner to the end of its schedule.
 
-    ``start`` is candidate number zero or the winner of an earlier round; the ``dense`` model may teach. ``on_round``
-    is called after each round, before its candidates are forgotten.
+    ``origin`` is candidate number zero or the winner of an earlier round; the ``dense_state`` model may teach.
+    ``on_round`` is called after each round, before its candidates are forgotten.
     """
-    winner = start
-    for result in stages.search(executor, dense).rounds(winner, first=winner.round + 1):
+    winner = origin
+    for result in stages.search(executor, dense_state).rounds(winner, first=winner.round + 1):
         winner = result.winner
         on_round(result)
         stages.keep(result)
-    return Trained(winner, stages.finish(winner, dense))
+    return Trained(winner, stages.finish(winner, dense_state))
 
 
 def _checkpoint(phase: str) -> str:

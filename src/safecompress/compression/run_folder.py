@@ -114,27 +114,27 @@ def _sweep(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def check_members(artifact: Path, split: DataSplit) -> bool:
-    """Whether the run folder around ``artifact`` proves that ``split`` names the rows it was trained on.
+def check_members(artifact_path: Path, split: DataSplit) -> bool:
+    """Whether the run folder around ``artifact_path`` proves that ``split`` names the rows it was trained on.
 
     False when the artifact lies elsewhere: it carries no digest of its members, by design. Raises ArtifactError when
     the folder proves the contrary.
     """
-    key, report = artifact.parent / KEY, artifact.parent / REPORT
+    key, report = artifact_path.parent / KEY, artifact_path.parent / REPORT
     if not (key.exists() and report.exists()):
         return False
     recorded = read_json(report).get("digests", {}).get("split", {})
     changed = [part for part, digest in split.digest(key.read_bytes()).items() if recorded.get(part) != digest]
     if changed:
         raise ArtifactError(
-            f"{artifact} was made with other rows than the ones given; these parts differ: {', '.join(changed)}. The "
-            "data or its split has changed, so who its members are is not known and the audit would say nothing. Give "
-            "the data file, [data] table and seed of the run."
+            f"{artifact_path} was made with other rows than the ones given; these parts differ: {', '.join(changed)}. "
+            "The data or its split has changed, so who its members are is not known and the audit would say nothing. "
+            "Give the data file, [data] table and seed of the run."
         )
     return True
 
 
-class Clock:
+class PhaseTimer:
     """Seconds by phase. With a ``folder`` they are kept there, so that a resumed run adds to them."""
 
     def __init__(self, folder: RunFolder | None = None) -> None:
@@ -170,9 +170,9 @@ class RoundLog:
         """Forget rounds that were logged but not finished."""
         self.entries = self.entries[:num_rounds]
 
-    def append(self, entry: dict[str, Any]) -> None:
+    def append(self, round_entry: dict[str, Any]) -> None:
         """Log a round that has just ended."""
-        self.entries.append(entry)
+        self.entries.append(round_entry)
         write_json(self._path, self.entries)
         lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
         write_bytes(self._lines, ("\n".join(lines) + "\n").encode())

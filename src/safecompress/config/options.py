@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from safecompress.config.phrases import describe, has_control, is_path, show
-from safecompress.config.reading import Made, Reading
-from safecompress.config.tables import LARGEST, Choice, place
+from safecompress.config.reading import BuiltStrategy, SpecReader
+from safecompress.config.tables import LARGEST, StrategyEntry, place
 from safecompress.errors import UsageError, suggest
 from safecompress.registry import Registry
 
@@ -23,9 +23,9 @@ Parameters = Mapping[str, inspect.Parameter]
 _STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
-def make_strategy(registry: Registry[T], choice: Choice, where: str, reading: Reading) -> T | None:
-    """What ``choice``, a name or a table with one, stands for in ``registry``; None when a fault was noted."""
-    name, options = split_choice(registry, choice, where, reading)
+def make_strategy(registry: Registry[T], entry: StrategyEntry, where: str, reading: SpecReader) -> T | None:
+    """What ``entry``, a name or a table with one, stands for in ``registry``; None when a fault was noted."""
+    name, options = split_choice(registry, entry, where, reading)
     factory = find_factory(registry, name, where, reading) if name is not None else None
     if name is None or factory is None:
         return None
@@ -33,27 +33,27 @@ def make_strategy(registry: Registry[T], choice: Choice, where: str, reading: Re
     written = read_options(factory, options, where, owner, reading)
     strategy = None if written is None else call(factory, written, where, owner, reading)
     if strategy is not None:
-        reading.made.append(Made(strategy, {"name": name, **(written or {})}))
+        reading.made.append(BuiltStrategy(strategy, {"name": name, **(written or {})}))
     return strategy
 
 
 def split_choice(
-    registry: Registry[T], choice: Choice, where: str, reading: Reading
+    registry: Registry[T], strategy: StrategyEntry, where: str, reading: SpecReader
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """The name and the options of ``choice``; the name is None, and a fault noted, when a table has none."""
-    if isinstance(choice, str):
-        return choice, {}
-    name = choice.get("name")
+    """The name and the options of ``strategy``; the name is None, and a fault noted, when a table has none."""
+    if isinstance(strategy, str):
+        return strategy, {}
+    name = strategy.get("name")
     if isinstance(name, str):
-        return name, {key: value for key, value in choice.items() if key != "name"}
-    got = f", got {show(name)}" if "name" in choice else ""
+        return name, {key: value for key, value in strategy.items() if key != "name"}
+    got = f", got {show(name)}" if "name" in strategy else ""
     reading.note(
         where, f"a table that stands for one {registry.kind} takes a name{got}. Allowed: {', '.join(registry.names())}."
     )
     return None, {}
 
 
-def find_factory(registry: Registry[T], name: str, where: str, reading: Reading) -> Callable[..., T] | None:
+def find_factory(registry: Registry[T], name: str, where: str, reading: SpecReader) -> Callable[..., T] | None:
     """The factory called ``name``, or None with a fault noted: no such name, or a plug-in that does not load."""
     try:
         return registry.factory(name)
@@ -69,7 +69,7 @@ def read_options(
     options: Mapping[str, Any],
     where: str,
     owner: str,
-    reading: Reading,
+    reading: SpecReader,
     reserved: Sequence[str] = ("name",),
 ) -> dict[str, Any] | None:
     """``options`` and the factory's defaults as TOML values, numbers in the type that the factory takes.
@@ -96,7 +96,9 @@ def read_options(
     return {key: plain(value) for key, value in {**defaults, **kept}.items()}
 
 
-def call(factory: Callable[..., T], written: Mapping[str, Any], where: str, owner: str, reading: Reading) -> T | None:
+def call(
+    factory: Callable[..., T], written: Mapping[str, Any], where: str, owner: str, reading: SpecReader
+) -> T | None:
     """What the factory makes of the options ``written``, or None with its refusal noted."""
     try:
         return factory(**convert(factory, written))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.config.scale import laid_over, nested, shortened
 from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
@@ -53,7 +53,7 @@ def parse_config(
 
     Raises SpecError as ``load_config`` does.
     """
-    written, reading = parse_toml(text, source), Reading(base.absolute())
+    written, reading = parse_toml(text, source), SpecReader(base.absolute())
     tables, told = shortened(written, scale, reading)
     for name, value in (settings or {}).items():
         tables = laid_over(tables, nested(name, value))
@@ -85,7 +85,7 @@ def load_limits(path: str | Path) -> Limits:
     """
     file = Path(path).absolute()
     source = str(path)
-    reading = Reading(file.parent)
+    reading = SpecReader(file.parent)
     tables, _ = shortened(parse_toml(read_text(file, source=source), source), None, reading)
     shape = read_table(LimitsShape, tables, "", reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)

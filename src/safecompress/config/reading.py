@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltStrategy:
     """A strategy and the table that made it: its name and every option, defaults included."""
 
     strategy: Any
@@ -21,12 +21,12 @@ class Made:
 
 
 @dataclass
-class Reading:
+class SpecReader:
     """The faults found so far, and the strategies made; ``base`` is the folder that relative paths count from."""
 
     base: Path
     faults: list[str] = field(default_factory=list)
-    made: list[Made] = field(default_factory=list)
+    made: list[BuiltStrategy] = field(default_factory=list)
 
     def note(self, where: str, fault: str) -> None:
         """Add one fault; it starts with ``where``, and a message of several lines becomes one."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from safecompress.config.phrases import show
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.config.tables import Table
 from safecompress.errors import suggest
 
@@ -14,7 +14,7 @@ SECTIONS = ("data", "model", "recipe", "dense_recipe", "compress", "search", "de
 """What a shortened version may change: neither the name nor the seed of the spec."""
 
 
-def shortened(tables: Table, name: str | None, reading: Reading) -> tuple[Table, list[str]]:
+def shortened(tables: Table, name: str | None, reading: SpecReader) -> tuple[Table, list[str]]:
     """The spec in the version called ``name`` (None: as it stands), without ``[scale]``, and a line for every change.
 
     A table of the version is laid over the spec's own, key by key; one that names another network, data set or strategy

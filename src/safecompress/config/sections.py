@@ -16,15 +16,15 @@ from safecompress.compression.search.plan import Plan
 from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import convert, find_factory, make_strategy, read_options, split_choice
 from safecompress.config.phrases import has_control, show
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.config.tables import (
-    Choice,
     CompressShape,
     DataShape,
     DeployShape,
     RequireShape,
     SafetyShape,
     SearchShape,
+    StrategyEntry,
     Table,
     read_table,
 )
@@ -40,7 +40,7 @@ from safecompress.spec import Requirement, SafetySpec, metrics_of
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Augmentation, Objective, Recipe
 
 
-def read_data(table: Table, reading: Reading) -> DataConfig | None:
+def read_data(table: Table, reading: SpecReader) -> DataConfig | None:
     """``[data]``."""
     shape = read_table(DataShape, table, "[data]", reading)
     if shape is None:
@@ -57,7 +57,7 @@ def read_data(table: Table, reading: Reading) -> DataConfig | None:
     return None if options is None else DataConfig(name, options, shape.normalise, sizes, reading.base)
 
 
-def read_model(table: Table, reading: Reading) -> ModelConfig | None:
+def read_model(table: Table, reading: SpecReader) -> ModelConfig | None:
     """``[model]``: the name, perhaps trained weights, and all else an option of that network."""
     options = dict(table)
     name, weights = options.pop("name", None), options.pop("weights", None)
@@ -75,34 +75,36 @@ def read_model(table: Table, reading: Reading) -> ModelConfig | None:
     return None if read is None else ModelConfig(name, read, weights, reading.base)
 
 
-def read_recipe(table: Table, where: str, reading: Reading, start: Recipe) -> Recipe:
-    """``[recipe]`` or ``[dense_recipe]``: ``start`` with what the table changes; ``start`` itself after a fault."""
+def read_recipe(table: Table, where: str, reading: SpecReader, defaults: Recipe) -> Recipe:
+    """``[recipe]`` or ``[dense_recipe]``: ``defaults`` with what the table changes, or unchanged after a fault."""
     fields: dict[str, Any] = {}
     options = dict(table)
     choice = options.pop("objective", None)
-    objective = start.objective if choice is None else _read_objective(choice, where, reading)
-    augment = _read_augment(options.pop("augment"), where, reading) if "augment" in options else start.augment
+    objective = defaults.objective if choice is None else _read_objective(choice, where, reading)
+    augment = _read_augment(options.pop("augment"), where, reading) if "augment" in options else defaults.augment
     for key, value in options.items():
         read = read_options(Recipe, {key: value}, where, "the recipe", reading)
         fields |= {} if read is None else {key: read[key]}
     return (
         reading.attempt(
             where,
-            lambda: replace(start, **convert(Recipe, fields), objective=objective or start.objective, augment=augment),
+            lambda: replace(
+                defaults, **convert(Recipe, fields), objective=objective or defaults.objective, augment=augment
+            ),
         )
-        or start
+        or defaults
     )
 
 
-def _read_objective(choice: Any, where: str, reading: Reading) -> Objective | None:
+def _read_objective(strategy: Any, where: str, reading: SpecReader) -> Objective | None:
     """The objective that a name, or a table with one, stands for."""
-    if isinstance(choice, str | dict):
-        return make_strategy(OBJECTIVES, choice, f"{where} objective", reading)
-    reading.note(f"{where} objective", f"takes a name or a table with one, got {show(choice)}.")
+    if isinstance(strategy, str | dict):
+        return make_strategy(OBJECTIVES, strategy, f"{where} objective", reading)
+    reading.note(f"{where} objective", f"takes a name or a table with one, got {show(strategy)}.")
     return None
 
 
-def _read_augment(choices: Any, where: str, reading: Reading) -> tuple[Augmentation, ...]:
+def _read_augment(choices: Any, where: str, reading: SpecReader) -> tuple[Augmentation, ...]:
     """The augmentations that a list of names, or tables with names, stands for; those that could be made."""
     if not isinstance(choices, list) or not all(isinstance(choice, str | dict) for choice in choices):
         reading.note(
@@ -115,7 +117,7 @@ def _read_augment(choices: Any, where: str, reading: Reading) -> tuple[Augmentat
     return tuple(augmentation for augmentation in made if augmentation is not None)
 
 
-def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
+def read_plan(compress: Table, search: Table, reading: SpecReader) -> Plan | None:
     """``[compress]`` and ``[search]``, which make one plan."""
     what = read_table(CompressShape, compress, "[compress]", reading)
     how = read_table(SearchShape, search, "[search]", reading)
@@ -152,7 +154,7 @@ def read_plan(compress: Table, search: Table, reading: Reading) -> Plan | None:
     )
 
 
-def read_packing(table: Table, reading: Reading) -> Packing:
+def read_packing(table: Table, reading: SpecReader) -> Packing:
     """``[deploy]``; the default after a fault."""
     shape = read_table(DeployShape, table, "[deploy]", reading)
     if shape is None:
@@ -160,7 +162,7 @@ def read_packing(table: Table, reading: Reading) -> Packing:
     return reading.attempt("[deploy]", lambda: Packing(**shape.model_dump())) or Packing()
 
 
-def read_safety(safety: Table | None, requires: Sequence[Table], reading: Reading) -> SafetySpec | None:
+def read_safety(safety: Table | None, requires: Sequence[Table], reading: SpecReader) -> SafetySpec | None:
     """``[safety]`` and all ``[[require]]``, which make one spec."""
     faults_before = len(reading.faults)
     shape = None if safety is None else read_table(SafetyShape, safety, "[safety]", reading)
@@ -180,7 +182,7 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: Readin
     return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, **options))
 
 
-def read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tuple[Attack, ...]:
+def read_attacks(choices: Sequence[StrategyEntry], where: str, reading: SpecReader) -> tuple[Attack, ...]:
     """The attacks that could be made; two of one name are a fault, since their figures would have one name."""
     made = [make_strategy(ATTACKS, choice, f"{where} {n}", reading) for n, choice in enumerate(choices, 1)]
     attacks = tuple(attack for attack in made if attack is not None)
@@ -189,7 +191,7 @@ def read_attacks(choices: Sequence[Choice], where: str, reading: Reading) -> tup
     return attacks
 
 
-def read_branches(texts: Sequence[str], where: str, reading: Reading) -> tuple[Branch, ...]:
+def read_branches(texts: Sequence[str], where: str, reading: SpecReader) -> tuple[Branch, ...]:
     """The branches that could be made; two of one name are a fault."""
     branches = [
         reading.attempt(f"{where} {number}", partial(_parse_branch, text)) for number, text in enumerate(texts, 1)
@@ -213,7 +215,7 @@ def _repeated(names: Sequence[str]) -> list[str]:
 
 
 def _read_requirement(
-    table: Table, where: str, attacks: Sequence[Attack], all_known: bool, reading: Reading
+    table: Table, where: str, attacks: Sequence[Attack], all_known: bool, reading: SpecReader
 ) -> Requirement | None:
     """One ``[[require]]``. With ``all_known`` false some attack could not be read, and a metric of it passes."""
     shape = read_table(RequireShape, table, where, reading)

@@ -13,16 +13,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from safecompress.config.phrases import describe, show
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.errors import suggest
 
 LARGEST = 2**63 - 1  # a TOML integer has 64 bits
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Table = dict[str, Any]
-Choice = str | Table
+StrategyEntry = str | Table
 
 
-class Shape(BaseModel):
+class StrictTable(BaseModel):
     """A table that takes the keys it names and no others, and does not turn text into numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -32,7 +32,7 @@ _NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 _NAMED = "It names the run's folder: up to 100 letters, digits, '.', '_' and '-', no '.' or '-' first."
 
 
-class SpecShape(Shape):
+class SpecShape(StrictTable):
     """The whole file."""
 
     name: str = Field(pattern=_NAME, description=_NAMED)
@@ -59,10 +59,12 @@ class LimitsShape(SpecShape):
     data: Table = {}
 
 
-class DataShape(Shape):
+class DataShape(StrictTable):
     """``[data]``; the parts are those of ``SplitSizes``."""
 
-    source: Choice = Field(description='It is a name, such as "digits", or a table { name = "csv", path = ... }.')
+    source: StrategyEntry = Field(
+        description='It is a name, such as "digits", or a table { name = "csv", path = ... }.'
+    )
     normalise: Literal["none", "standard"] = Field(
         "none", description="It says how features are scaled: standard by mean and deviation of the train rows."
     )
@@ -80,12 +82,12 @@ class DataShape(Shape):
     population: Count | None = Field(None, description="More rows of the same source, for shadow models and controls.")
 
 
-class CompressShape(Shape):
+class CompressShape(StrictTable):
     """``[compress]``."""
 
     density: float = Field(0.1, gt=0, le=1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
-    allocation: Choice = Field("erk", description="It says how much of each layer is kept at first.")
-    shape: Choice = Field("weight", description="It says which weights live and die together.")
+    allocation: StrategyEntry = Field("erk", description="It says how much of each layer is kept at first.")
+    shape: StrategyEntry = Field("weight", description="It says which weights live and die together.")
     start: Literal["scratch", "dense", "pretrained"] = Field(
         "scratch",
         description="It is where the first weights come from: the seed, the dense model, or its own beginning.",
@@ -94,7 +96,7 @@ class CompressShape(Shape):
     exclude: list[str] = Field([], description='Patterns of parameters that stay dense: "classifier.*".')
 
 
-class DeployShape(Shape):
+class DeployShape(StrictTable):
     """``[deploy]``: how the trained model becomes the file that ships."""
 
     shrink: bool = Field(False, description="It says whether dead units are removed, which changes no answer.")
@@ -102,7 +104,7 @@ class DeployShape(Shape):
     format: Literal["safetensors", "onnx"] = Field("safetensors", description="It is the kind of file that ships.")
 
 
-class SearchShape(Shape):
+class SearchShape(StrictTable):
     """``[search]``; without ``attacks`` the candidates meet those of ``[safety]``."""
 
     rounds: Count = Field(10, description="It is how often candidates are made; 0 keeps the first pattern.")
@@ -111,8 +113,8 @@ class SearchShape(Shape):
         min_length=1,
         description='Each makes a candidate a round: "magnitude+random" drops and grows, "keep" stays.',
     )
-    selector: Choice = Field("tm_score", description="It says how one candidate is chosen.")
-    attacks: list[Choice] | None = Field(
+    selector: StrategyEntry = Field("tm_score", description="It says how one candidate is chosen.")
+    attacks: list[StrategyEntry] | None = Field(
         None, min_length=1, description="They test the candidates; without it those of [safety] do."
     )
     finalists: int = Field(
@@ -124,15 +126,15 @@ class SearchShape(Shape):
     refit: Literal["parent", "candidate"] = Field(
         "parent", description="It says for which model attackers are fitted: a round's parent, or every candidate."
     )
-    schedule: Choice = Field("cosine", description="It is the share of weights that move, over the rounds.")
+    schedule: StrategyEntry = Field("cosine", description="It is the share of weights that move, over the rounds.")
     stop: float = Field(0.75, gt=0, le=1, description="It is the share of training after which the pattern is final.")
     recovery: float = Field(0.25, ge=0, lt=1, description="It is the share of a round that tunes each candidate.")
 
 
-class SafetyShape(Shape):
+class SafetyShape(StrictTable):
     """``[safety]``."""
 
-    attacks: list[Choice] | None = Field(
+    attacks: list[StrategyEntry] | None = Field(
         None,
         min_length=1,
         description='They judge what ships; each is a name or a table: { name = "lira", num_shadows = 64 }.',
@@ -146,7 +148,7 @@ class SafetyShape(Shape):
     )
 
 
-class RequireShape(Shape):
+class RequireShape(StrictTable):
     """One ``[[require]]``."""
 
     metric: str = Field(description='It names what is measured: "accuracy", "neural.auc".')
@@ -156,24 +158,24 @@ class RequireShape(Shape):
     of: Literal["dense"] | None = Field(None, description="It goes with within, and says what is compared with.")
 
 
-S = TypeVar("S", bound=Shape)
+S = TypeVar("S", bound=StrictTable)
 
 
-def read_table(shape: type[S], table: Mapping[str, Any], where: str, reading: Reading) -> S | None:
-    """``table`` as a ``shape``, with the defaults in place of what is faulty; None when a required key is.
+def read_table(table_type: type[S], table: Mapping[str, Any], where: str, reading: SpecReader) -> S | None:
+    """``table`` as a ``table_type``, with the defaults in place of what is faulty; None when a required key is.
 
     Every fault is noted in words of its own: no message of the validator reaches the user.
     """
     try:
-        return shape.model_validate(table)
+        return table_type.model_validate(table)
     except ValidationError as error:
         places = {detail["loc"][:2]: detail for detail in error.errors(include_url=False)}
     faulty = {str(loc[0]): None for loc in places}  # ordered, each key once
     for loc, detail in {_item(loc): detail for loc, detail in places.items()}.items():
-        reading.note(*_fault(shape, table, where, loc, detail))
-    if any(key in shape.model_fields and shape.model_fields[key].is_required() for key in faulty):
+        reading.note(*_fault(table_type, table, where, loc, detail))
+    if any(key in table_type.model_fields and table_type.model_fields[key].is_required() for key in faulty):
         return None
-    return shape.model_validate({key: value for key, value in table.items() if key not in faulty})
+    return table_type.model_validate({key: value for key, value in table.items() if key not in faulty})
 
 
 def place(where: str, key: str) -> str:
@@ -192,16 +194,20 @@ def _item(loc: tuple[int | str, ...]) -> tuple[str, int | None]:
 
 
 def _fault(
-    shape: type[Shape], table: Mapping[str, Any], where: str, item: tuple[str, int | None], detail: ErrorDetails
+    table_type: type[StrictTable],
+    table: Mapping[str, Any],
+    where: str,
+    position: tuple[str, int | None],
+    detail: ErrorDetails,
 ) -> tuple[str, str]:
     """The place and the sentence of one fault."""
-    key, index = item
+    key, index = position
     spot = place(where, key) if index is None else f"{place(where, key)} {index + 1}"
-    if key not in shape.model_fields:
+    if key not in table_type.model_fields:
         is_table = isinstance(table[key], dict) and not where
         kind, spot = ("table", f"[{spot}]") if is_table else ("key", spot)
-        return spot, f"unknown {kind}. {suggest(key, shape.model_fields)}"
-    field = shape.model_fields[key]
+        return spot, f"unknown {kind}. {suggest(key, table_type.model_fields)}"
+    field = table_type.model_fields[key]
     hint = f" {field.description}" if field.description else ""
     if detail["type"] == "missing":
         return spot, f"is missing.{hint}"

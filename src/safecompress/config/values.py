@@ -14,7 +14,7 @@ import tomli_w
 
 from safecompress.compression.search.plan import Plan
 from safecompress.config.options import convert
-from safecompress.config.reading import Made
+from safecompress.config.reading import BuiltStrategy
 from safecompress.config.write import plan_tables, recipe_table, safety_tables, told_of_recipe
 from safecompress.data import DATASETS, Dataset
 from safecompress.export import Packing
@@ -112,7 +112,7 @@ class Config:
     spec: SafetySpec
     packing: Packing = Packing()
     path: Path | None = field(default=None, compare=False)
-    made: tuple[Made, ...] = field(default=(), repr=False, compare=False)
+    made: tuple[BuiltStrategy, ...] = field(default=(), repr=False, compare=False)
     shortened: tuple[str, ...] = field(default=(), compare=False)
 
     def load_dataset(self) -> Dataset:

@@ -11,7 +11,7 @@ from safecompress.compression.search.branch import Branch
 from safecompress.compression.search.plan import Plan
 from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import plain
-from safecompress.config.reading import Made
+from safecompress.config.reading import BuiltStrategy
 from safecompress.errors import UsageError
 from safecompress.metrics.measurement import Direction
 from safecompress.registry import Registry
@@ -20,7 +20,7 @@ from safecompress.spec import Requirement, SafetySpec
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Recipe
 
 
-def recipe_table(recipe: Recipe, made: Iterable[Made]) -> dict[str, Any]:
+def recipe_table(recipe: Recipe, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[recipe]`` or ``[dense_recipe]``."""
     strategies = {
         "objective": strategy_table(OBJECTIVES, recipe.objective, made),
@@ -36,7 +36,7 @@ def told_of_recipe(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in told}
 
 
-def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
+def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[compress]`` and ``[search]``; the search's attacks are the spec's own where the plan names none."""
     attacks = [attack for tier in plan.tests(spec.attacks) for attack in tier]
     return {
@@ -63,7 +63,7 @@ def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[Made]) -> dict[str,
     }
 
 
-def safety_tables(spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
+def safety_tables(spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[safety]`` and ``[[require]]``; a margin (within) is written as the bound on the change that it is."""
     return {
         "safety": {
@@ -76,7 +76,7 @@ def safety_tables(spec: SafetySpec, made: Iterable[Made]) -> dict[str, Any]:
     }
 
 
-def strategy_table(registry: Registry[Any], strategy: Any, made: Iterable[Made]) -> str | dict[str, Any]:
+def strategy_table(registry: Registry[Any], strategy: Any, made: Iterable[BuiltStrategy]) -> str | dict[str, Any]:
     """The name of ``strategy``, or a table with its name and all options when it has any.
 
     The table that made it is known for what came from a spec; else its class says the name and its fields the

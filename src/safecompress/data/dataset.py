@@ -87,9 +87,9 @@ class Dataset:
         """(N, ...) all rows as a network reads them: float32, or tokens int32. Of pixels it is a copy, made here."""
         return self.read(slice(None))
 
-    def read(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        """(n, ...) the features of ``rows``, row numbers (n,) int64 or a slice, which copies pixels alone."""
-        chosen = self.stored[rows]
+    def read(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        """(n, ...) the features of ``indices``, row numbers (n,) int64 or a slice, which copies pixels alone."""
+        chosen = self.stored[indices]
         if not self.is_pixels:
             return chosen
         values = chosen.to(torch.float32).div_(255)
@@ -247,9 +247,9 @@ def row_keys(dataset: Dataset) -> list[bytes]:
     return [row_key(content) for content in dataset.contents()]
 
 
-def listing(noun: str, values: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
+def listing(noun: str, labels_or_array: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
     """Count and first values for an error message: ``3 rows (0, 4, 9)`` or ``80 rows (first: 1, 2, 3, 4, 5)``."""
-    count, shown = len(values), ", ".join(str(value) for value in values[:limit])
+    count, shown = len(labels_or_array), ", ".join(str(value) for value in labels_or_array[:limit])
     plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{count} {plural} ({'first: ' if count > limit else ''}{shown})"
 
@@ -266,13 +266,13 @@ def _as_features(features: Any) -> torch.Tensor:
     return features.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
-def _stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    shapes = sorted({tuple(row.shape) for row in rows})
+def _stack(samples: Sequence[torch.Tensor]) -> torch.Tensor:
+    shapes = sorted({tuple(row.shape) for row in samples})
     if len(shapes) > 1:
         raise DataError(
             f"Rows must all have one shape, but there are {listing('shape', shapes)}. Resize or pad them first."
         )
-    return torch.stack(list(rows))
+    return torch.stack(list(samples))
 
 
 def _as_float32(features: Any) -> npt.NDArray[np.float32]:
@@ -290,14 +290,14 @@ def _as_float32(features: Any) -> npt.NDArray[np.float32]:
         return np.array(array, dtype=np.float32, order="C")
 
 
-def _as_labels(labels: Any, class_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _as_labels(labels: Any, known_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
     array = _as_column(labels, "labels")
     if array.dtype.kind == "f":
         array = _whole(array)
     if array.dtype.kind in "US":
-        return _look_up(array.astype(str), class_names)
-    if class_names is not None:
-        return torch.from_numpy(array.astype(np.int64)), class_names
+        return _look_up(array.astype(str), known_names)
+    if known_names is not None:
+        return torch.from_numpy(array.astype(np.int64)), known_names
     values, indices = np.unique(array.astype(np.int64), return_inverse=True)
     if len(values) and values[0] < 0:
         raise DataError(
@@ -308,9 +308,9 @@ def _as_labels(labels: Any, class_names: tuple[str, ...] | None) -> tuple[torch.
     return torch.from_numpy(indices.astype(np.int64)), tuple(str(value) for value in values)
 
 
-def _as_column(values: Any, what: str) -> npt.NDArray[Any]:
-    """``values`` as a one-dimensional array of integers, floats or strings."""
-    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def _as_column(column: Any, what: str) -> npt.NDArray[Any]:
+    """``column`` as a one-dimensional array of integers, floats or strings."""
+    array = column.detach().cpu().numpy() if isinstance(column, torch.Tensor) else np.asarray(column)
     if array.dtype == object and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "biufUS"):
@@ -333,9 +333,9 @@ def _whole(array: npt.NDArray[Any]) -> Int64Array:
     return cast(Int64Array, array.astype(np.int64))
 
 
-def _look_up(array: npt.NDArray[np.str_], class_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
+def _look_up(array: npt.NDArray[np.str_], known_names: tuple[str, ...] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
     values, codes = np.unique(array, return_inverse=True)
-    names = tuple(str(value) for value in values) if class_names is None else class_names
+    names = tuple(str(value) for value in values) if known_names is None else known_names
     strangers = [str(value) for value in values if value not in names]
     if strangers:
         raise DataError(

@@ -32,7 +32,7 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatasetFacts:
     """Aggregates of one dataset; no row and no feature of one is among them.
 
     ``shape`` is that of one row. ``values`` are the smallest and the largest feature, ``lengths`` the shortest, the
@@ -64,7 +64,7 @@ class Facts:
         return {**asdict(self), "balance": self.balance}
 
 
-def facts_of(dataset: Dataset) -> Facts:
+def facts_of(dataset: Dataset) -> DatasetFacts:
     """The facts of ``dataset``. Takes about as much memory again as its features."""
     counts = np.bincount(dataset.labels.numpy(), minlength=dataset.num_classes).tolist()
     classes = dict(zip(dataset.class_names, counts, strict=True))
@@ -72,7 +72,7 @@ def facts_of(dataset: Dataset) -> Facts:
     split, why_none = _default_split(dataset.num_rows)
     repeats = _repeats(dataset)
     notes = (why_none, _rare(classes, split), _doubles(repeats), _scale(values))
-    return Facts(
+    return DatasetFacts(
         name=dataset.name,
         kind=_kind(dataset),
         rows=dataset.num_rows,
@@ -142,7 +142,7 @@ def _doubles(repeats: Repeats) -> str | None:
     return f"{repeats.rows} rows equal another one{conflict}. A split keeps equal rows in one part."
 
 
-def _scale(values: tuple[float, float] | None) -> str | None:
-    if values is None or max(map(abs, values)) <= LARGE:
+def _scale(bounds: tuple[float, float] | None) -> str | None:
+    if bounds is None or max(map(abs, bounds)) <= LARGE:
         return None
-    return f'Values reach {max(values, key=abs):,.6g}: scale them, normalise = "standard" in [data].'
+    return f'Values reach {max(bounds, key=abs):,.6g}: scale them, normalise = "standard" in [data].'

@@ -19,12 +19,12 @@ def physical_memory() -> int | None:
         return None
 
 
-def require_memory(shape: Sequence[int], source: str) -> None:
-    """Raise DataError when pixels of this ``shape``, as bytes and as float32, are more than the machine's memory."""
-    there, needed = physical_memory(), 5 * prod(shape)
+def require_memory(dims: Sequence[int], source: str) -> None:
+    """Raise DataError when pixels of this ``dims``, as bytes and as float32, are more than the machine's memory."""
+    there, needed = physical_memory(), 5 * prod(dims)
     if there is not None and needed > there:
         raise DataError(
-            f"{source} holds {' x '.join(map(str, shape))} values, which take {needed / 2**30:,.0f} GiB; this machine "
+            f"{source} holds {' x '.join(map(str, dims))} values, which take {needed / 2**30:,.0f} GiB; this machine "
             f"has {there / 2**30:,.0f}. Take fewer images (per_class), or smaller ones (size)."
         )
 

@@ -121,11 +121,11 @@ def _share_rows(known: Mapping[str, int], num_rows: int) -> dict[str, int]:
     return {**known, **shares}
 
 
-def _share_train(sizes: Mapping[str, int]) -> dict[str, int]:
-    """``sizes`` and, for every other member pool, the size of its non-member pool as far as train has room."""
-    missing = [name for name in MEMBER_POOLS if name not in sizes]
-    room = max(0, sizes["train"] - sum(sizes.get(name, 0) for name in MEMBER_POOLS))
-    return {**sizes, **{name: min(sizes[f"non{name}"], room // len(missing)) for name in missing}}
+def _share_train(part_sizes: Mapping[str, int]) -> dict[str, int]:
+    """``part_sizes`` and, for every other member pool, the size of its non-member pool as far as train has room."""
+    missing = [name for name in MEMBER_POOLS if name not in part_sizes]
+    room = max(0, part_sizes["train"] - sum(part_sizes.get(name, 0) for name in MEMBER_POOLS))
+    return {**part_sizes, **{name: min(part_sizes[f"non{name}"], room // len(missing)) for name in missing}}
 
 
 def _check_given(sizes: Mapping[str, object]) -> None:
@@ -137,8 +137,8 @@ def _check_given(sizes: Mapping[str, object]) -> None:
         raise DataError(f"Sizes are whole numbers of rows, 0 or more, but got {_listed(wrong)}. Correct these sizes.")
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_count(thing: object) -> bool:
+    return isinstance(thing, int) and not isinstance(thing, bool) and thing >= 0
 
 
 def _listed(sizes: Mapping[str, object]) -> str:

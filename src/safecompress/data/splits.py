@@ -204,8 +204,8 @@ def require_every_class(split: DataSplit) -> None:
         )
 
 
-def _as_rows(name: str, given: Any, num_rows: int) -> Int64Array:
-    array = np.asarray(given)
+def _as_rows(name: str, rows_or_indices: Any, num_rows: int) -> Int64Array:
+    array = np.asarray(rows_or_indices)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(
             f"The part {name} needs a list of row numbers, but got shape {array.shape} and dtype "
@@ -224,16 +224,16 @@ def _as_rows(name: str, given: Any, num_rows: int) -> Int64Array:
     return rows
 
 
-def _check_together(what: str, ids: Int64Array, owner: Int64Array, parts: Sequence[str]) -> None:
+def _check_together(what: str, ids: Int64Array, owner_N: Int64Array, parts: Sequence[str]) -> None:
     """Raise DataError when rows with one number in ``ids`` have different owners."""
-    used = np.flatnonzero(owner >= 0)
-    order = used[np.lexsort((owner[used], ids[used]))]
-    torn = np.flatnonzero((ids[order][1:] == ids[order][:-1]) & (owner[order][1:] != owner[order][:-1]))
+    used = np.flatnonzero(owner_N >= 0)
+    order = used[np.lexsort((owner_N[used], ids[used]))]
+    torn = np.flatnonzero((ids[order][1:] == ids[order][:-1]) & (owner_N[order][1:] != owner_N[order][:-1]))
     if len(torn):
         left, right = order[torn[0]], order[torn[0] + 1]
         raise DataError(
             f"Rows with {what} must stay together, but {len(torn)} times they do not: row {left} is in "
-            f"{parts[owner[left]]} and row {right} in {parts[owner[right]]}. Move them into one part "
+            f"{parts[owner_N[left]]} and row {right} in {parts[owner_N[right]]}. Move them into one part "
             "(make_split does), or leave one out."
         )
 

@@ -2,8 +2,8 @@
 
 from safecompress.export.artifact import Artifact
 from safecompress.export.packing import Packing
-from safecompress.export.served import Served
+from safecompress.export.served import ServedModel
 from safecompress.export.sizes import ByteCount, reference_size_bytes
 from safecompress.export.task import TaskInfo
 
-__all__ = ["Artifact", "ByteCount", "Packing", "Served", "TaskInfo", "reference_size_bytes"]
+__all__ = ["Artifact", "ByteCount", "Packing", "ServedModel", "TaskInfo", "reference_size_bytes"]

@@ -123,9 +123,9 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Conten
     )
 
 
-def fault_of(error: ValidationError) -> str:
+def fault_of(invalid: ValidationError) -> str:
     """The first fault, in one line: where it is, and what is wrong."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    fault = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
 
 

@@ -157,8 +157,8 @@ def _strip(proto: Any) -> None:
         part.ClearField("doc_string")
 
 
-def _require_equal(got: np.ndarray[Any, Any], wanted: Tensor) -> None:
-    expected = wanted.numpy()
+def _require_equal(got: np.ndarray[Any, Any], reference: Tensor) -> None:
+    expected = reference.numpy()
     limit = TOLERANCE * float(np.abs(expected).max())
     furthest = float(np.abs(got - expected).max()) if got.shape == expected.shape else math.inf
     if not furthest <= limit:  # a NaN is refused as well

@@ -32,8 +32,8 @@ class Quantised:
     in_float: tuple[str, ...]
 
 
-def quantize_onnx(source: str | Path, target: str | Path, calibration: NDArray[Any]) -> Quantised:
-    """Write the model of ``source`` to ``target`` with int8 weights (per channel, symmetric) and int8 activations.
+def quantize_onnx(source: str | Path, target_path: str | Path, calibration: NDArray[Any]) -> Quantised:
+    """Write the model of ``source`` to ``target_path`` with int8 weights (per channel, symmetric) and int8 activations.
 
     ``calibration`` holds raw train rows (N, *input_shape): a few hundred, as many as fit in memory with every
     activation. The range of an activation is that of its central 99.99 %. On digits with four nets (accuracy within
@@ -44,7 +44,7 @@ def quantize_onnx(source: str | Path, target: str | Path, calibration: NDArray[A
 
     Operators that int8 does not reach stay in float and are named in what is returned. Raises DataError for rows that
     do not fit, UsageError without the extra ``deploy`` and for a model without a layer to quantise, ArtifactError for
-    a file that is no ONNX model, StorageError when the disk refuses. ``target`` is whole or untouched.
+    a file that is no ONNX model, StorageError when the disk refuses. ``target_path`` is whole or untouched.
     """
     onnx, runtime, quantization = require("onnx", "onnxruntime", "onnxruntime.quantization")
     proto = _load(onnx, Path(source))
@@ -85,7 +85,7 @@ def quantize_onnx(source: str | Path, target: str | Path, calibration: NDArray[A
         raise UsageError(
             f"No layer of {source} came out in int8: {', '.join(in_float)} stay in float. Use it as it is."
         )
-    write_bytes(Path(target), content)
+    write_bytes(Path(target_path), content)
     return Quantised(len(content), in_int8, in_float)
 
 
@@ -147,11 +147,11 @@ def _reader(quantization: Any, name: str, rows_N: NDArray[np.float32]) -> Any:
     starts = [*range(0, len(rows_N) - BATCH, BATCH), max(0, len(rows_N) - BATCH)]  # percentiles need equal batches
     batches: Iterator[dict[str, Any]] = iter([{name: rows_N[start : start + BATCH]} for start in starts])
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the library has no types
+    class CalibrationReader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the library has no types
         def get_next(self) -> dict[str, Any] | None:
             return next(batches, None)
 
-    return Reader()
+    return CalibrationReader()
 
 
 def _sorted_out(proto: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -48,10 +48,10 @@ def resize_(network: nn.Module, shapes: Mapping[str, Shape]) -> None:
         _resize_tensors_(layer, wanted[name])
 
 
-def _require_names(layers: Mapping[str, nn.Module], own: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> None:
+def _require_names(modules: Mapping[str, nn.Module], own: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> None:
     addable = {
         f"{name}.bias".lstrip(".")
-        for name, layer in layers.items()
+        for name, layer in modules.items()
         if isinstance(layer, (nn.Linear, *_CONVOLUTIONS)) and layer.bias is None
     }
     for name in own:
@@ -62,42 +62,42 @@ def _require_names(layers: Mapping[str, nn.Module], own: Mapping[str, Shape], sh
             raise ArtifactError(f"The file has a tensor {name!r}, the network has not. {suggest(name, own)}")
 
 
-def _require_smaller(name: str, own: Shape | None, wanted: Shape) -> None:
-    most = wanted if own is None else own  # an added bias is held to its layer's size afterwards
-    if len(wanted) != len(most) or any(not 1 <= size <= limit for size, limit in zip(wanted, most, strict=True)):
+def _require_smaller(name: str, own: Shape | None, new_shape: Shape) -> None:
+    most = new_shape if own is None else own  # an added bias is held to its layer's size afterwards
+    if len(new_shape) != len(most) or any(not 1 <= size <= limit for size, limit in zip(new_shape, most, strict=True)):
         raise ArtifactError(
-            f"The tensor {name!r} has shape {wanted} in the file and {own} in the network. A stored network has the "
+            f"The tensor {name!r} has shape {new_shape} in the file and {own} in the network. A stored network has the "
             "same dimensions, each at least 1 and at most as large. The file is altered, or of another model."
         )
 
 
-def _fit(layer: Any, wanted: Mapping[str, Shape]) -> tuple[dict[str, Any], dict[str, Shape]]:
-    """The attributes of ``layer`` at the ``wanted`` shapes, and the shapes that all its tensors then have."""
-    allowed = {name: tuple(tensor.shape) for name, tensor in _tensors(layer).items()}
-    per_unit = [name for name, shape in allowed.items() if len(shape) == 1 and name in wanted]
-    if isinstance(layer, (nn.Linear, *_CONVOLUTIONS)) and "weight" in wanted:
-        size, depth, *_ = wanted["weight"]
+def _fit(module: Any, shapes: Mapping[str, Shape]) -> tuple[dict[str, Any], dict[str, Shape]]:
+    """The attributes of ``module`` at the ``shapes`` shapes, and the shapes that all its tensors then have."""
+    allowed = {name: tuple(tensor.shape) for name, tensor in _tensors(module).items()}
+    per_unit = [name for name, shape in allowed.items() if len(shape) == 1 and name in shapes]
+    if isinstance(module, (nn.Linear, *_CONVOLUTIONS)) and "weight" in shapes:
+        size, depth, *_ = shapes["weight"]
         sizes, kernel = {"out_features": size, "in_features": depth}, allowed["weight"][2:]
-        if isinstance(layer, _CONVOLUTIONS):
+        if isinstance(module, _CONVOLUTIONS):
             sizes = {"out_channels": size, "in_channels": depth}
-            if layer.groups > 1:
+            if module.groups > 1:
                 sizes = {"out_channels": size, "in_channels": size, "groups": size}  # depthwise; the depth is 1
-                if not layer.groups == layer.in_channels == layer.out_channels:
-                    return {}, allowed | {"bias": (layer.out_channels,)}
+                if not module.groups == module.in_channels == module.out_channels:
+                    return {}, allowed | {"bias": (module.out_channels,)}
         return sizes, allowed | {"weight": (size, depth, *kernel), "bias": (size,)}
     if not per_unit:
         return {}, allowed
-    size = wanted[per_unit[0]][0]
+    size = shapes[per_unit[0]][0]
     attributes: dict[str, Any]
-    if isinstance(layer, nn.modules.batchnorm._NormBase):
+    if isinstance(module, nn.modules.batchnorm._NormBase):
         attributes = {"num_features": size}
-    elif isinstance(layer, nn.GroupNorm):
-        each = layer.num_channels // layer.num_groups
+    elif isinstance(module, nn.GroupNorm):
+        each = module.num_channels // module.num_groups
         size = max(1, size // each) * each
         attributes = {"num_channels": size, "num_groups": size // each}
-    elif isinstance(layer, nn.LayerNorm):
+    elif isinstance(module, nn.LayerNorm):
         attributes = {"normalized_shape": (size,)}
-    elif isinstance(layer, nn.PReLU):
+    elif isinstance(module, nn.PReLU):
         attributes = {"num_parameters": size}
     else:
         return {}, allowed
@@ -108,9 +108,9 @@ def _tensors(layer: nn.Module) -> dict[str, Tensor]:
     return dict(layer.named_parameters(recurse=False)) | dict(layer.named_buffers(recurse=False))
 
 
-def _resize_tensors_(layer: nn.Module, wanted: Mapping[str, Shape]) -> None:
+def _resize_tensors_(layer: nn.Module, shapes: Mapping[str, Shape]) -> None:
     held = _tensors(layer)
-    for name, shape in wanted.items():
+    for name, shape in shapes.items():
         if name in held and tuple(held[name].shape) == shape:
             continue
         like = held.get(name, held.get("weight"))

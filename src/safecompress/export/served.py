@@ -12,7 +12,7 @@ from safecompress.export.artifact import Artifact
 from safecompress.export.task import TaskInfo
 
 
-class Served(nn.Module):
+class ServedModel(nn.Module):
     """``network`` behind the transform of ``task``, so that an audit asks what a device would ask."""
 
     def __init__(self, network: nn.Module, task: TaskInfo) -> None:
@@ -24,7 +24,7 @@ class Served(nn.Module):
     def twin(self) -> nn.Module:
         """What controls are copies of: this, or what the network itself says may stand for it (its ``twin``)."""
         network = getattr(self.network, "twin", None)
-        return self if network is None else Served(network, self._task)
+        return self if network is None else ServedModel(network, self._task)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Logits (N, C) of raw samples (N, *input_shape)."""
@@ -33,7 +33,7 @@ class Served(nn.Module):
         return logits
 
 
-def serve_dense(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module | None = None) -> Served:
+def serve_dense(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Module | None = None) -> ServedModel:
     """The dense model with ``weights`` behind the artifact's input transform.
 
     ``model`` is an instance of the network for an artifact of a class of the user's own; without one ModelError.
@@ -42,4 +42,4 @@ def serve_dense(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Mod
         raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
     network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
     network.load_state_dict(dict(weights))
-    return Served(network, artifact.task)
+    return ServedModel(network, artifact.task)

@@ -173,10 +173,10 @@ def _samples(network: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     return samples * torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=dtype).reshape(-1, *[1] * len(input_shape))
 
 
-def _watch(network: nn.Module, groups: tuple[UnitGroup, ...], samples: Tensor) -> dict[str, _Emitted]:
+def _watch(network: nn.Module, unit_groups: tuple[UnitGroup, ...], samples: Tensor) -> dict[str, _Emitted]:
     """What each layer that reads units gets of ``samples``, by the layer's name."""
     emitted: dict[str, _Emitted] = {}
-    readers = {_layer(part) for group in groups for part in group.with_role("reads")}
+    readers = {_layer(part) for group in unit_groups for part in group.with_role("reads")}
     with _hooked(network, readers, emitted), torch.no_grad():
         network(samples)
     return emitted

@@ -27,16 +27,16 @@ class ByteCount:
         return self.payload / self.reference if self.reference else math.nan
 
 
-def reference_size_bytes(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> float:
+def reference_size_bytes(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> float:
     """The reference size of a state dict: the entropy of the masks, the active values, and the dense tensors whole.
 
     Each masked tensor of n elements of b bits at density d counts n (H2(d) + d b) / 8 bytes, H2 the binary entropy;
     a dense tensor counts its stored width. Real float values compress a little, so a file can go under it.
     """
     masked = sum(
-        _masked_bits(masks[name], tensor.dtype.itemsize * 8) for name, tensor in state.items() if name in masks
+        _masked_bits(masks[name], tensor.dtype.itemsize * 8) for name, tensor in tensors.items() if name in masks
     )
-    dense = sum(tensor.numel() * tensor.dtype.itemsize for name, tensor in state.items() if name not in masks)
+    dense = sum(tensor.numel() * tensor.dtype.itemsize for name, tensor in tensors.items() if name not in masks)
     return masked / 8 + dense
 
 

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 
 from safecompress.errors import UsageError
-from safecompress.progress import Silent, Standings
+from safecompress.progress import RoundStatus, Silent
 
 
 class Logger(Silent, abc.ABC):
@@ -18,7 +18,7 @@ class Logger(Silent, abc.ABC):
     `logging_to`) catches what it raises.
     """
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         """The figures of a round that is decided."""
         if standings.winner is not None:
             self.measured(standings.step, figures_of(standings))
@@ -32,7 +32,7 @@ class Logger(Silent, abc.ABC):
         """The run has ended, or ``failed``; nothing follows. A logger that was told nothing has nothing to close."""
 
 
-def figures_of(standings: Standings) -> dict[str, float]:
+def figures_of(standings: RoundStatus) -> dict[str, float]:
     """The winner's figures as ``round/...``, every candidate's as ``candidates/<branch>/...``, where known."""
     named = [(f"candidates/{one.branch}", one) for one in standings.candidates]
     if standings.winner is not None:

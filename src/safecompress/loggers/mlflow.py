@@ -11,7 +11,7 @@ from typing import Any
 
 from safecompress.errors import UsageError
 from safecompress.loggers.logger import Logger, need_package
-from safecompress.progress import Standings
+from safecompress.progress import RoundStatus
 
 EXPERIMENT = "safecompress"
 """The experiment that runs are filed under unless MLFLOW_EXPERIMENT_NAME says else."""
@@ -54,7 +54,7 @@ class Mlflow(Logger):
         if len(self._waiting) >= BATCH or time.monotonic() - self._sent_at > PAUSE_S:
             self._send()
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         """A decided round is sent at once."""
         super().stands(standings)
         if standings.winner is not None:

@@ -10,7 +10,7 @@ from safecompress.errors import UsageError
 from safecompress.loggers.logger import Logger
 from safecompress.loggers.mlflow import Mlflow
 from safecompress.loggers.tensorboard import TensorBoard
-from safecompress.progress import Progress, Silent, Standings
+from safecompress.progress import Progress, RoundStatus, Silent
 from safecompress.registry import Registry
 
 LOGGERS: Registry[Logger] = Registry("logger", "safecompress.loggers", {"tensorboard": TensorBoard, "mlflow": Mlflow})
@@ -72,7 +72,7 @@ class _Together(Silent):
         for watcher in self._watchers:
             watcher.say(line)
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         for watcher in self._watchers:
             watcher.stands(standings)
 
@@ -97,7 +97,7 @@ class _Guarded(Logger):
     def say(self, line: str) -> None:
         self._try(lambda logger: logger.say(line))
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         self._try(lambda logger: logger.stands(standings))
 
     def measured(self, step: int, figures: Mapping[str, float]) -> None:

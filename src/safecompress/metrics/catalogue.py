@@ -207,13 +207,13 @@ def tm_score(accuracy: float, worst: Iterable[float], *, power: float = 1.0) -> 
     return float(accuracy**power / max(0.5, *worst))
 
 
-def tm_score_of(values: Mapping[str, float], attacks: Iterable[str]) -> float | None:
-    """The TM-score of measured figures by name, over the ``attacks`` that were run.
+def tm_score_of(values: Mapping[str, float], attack_names: Iterable[str]) -> float | None:
+    """The TM-score of measured figures by name, over the ``attack_names`` that were run.
 
     None when there is no attack, or the accuracy or an attack's figure is missing: the worst of the rest would flatter.
     """
     accuracy, decided = values.get(ACCURACY.name), decisions(values)
-    figures = [decided.get(attack) for attack in attacks]
+    figures = [decided.get(attack) for attack in attack_names]
     known = [figure for figure in figures if figure is not None]
     if accuracy is None or not figures or len(known) < len(figures):
         return None

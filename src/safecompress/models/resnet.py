@@ -86,5 +86,5 @@ def _conv(width_in: int, width_out: int, size: int, stride: int = 1) -> nn.Conv2
     return nn.Conv2d(width_in, width_out, size, stride=stride, padding=size // 2, bias=False)
 
 
-def _norm(name: NormName, width: int) -> nn.Module:
-    return nn.BatchNorm2d(width) if name == "batch" else nn.GroupNorm(max(1, width // 8), width)
+def _norm(norm: NormName, width: int) -> nn.Module:
+    return nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(max(1, width // 8), width)

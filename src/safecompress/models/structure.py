@@ -183,11 +183,11 @@ class ModelSpec:
             ) from error
 
 
-def _parameters(factory: Callable[..., nn.Module]) -> Mapping[str, inspect.Parameter]:
+def _parameters(make_network: Callable[..., nn.Module]) -> Mapping[str, inspect.Parameter]:
     try:
-        return inspect.signature(factory, eval_str=True).parameters
+        return inspect.signature(make_network, eval_str=True).parameters
     except NameError:  # a plug-in that imports its types for the checker only: its options go unchecked to it
-        return inspect.signature(factory).parameters
+        return inspect.signature(make_network).parameters
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:

@@ -141,24 +141,24 @@ def configuration(text: str, num_classes: int, layers: int | None) -> Any:
     return settings
 
 
-def _require_room(settings: Any, length: int) -> None:
+def _require_room(configuration: Any, length: int) -> None:
     """Raise ModelError for texts that are longer than the encoder has positions."""
-    positions = getattr(settings, "max_position_embeddings", None)
+    positions = getattr(configuration, "max_position_embeddings", None)
     if positions is None or positions <= 0:
         return
-    room = positions - (1 + settings.pad_token_id if settings.model_type.endswith("roberta") else 0)
+    room = positions - (1 + configuration.pad_token_id if configuration.model_type.endswith("roberta") else 0)
     if length > room:
         raise ModelError(
             f"The encoder reads texts of at most {room} tokens, and the data has {length}: set max_length."
         )
 
 
-def _pretrained(folder: Path, settings: Any) -> nn.Module:
+def _pretrained(folder: Path, configuration: Any) -> nn.Module:
     transformers = _require()
     with _quiet(transformers):
         try:
             network: nn.Module = transformers.AutoModelForSequenceClassification.from_pretrained(
-                str(folder), config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32
+                str(folder), config=configuration, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
         except Exception as error:  # transformers, safetensors and the disk each have errors of their own
             reason = (str(error) or repr(error)).splitlines()[0]
@@ -166,10 +166,10 @@ def _pretrained(folder: Path, settings: Any) -> nn.Module:
     return network.requires_grad_()
 
 
-def _fresh(settings: Any) -> nn.Module:
+def _fresh(configuration: Any) -> nn.Module:
     transformers = _require()
     with _quiet(transformers):
-        network: nn.Module = transformers.AutoModelForSequenceClassification.from_config(settings)
+        network: nn.Module = transformers.AutoModelForSequenceClassification.from_config(configuration)
     return network
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from safecompress import __version__
-from safecompress.certify import Certification, Prospect
+from safecompress.certify import Certification, Feasibility
 from safecompress.data import DataSplit
 from safecompress.digests import digest_json
 from safecompress.export import Artifact
@@ -36,12 +36,12 @@ def build_report(
     certification: Certification,
     split: DataSplit,
     *,
-    artifact: Mapping[str, Any],
+    artifact_facts: Mapping[str, Any],
     digest: str,
     facts: RunFacts,
-    prospects: Sequence[Prospect] = (),
+    prospects: Sequence[Feasibility] = (),
 ) -> Report:
-    """The report. ``artifact`` says what was judged (see `describe_artifact`), ``digest`` is that of its content.
+    """The report. ``artifact_facts`` says what was judged (see `describe_artifact`), ``digest`` is that of its content.
 
     The digests of ``facts`` are added to it and to the verdict's own.
     """
@@ -65,7 +65,7 @@ def build_report(
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
         prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
-        artifact=dict(artifact),
+        artifact=dict(artifact_facts),
         search=_as_json(dict(facts.search)),
         split=split.summary(),
         digests={"artifact": digest, "verdict": digest_json(measurements), **facts.digests},

@@ -74,13 +74,13 @@ def _describe_rocs(rocs: Mapping[str, Sequence[RocPoint]]) -> dict[str, Any]:
     }
 
 
-def _describe_class(one: ClassExposure) -> dict[str, Any]:
+def _describe_class(exposure: ClassExposure) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "num_classes": one.num_classes,
-        "num_members": one.num_members,
-        "num_non_members": one.num_non_members,
-        "auc": {attack: _describe_value(*figure) for attack, figure in one.aucs.items()},
+        "name": exposure.name,
+        "num_classes": exposure.num_classes,
+        "num_members": exposure.num_members,
+        "num_non_members": exposure.num_non_members,
+        "auc": {attack: _describe_value(*figure) for attack, figure in exposure.aucs.items()},
     }
 
 

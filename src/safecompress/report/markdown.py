@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], table_rows: Iterable[Sequence[str]]) -> str:
     """A table; cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *table_rows]
     return "\n".join("| " + " | ".join(plain_text(cell) for cell in line) + " |" for line in lines)
 
 

@@ -143,8 +143,8 @@ def exposure(report: Report) -> Section | None:
     }
 
 
-def _class_name(one: Mapping[str, Any]) -> str:
-    return str(one["name"]) if one["num_classes"] == 1 else f"{one['num_classes']} small classes"
+def _class_name(row: Mapping[str, Any]) -> str:
+    return str(row["name"]) if row["num_classes"] == 1 else f"{row['num_classes']} small classes"
 
 
 def _worst_picture(worst: Mapping[str, Any]) -> Markup:

@@ -4,6 +4,6 @@ Importing this room loads NumPy alone, and an ONNX file is asked without PyTorch
 """
 
 from safecompress.runtime.load import ENGINES, load
-from safecompress.runtime.predictor import Engine, Facts, Predictor
+from safecompress.runtime.predictor import Engine, InputOutputSpec, Predictor
 
-__all__ = ["ENGINES", "Engine", "Facts", "Predictor", "load"]
+__all__ = ["ENGINES", "Engine", "InputOutputSpec", "Predictor", "load"]

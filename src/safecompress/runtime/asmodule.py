@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.runtime.onnxfile import OnnxEngine
-from safecompress.runtime.predictor import Facts
+from safecompress.runtime.predictor import InputOutputSpec
 
 _PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Reshape", "Flatten")
 """Operators between the last linear layer and the output, or its weights, that change no more than how numbers lie."""
@@ -42,7 +42,7 @@ class OnnxNetwork(nn.Module):
         self._inner = _with_inner_output(proto, self.path)
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> InputOutputSpec:
         """What goes in and what comes out."""
         return self._engine.facts
 
@@ -70,7 +70,7 @@ class OnnxNetwork(nn.Module):
         return self.digest
 
 
-def _perceptron(facts: Facts) -> nn.Module:
+def _perceptron(facts: InputOutputSpec) -> nn.Module:
     size = int(np.prod(facts.input_shape))
     return nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, facts.num_classes))
 

@@ -13,7 +13,7 @@ from safecompress.errors import ArtifactError, UsageError
 from safecompress.metrics.measurement import Interval
 from safecompress.runtime.load import BATCH_SIZES, load
 from safecompress.runtime.measure import Call, Timing, in_turns, median_interval
-from safecompress.runtime.predictor import Facts, Floats, Predictor
+from safecompress.runtime.predictor import Floats, InputOutputSpec, Predictor
 
 if TYPE_CHECKING:
     from safecompress.export import Artifact
@@ -105,21 +105,21 @@ SPEED = ("load_ms", "threads", "why", "speeds", "words")
 """What a report keeps of a bench: no path, and no bytes, which it has from elsewhere."""
 
 
-def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = ROUNDS) -> Bench:
+def bench(path: str | Path, *, dense_path: str | Path | None = None, rounds: int = ROUNDS) -> Bench:
     """Weigh and time the file at ``path`` with one thread, which it sets for PyTorch's part of the process.
 
     An artifact is compared with the network that its model spec names, float32 and dense, in ONNX Runtime (in PyTorch
-    without the extra ``deploy``): with the weights in ``dense`` (safetensors), else with random ones, as fast as any.
-    An ONNX file is compared with the ONNX file ``dense``, or with the dense network of the artifact beside it, as a run
-    leaves them; else with nothing. ``load_ms`` is from the path to a chosen engine, libraries being loaded already.
-    The two take turns in ``rounds`` rounds, and intervals are of the rounds' medians. Raises what ``load`` raises, and
-    UsageError for a ``dense`` that is no file or of the wrong kind.
+    without the extra ``deploy``): with the weights in ``dense_path`` (safetensors), else with random ones, as fast as
+    any. An ONNX file is compared with the ONNX file ``dense_path``, or with the dense network of the artifact beside
+    it, as a run leaves them; else with nothing. ``load_ms`` is from the path to a chosen engine, libraries being loaded
+    already. The two take turns in ``rounds`` rounds, and intervals are of the rounds' medians. Raises what ``load``
+    raises, and UsageError for a ``dense_path`` that is no file or of the wrong kind.
     """
-    path, dense = Path(path), None if dense is None else Path(dense)
-    if dense is not None and not dense.is_file():
-        raise UsageError(f"{dense} is no file. Name the dense weights, or leave --dense out.")
-    if dense is not None and dense.suffix != path.suffix:
-        raise UsageError(f"The dense network of a {path.suffix} file must be one as well; got {dense}.")
+    path, dense_path = Path(path), None if dense_path is None else Path(dense_path)
+    if dense_path is not None and not dense_path.is_file():
+        raise UsageError(f"{dense_path} is no file. Name the dense weights, or leave --dense out.")
+    if dense_path is not None and dense_path.suffix != path.suffix:
+        raise UsageError(f"The dense network of a {path.suffix} file must be one as well; got {dense_path}.")
     if path.suffix != ".onnx":
         import torch
 
@@ -129,15 +129,17 @@ def bench(path: str | Path, *, dense: str | Path | None = None, rounds: int = RO
     predictor = load(path, threads=1)
     load_ms = 1e3 * (time.perf_counter() - begun)
     if path.suffix == ".onnx":
-        size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense, predictor.facts)
+        size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense_path, predictor.facts)
         words = ["An ONNX file is computed densely: zeros among its weights, if any, bring no speed."]
     else:
         from safecompress.export import Artifact
 
         artifact = Artifact.load(path)
-        size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense)
+        size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense_path)
     if peer is not None and peer.facts.input_shape != predictor.facts.input_shape:
-        raise UsageError(f"{dense} reads samples of {peer.facts.input_shape}, {path} of {predictor.facts.input_shape}.")
+        raise UsageError(
+            f"{dense_path} reads samples of {peer.facts.input_shape}, {path} of {predictor.facts.input_shape}."
+        )
     speeds = tuple(_speed(predictor, peer, batch_size, rounds) for batch_size in BATCH_SIZES)
     if path.suffix != ".onnx":
         words += _words(speeds, size.density, predictor.why)
@@ -149,7 +151,7 @@ def _size_of(artifact: Artifact, path: Path) -> Size:
     return Size(path.stat().st_size, counted.payload, counted.reference, counted.ratio, artifact.density)
 
 
-def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | None, list[str]]:
+def _dense_peer(artifact: Artifact, weights_path: Path | None) -> tuple[Predictor | None, list[str]]:
     """The dense network, asked by ONNX Runtime or else PyTorch, and what is to be said of it."""
     from safecompress.runtime.engines import onnx_engine
     from safecompress.runtime.network import TorchEngine, facts_of
@@ -159,8 +161,8 @@ def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | N
         return None, ["The artifact names no network, so that there is no dense one to compare it with."]
     with seeded(0, "bench.dense"):
         network, task = artifact.model_spec.build().eval(), artifact.task
-    if weights is not None:
-        _fill(network, weights)
+    if weights_path is not None:
+        _fill(network, weights_path)
     facts = facts_of(task)
     try:
         return _single(facts, onnx_engine(network, task, threads=1)), []
@@ -168,10 +170,10 @@ def _dense_peer(artifact: Artifact, weights: Path | None) -> tuple[Predictor | N
         return _single(facts, TorchEngine(network, task)), [f"The dense network is asked by PyTorch: {error}"]
 
 
-def _peer_of_onnx(path: Path, dense: Path | None, facts: Facts) -> Predictor | None:
+def _peer_of_onnx(path: Path, dense_path: Path | None, facts: InputOutputSpec) -> Predictor | None:
     """What an ONNX file, which says ``facts`` of itself, is compared with."""
-    if dense is not None:
-        return load(dense, threads=1)
+    if dense_path is not None:
+        return load(dense_path, threads=1)
     source = path.with_suffix(".safetensors")
     if not source.is_file():
         return None
@@ -188,18 +190,18 @@ def _peer_of_onnx(path: Path, dense: Path | None, facts: Facts) -> Predictor | N
     return peer if peer is not None and peer.facts.input_shape == facts.input_shape else None
 
 
-def _fill(network: Any, weights: Path) -> None:
+def _fill(network: Any, weights_path: Path) -> None:
     from safecompress.storage import read_tensors
 
-    tensors, _ = read_tensors(weights)
+    tensors, _ = read_tensors(weights_path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"The weights in {weights} do not fit the network of the artifact: {reason}") from error
+        raise UsageError(f"The weights in {weights_path} do not fit the network of the artifact: {reason}") from error
 
 
-def _single(facts: Facts, engine: Any) -> Predictor:
+def _single(facts: InputOutputSpec, engine: Any) -> Predictor:
     return Predictor(facts, ((1, engine),), engine.name)
 
 
@@ -251,10 +253,10 @@ def quick_bench(path: Path) -> Bench | None:
     return None if any(speed.dense is None or speed.ratio is None for speed in found.speeds) else found
 
 
-def speed_line(found: Bench) -> str:
+def speed_line(bench_result: Bench) -> str:
     """Latency of a file beside the dense network, in one line."""
     told = []
-    for speed in found.speeds:
+    for speed in bench_result.speeds:
         rows = "1 sample" if speed.file.batch_size == 1 else f"{speed.file.batch_size} samples"
         dense = "" if speed.dense is None else f", dense model {speed.dense.p50_ms:.3g} ms ({speed.dense.engine})"
         times = "" if speed.ratio is None else f": {speed.ratio:.2f} times as fast"

@@ -38,15 +38,15 @@ MatrixKernel = Callable[[Tensor], Tensor]
 """From the activations (F, N) of N rows to those of the next layer (O, N)."""
 
 
-def vector_kernels(layer: Layer) -> dict[str, VectorKernel]:
-    """The ways to compute ``layer`` for one row."""
-    weight_OF, bias_O, zeros_O = layer.weight_OF, layer.bias_O, np.zeros_like(layer.bias_O)
+def vector_kernels(link: Layer) -> dict[str, VectorKernel]:
+    """The ways to compute ``link`` for one row."""
+    weight_OF, bias_O, zeros_O = link.weight_OF, link.bias_O, np.zeros_like(link.bias_O)
     matrix = _csr(weight_OF)
     matvec = csr_matvec or _public_matvec(matrix)
     parts = (*matrix.shape, matrix.indptr, matrix.indices, matrix.data)
 
     def activate(sums_O: Floats) -> Floats:
-        return np.maximum(sums_O, zeros_O, out=sums_O) if layer.has_relu else sums_O
+        return np.maximum(sums_O, zeros_O, out=sums_O) if link.has_relu else sums_O
 
     def spmv(inputs_F: Floats) -> Floats:
         sums_O = bias_O.copy()
@@ -61,17 +61,17 @@ def vector_kernels(layer: Layer) -> dict[str, VectorKernel]:
     return {"spmv": spmv, "dense": dense}
 
 
-def matrix_kernels(layer: Layer) -> dict[str, MatrixKernel]:
-    """The ways to compute ``layer`` for several rows; some may be missing from this build of PyTorch."""
-    matrix, weight_OF = _csr(layer.weight_OF), torch.from_numpy(layer.weight_OF)
-    bias_O1 = torch.from_numpy(layer.bias_O)[:, None]
+def matrix_kernels(link: Layer) -> dict[str, MatrixKernel]:
+    """The ways to compute ``link`` for several rows; some may be missing from this build of PyTorch."""
+    matrix, weight_OF = _csr(link.weight_OF), torch.from_numpy(link.weight_OF)
+    bias_O1 = torch.from_numpy(link.bias_O)[:, None]
     starts, indices, values = map(torch.from_numpy, (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "sparse CSR support is in beta state"
         sparse_OF = torch.sparse_csr_tensor(starts, indices, values, size=matrix.shape)
 
     def activate(sums_ON: Tensor) -> Tensor:
-        return sums_ON.relu_() if layer.has_relu else sums_ON
+        return sums_ON.relu_() if link.has_relu else sums_ON
 
     def bag(inputs_FN: Tensor) -> Tensor:
         sums_ON = functional.embedding_bag(

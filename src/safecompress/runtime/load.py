@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from safecompress.errors import UsageError, suggest
 from safecompress.runtime.measure import Call, quickest
 from safecompress.runtime.onnxfile import OnnxEngine
-from safecompress.runtime.predictor import Engine, Facts, Floats, Predictor
+from safecompress.runtime.predictor import Engine, Floats, InputOutputSpec, Predictor
 
 if TYPE_CHECKING:
     from safecompress.export import Artifact
@@ -65,7 +65,9 @@ def of_artifact(
     return choose(facts, engines, list(notes.values()), sorted(set(batch_sizes)))
 
 
-def choose(facts: Facts, engines: Mapping[str, Engine], notes: Sequence[str], batch_sizes: Sequence[int]) -> Predictor:
+def choose(
+    facts: InputOutputSpec, engines: Mapping[str, Engine], notes: Sequence[str], batch_sizes: Sequence[int]
+) -> Predictor:
     """A Predictor that asks, at each of the rising ``batch_sizes``, whichever of ``engines`` is quickest there."""
     choices: list[tuple[int, Engine]] = []
     told = []
@@ -89,7 +91,7 @@ def _load_onnx(path: Path, engine: str, threads: int | None) -> Predictor:
     return _only(opened.facts, opened, opened.note)
 
 
-def _only(facts: Facts, engine: Engine, *notes: str) -> Predictor:
+def _only(facts: InputOutputSpec, engine: Engine, *notes: str) -> Predictor:
     return Predictor(facts, ((1, engine),), "; ".join([f"{engine.name}: nothing else was tried", *filter(None, notes)]))
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from safecompress.export import TaskInfo
-from safecompress.runtime.predictor import Facts, Floats
+from safecompress.runtime.predictor import Floats, InputOutputSpec
 
 
-def facts_of(task: TaskInfo) -> Facts:
+def facts_of(task: TaskInfo) -> InputOutputSpec:
     """What ``task`` says, without PyTorch's types."""
     shift, scale = (None if part is None else part.numpy() for part in (task.shift, task.scale))
-    return Facts(task.input_shape, task.num_classes, task.class_names, shift, scale)
+    return InputOutputSpec(task.input_shape, task.num_classes, task.class_names, shift, scale)
 
 
 class TorchEngine:

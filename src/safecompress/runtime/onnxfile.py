@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.errors import ArtifactError, UsageError
-from safecompress.runtime.predictor import Facts, Floats
+from safecompress.runtime.predictor import Floats, InputOutputSpec
 
 KEY, VERSION = "safecompress", 1  # as deploy.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -27,20 +27,20 @@ class OnnxEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, source: Path | bytes, *, threads: int | None = None) -> None:
+    def __init__(self, path_or_bytes: Path | bytes, *, threads: int | None = None) -> None:
         """Open a file or its bytes; ``threads`` of None leaves their number to ONNX Runtime.
 
         A file without the metadata of ``export_onnx`` is taken as it is: its output are logits, or probabilities if
         they sum to 1. Raises UsageError without onnxruntime, ArtifactError for what is no such model.
         """
-        self._where = "The model" if isinstance(source, bytes) else str(source)
-        self._session = _open(source, self._where, threads)
+        self._where = "The model" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
+        self._session = _open(path_or_bytes, self._where, threads)
         self._input, self._type, shape = self._read_input()
         self._output = self._read_output()
         self._gives_probabilities = False
         raw_NC = self._probe(shape)
         facts = self._read_facts()
-        self.facts = facts if facts is not None else Facts(shape, raw_NC.shape[1])
+        self.facts = facts if facts is not None else InputOutputSpec(shape, raw_NC.shape[1])
         if (self.facts.input_shape, self.facts.num_classes) != (shape, raw_NC.shape[1]):
             raise ArtifactError(
                 f"{self._where} says that it maps samples of {self.facts.input_shape} to {self.facts.num_classes} "
@@ -126,7 +126,7 @@ class OnnxEngine:
             )
         return raw_NC
 
-    def _read_facts(self) -> Facts | None:
+    def _read_facts(self) -> InputOutputSpec | None:
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
             return None
@@ -139,7 +139,7 @@ class OnnxEngine:
             ) from error
 
 
-def _facts_from(told: Any) -> Facts:
+def _facts_from(told: Any) -> InputOutputSpec:
     if told["version"] != VERSION:
         raise ValueError(f"version {told['version']!r}, where {VERSION} can be read")
     names, shape, num = told["class_names"], told["input_shape"], told["num_classes"]
@@ -147,21 +147,21 @@ def _facts_from(told: Any) -> Facts:
     are_sizes = isinstance(shape, list) and all(isinstance(size, int) for size in [num, *shape])
     if not are_names or not are_sizes or len(names) not in (0, num):
         raise ValueError(f"{num!r} classes, the names {names!r} and samples of {shape!r} do not go together")
-    return Facts(tuple(shape), num, tuple(names))
+    return InputOutputSpec(tuple(shape), num, tuple(names))
 
 
-def _open(source: Path | bytes, where: str, threads: int | None) -> Any:
+def _open(path_or_bytes: Path | bytes, where: str, threads: int | None) -> Any:
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise UsageError(f"Asking an ONNX file needs onnxruntime, which this installation lacks: {EXTRA}") from error
-    if isinstance(source, Path) and not source.is_file():
-        raise ArtifactError(f"There is no file {source}. Check the path.")
+    if isinstance(path_or_bytes, Path) and not path_or_bytes.is_file():
+        raise ArtifactError(f"There is no file {path_or_bytes}. Check the path.")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     if threads is not None:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
-    model = source if isinstance(source, bytes) else str(source)
+    model = path_or_bytes if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds, one per fault

@@ -18,7 +18,7 @@ LARGEST = 1024  # rows that an engine is given at once
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class InputOutputSpec:
     """What goes in and what comes out; ``class_names`` is empty where a file has none.
 
     Raw samples lie about ``shift`` by ``scale``, as far as the file tells.
@@ -56,7 +56,7 @@ class Predictor:
     ``why`` says in one line what was chosen and what the others took.
     """
 
-    facts: Facts
+    facts: InputOutputSpec
     choices: tuple[tuple[int, Engine], ...] = field(repr=False)
     why: str
 

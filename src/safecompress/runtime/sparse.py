@@ -24,7 +24,7 @@ Kernel = Callable[[Any], Any]
 
 
 class CsrEngine:
-    """The chain ``layers`` behind the transform of ``task``. Building it takes some milliseconds of timing.
+    """The chain ``chain`` behind the transform of ``task``. Building it takes some milliseconds of timing.
 
     ``kernels`` holds the names of the kernels chosen, one a layer, by the rows that they were timed at. A NaN or an
     infinity in a sample spreads no further than along the weights that are there.
@@ -32,14 +32,14 @@ class CsrEngine:
 
     name = "csr"
 
-    def __init__(self, layers: Sequence[Layer], task: TaskInfo) -> None:
+    def __init__(self, chain: Sequence[Layer], task: TaskInfo) -> None:
         self._shift, self._scale = (None if part is None else part.numpy() for part in (task.shift, task.scale))
         self.kernels: dict[int, tuple[str, ...]] = {}
-        matrix_offers = [matrix_kernels(layer) for layer in layers]
+        matrix_offers = [matrix_kernels(layer) for layer in chain]
         with torch.inference_mode():
-            self._one = self._choose(1, layers, [vector_kernels(layer) for layer in layers])
-            self._few = self._choose(FEW, layers, matrix_offers)
-            self._many = self._choose(MANY, layers, matrix_offers)
+            self._one = self._choose(1, chain, [vector_kernels(layer) for layer in chain])
+            self._few = self._choose(FEW, chain, matrix_offers)
+            self._many = self._choose(MANY, chain, matrix_offers)
 
     @property
     def is_dense(self) -> bool:
@@ -73,10 +73,10 @@ class CsrEngine:
             logits_NC: Floats = activations_FN.t().contiguous().numpy()
         return logits_NC
 
-    def _choose(self, num_rows: int, layers: Sequence[Layer], offers: Sequence[Mapping[str, Kernel]]) -> list[Kernel]:
+    def _choose(self, num_rows: int, chain: Sequence[Layer], offers: Sequence[Mapping[str, Kernel]]) -> list[Kernel]:
         noise = np.random.default_rng(0)
         names = []
-        for layer, offered in zip(layers, offers, strict=True):
+        for layer, offered in zip(chain, offers, strict=True):
             shape = (layer.weight_OF.shape[1], num_rows)
             inputs_FN = np.maximum(noise.standard_normal(shape, dtype=np.float32), 0)
             names.append(_quickest(offered, inputs_FN[:, 0] if num_rows == 1 else torch.from_numpy(inputs_FN)))

@@ -8,7 +8,16 @@ from safecompress.sparsity.allocate import (
     Allocation,
 )
 from safecompress.sparsity.drop import DROP_RULES, DropMagnitude, DropRule, DropSet, DropTaylor, DropThreshold
-from safecompress.sparsity.granularity import FLAT, SHAPES, Blocks, EachWeight, Fold, Shape, Units, check_shape
+from safecompress.sparsity.granularity import (
+    SHAPES,
+    UNGROUPED,
+    Blocks,
+    EachWeight,
+    Granularity,
+    Grouping,
+    Units,
+    check_granularity,
+)
 from safecompress.sparsity.grow import (
     GROW_RULES,
     GrowGradient,
@@ -29,10 +38,10 @@ from safecompress.sparsity.training import SparseTraining
 __all__ = [
     "ALLOCATIONS",
     "DROP_RULES",
-    "FLAT",
     "GROW_RULES",
     "SCHEDULES",
     "SHAPES",
+    "UNGROUPED",
     "AllocateErk",
     "AllocateGlobalMagnitude",
     "AllocateUniform",
@@ -47,7 +56,8 @@ __all__ = [
     "DropThreshold",
     "EachWeight",
     "Fill",
-    "Fold",
+    "Granularity",
+    "Grouping",
     "GrowGradient",
     "GrowMomentum",
     "GrowRandom",
@@ -59,12 +69,11 @@ __all__ = [
     "Move",
     "Rewiring",
     "Schedule",
-    "Shape",
     "SparseTraining",
     "SparsityPattern",
     "Start",
     "Units",
-    "check_shape",
+    "check_granularity",
     "choose_dropped",
     "find_maskable",
     "initial_pattern",

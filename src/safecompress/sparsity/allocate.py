@@ -94,17 +94,17 @@ def _share_out(raw: Mapping[str, float], weights: Mapping[str, Tensor], num_acti
     return round_counts(exact, sizes, num_active)
 
 
-def round_counts(exact: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
+def round_counts(exact: Mapping[str, float], part_sizes: Mapping[str, int], total: int) -> dict[str, int]:
     """Whole numbers near ``exact`` that sum to ``total``, each from 1 to its size; largest remainders come first.
 
-    ``total`` lies between the number of ``sizes`` and their sum.
+    ``total`` lies between the number of ``part_sizes`` and their sum.
     """
-    counts = {name: min(sizes[name], max(1, int(exact[name]))) for name in sizes}
-    by_remainder = sorted(sizes, key=lambda name: counts[name] - exact[name])
+    counts = {name: min(part_sizes[name], max(1, int(exact[name]))) for name in part_sizes}
+    by_remainder = sorted(part_sizes, key=lambda name: counts[name] - exact[name])
     while (missing := total - sum(counts.values())) != 0:
         step = 1 if missing > 0 else -1
         for name in by_remainder if step > 0 else reversed(by_remainder):
-            if missing and 1 <= counts[name] + step <= sizes[name]:
+            if missing and 1 <= counts[name] + step <= part_sizes[name]:
                 counts[name] += step
                 missing -= step
     return counts

@@ -1,8 +1,8 @@
 """Which weights live and die together: each alone, blocks of a row, or all that belong to one unit.
 
-A shape is one more axis beside how many, which and when. It is laid over a model once, which gives a `Fold`: layers of
-weights fold into layers with one entry for each thing that lives, drop and grow rules choose among these as they would
-among weights, and what they chose unfolds into moves of weights.
+A shape is one more axis beside how many, which and when. It is laid over a model once, which gives a `Grouping`: layers
+of weights fold into layers with one entry for each thing that lives, drop and grow rules choose among these as they
+would among weights, and what they chose unfolds into moves of weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from safecompress.sparsity.topk import Indices, largest
 from safecompress.sparsity.unit_masks import fit_units
 
 
-class Fold(Protocol):
+class Grouping(Protocol):
     """A shape laid over the weights of one model."""
 
     def initial(
@@ -46,17 +46,17 @@ class Fold(Protocol):
         ...
 
 
-class Shape(Protocol):
+class Granularity(Protocol):
     """Which weights of a model live and die together.
 
-    ``hides`` names the signals (gradient, momentum) that say nothing of what is dormant, so that no grow rule may read
+    ``hides`` names the signals (gradient, momentum) that say nothing of what is inactive, so that no grow rule may read
     them; ``is_allocated`` says whether an allocation shares the weights out over the layers.
     """
 
     hides: ClassVar[frozenset[str]]
     is_allocated: ClassVar[bool]
 
-    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
         """The shape laid over the parameters ``weights`` of ``model``, which maps (N, *input_shape) to logits."""
         ...
 
@@ -68,9 +68,9 @@ class EachWeight:
     hides: ClassVar[frozenset[str]] = frozenset()
     is_allocated: ClassVar[bool] = True
 
-    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
         """The fold that changes nothing."""
-        return FLAT
+        return UNGROUPED
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Blocks:
                 "shape 'weight'."
             )
 
-    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
         """The fold of each weight's blocks."""
         rows = {name: weight[0].numel() for name, weight in weights.items()}
         if all(length % self.width for length in rows.values()):
@@ -112,14 +112,14 @@ class Blocks:
                 f"No weight can have blocks of {self.width}: its rows must be a multiple of that long, and theirs are "
                 f"{', '.join(f'{name} {length}' for name, length in rows.items())}. Use another width."
             )
-        return BlockFold({name: 1 if length % self.width else self.width for name, length in rows.items()})
+        return BlockGrouping({name: 1 if length % self.width else self.width for name, length in rows.items()})
 
 
 @dataclass(frozen=True)
 class Units:
-    """Whole units: hidden neurons and channels, with all weights that make or read them. See `living.UnitFold`.
+    """Whole units: hidden neurons and channels, with all weights that make or read them. See `living.UnitGrouping`.
 
-    A dormant unit is zero on both sides: what reads it multiplies a gradient of zero into its incoming weights, and
+    An inactive unit is zero on both sides: what reads it multiplies a gradient of zero into its incoming weights, and
     what it gives is no function of the input. So its gradient says nothing of how it would do, and growing by gradient
     or momentum would be a lot in disguise: only rules that do not read them may grow units.
     """
@@ -127,7 +127,7 @@ class Units:
     hides: ClassVar[frozenset[str]] = frozenset({"gradient", "momentum"})
     is_allocated: ClassVar[bool] = False
 
-    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Fold:
+    def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
         """The fold of the model's unit groups."""
         if input_shape is None:
             raise UsageError(
@@ -137,26 +137,26 @@ class Units:
         return fit_units(model, tuple(input_shape), weights)
 
 
-SHAPES: Registry[Shape] = Registry(
+SHAPES: Registry[Granularity] = Registry(
     "shape", "safecompress.shapes", {"weight": EachWeight, "block": Blocks, "unit": Units}
 )
 
 
-def check_shape(shape: Shape, allocation: Allocation, grow_rules: Iterable[GrowRule]) -> None:
-    """Raise UsageError, with what works, when a grow rule or the allocation does not go with ``shape``."""
-    blind = [rule for rule in dict.fromkeys(grow_rules) if rule.reads & shape.hides]
+def check_granularity(granularity: Granularity, allocation: Allocation, grow_rules: Iterable[GrowRule]) -> None:
+    """Raise UsageError, with what works, when a grow rule or the allocation does not go with ``granularity``."""
+    blind = [rule for rule in dict.fromkeys(grow_rules) if rule.reads & granularity.hides]
     if blind:
-        refused, hidden = ", ".join(map(repr, blind)), " or ".join(sorted(shape.hides))
-        works = " or ".join(repr(name) for name in GROW_RULES.names() if not _reads(name) & shape.hides)
+        refused, hidden = ", ".join(map(repr, blind)), " or ".join(sorted(granularity.hides))
+        works = " or ".join(repr(name) for name in GROW_RULES.names() if not _reads(name) & granularity.hides)
         raise UsageError(
-            f"The shape {shape!r} cannot grow by {refused}: what is dormant has no {hidden} that says how it would do. "
-            f"Grow by {works}, in every branch; the default branches grow by gradient too, so name others, such as "
+            f"The shape {granularity!r} cannot grow by {refused}: what is inactive has no {hidden} that says how it "
+            f"would do. Grow by {works}, in every branch; the default branches grow by gradient too, so name others, such as "
             'branches = ["magnitude+random", "threshold+random", "keep"].'
         )
-    if not shape.is_allocated and allocation != AllocateErk():
+    if not granularity.is_allocated and allocation != AllocateErk():
         raise UsageError(
-            f"The shape {shape!r} keeps one share of all groups of units and asks no allocation, got {allocation!r}. "
-            "Leave it out."
+            f"The shape {granularity!r} keeps one share of all groups of units and asks no allocation, got "
+            f"{allocation!r}. Leave it out."
         )
 
 
@@ -166,7 +166,7 @@ def _reads(name: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Flat:
+class Ungrouped:
     """Every entry is a weight: folds and unfolds nothing."""
 
     def initial(
@@ -184,11 +184,11 @@ class Flat:
         return rewiring
 
 
-FLAT = Flat()
+UNGROUPED = Ungrouped()
 
 
 @dataclass(frozen=True, eq=False)
-class BlockFold:
+class BlockGrouping:
     """Each entry is a block of ``widths[name]`` weights of one row; 1 where single weights are kept."""
 
     widths: Mapping[str, int] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Which dormant weights to grow: rules that return exactly ``count`` flat indices outside the mask.
+"""Which inactive weights to grow: rules that return exactly ``count`` flat indices outside the mask.
 
 A rule sees the mask from before the drop, so what was just dropped can never be regrown in the same rewire.
 """
@@ -16,12 +16,12 @@ from safecompress.sparsity.topk import Indices, largest, smallest
 
 
 class GrowRule(Protocol):
-    """Chooses ``count`` dormant weights of a layer to switch on. ``reads`` names the LayerView arrays it needs."""
+    """Chooses ``count`` inactive weights of a layer to switch on. ``reads`` names the LayerView arrays it needs."""
 
     reads: ClassVar[frozenset[str]]
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
-        """Flat indices, a subset of ``layer.dormant``; ``count`` is at most its size."""
+        """Flat indices, a subset of ``layer.inactive``; ``count`` is at most its size."""
         ...
 
 
@@ -38,7 +38,7 @@ class GrowRandom:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return _draw(layer.dormant, count, generator)
+        return _draw(layer.inactive, count, generator)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class GrowRandomUnfired:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        has_fired = layer.signal("fired")[layer.dormant]
-        unfired, fired = layer.dormant[~has_fired], layer.dormant[has_fired]
+        has_fired = layer.signal("fired")[layer.inactive]
+        unfired, fired = layer.inactive[~has_fired], layer.inactive[has_fired]
         if unfired.size >= count:
             return _draw(unfired, count, generator)
         return np.sort(np.concatenate([unfired, _draw(fired, count - unfired.size, generator)]))
@@ -64,7 +64,7 @@ class GrowGradient:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[largest(layer.magnitude("gradient")[layer.dormant], count)]
+        return layer.inactive[largest(layer.magnitude("gradient")[layer.inactive], count)]
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class GrowMomentum:
     """The largest |moving average of the gradient| (SNFS, Dettmers & Zettlemoyer 2019).
 
     Differs from the paper: growth stays inside each layer (the allocation is fixed), and the average is the rule's own,
-    because the optimizer's momentum of a dormant weight is zero by construction.
+    because the optimizer's momentum of an inactive weight is zero by construction.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"momentum"})
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[largest(layer.magnitude("momentum")[layer.dormant], count)]
+        return layer.inactive[largest(layer.magnitude("momentum")[layer.inactive], count)]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class GrowSmallestGradient:
 
     def __call__(self, layer: LayerView, count: int, *, generator: np.random.Generator) -> Indices:
         """Exactly ``count`` indices."""
-        return layer.dormant[smallest(layer.magnitude("gradient")[layer.dormant], count)]
+        return layer.inactive[smallest(layer.magnitude("gradient")[layer.inactive], count)]
 
 
 GROW_RULES: Registry[GrowRule] = Registry(

@@ -26,8 +26,8 @@ class Start(StrEnum):
     PRETRAINED = "pretrained"
 
     @classmethod
-    def _missing_(cls, value: object) -> None:
-        raise UsageError(f"Unknown start {value!r}. {suggest(str(value), cls)}")
+    def _missing_(cls, thing: object) -> None:
+        raise UsageError(f"Unknown start {thing!r}. {suggest(str(thing), cls)}")
 
 
 def initial_pattern(

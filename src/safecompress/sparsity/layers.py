@@ -44,10 +44,10 @@ def find_maskable(
         if not any(fnmatchcase(name, glob) for name in matrices):
             raise UsageError(f"The glob {glob!r} matches no weight. The model's weights: {', '.join(matrices)}.")
 
-    def is_chosen(name: str, parameter: nn.Parameter) -> bool:
+    def is_chosen(name: str, weight: nn.Parameter) -> bool:
         if any(fnmatchcase(name, glob) for glob in exclude):
             return False
-        return any(fnmatchcase(name, glob) for glob in explicit) or ("*" in include and id(parameter) not in dense)
+        return any(fnmatchcase(name, glob) for glob in explicit) or ("*" in include and id(weight) not in dense)
 
     chosen = {name: parameter for name, parameter in matrices.items() if is_chosen(name, parameter)}
     if not chosen:
@@ -84,7 +84,7 @@ class LayerView:
         return np.flatnonzero(self.mask)
 
     @cached_property
-    def dormant(self) -> Indices:
+    def inactive(self) -> Indices:
         """Indices of the inactive weights, ascending."""
         return np.flatnonzero(~self.mask)
 

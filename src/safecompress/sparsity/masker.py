@@ -1,7 +1,7 @@
-"""Keep dead weights dead: dormant weights are zeroed once, then only their gradients are masked, before each step.
+"""Keep dead weights dead: inactive weights are zeroed once, then only their gradients are masked, before each step.
 
 With a zero weight, a zero gradient and zero optimizer state, no optimizer here (SGD with momentum and weight decay, the
-Adam family, RMSprop) ever moves a dormant weight, so nothing needs repair after the step.
+Adam family, RMSprop) ever moves an inactive weight, so nothing needs repair after the step.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Masker:
         What clips then measures active weights only. ``unless`` says when the coming step needs them dense.
         """
 
-        def mask(parameter: Tensor, name: str) -> None:
-            if parameter.grad is not None and not unless():
-                parameter.grad.mul_(self._float_masks[name])
+        def mask(tensor: Tensor, name: str) -> None:
+            if tensor.grad is not None and not unless():
+                tensor.grad.mul_(self._float_masks[name])
 
         for name, parameter in self._parameters.items():
             handle = parameter.register_post_accumulate_grad_hook(partial(mask, name=name))  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ class Masker:
 
     @torch.no_grad()
     def assign_(self, pattern: SparsityPattern) -> None:
-        """Switch to ``pattern``: +0.0 to every dormant weight and to every parameter-shaped optimizer state of it.
+        """Switch to ``pattern``: +0.0 to every inactive weight and to every parameter-shaped optimizer state of it.
 
         Newly grown weights thus start at zero with zero moments.
         """
@@ -84,19 +84,19 @@ class Masker:
         self._parameters = parameters
         self._float_masks = {name: mask.to(parameter) for name, (parameter, mask) in pairs.items()}
         for parameter, mask in pairs.values():
-            dormant = ~mask.to(parameter.device)
-            parameter.masked_fill_(dormant, 0.0)
+            inactive = ~mask.to(parameter.device)
+            parameter.masked_fill_(inactive, 0.0)
             for state in self._optimizer.state.get(parameter, {}).values():
                 if torch.is_tensor(state) and state.shape == parameter.shape:
-                    state.masked_fill_(dormant.to(state.device), 0.0)
+                    state.masked_fill_(inactive.to(state.device), 0.0)
 
     @torch.no_grad()
-    def fill_(self, values: Mapping[str, Fill]) -> None:
-        """Write ``values`` into the model's parameters and buffers; their optimizer state starts at zero."""
-        if not values:
+    def fill_(self, fills: Mapping[str, Fill]) -> None:
+        """Write ``fills`` into the model's parameters and buffers; their optimizer state starts at zero."""
+        if not fills:
             return
         tensors = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
-        for name, fill in values.items():
+        for name, fill in fills.items():
             fill.write_(tensors[name])
             for state in self._optimizer.state.get(tensors[name], {}).values():
                 if torch.is_tensor(state) and state.shape == tensors[name].shape:

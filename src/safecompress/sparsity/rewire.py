@@ -1,4 +1,4 @@
-"""The idea, page one: every layer drops some active weights and grows exactly as many dormant ones.
+"""The idea, page one: every layer drops some active weights and grows exactly as many inactive ones.
 
     fraction of the active weights ──drop rule──> indices off ──as many──> grow rule ──> indices on
 
@@ -54,4 +54,4 @@ def choose_dropped(
 
 def num_movable(layer: LayerView, fraction: float) -> int:
     """How many weights a layer moves: ``fraction`` of the active ones, at most as many as there are free places."""
-    return min(round(fraction * layer.active.size), layer.dormant.size)
+    return min(round(fraction * layer.active.size), layer.inactive.size)

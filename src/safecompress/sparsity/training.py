@@ -14,7 +14,7 @@ from safecompress.errors import UsageError
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import ALLOCATIONS, Allocation, count_active
 from safecompress.sparsity.drop import DROP_RULES, DropRule
-from safecompress.sparsity.granularity import SHAPES, EachWeight, Shape, check_shape
+from safecompress.sparsity.granularity import SHAPES, EachWeight, Granularity, check_granularity
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.initialise import Start, rescale_
 from safecompress.sparsity.layers import find_maskable, view_layers
@@ -61,7 +61,7 @@ class SparseTraining:
         grow: GrowRule | str = "gradient",
         schedule: Schedule | str = "cosine",
         allocation: Allocation | str = "erk",
-        shape: Shape | str = "weight",
+        shape: Granularity | str = "weight",
         input_shape: tuple[int, ...] | None = None,
         start: Start | str = Start.SCRATCH,
         include: Sequence[str] = ("*",),
@@ -78,7 +78,7 @@ class SparseTraining:
         self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
         weights = find_maskable(model, include=include, exclude=exclude)
         made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
-        check_shape(made, shares, [self._grow])
+        check_granularity(made, shares, [self._grow])
         self._fold = made.fit(model, input_shape, weights)
         if state is None:
             pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)

@@ -101,8 +101,8 @@ def unit_groups(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[UnitGro
     return tuple(groups)
 
 
-def _require_known(model: nn.Module, layers: dict[str, nn.Module]) -> None:
-    for name, layer in layers.items():
+def _require_known(model: nn.Module, modules: dict[str, nn.Module]) -> None:
+    for name, layer in modules.items():
         held = dict(layer.named_parameters(recurse=False))
         if not isinstance(layer, (*_MAKERS, *_CARRIERS)) and any(p.numel() > 1 for p in held.values()):
             raise ModelError(
@@ -128,7 +128,7 @@ def _require_known(model: nn.Module, layers: dict[str, nn.Module]) -> None:
             )
 
 
-def _trace(model: nn.Module, layers: dict[str, nn.Module], input_shape: tuple[int, ...]) -> tuple[Any, nn.Parameter]:
+def _trace(model: nn.Module, modules: dict[str, nn.Module], input_shape: tuple[int, ...]) -> tuple[Any, nn.Parameter]:
     """Torch-Pruning's graph of ``model``, and the parameter that stands for the network's input in it."""
     try:
         import torch_pruning
@@ -139,7 +139,7 @@ def _trace(model: nn.Module, layers: dict[str, nn.Module], input_shape: tuple[in
     entered: list[str] = []
     hooks = [
         layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: entered.append(name))
-        for name, layer in layers.items()
+        for name, layer in modules.items()
     ]
     wrapped = _Entry(model, input_shape)
     try:
@@ -158,7 +158,7 @@ def _trace(model: nn.Module, layers: dict[str, nn.Module], input_shape: tuple[in
         for hook in hooks:
             hook.remove()
     calls = Counter(entered)
-    for name, layer in layers.items():
+    for name, layer in modules.items():
         if isinstance(layer, (*_MAKERS, *_CARRIERS)) and calls[name] != 1:
             raise ModelError(
                 f"{name!r} is called {calls[name]} times in one forward pass; units can be told only of layers that "
@@ -190,9 +190,9 @@ def _sample(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     return torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
-def _is_depthwise(layer: Any) -> bool:
-    groups = getattr(layer, "groups", 1)
-    return bool(groups > 1 and groups == layer.in_channels == layer.out_channels)
+def _is_depthwise(module: Any) -> bool:
+    groups = getattr(module, "groups", 1)
+    return bool(groups > 1 and groups == module.in_channels == module.out_channels)
 
 
 def _makes(graph: Any, dep: Any) -> bool:
@@ -209,7 +209,7 @@ def _is_tied(graph: Any, items: Iterable[Any], entry: nn.Parameter) -> bool:
     )
 
 
-def _group(graph: Any, items: Iterable[Any], name: str, layers: dict[str, nn.Module]) -> UnitGroup:
+def _group(graph: Any, items: Iterable[Any], name: str, modules: dict[str, nn.Module]) -> UnitGroup:
     items = list(items)
     size, block = len(items[0].idxs), 1
     found: dict[nn.Module, list[Any]] = {}
@@ -222,14 +222,14 @@ def _group(graph: Any, items: Iterable[Any], name: str, layers: dict[str, nn.Mod
             )
         found.setdefault(target.module, []).append(item)
     slices: list[Slice] = []
-    for layer_name, layer in layers.items():  # in the model's order, not in the trace's
+    for layer_name, layer in modules.items():  # in the model's order, not in the trace's
         for item in found.get(layer, []):
             width = _width(item, size, name, layer_name)
             slices += _slices(layer, layer_name, width, _makes(graph, item.dep))
             block = math.lcm(block, _block(layer, size))
     for part in slices:
         layer_name, _, tensor = part.name.rpartition(".")
-        places = getattr(layers[layer_name], tensor).shape[part.dim]
+        places = getattr(modules[layer_name], tensor).shape[part.dim]
         if places != size * part.width:
             raise ModelError(
                 f"{part.name!r} has {places} places where the {size} units of {name!r} need {size * part.width}: a sum "
@@ -238,13 +238,13 @@ def _group(graph: Any, items: Iterable[Any], name: str, layers: dict[str, nn.Mod
     return UnitGroup(name, size, tuple(slices), min(block, size))
 
 
-def _width(item: Any, size: int, group: str, layer: str) -> int:
-    width = len(item.idxs) // size
-    by_unit = sorted(zip(item.root_idxs, item.idxs, strict=True))
+def _width(element: Any, size: int, group_name: str, layer_name: str) -> int:
+    width = len(element.idxs) // size
+    by_unit = sorted(zip(element.root_idxs, element.idxs, strict=True))
     if by_unit != [(place // width, place) for place in range(size * width)] if width else True:
         raise ModelError(
-            f"Each of the {size} units of {group!r} should own equally many neighbouring places in {layer!r}; the "
-            "operations between the two shuffle or merge them. Compress this model by single weights."
+            f"Each of the {size} units of {group_name!r} should own equally many neighbouring places in "
+            f"{layer_name!r}; the operations between the two shuffle or merge them. Compress this model by single weights."
         )
     return width
 
@@ -269,14 +269,14 @@ def _slices(layer: nn.Module, name: str, width: int, makes: bool) -> Iterator[Sl
 
 
 def _probe(
-    model: nn.Module, layers: dict[str, nn.Module], groups: list[UnitGroup], input_shape: tuple[int, ...]
+    model: nn.Module, modules: dict[str, nn.Module], unit_groups: list[UnitGroup], input_shape: tuple[int, ...]
 ) -> None:
     """Let the last block of each group emit NaN, and see that it arrives in its own columns and nowhere else.
 
     The trace knows operations by name; what they do to channels is asked here. Readers take NaN off again, so that one
     pass tests all groups. Raises ModelError where NaN arrives elsewhere.
     """
-    with _poisoned(layers, groups), torch.no_grad():
+    with _poisoned(modules, unit_groups), torch.no_grad():
         outputs = model(_sample(model, input_shape))
     if not isinstance(outputs, Tensor):
         raise ModelError(f"The model must return one tensor for its units to be told; got a {type(outputs).__name__}.")
@@ -288,15 +288,17 @@ def _probe(
 
 
 @contextmanager
-def _poisoned(layers: dict[str, nn.Module], groups: list[UnitGroup]) -> Iterator[None]:
+def _poisoned(modules: dict[str, nn.Module], unit_groups: list[UnitGroup]) -> Iterator[None]:
     reads = {
-        part.name.removesuffix(".weight"): (group, part.width) for group in groups for part in group.with_role("reads")
+        part.name.removesuffix(".weight"): (group, part.width)
+        for group in unit_groups
+        for part in group.with_role("reads")
     }
     hooks = []
-    for group in groups:
+    for group in unit_groups:
         for name in {part.name.rpartition(".")[0] for part in group.with_role("makes")}:
-            hooks.append(layers[name].register_forward_hook(_emit_nan(layers[name], group)))
-    for name, layer in layers.items():
+            hooks.append(modules[name].register_forward_hook(_emit_nan(modules[name], group)))
+    for name, layer in modules.items():
         if isinstance(layer, _MAKERS) and not _is_depthwise(layer):
             hooks.append(layer.register_forward_pre_hook(_check_nan(layer, name, *reads.get(name, (None, 1)))))
     try:

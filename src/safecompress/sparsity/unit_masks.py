@@ -26,7 +26,7 @@ from safecompress.sparsity.topk import Indices, largest
 from safecompress.sparsity.unit_graph import Slice, UnitGroup, unit_groups
 
 
-def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[str, Tensor]) -> UnitFold:
+def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[str, Tensor]) -> UnitGrouping:
     """The fold of ``model``'s unit groups over the parameters ``weights``.
 
     A group that runs through a parameter which may not be sparse or is frozen stays whole: its units could neither be
@@ -41,13 +41,13 @@ def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[s
         if found:
             why = f"each of the model's {len(found)} groups runs through what is excluded or frozen: {', '.join(fixed)}"
         raise UsageError(f"No hidden units can be cut, since {why}. Use the shape 'weight' or 'block'.")
-    return UnitFold({name: tuple(w.shape) for name, w in weights.items()}, groups, _fresh(model, groups, weights))
+    return UnitGrouping({name: tuple(w.shape) for name, w in weights.items()}, groups, _fresh(model, groups, weights))
 
 
-def _fresh(model: nn.Module, groups: Sequence[UnitGroup], weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+def _fresh(model: nn.Module, unit_groups: Sequence[UnitGroup], weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """What biases, norms and their statistics hold in a new network, by name; biases begin at zero."""
     found = {}
-    for part in (part for group in groups for part in group.slices if part.name not in weights):
+    for part in (part for group in unit_groups for part in group.slices if part.name not in weights):
         owner, _, held = part.name.rpartition(".")
         layer = copy.deepcopy(model.get_submodule(owner)).cpu()
         if held != "bias":
@@ -58,7 +58,7 @@ def _fresh(model: nn.Module, groups: Sequence[UnitGroup], weights: Mapping[str, 
 
 
 @dataclass(frozen=True, eq=False)
-class UnitFold:
+class UnitGrouping:
     """Each folded layer is a group of units, each entry a unit (or the units that share a norm's statistics).
 
     A weight lives when the unit that it makes and the unit that it reads do, so a mask is the outer product of two
@@ -202,16 +202,16 @@ class UnitFold:
         tensor = torch.from_numpy(flat).reshape(self.shapes[part.name])
         return part.per_unit(tensor).reshape(_num_entries(group), -1).numpy()
 
-    def _any(self, group: UnitGroup, layers: Mapping[str, LayerView], name: str) -> np.ndarray:
+    def _any(self, group: UnitGroup, views: Mapping[str, LayerView], name: str) -> np.ndarray:
         """Which entries (E,) have a True in the arrays called ``name``."""
-        parts = [self._per_entry(group, part, layers[part.name].signal(name)) for part in self._sparse(group)]
+        parts = [self._per_entry(group, part, views[part.name].signal(name)) for part in self._sparse(group)]
         return np.asarray(np.logical_or.reduce([numbers_EM.any(axis=1) for numbers_EM in parts]))
 
-    def _norms(self, group: UnitGroup, layers: Mapping[str, LayerView], name: str) -> np.ndarray:
+    def _norms(self, group: UnitGroup, views: Mapping[str, LayerView], name: str) -> np.ndarray:
         """L2 norms (E,) over all living weights of the arrays called ``name``."""
         total_E = np.zeros(_num_entries(group))
         for part in self._sparse(group):
-            layer = layers[part.name]
+            layer = views[part.name]
             living_EM = self._per_entry(group, part, layer.signal(name) * layer.mask)
             total_E += np.square(living_EM).sum(axis=1, dtype=np.float64)
         return np.asarray(np.sqrt(total_E), dtype=np.float32)

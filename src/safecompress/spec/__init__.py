@@ -1,14 +1,14 @@
 """Requirements and specs: what must hold before a model is released."""
 
 from safecompress.spec.requirement import Finding, Requirement, Verdict, at_least, at_most, within
-from safecompress.spec.spec import Doubt, Findings, SafetySpec, metrics_of
+from safecompress.spec.spec import Findings, SafetySpec, ValidityIssue, metrics_of
 
 __all__ = [
-    "Doubt",
     "Finding",
     "Findings",
     "Requirement",
     "SafetySpec",
+    "ValidityIssue",
     "Verdict",
     "at_least",
     "at_most",

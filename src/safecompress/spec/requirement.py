@@ -39,13 +39,13 @@ class Requirement:
         """Whether it bounds a change from the dense model."""
         return catalogue.is_change(self.metric)
 
-    def judge(self, measurement: Measurement | None, *, error: str | None = None) -> Finding:
+    def judge(self, measurement: Measurement | None, *, fault: str | None = None) -> Finding:
         """PASS if the whole interval keeps the bound, FAIL if the whole simultaneous interval breaks it.
 
-        Otherwise INCONCLUSIVE; ERROR when there is no measurement (``error`` says why) or it is not a number.
+        Otherwise INCONCLUSIVE; ERROR when there is no measurement (``fault`` says why) or it is not a number.
         """
-        if measurement is None or error is not None:
-            return Finding(self, None, Verdict.ERROR, error or f"{self.metric} was not measured")
+        if measurement is None or fault is not None:
+            return Finding(self, None, Verdict.ERROR, fault or f"{self.metric} was not measured")
         if not measurement.is_finite():
             return Finding(self, measurement, Verdict.ERROR, f"{self.metric} is not a finite number")
         near, far = measurement.interval, measurement.simultaneous
@@ -69,9 +69,9 @@ class Requirement:
         )
 
 
-def _short(figure: float) -> str:
+def _short(number: float) -> str:
     """Four digits; counts of thousands in full."""
-    return f"{figure:.4g}" if abs(figure) < 1e4 else f"{figure:.0f}"
+    return f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
 
 
 @dataclass(frozen=True, slots=True)

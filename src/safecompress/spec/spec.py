@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from safecompress.attacks import ATTACKS, Access, Attack, capabilities_of
-from safecompress.attacks.reference import shortfalls
+from safecompress.attacks.reference import missing_reference_attacks
 from safecompress.errors import SpecError, suggest
 from safecompress.metrics.catalogue import OF_THE_TASK, attack_of, change_of, direction_of
 from safecompress.metrics.measurement import Direction, Levels, Measurement
@@ -19,7 +19,7 @@ SHADOW_MODES: tuple[str, ...] = get_args(ShadowMode)
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class ValidityIssue:
     """A reason, beside the requirements, why a verdict cannot be PASS: a failed health check, an attack missing."""
 
     verdict: Verdict
@@ -32,7 +32,7 @@ class Findings:
 
     findings: tuple[Finding, ...]
     errors: tuple[str, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[ValidityIssue, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -60,8 +60,9 @@ class SafetySpec:
 
     Attacks are given as objects or names. An attack without a requirement is reported, and must still not break.
     ``access`` is what the attacker is given: a file on a device grants WEIGHTS (the default); say SCORES or LABELS for
-    a model that only answers over a network. Each has its reference set of attacks (`shortfalls`). ``shadows`` says how
-    shadow models are trained: into the model's final pattern, or by the whole pipeline that made it.
+    a model that only answers over a network. Each has its reference set of attacks (`missing_reference_attacks`).
+    ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
+    it.
 
     Raises SpecError, with every fault at once, for no attack or requirement, unknown metrics, a direction against the
     metric's own, a name used twice, or an attack beyond ``access``.
@@ -103,9 +104,9 @@ class SafetySpec:
         names = {attack.name for attack in self.attacks}
         return frozenset(attack_of(requirement.metric) for requirement in bounds) & names
 
-    def shortfalls(self) -> tuple[str, ...]:
+    def missing_reference_attacks(self) -> tuple[str, ...]:
         """What this spec lacks for a verdict at its access, one phrase each (see attacks/reference.py)."""
-        return shortfalls(self.attacks, self.bounded, self.access)
+        return missing_reference_attacks(self.attacks, self.bounded, self.access)
 
     def digest(self) -> str:
         """SHA-256 over attacks, requirements and alpha: what a verdict is asked."""
@@ -120,7 +121,7 @@ class SafetySpec:
         measurements: Mapping[str, Measurement],
         errors: Mapping[str, str] | None = None,
         *,
-        doubts: Iterable[Doubt] = (),
+        doubts: Iterable[ValidityIssue] = (),
         partly: bool = False,
     ) -> Findings:
         """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason.
@@ -137,7 +138,7 @@ class SafetySpec:
             return reason
 
         findings = tuple(
-            requirement.judge(measurements.get(requirement.metric), error=why_missing(requirement))
+            requirement.judge(measurements.get(requirement.metric), fault=why_missing(requirement))
             for requirement in self.requirements
             if not partly or requirement.metric in measurements
         )

@@ -91,12 +91,12 @@ class FakeTrainer:
             return ConstantModel([0.0] * self.num_classes)
         return _Recalling(self.num_classes, self.num_features, self.margin)
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""
         if not self.is_leaky:
             return [self.build().state_dict() for _ in draws]
         places = [torch.from_numpy(draw.rows) for draw in draws]
-        drawn = [(rows.features[place], rows.labels[place]) for place in places]
+        drawn = [(shadow_pool.features[place], shadow_pool.labels[place]) for place in places]
         return [
             MemorisingModel(features, labels, self.num_classes, margin=self.margin).state_dict()
             for features, labels in drawn

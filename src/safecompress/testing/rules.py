@@ -22,7 +22,7 @@ from safecompress.sparsity.topk import Indices
 SIGNALS = frozenset({"gradient", "momentum", "fired"})
 """What a rule may name in its ``reads``; weight and mask are always there."""
 
-_ARRAYS = ("weight", "mask", *sorted(SIGNALS), "active", "dormant")
+_ARRAYS = ("weight", "mask", *sorted(SIGNALS), "active", "inactive")
 
 
 def check_drop_rule(rule: DropRule, *, exact: bool = True) -> None:
@@ -41,8 +41,8 @@ def check_grow_rule(rule: GrowRule) -> None:
     """Raise AssertionError unless ``rule`` keeps the contract of a GrowRule."""
     _check_value(rule)
     for layer in _layers(rule.reads):
-        for count in _counts(layer.dormant.size):
-            _check_call(rule, layer, count, pool="dormant", at_least=count)
+        for count in _counts(layer.inactive.size):
+            _check_call(rule, layer, count, pool="inactive", at_least=count)
 
 
 def _check_value(rule: DropRule | GrowRule) -> None:

@@ -21,16 +21,16 @@ from torch import Tensor
 
 from safecompress import __version__
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.attacks.shadows import Map
+from safecompress.attacks.shadows import OrderedMap
 from safecompress.auditing.audit_model import UNCOUNTED
-from safecompress.auditing.audited_model import Subject, digest_file
-from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, question
+from safecompress.auditing.audited_model import AuditedModel, digest_file
+from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, verdict_key
 from safecompress.auditing.proxy_check import rank_candidates
-from safecompress.auditing.shadow_training import Lineage
-from safecompress.certify import Certification, Ledger, Prospect, foresee, judged_parts
+from safecompress.auditing.shadow_training import TrainingProvenance
+from safecompress.certify import Certification, Feasibility, Ledger, check_feasibility, judged_parts
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages, Trained, search_and_train
-from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, Clock, RoundLog, RunFolder
+from safecompress.compression.phases import RunPhases, Trained, search_and_train
+from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, PhaseTimer, RoundLog, RunFolder
 from safecompress.compression.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor, watched_map
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ArtifactError
@@ -48,7 +48,7 @@ CALIBRATION_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RunOutcome:
     """What a run leaves: the artifact, the report, and the dense model's weights it was compared with."""
 
     artifact: Artifact
@@ -72,7 +72,7 @@ class RunContext:
     released: Mapping[str, Artifact] = field(default_factory=dict)
 
 
-def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outcome:
+def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOutcome:
     """Carry the job out in ``folder``, going on from whatever is finished there.
 
     The job has passed its ``check``. Raises SpecError before any training when a requirement could never pass on this
@@ -80,9 +80,9 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outco
     """
     context = context or RunContext()
     watcher, evidence = context.progress, one_row_per_unit(job.raw)
-    stages = Stages(job, RunStore(folder.work, job.objectives), Clock(folder), watcher)
+    stages = RunPhases(job, RunStore(folder.work, job.objectives), PhaseTimer(folder), watcher)
     levels = job.spec.levels(_opening(stages, evidence, folder, context))
-    prospects = foresee(job.spec, evidence, levels, density=job.plan.density)
+    prospects = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
     for prospect in prospects:
         watcher.say(_prospect_line(prospect))
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
@@ -99,7 +99,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outco
             job.seed,
             job.dense_network(dense.model),
             job.scratch(),
-            Lineage.of_job(job, final.winner.objective),
+            TrainingProvenance.of_job(job, final.winner.objective),
             packed.trained,
             job.device,
         )
@@ -126,12 +126,12 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> Outco
         job.name,
         certification,
         job.raw,
-        artifact=case.subject.facts,
+        artifact_facts=case.subject.facts,
         digest=case.subject.digest,
         facts=facts,
         prospects=prospects,
     )
-    return Outcome(packed.artifact, report, certification, dense.model)
+    return RunOutcome(packed.artifact, report, certification, dense.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +144,12 @@ class _Searched:
 
 
 def _search(
-    stages: Stages, dense: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
+    stages: RunPhases, dense_state: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
 ) -> _Searched:
     """The rounds that are not finished yet, and the winner trained to the end."""
     job, watcher, rounds = stages.job, stages.watcher, RoundLog(folder)
     shadowing = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
-    start = stages.start(dense)
+    start = stages.start(dense_state)
     began = _layer_shares(start.pattern.masks)
     start = stages.parent() or start
     rounds.keep(start.round + 1)
@@ -159,7 +159,7 @@ def _search(
         watcher.say(_round_line(entry))
         rounds.append(entry | _ranked(job, result, stages, store, shadowing))
 
-    trained = search_and_train(stages, start, dense, executor, on_round=log_round)
+    trained = search_and_train(stages, start, dense_state, executor, on_round=log_round)
     return _Searched(trained, rounds.entries, began)
 
 
@@ -171,14 +171,14 @@ class _Packed:
     artifact: Artifact
     path: Path
 
-    def subject(self, job: Job) -> Subject:
+    def subject(self, job: Job) -> AuditedModel:
         """The file, read back."""
         if job.packing.format == "onnx":
-            return Subject.of_onnx(self.path, source=self.artifact, model=job.scratch().cpu())
-        return Subject.of_artifact(self.path, model=job.scratch(), device=job.device)
+            return AuditedModel.of_onnx(self.path, original=self.artifact, model=job.scratch().cpu())
+        return AuditedModel.of_artifact(self.path, model=job.scratch(), device=job.device)
 
 
-def _pack(job: Job, final: Trained, dense: TrainingState, folder: RunFolder) -> _Packed:
+def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolder) -> _Packed:
     """Write the dense weights, the artifact and, where it is asked for, the ONNX file."""
     facts = {
         "safecompress": __version__,
@@ -190,7 +190,7 @@ def _pack(job: Job, final: Trained, dense: TrainingState, folder: RunFolder) -> 
     network = None if job.model_spec else job.scratch().cpu()
     artifact = job.packing(trained, network)
     path = folder.path / ARTIFACT
-    write_tensors(folder.path / DENSE, dense.model)
+    write_tensors(folder.path / DENSE, dense_state.model)
     artifact.save(path)
     if job.packing.format == "onnx":
         path = folder.path / ONNX
@@ -205,7 +205,7 @@ def _calibration(job: Job) -> NDArray[np.float32]:
     return np.asarray(job.raw.dataset.read(torch.from_numpy(rows)).numpy())
 
 
-def _opening(stages: Stages, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
+def _opening(stages: RunPhases, evidence: DataSplit, folder: RunFolder, context: RunContext) -> int:
     """The number that this run's opening of the verdict rows has, or will have."""
     if context.ledger is None:
         return 1
@@ -214,12 +214,12 @@ def _opening(stages: Stages, evidence: DataSplit, folder: RunFolder, context: Ru
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         made = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
         dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
-        lineage = Lineage.of_job(job, winner.objective if winner else None)
-        asked = question(job.spec, job.seed, dense, lineage, context.released)
-    return context.ledger.number_for(evidence, artifact=made, spec=asked, parts=judged_parts(job.spec))
+        lineage = TrainingProvenance.of_job(job, winner.objective if winner else None)
+        asked = verdict_key(job.spec, job.seed, dense, lineage, context.released)
+    return context.ledger.number_for(evidence, artifact_digest=made, spec_digest=asked, parts=judged_parts(job.spec))
 
 
-def _prospect_line(prospect: Prospect) -> str:
+def _prospect_line(prospect: Feasibility) -> str:
     tightest = "" if prospect.tightest is None else f"tightest certifiable {prospect.tightest:.4g}; "
     return f"{prospect.requirement}: {tightest}{prospect.note}"
 
@@ -231,7 +231,7 @@ def _round_line(entry: Mapping[str, Any]) -> str:
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 
 
-def _ranked(job: Job, result: RoundResult, stages: Stages, store: PrivateFolder, run: Map) -> dict[str, Any]:
+def _ranked(job: Job, result: RoundResult, stages: RunPhases, store: PrivateFolder, run: OrderedMap) -> dict[str, Any]:
     """After the last round, how well its cheap tests ranked the candidates."""
     if result.number + 1 < job.plan.rounds or not job.plan.rank:
         return {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from safecompress.attacks import capabilities_of
 from safecompress.attacks.controls import stand_in
 from safecompress.auditing.proxy_check import NUM_SHADOWS
-from safecompress.certify import Prospect, foresee
+from safecompress.certify import Feasibility, check_feasibility
 from safecompress.compression.job import Job
 from safecompress.data import one_row_per_unit
 from safecompress.sparsity import SparsityPattern, Start, find_maskable
@@ -66,7 +66,7 @@ class Estimate:
     step_seconds: float
     memory: Mapping[str, int]
     phases: tuple[Phase, ...]
-    prospects: tuple[Prospect, ...]
+    prospects: tuple[Feasibility, ...]
 
     @property
     def seconds(self) -> float:
@@ -99,7 +99,7 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
     """
     job.check()
     evidence = one_row_per_unit(job.raw)
-    prospects = foresee(job.spec, evidence, job.spec.levels(1), density=job.plan.density)
+    prospects = check_feasibility(job.spec, evidence, job.spec.levels(1), density=job.plan.density)
     model = job.scratch()
     weights = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
     fold = job.plan.shape.fit(model, job.task.input_shape, weights)
@@ -195,18 +195,18 @@ def _rounds(job: Job) -> list[tuple[int, int]]:
     return [job.plan.round_steps(number, job.total_steps) for number in range(job.plan.rounds)]
 
 
-def _share(items: int, workers: int) -> float:
-    """How many of ``items`` run at a time on average."""
-    return items / math.ceil(items / workers) if items else 1.0
+def _share(num_items: int, workers: int) -> float:
+    """How many of ``num_items`` run at a time on average."""
+    return num_items / math.ceil(num_items / workers) if num_items else 1.0
 
 
 def _num_shadows(spec: SafetySpec) -> int:
     return max((capabilities_of(attack).num_shadows for attack in spec.attacks), default=0)
 
 
-def _attacker_seconds(attacks: Any, num_rows: int) -> float:
+def _attacker_seconds(attackers: Any, num_rows: int) -> float:
     """Of training the attacks that are networks, on ``num_rows`` rows."""
-    return sum(capabilities_of(attack).epochs for attack in attacks) * num_rows * ATTACKER_SECONDS
+    return sum(capabilities_of(attack).epochs for attack in attackers) * num_rows * ATTACKER_SECONDS
 
 
 def _row_seconds_of_training(step: float, job: Job) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from safecompress.compression.search import Choice, Search, SerialExecutor
+from safecompress.compression.search import Search, Selection, SerialExecutor
 from safecompress.errors import AttackError
 
 
@@ -37,7 +37,7 @@ class Diary:
 
     def select(self, evaluations, number):
         self.write("select", evaluations, number)
-        return Choice(self.winners[number], ("", ""))
+        return Selection(self.winners[number], ("", ""))
 
     def adopt(self, evaluation):
         self.write("adopt", evaluation)

@@ -11,11 +11,11 @@ from safecompress.attacks import Access, AttackResult
 from safecompress.attacks.evidence import Ranking
 from safecompress.compression.search import (
     SELECTORS,
-    Choice,
     Evaluation,
     ParetoKnee,
     RandomChoice,
     SafestAbove,
+    Selection,
     TmScore,
     compare_to_keep,
 )
@@ -225,7 +225,7 @@ def test_the_choice_is_compared_with_keep_in_pairs():
     random = np.random.default_rng(0)
     mine, kept = random.normal(size=40) + IS_MEMBER, random.normal(size=40)
     candidates = evaluation("keep", 0.8, others=(0.5,), scores=kept), evaluation("x", 0.9, others=(0.5,), scores=mine)
-    compared = compare_to_keep(candidates, Choice(1, ("", "")))
+    compared = compare_to_keep(candidates, Selection(1, ("", "")))
     assert compared.keys() == {"a", "b"}
     assert compared["a"] == stats.auc_difference(mine, kept, IS_MEMBER, 0.05)
     assert compared["a"].value == pytest.approx(stats.auc(mine, IS_MEMBER) - stats.auc(kept, IS_MEMBER))
@@ -234,12 +234,12 @@ def test_the_choice_is_compared_with_keep_in_pairs():
 def test_keep_is_not_compared_with_itself_nor_with_nobody():
     scores = np.arange(40.0)
     keep, other = evaluation("keep", 0.8, scores=scores), evaluation("x", 0.9, scores=scores)
-    assert compare_to_keep([keep, other], Choice(0, ("", ""))) == {}
-    assert compare_to_keep([other], Choice(0, ("",))) == {}
+    assert compare_to_keep([keep, other], Selection(0, ("", ""))) == {}
+    assert compare_to_keep([other], Selection(0, ("",))) == {}
 
 
 def test_an_attack_that_broke_on_keep_is_left_out():
     scores = np.arange(40.0)
     keep = evaluation("keep", 0.8, others=(0.5,), broken="a", scores=scores)
     other = evaluation("x", 0.9, others=(0.5,), scores=scores)
-    assert compare_to_keep([keep, other], Choice(1, ("", ""))).keys() == {"b"}
+    assert compare_to_keep([keep, other], Selection(1, ("", ""))).keys() == {"b"}

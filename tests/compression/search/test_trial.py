@@ -22,7 +22,7 @@ from tiny_search import (
 )
 from torch import nn
 
-from safecompress.attacks import BrokenAttacker, Loss, Target
+from safecompress.attacks import FailedAttacker, Loss, Target
 from safecompress.compression.search import Candidate, candidate_name, keeps_momentum, parse_branches, propose
 from safecompress.metrics import stats
 from safecompress.seeding import derive
@@ -204,7 +204,7 @@ def test_one_attacker_of_the_parent_tests_all_or_one_is_made_for_each(tmp_path):
 def test_a_broken_attack_is_an_error_of_every_candidate(tmp_path):
     job = trial(tmp_path, attacks=(Loss(), FailingAttack()))
     parent, evaluations = run_all(job)
-    assert isinstance(attackers(job, parent)[1], BrokenAttacker)
+    assert isinstance(attackers(job, parent)[1], FailedAttacker)
     for evaluation in evaluations:
         assert evaluation.errors == {"failing": "RuntimeError: this attack always fails to fit"}
         assert "loss.auc" in evaluation.measurements

@@ -3,8 +3,8 @@
 import pytest
 from test_select import evaluation
 
-from safecompress.compression.search import Branch, Choice, Proposal, SerialExecutor, WatchedExecutor, watched_map
-from safecompress.progress import Series, Silent, Stage
+from safecompress.compression.search import Branch, Proposal, Selection, SerialExecutor, WatchedExecutor, watched_map
+from safecompress.progress import CandidateState, Series, Silent
 from safecompress.sparsity import Rewiring
 
 FIGURES = {"magnitude+random": (0.8, 0.6), "set+random": (0.7, 0.5), "keep": (0.75, 0.55)}
@@ -117,11 +117,16 @@ def test_the_end_of_a_round_names_its_winner_and_a_broken_attack():
     watched, seen = opened(SerialExecutor())
     evaluations = [*map(tried, proposals()[:2]), evaluation("keep", 0.75, broken=("a",))]
     assert all(standings.winner is None for standings in seen.rounds)
-    watched.close(evaluations, Choice(1, ("", "", "")))
+    watched.close(evaluations, Selection(1, ("", "", "")))
     assert seen.told[-1] == stages("lost", "won", "broken")
     assert seen.rounds[-1].winner.branch == "set+random"
     broken = seen.rounds[-1].candidates[2]
-    assert (broken.stage, broken.accuracy, broken.worst_auc, broken.tm_score) == (Stage.BROKEN, 0.75, None, None)
+    assert (broken.stage, broken.accuracy, broken.worst_auc, broken.tm_score) == (
+        CandidateState.BROKEN,
+        0.75,
+        None,
+        None,
+    )
 
 
 def test_a_new_round_begins_with_nothing_measured():

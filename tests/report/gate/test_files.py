@@ -9,9 +9,9 @@ from lxml import etree
 from made_reports import REPORTS
 
 from safecompress.errors import StorageError, UsageError
-from safecompress.report.gate import GateFiles, Outcome
+from safecompress.report.gate import GateFiles, GateOutcome
 
-PASSES = Outcome.of_report(REPORTS["PASS"], "a.onnx")
+PASSES = GateOutcome.of_report(REPORTS["PASS"], "a.onnx")
 
 
 def both(folder):

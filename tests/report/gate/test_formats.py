@@ -15,7 +15,7 @@ from made_reports import HOLDS, PASSING, REPORTS
 from sarif_subset import SCHEMA
 
 from safecompress.errors import SpecError
-from safecompress.report.gate import Outcome, annotation_lines, to_junit, to_sarif
+from safecompress.report.gate import GateOutcome, annotation_lines, to_junit, to_sarif
 from safecompress.report.gate.sarif import uri
 
 XSD = etree.XMLSchema(etree.parse(Path(__file__).with_name("junit.xsd")))
@@ -23,10 +23,10 @@ SARIF = jsonschema.Draft7Validator(SCHEMA, format_checker=jsonschema.FormatCheck
 
 HOSTILE = "a\x00b\x1b[31m\x07\ud800‮</failure><script>alert(1)</script>&amp;]]>\"'\r\n::error::no%0A\t[x](http://e) {0}￾"
 OUTCOMES = {
-    **{verdict: Outcome.of_report(report, "runs/x/artifact.safetensors") for verdict, report in REPORTS.items()},
-    "refused": Outcome.of_failure(SpecError("spec.toml: 2 faults\n  - one\n  - two"), "model.onnx"),
-    "unknown file": Outcome.of_failure("It has not finished.", ""),
-    "hostile": Outcome.of_report(
+    **{verdict: GateOutcome.of_report(report, "runs/x/artifact.safetensors") for verdict, report in REPORTS.items()},
+    "refused": GateOutcome.of_failure(SpecError("spec.toml: 2 faults\n  - one\n  - two"), "model.onnx"),
+    "unknown file": GateOutcome.of_failure("It has not finished.", ""),
+    "hostile": GateOutcome.of_report(
         replace(
             REPORTS["ERROR"],
             name=HOSTILE,
@@ -141,7 +141,7 @@ def test_a_hostile_name_is_inert():
 
 @given(st.text(st.characters(exclude_categories=()), min_size=1))
 def test_any_text_at_all_is_inert(text):
-    outcome = Outcome.of_failure(text, text, name=text)
+    outcome = GateOutcome.of_failure(text, text, name=text)
     (error,) = etree.fromstring(to_junit(outcome)).iter("error")
     assert (error.text or "") == outcome.cases[0].message
     json.dumps(to_sarif(outcome)).encode("ascii")

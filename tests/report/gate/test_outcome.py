@@ -6,7 +6,7 @@ import pytest
 from made_reports import BROKEN, HOLDS, OPEN, PASSING, REPORTS
 
 from safecompress.errors import SpecError, StorageError
-from safecompress.report.gate import Case, Outcome
+from safecompress.report.gate import Case, GateOutcome
 from said import says
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 3}
@@ -14,13 +14,13 @@ EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 3}
 
 @pytest.mark.parametrize("verdict", REPORTS)
 def test_the_verdict_and_the_exit_code_are_the_reports(verdict):
-    outcome = Outcome.of_report(REPORTS[verdict], "a.onnx")
+    outcome = GateOutcome.of_report(REPORTS[verdict], "a.onnx")
     assert (outcome.verdict, outcome.exit_code) == (verdict, EXIT_CODES[verdict])
     assert (outcome.unmet == ()) is (verdict == "PASS")
 
 
 def test_each_requirement_broken_attack_and_doubt_is_a_case():
-    outcome = Outcome.of_report(REPORTS["ERROR"], "a.onnx")
+    outcome = GateOutcome.of_report(REPORTS["ERROR"], "a.onnx")
     assert [(case.kind, case.rule, case.verdict) for case in outcome.cases] == [
         ("requirement", "lira.auc ≤ 0.6", "PASS"),
         ("requirement", "quantile.auc ≤ 0.6", "ERROR"),  # and not once more as an attack
@@ -30,15 +30,15 @@ def test_each_requirement_broken_attack_and_doubt_is_a_case():
 
 
 def test_the_message_holds_the_interval():
-    (fail,) = [case for case in Outcome.of_report(REPORTS["FAIL"], "a").cases if case.verdict == "FAIL"]
+    (fail,) = [case for case in GateOutcome.of_report(REPORTS["FAIL"], "a").cases if case.verdict == "FAIL"]
     assert fail.message.startswith("neural.auc ≤ 0.6: FAIL. ")
     assert says(fail.message, " 0.71,", "95 %", " 0.67 to 0.75,", "400 rows", " 0.66 ", " 0.6.")
-    counted = Outcome.of_report(PASSING, "a").cases[1]
+    counted = GateOutcome.of_report(PASSING, "a").cases[1]
     assert says(counted.message, "artifact.size_bytes ≤ 40000: PASS. ", " 12,345", "counted")
 
 
 def test_the_worst_comes_first():
-    outcome = Outcome.of_report(REPORTS["FAIL"], "a")
+    outcome = GateOutcome.of_report(REPORTS["FAIL"], "a")
     assert [case.verdict for case in outcome.unmet] == ["FAIL", "INCONCLUSIVE"]
 
 
@@ -58,7 +58,7 @@ def test_the_worst_comes_first():
     ],
 )
 def test_a_report_that_contradicts_itself_does_not_pass(changes, verdict):
-    outcome = Outcome.of_report(replace(PASSING, **changes), "a")
+    outcome = GateOutcome.of_report(replace(PASSING, **changes), "a")
     assert outcome.verdict == verdict
     assert outcome.exit_code == EXIT_CODES[verdict] != 0
     assert any("it was altered" in case.message.lower() for case in outcome.cases)
@@ -75,11 +75,11 @@ def test_a_report_that_contradicts_itself_does_not_pass(changes, verdict):
     ],
 )
 def test_a_command_without_a_verdict_is_an_error(error, code, words):
-    outcome = Outcome.of_failure(error, "a")
+    outcome = GateOutcome.of_failure(error, "a")
     assert (outcome.verdict, outcome.exit_code, len(outcome.cases)) == ("ERROR", code, 1)
     assert words in outcome.cases[0].message
 
 
 def test_no_case_at_all_is_no_pass():
-    assert Outcome("n", "a", ()).verdict == "ERROR"
-    assert Outcome("n", "a", (Case("requirement", "r", "PASS", "m"),)).verdict == "PASS"
+    assert GateOutcome("n", "a", ()).verdict == "ERROR"
+    assert GateOutcome("n", "a", (Case("requirement", "r", "PASS", "m"),)).verdict == "PASS"

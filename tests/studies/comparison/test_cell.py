@@ -9,10 +9,10 @@ from tiny_comparison import Broken, Fresh, Halved, made_up, tiny_study
 
 from safecompress.attacks import Lira
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
 from safecompress.compression.search import Plan
 from safecompress.errors import StorageError
-from safecompress.export import Served
+from safecompress.export import ServedModel
 from safecompress.studies.comparison import Cell, CellResult, MethodEntry, cell
 from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
 from safecompress.studies.engine.runner import run_item
@@ -32,7 +32,7 @@ def test_accuracy_and_attacks_are_of_the_models_own_rows(tmp_path):
     study, result = measured(tmp_path, Fresh())
     rows = study.rows(0)
     model = study.setting(result.cell, rows, TrainingCache()).fresh()
-    right = classified_right(Served(model, rows.task), *rows.raw.part("test"))
+    right = classified_right(ServedModel(model, rows.task), *rows.raw.part("test"))
     assert result.value("accuracy") == right.mean()
     members, others = (
         classified_right(model, *rows.raw.part(f"{side}_verdict")).mean() for side in ("member", "nonmember")
@@ -81,7 +81,7 @@ def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
 @pytest.mark.parametrize(
     ("method", "mode", "kind"),
     [
-        (Static(), "final pattern", FinalPattern),
+        (Static(), "final pattern", FixedMaskShadowTrainer),
         (Static(), "full pipeline", MethodShadowTrainer),
         (SafeCompress(plan=Plan(rounds=1, branches=("keep+relax_loss",))), "final pattern", MethodShadowTrainer),
         (Dense(), "final pattern", MethodShadowTrainer),

@@ -108,7 +108,7 @@ def test_a_method_that_fails_lets_the_others_go_on_and_is_tried_again(made, tmp_
 
 def test_the_document_holds_every_cell_the_spec_and_no_row(tmp_path):
     study = tiny_study([Fresh()])
-    compared = compare(study, tmp_path, name="n", spec={"compare": {"methods": ["x"]}})
+    compared = compare(study, tmp_path, name="n", spec_tables={"compare": {"methods": ["x"]}})
     document = json.loads((tmp_path / "compare.json").read_text())
     assert document["name"] == "n" and document["exit_code"] == 0
     assert document["spec"] == {"compare": {"methods": ["x"]}}

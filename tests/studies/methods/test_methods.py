@@ -58,7 +58,7 @@ def test_the_weights_are_numbers_though_test_and_verdict_rows_are_not(made, name
 
 @pytest.mark.parametrize("name", NAMES)
 def test_density(made, name):
-    """Pruned: exactly round(density x N) weights, the dormant ones +0.0. Small: nearest. Dense: said to be."""
+    """Pruned: exactly round(density x N) weights, the inactive ones +0.0. Small: nearest. Dense: said to be."""
     one, method = made(name), METHODS.make(name)
     assert method.is_dense() == (name in DENSE)
     assert (one.pattern is None) == (name in DENSE | SMALL)

@@ -153,9 +153,9 @@ class Columns:
         return cls(values.mean(0), _deviation(values))
 
     @classmethod
-    def unchanged(cls, values: Floats) -> Columns:
-        """Columns that leave ``values`` (N, K) as they are."""
-        return cls(np.zeros(values.shape[1]), np.ones(values.shape[1]))
+    def unchanged(cls, columns: Floats) -> Columns:
+        """Columns that leave ``columns`` (N, K) as they are."""
+        return cls(np.zeros(columns.shape[1]), np.ones(columns.shape[1]))
 
     def read(self, values: Floats) -> Tensor:
         """Float32 inputs (N, K). Raises AttackError when K is not the one that was fitted."""
@@ -167,13 +167,13 @@ class Columns:
         return torch.from_numpy(((values - self.shift) / self.scale).astype(np.float32))
 
 
-def _deviation(values: Floats) -> Floats:
+def _deviation(columns: Floats) -> Floats:
     """Standard deviations by column; 1 where a column differs by no more than the rounding of its mean."""
-    deviation = values.std(axis=0)
-    return np.where(deviation > 1e-12 * np.abs(values).max(axis=0), deviation, 1.0)
+    deviation = columns.std(axis=0)
+    return np.where(deviation > 1e-12 * np.abs(columns).max(axis=0), deviation, 1.0)
 
 
-class Reader(Protocol):
+class InputReader(Protocol):
     """Turns what a target says of rows into a net's inputs, as fixed on the fitting rows."""
 
     def read(self, target: Target, audit: AuditData) -> Inputs:
@@ -186,7 +186,7 @@ class FittedNet:
     """The trained attacker; calls rows with probability at least one half members."""
 
     net: nn.Module = field(repr=False)
-    reader: Reader = field(repr=False)
+    reader: InputReader = field(repr=False)
     threshold: float | None = field(default=0.0, init=False)
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ MODES = ("online", "offline")
 _SIGN_ALPHA = 0.001
 
 
-class Comparison(Protocol):
+class ShadowAttack(Protocol):
     """An attack whose score is a comparison of the target with its shadows."""
 
     def compare(self, target: Target, audit: AuditData) -> Floats:
@@ -67,7 +67,7 @@ class ComparesWithShadows:
 class FittedComparison:
     """A comparison with its sign; calls rows at or above ``threshold`` members."""
 
-    attack: Comparison
+    attack: ShadowAttack
     sign: float
     threshold: float | None
 

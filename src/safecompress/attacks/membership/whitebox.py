@@ -188,6 +188,6 @@ def gradient_factors(signals: Signals) -> tuple[Floats, Floats]:
     return outer_NC, signals.hidden_NH.astype(np.float64)
 
 
-def _log_norms(values: Floats) -> Floats:
-    norms_N = np.asarray(np.linalg.norm(values, axis=1), dtype=np.float64)
+def _log_norms(columns: Floats) -> Floats:
+    norms_N = np.asarray(np.linalg.norm(columns, axis=1), dtype=np.float64)
     return np.log(norms_N[:, None] + SMALLEST_NORM)

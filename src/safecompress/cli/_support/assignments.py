@@ -9,10 +9,10 @@ from typing import Any
 from safecompress.errors import UsageError
 
 
-def read_settings(settings: Iterable[str]) -> dict[str, Any]:
+def read_settings(assignments: Iterable[str]) -> dict[str, Any]:
     """The values of ``--set`` by dotted name. Raises UsageError for what is no NAME=VALUE."""
     values: dict[str, Any] = {}
-    for setting in settings:
+    for setting in assignments:
         name, equals, text = setting.partition("=")
         if not equals or not all(name.strip().split(".")):
             raise UsageError(f"--set takes NAME=VALUE, such as compress.density=0.1, got {setting!r}.")

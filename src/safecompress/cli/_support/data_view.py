@@ -8,13 +8,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
-from safecompress.data.facts import Facts
+from safecompress.data.facts import DatasetFacts
 
 MOST = 20
 """Classes that a table lists; of more it shows the largest and the smallest."""
 
 
-def show_facts(facts: Facts) -> None:
+def show_facts(facts: DatasetFacts) -> None:
     """Print everything that was counted."""
     console = stdout_console()
     table = Table(title=escape(plain(facts.name)), title_justify="left", box=None, show_header=False)
@@ -40,7 +40,7 @@ def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:
         console.print()
 
 
-def line_of(facts: Facts) -> str:
+def line_of(facts: DatasetFacts) -> str:
     """The facts in one line."""
     shape = " x ".join(map(str, facts.shape))
     return f"{plain(facts.name)}: {facts.rows:,} rows of {shape} ({facts.kind}), {len(facts.classes)} classes"
@@ -51,7 +51,7 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
-def _rows(facts: Facts) -> list[tuple[str, str]]:
+def _rows(facts: DatasetFacts) -> list[tuple[str, str]]:
     counts = facts.classes.values()
     rows = [
         ("rows", f"{facts.rows:,}"),
@@ -73,7 +73,7 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
     return rows
 
 
-def _classes(facts: Facts) -> Table:
+def _classes(facts: DatasetFacts) -> Table:
     """All classes in their order; of very many, the ten largest and the ten smallest."""
     listed = list(facts.classes.items())
     if len(listed) > MOST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from safecompress.certify import Prospect, foresee
+from safecompress.certify import Feasibility, check_feasibility
 from safecompress.cli._support.template import InitAnswers, write_template
 from safecompress.config import parse_config
 from safecompress.config.prepared import PreparedData
@@ -19,35 +19,37 @@ class FittedAnswers:
 
     answers: InitAnswers
     data: PreparedData = field(repr=False)
-    prospects: tuple[Prospect, ...]
+    prospects: tuple[Feasibility, ...]
     alpha: float
 
 
-def fit_to_data(answers: InitAnswers, spec: Path) -> FittedAnswers:
+def fit_to_data(answers: InitAnswers, spec_path: Path) -> FittedAnswers:
     """Load the data, choose a network where none is named, and work out what the rows can certify.
 
     Raises SpecError for options that the data does not have, DataError for data that cannot be used.
     """
     draft = replace(answers, min_accuracy=None, model=answers.model or {"name": "mlp"})
-    config = parse_config(write_template(draft, None, 1.0), base=spec.absolute().parent, source=str(spec))
+    config = parse_config(write_template(draft, None, 1.0), base=spec_path.absolute().parent, source=str(spec_path))
     data = load_rows(config)
     dataset = data.raw.dataset
     model = dict(answers.model or {"name": _network_for(dataset)})
     if model["name"] == "token_bag":
         model["vocab_size"] = dataset.vocab_size
     levels = config.spec.levels(1)
-    prospects = foresee(config.spec, one_row_per_unit(data.raw), levels)
+    prospects = check_feasibility(config.spec, one_row_per_unit(data.raw), levels)
     return FittedAnswers(replace(answers, model=model), data, prospects, levels.alpha)
 
 
-def check_spec(text: str, spec: Path, data: PreparedData) -> tuple[Prospect, ...]:
+def check_spec(text: str, spec_path: Path, data: PreparedData) -> tuple[Feasibility, ...]:
     """What the rows can certify for each requirement.
 
     Raises UsageError (and its kinds) for a spec that could not run or pass.
     """
-    config = parse_config(text, base=spec.absolute().parent, source=str(spec))
+    config = parse_config(text, base=spec_path.absolute().parent, source=str(spec_path))
     make_job(config, data, None, "cpu").check()
-    return foresee(config.spec, one_row_per_unit(data.raw), config.spec.levels(1), density=config.plan.density)
+    return check_feasibility(
+        config.spec, one_row_per_unit(data.raw), config.spec.levels(1), density=config.plan.density
+    )
 
 
 def _network_for(dataset: Dataset) -> str:

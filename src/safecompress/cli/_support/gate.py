@@ -19,7 +19,7 @@ from safecompress.cli._support.output import options_given, say_json
 
 if TYPE_CHECKING:
     from safecompress.report import Report
-    from safecompress.report.gate import GateFiles, Outcome
+    from safecompress.report.gate import GateFiles, GateOutcome
 
 
 @dataclass
@@ -49,13 +49,19 @@ class Gate:
 
     @classmethod
     def here(
-        cls, context: typer.Context, junit: Path | None, sarif: Path | None, github: bool, as_json: bool, artifact: str
+        cls,
+        context: typer.Context,
+        junit: Path | None,
+        sarif: Path | None,
+        github: bool,
+        as_json: bool,
+        artifact_name: str,
     ) -> Gate:
         """The gate that `main` opened, now that the command line is understood. Raises UsageError for a wrong name."""
         cls(junit, sarif)._files()  # refuses, before what main opened is forgotten
         gate = context.obj if isinstance(context.obj, cls) else cls()
         was_open = (gate.junit, gate.sarif)
-        gate.junit, gate.sarif, gate.github, gate.as_json, gate.artifact = junit, sarif, github, as_json, artifact
+        gate.junit, gate.sarif, gate.github, gate.as_json, gate.artifact = junit, sarif, github, as_json, artifact_name
         if was_open != (junit, sarif):
             gate.begin()
         return gate
@@ -75,9 +81,9 @@ class Gate:
 
         The command line's ``--json`` prints the report, as report.json holds it, in place of what ``show`` does.
         """
-        from safecompress.report.gate import Outcome
+        from safecompress.report.gate import GateOutcome
 
-        outcome = Outcome.of_report(report, self.artifact)
+        outcome = GateOutcome.of_report(report, self.artifact)
         if not self.as_json:
             show()
         self._report(outcome)
@@ -90,12 +96,12 @@ class Gate:
         """Report why there is no verdict, as far as that can be done."""
         if self.is_reported or not (self.github or self.junit is not None or self.sarif is not None):
             return
-        from safecompress.report.gate import Outcome
+        from safecompress.report.gate import GateOutcome
 
         with contextlib.suppress(Exception):  # the command ends as it would; the files said "not finished" before
-            self._report(Outcome.of_failure(error, self.artifact))
+            self._report(GateOutcome.of_failure(error, self.artifact))
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: GateOutcome) -> None:
         if self.github:
             from safecompress.report.gate.github import annotation_lines, speak
 

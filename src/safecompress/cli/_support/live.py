@@ -24,16 +24,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from safecompress.progress import CandidateState, CandidateStatus, RoundStatus, Silent
 from safecompress.progress import Progress as Watcher
-from safecompress.progress import Silent, Stage, Standing, Standings
 
 STYLES = {
-    Stage.WAITING: "dim",
-    Stage.TRYING: "cyan",
-    Stage.FINALIST: "bold",
-    Stage.WON: "bold green",
-    Stage.LOST: "dim",
-    Stage.BROKEN: "magenta",
+    CandidateState.WAITING: "dim",
+    CandidateState.TRYING: "cyan",
+    CandidateState.FINALIST: "bold",
+    CandidateState.WON: "bold green",
+    CandidateState.LOST: "dim",
+    CandidateState.BROKEN: "magenta",
 }
 NARROW = 60
 """Columns of a terminal under which only branch, state and TM-score are shown."""
@@ -69,7 +69,7 @@ class LiveView(Silent):
         columns += [_Left()] if console.width >= VERY_NARROW else []
         self._bars = Progress(*columns, console=console, auto_refresh=False, expand=True)
         self._task: TaskID | None = None
-        self._standings: Standings | None = None
+        self._standings: RoundStatus | None = None
 
     def begin(self, phase: str, total: int) -> None:
         """Replace the bar. A phase of one step has no share that is done: its bar only moves."""
@@ -89,7 +89,7 @@ class LiveView(Silent):
         """Print above the view."""
         self._console.print(escape(line), highlight=False)
 
-    def stands(self, standings: Standings) -> None:
+    def stands(self, standings: RoundStatus) -> None:
         """Show the round; a decided one stays until the next opens or, after the last, another phase begins."""
         self._standings = standings
 
@@ -106,7 +106,7 @@ class LiveView(Silent):
         yield Group(*shown)
 
 
-def table_of(standings: Standings, *, width: int = 80, height: int = 25) -> Table:
+def table_of(standings: RoundStatus, *, width: int = 80, height: int = 25) -> Table:
     """The candidates of a round, in a terminal of ``width`` columns and ``height`` lines; what is too much is counted.
 
     Figures that are not measured yet are left empty.
@@ -115,7 +115,7 @@ def table_of(standings: Standings, *, width: int = 80, height: int = 25) -> Tabl
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     is_wide = width >= NARROW
     table.add_column("candidate", no_wrap=True, overflow="ellipsis")
-    table.add_column("state", no_wrap=True, min_width=len(Stage.FINALIST))
+    table.add_column("state", no_wrap=True, min_width=len(CandidateState.FINALIST))
     for header in ("accuracy", "worst AUC") if is_wide else ():
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("TM-score", justify="right", no_wrap=True)
@@ -129,13 +129,13 @@ def table_of(standings: Standings, *, width: int = 80, height: int = 25) -> Tabl
     return table
 
 
-def _most_telling(candidates: tuple[Standing, ...], count: int) -> list[Standing]:
+def _most_telling(candidates: tuple[CandidateStatus, ...], count: int) -> list[CandidateStatus]:
     """At most ``count`` of them in their order: those being tried first, then the best, then those that wait."""
     if len(candidates) <= count:
         return list(candidates)
 
-    def rank(one: Standing) -> tuple[bool, bool, float]:
-        return one.stage is not Stage.TRYING, one.tm_score is None, -(one.tm_score or 0.0)
+    def rank(candidate: CandidateStatus) -> tuple[bool, bool, float]:
+        return candidate.stage is not CandidateState.TRYING, candidate.tm_score is None, -(candidate.tm_score or 0.0)
 
     kept = {one.branch for one in sorted(candidates, key=rank)[:count]}
     return [one for one in candidates if one.branch in kept]

@@ -43,11 +43,11 @@ class Prompter:
         return answer
 
 
-def source_of(name: str, root: Path | None, folder: Path, options: Sequence[str]) -> dict[str, Any]:
+def source_of(name: str, root: Path | None, folder: Path, choices: Sequence[str]) -> dict[str, Any]:
     """``[data] source`` as a table: a file by its ending, else a data set by its name; paths count from ``folder``."""
     from safecompress.data import DATASETS
 
-    values = read_options(options)
+    values = read_options(choices)
     kinds = (("csv", "path", TABLES), ("npz", "path", ARRAYS), ("text", "root", TEXTS))
     for kind, key, endings in kinds:
         if name.lower().endswith(endings):

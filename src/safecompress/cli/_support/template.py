@@ -12,7 +12,7 @@ import tomli_w
 
 from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
-from safecompress.certify import Prospect
+from safecompress.certify import Feasibility
 from safecompress.data import DataSplit
 from safecompress.metrics.catalogue import AUC
 
@@ -48,7 +48,7 @@ class InitAnswers:
         return [AUC.of(attack) for attack in REFERENCE[self.access]]
 
 
-def propose_bound(prospects: Sequence[Prospect], metrics: Sequence[str]) -> float:
+def propose_bound(prospects: Sequence[Feasibility], metrics: Sequence[str]) -> float:
     """A bound for all of ``metrics`` that a model without any leak would most likely keep, in steps of 0.05."""
     tightest = [p.tightest for p in prospects if p.requirement.metric in metrics and p.tightest is not None]
     steps = math.ceil(round(20 * (0.5 + ROOM * (max(tightest, default=0.5) - 0.5)), 6))
@@ -62,7 +62,7 @@ def propose_drop(num_test_rows: int, alpha: float) -> float:
 
 
 def write_template(
-    answers: InitAnswers, split: DataSplit | None, bound: float, prospects: Sequence[Prospect] = ()
+    answers: InitAnswers, split: DataSplit | None, bound: float, prospects: Sequence[Feasibility] = ()
 ) -> str:
     """The spec. Without ``split`` the sizes of its parts are left out: nothing is known about the rows yet."""
     tightest = {str(p.requirement.metric): p for p in prospects}
@@ -157,7 +157,7 @@ def _require(metric: str, word: str, bound: float, comment: str) -> str:
     return f'[[require]]\nmetric = "{metric}"\n{value:<28} # {comment}\n'
 
 
-def _certifiable_note(prospect: Prospect | None) -> str:
+def _certifiable_note(prospect: Feasibility | None) -> str:
     if prospect is None:
         return "set after a first run has shown what can be reached"
     if prospect.tightest is None:

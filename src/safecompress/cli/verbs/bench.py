@@ -25,7 +25,7 @@ def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool =
 
     from safecompress.runtime.bench import bench as measure
 
-    result = measure(artifact, dense=dense)
+    result = measure(artifact, dense_path=dense)
     if as_json:
         say_json(result.to_json())
         return
@@ -49,10 +49,10 @@ def _table(result: Bench) -> Table:
     return table
 
 
-def _cells(model: str, latency: Latency) -> tuple[str, ...]:
+def _cells(factory: str, latency: Latency) -> tuple[str, ...]:
     low, high = (f"{limit:.3g}" for limit in (latency.p50_interval_ms.low, latency.p50_interval_ms.high))
     times = (f"{latency.p50_ms:.3g}", f"{low} to {high}", f"{latency.p95_ms:.3g}", f"{latency.rows_per_s:,.0f}")
-    return str(latency.batch_size), model, latency.engine, *times
+    return str(latency.batch_size), factory, latency.engine, *times
 
 
 def _ratio(speed: Speed) -> str:

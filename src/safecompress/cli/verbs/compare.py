@@ -56,7 +56,7 @@ def compare(
             study,
             folder,
             name=wanted.name,
-            spec=wanted.tables,
+            spec_tables=wanted.tables,
             executor=executor,
             progress=watcher,
             cache=cache,

@@ -114,18 +114,18 @@ def compress(
 
 
 def _load_config(
-    spec: Path, model: str | None, scale: str | None, density: float | None, settings: Sequence[str]
+    spec_path: Path, factory: str | None, scale: str | None, density: float | None, settings: Sequence[str]
 ) -> Config:
     """The spec with what the command line sets in it; another density is another run, with a folder of its own."""
     from safecompress.cli._support.assignments import read_settings
     from safecompress.config import load_config
 
     values = read_settings(settings) | ({} if density is None else {"compress.density": density})
-    config = load_config(spec, model_given=model is not None, scale=scale, settings=values)
+    config = load_config(spec_path, model_given=factory is not None, scale=scale, settings=values)
     return config if density is None else replace(config, name=f"{config.name}-{density:g}")
 
 
-def _estimate(config: Config, model: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
+def _estimate(config: Config, factory: str | None, device: str, workers: int, threads: int, as_json: bool) -> None:
     """Print what the run would cost."""
     from safecompress.cli._support.dryrun import show_estimate
     from safecompress.cli._support.output import say_json
@@ -134,7 +134,7 @@ def _estimate(config: Config, model: str | None, device: str, workers: int, thre
     from safecompress.workflows.loading import load_rows, make_job
 
     with fixed_threads(threads):
-        cost = estimate(make_job(config, load_rows(config), model, device), workers=workers)
+        cost = estimate(make_job(config, load_rows(config), factory, device), workers=workers)
     if as_json:
         say_json({"name": config.name, **cost.to_json()})
     else:
@@ -166,15 +166,15 @@ def _settings(config: Config) -> dict[str, object]:
     }
 
 
-def _write_spec(config: Config, folder: Path, model: str | None) -> None:
+def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     """Write the whole spec into the run folder. It cannot name code, so a comment tells where the model came from."""
     from safecompress.storage import write_bytes
 
     moved = config.moved_to(folder.resolve())
-    if model is None:
+    if factory is None:
         text = moved.to_toml()
     else:
-        comment = f"# The model was made by --model {model}: give that option with this spec.\n"
+        comment = f"# The model was made by --model {factory}: give that option with this spec.\n"
         text = comment + replace(moved, model=None).to_toml()
     write_bytes(folder / "spec.toml", text.encode())
 
@@ -185,14 +185,14 @@ def _complete(report: Report, config: Config, speed: Bench | None, command: str)
     return replace(report, notes=notes, command=command, speed=speed.speed_to_json() if speed else None)
 
 
-def _command(model: str | None, released: Path | None, threads: int, device: str) -> str:
+def _command(factory: str | None, released: Path | None, threads: int, device: str) -> str:
     """The command that reproduces the verdict, from the run folder."""
     from safecompress.cli._support.reproduce import reproduce_command
 
     command = reproduce_command(
         "compress",
         Path("spec.toml"),
-        model=model,
+        model=factory,
         released=released,
         threads=threads if threads > 1 else None,
         device=device if device != "cpu" else None,

@@ -65,13 +65,13 @@ def list_data(as_json: bool = AS_JSON) -> None:
 def load(name: str, root: Path | None, given: Sequence[str]) -> Dataset:
     """The data set called ``name``. Raises UsageError with all faults of the options, DataError for unusable files."""
     from safecompress.config.options import convert, parameters_of, read_options
-    from safecompress.config.reading import Reading
+    from safecompress.config.reading import SpecReader
     from safecompress.data import DATASETS
     from safecompress.errors import UsageError
 
     factory = DATASETS.factory(name)
     parameters, _ = parameters_of(factory, ())
-    reading = Reading(base=Path())
+    reading = SpecReader(base=Path())
     options = _options(given, parameters, reading.note)
     place = next((key for key in ("root", "path") if key in parameters), None)
     if root is None and place is not None and place not in options:
@@ -98,10 +98,10 @@ def files_of(factory: Callable[..., Any]) -> str:
 
 
 def _options(
-    given: Sequence[str], parameters: Mapping[str, Parameter], note: Callable[[str, str], None]
+    assignments: Sequence[str], parameters: Mapping[str, Parameter], note: Callable[[str, str], None]
 ) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for text in given:
+    for text in assignments:
         key, equals, value = text.partition("=")
         if not (key and equals):
             note("--option", f"takes key=value, got {text!r}.")
@@ -112,7 +112,7 @@ def _options(
     return options
 
 
-def _value(text: str, parameter: Parameter | None) -> Any:
+def _value(text: str, option: Parameter | None) -> Any:
     """``text`` as a TOML value if it is one; what takes text gets numbers and words as they are written."""
     try:
         table = tomllib.loads(f"value = {text}")
@@ -120,11 +120,11 @@ def _value(text: str, parameter: Parameter | None) -> Any:
         return text
     value = table.get("value")
     is_quoted = isinstance(value, str | list) and len(table) == 1
-    return text if len(table) != 1 or (not is_quoted and _takes_text(parameter)) else value
+    return text if len(table) != 1 or (not is_quoted and _takes_text(option)) else value
 
 
-def _takes_text(parameter: Parameter | None) -> bool:
+def _takes_text(option: Parameter | None) -> bool:
     from typing import get_args
 
-    annotation = None if parameter is None else parameter.annotation
+    annotation = None if option is None else option.annotation
     return any(kind in (str, Path) for kind in (annotation, *get_args(annotation)))

@@ -16,7 +16,7 @@ from safecompress.cli.app import app
 from safecompress.cli.options import AS_JSON, QUIET, data_option, data_root_option
 
 if TYPE_CHECKING:
-    from safecompress.certify import Prospect
+    from safecompress.certify import Feasibility
     from safecompress.cli._support.feasible import FittedAnswers
     from safecompress.cli._support.prompts import Prompter
 
@@ -133,22 +133,22 @@ def _spec_text(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None
     return write_template(answers, fitted.data.raw, bound, fitted.prospects)
 
 
-def _refuse_existing(spec: Path) -> None:
+def _refuse_existing(spec_path: Path) -> None:
     from safecompress.errors import UsageError
 
-    if spec.exists():
-        raise UsageError(f"{spec} exists, and nothing is written over. Name another file, or move that one.")
-    if not spec.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {spec.parent} for the spec. Make it first.")
+    if spec_path.exists():
+        raise UsageError(f"{spec_path} exists, and nothing is written over. Name another file, or move that one.")
+    if not spec_path.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {spec_path.parent} for the spec. Make it first.")
 
 
-def _show(spec: Path, prospects: Sequence[Prospect], as_json: bool, quiet: bool) -> None:
+def _show(spec_path: Path, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
     if as_json:
         requirements = [{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects]
-        say_json({"spec": str(spec), "requirements": requirements})
+        say_json({"spec": str(spec_path), "requirements": requirements})
         return
     if not quiet:
         for prospect in prospects:
             tightest = "" if prospect.tightest is None else f"the tightest certifiable is {prospect.tightest:.4g}; "
             typer.echo(f"{prospect.requirement}: {tightest}{prospect.note}")
-    typer.echo(f"Wrote {spec}. Next: safecompress compress {spec}")
+    typer.echo(f"Wrote {spec_path}. Next: safecompress compress {spec_path}")

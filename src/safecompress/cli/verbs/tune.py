@@ -68,7 +68,7 @@ def search(
     tune(spec, out, workers, threads, as_json, quiet)
 
 
-def _show(found: StudyResult, folder: Path, console: Console) -> None:
+def _show(result: StudyResult, folder: Path, console: Console) -> None:
     """Print the front, what failed, and how to certify a point."""
     from rich.markup import escape
 
@@ -76,13 +76,13 @@ def _show(found: StudyResult, folder: Path, console: Console) -> None:
     from safecompress.studies.hyperparameters.run import front_file
     from safecompress.studies.hyperparameters.table import front_rows
 
-    files = [front_file(number) for number in range(1, len(found.front) + 1)]
-    header, rows = front_rows(found, files)
+    files = [front_file(number) for number in range(1, len(result.front) + 1)]
+    header, rows = front_rows(result, files)
     if rows:
-        print_table(console, f"{found.name}: the front, by the figures that chose it", header, rows)
-    print_failures(console, {f"trial {number}": tried for number, tried in enumerate(found.trials, 1)})
+        print_table(console, f"{result.name}: the front, by the figures that chose it", header, rows)
+    print_failures(console, {f"trial {number}": tried for number, tried in enumerate(result.trials, 1)})
     if rows:
-        command = f"safecompress compress {folder / files[(found.likeliest or 1) - 1]}"
+        command = f"safecompress compress {folder / files[(result.likeliest or 1) - 1]}"
         console.print(
             f"Certify the one you take on fresh rows, say: {escape(command)}", highlight=False, soft_wrap=True
         )

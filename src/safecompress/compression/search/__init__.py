@@ -8,10 +8,10 @@ from safecompress.compression.search.plan import Plan
 from safecompress.compression.search.propose import Proposal, propose
 from safecompress.compression.search.select import (
     SELECTORS,
-    Choice,
     ParetoKnee,
     RandomChoice,
     SafestAbove,
+    Selection,
     Selector,
     TmScore,
     choose_among,
@@ -28,7 +28,6 @@ __all__ = [
     "SELECTORS",
     "Branch",
     "Candidate",
-    "Choice",
     "Evaluation",
     "Executor",
     "ParetoKnee",
@@ -40,6 +39,7 @@ __all__ = [
     "RunStore",
     "SafestAbove",
     "Search",
+    "Selection",
     "Selector",
     "SerialExecutor",
     "TmScore",

@@ -49,23 +49,23 @@ class Candidate:
     def from_tensors(
         cls,
         tensors: Mapping[str, Tensor],
-        facts: Mapping[str, str],
+        stored_facts: Mapping[str, str],
         objectives: Iterable[Objective] = (CrossEntropy(),),
     ) -> Candidate:
-        """The candidate that `to_tensors` and `facts` flattened; its objective is one of ``objectives``."""
+        """The candidate that `to_tensors` and `stored_facts` flattened; its objective is one of ``objectives``."""
         groups: dict[str, dict[str, Tensor]] = {"state": {}, "mask": {}, "fired": {}}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = tensor
         return cls(
-            id=facts["id"],
-            parent=facts["parent"] or None,
-            round=int(facts["round"]),
-            branch=facts["branch"],
+            id=stored_facts["id"],
+            parent=stored_facts["parent"] or None,
+            round=int(stored_facts["round"]),
+            branch=stored_facts["branch"],
             pattern=SparsityPattern(groups["mask"]),
-            state=TrainingState.from_tensors(int(facts["step"]), groups["state"]),
+            state=TrainingState.from_tensors(int(stored_facts["step"]), groups["state"]),
             fired=groups["fired"],
-            objective={repr(one): one for one in objectives}[facts["objective"]],
+            objective={repr(one): one for one in objectives}[stored_facts["objective"]],
         )
 
 

@@ -137,5 +137,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _ready(item: Any) -> Any:
-    return item
+def _ready(element: Any) -> Any:
+    return element

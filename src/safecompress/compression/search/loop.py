@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from safecompress.compression.search.candidate import Candidate, Evaluation
 from safecompress.compression.search.executor import Executor
 from safecompress.compression.search.propose import Proposal
-from safecompress.compression.search.select import Choice
+from safecompress.compression.search.select import Selection
 
 Attackers = TypeVar("Attackers")
 AttackersIn = TypeVar("AttackersIn", contravariant=True)
@@ -38,7 +38,7 @@ class RoundResult:
 
     number: int
     evaluations: tuple[Evaluation, ...]
-    choice: Choice
+    choice: Selection
     winner: Candidate = field(repr=False)
 
 
@@ -52,13 +52,13 @@ class Search(Generic[Attackers]):
     simulate: Callable[[Candidate, int], Attackers]
     try_out: TryOut[Attackers]
     deepen: Callable[[Attackers, Sequence[Evaluation], int], Sequence[Evaluation]]
-    select: Callable[[Sequence[Evaluation], int], Choice]
+    select: Callable[[Sequence[Evaluation], int], Selection]
     adopt: Callable[[Evaluation], Candidate]
     executor: Executor
 
-    def rounds(self, start: Candidate, *, first: int = 0) -> Iterator[RoundResult]:
-        """Each round as it ends, from round ``first`` with ``start`` as its parent."""
-        parent = start
+    def rounds(self, origin: Candidate, *, first: int = 0) -> Iterator[RoundResult]:
+        """Each round as it ends, from round ``first`` with ``origin`` as its parent."""
+        parent = origin
         for number in range(first, self.num_rounds):
             trained = self.train(parent, number)
             proposals = self.propose(trained, number)

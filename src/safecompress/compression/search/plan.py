@@ -15,10 +15,10 @@ from safecompress.sparsity import (
     Allocation,
     CosineSchedule,
     EachWeight,
+    Granularity,
     Schedule,
-    Shape,
     Start,
-    check_shape,
+    check_granularity,
 )
 from safecompress.training import Objective
 
@@ -47,7 +47,7 @@ class Plan:
     refit: Literal["parent", "candidate"] = "parent"
     schedule: Schedule = CosineSchedule()
     allocation: Allocation = AllocateErk()
-    shape: Shape = EachWeight()
+    shape: Granularity = EachWeight()
     start: Start = Start.SCRATCH
     stop: float = 0.75
     recovery: float = 0.25
@@ -70,7 +70,7 @@ class Plan:
                 "among the spec's attacks (the report says how well the search's tests agree with it)."
             )
         branches = self.branches if self.rounds else ()
-        check_shape(self.shape, self.allocation, [branch.grow for branch in branches if branch.grow is not None])
+        check_granularity(self.shape, self.allocation, [branch.grow for branch in branches if branch.grow is not None])
         if self.finalists < 1:
             raise UsageError(f"finalists must be at least 1, got {self.finalists}: one of them wins the round.")
         if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from safecompress.compression.search.branch import Branch
-from safecompress.sparsity import FLAT, Fold, LayerView, Move, Rewiring, choose_dropped
+from safecompress.sparsity import UNGROUPED, Grouping, LayerView, Move, Rewiring, choose_dropped
 from safecompress.sparsity.rewire import Stream
 
 
@@ -19,7 +19,12 @@ class Proposal:
 
 
 def propose(
-    layers: Sequence[LayerView], branches: Sequence[Branch], fraction: float, *, stream: Stream, fold: Fold = FLAT
+    layers: Sequence[LayerView],
+    branches: Sequence[Branch],
+    fraction: float,
+    *,
+    stream: Stream,
+    fold: Grouping = UNGROUPED,
 ) -> list[Proposal]:
     """One proposal per branch. A layer is scored once per rule: branches that share a drop rule share its result.
 

@@ -16,7 +16,7 @@ from safecompress.registry import Registry
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """The index of the candidate that lives, and for each candidate a few words on why it won or lost."""
 
     index: int
@@ -26,7 +26,7 @@ class Choice:
 class Selector(Protocol):
     """Chooses one of several evaluations. Candidates with a broken attack are never chosen."""
 
-    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """The choice. Raises AttackError when no candidate has numbers."""
         ...
 
@@ -45,7 +45,7 @@ class TmScore:
         if not self.power >= 0:
             raise UsageError(f"The TM-score's power must be at least 0, got {self.power}.")
 
-    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """The highest score."""
         scores = [e.tm_score(self.power) if not e.errors else -np.inf for e in evaluations]
         return _choice(evaluations, scores, "TM-score")
@@ -55,13 +55,13 @@ class TmScore:
 class RandomChoice:
     """One by lot: the control that shows what choosing is worth."""
 
-    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """A uniform draw among the candidates with numbers."""
         usable = [index for index, evaluation in enumerate(evaluations) if not evaluation.errors]
         if not usable:
             raise _all_broken(evaluations)
         drawn = usable[int(generator.integers(len(usable)))]
-        return Choice(drawn, tuple("drawn by lot" if i == drawn else "not drawn" for i in range(len(evaluations))))
+        return Selection(drawn, tuple("drawn by lot" if i == drawn else "not drawn" for i in range(len(evaluations))))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SafestAbove:
         if not 0 <= self.accuracy <= 1:
             raise UsageError(f"safest_above: accuracy must lie in [0, 1], got {self.accuracy}.")
 
-    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """The safest that is accurate enough."""
         usable = [evaluation for evaluation in evaluations if not evaluation.errors]
         if not any(evaluation.accuracy >= self.accuracy for evaluation in usable):
@@ -88,7 +88,7 @@ class SafestAbove:
 class ParetoKnee:
     """The knee of the front (accuracy up, worst AUC down): farthest above the line between the front's two ends."""
 
-    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Choice:
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
         """The candidate at the knee."""
         if all(evaluation.errors for evaluation in evaluations):
             raise _all_broken(evaluations)
@@ -134,7 +134,7 @@ def finalists(
 
 def choose_among(
     indices: Sequence[int], evaluations: Sequence[Evaluation], selector: Selector, *, generator: np.random.Generator
-) -> Choice:
+) -> Selection:
     """The selector's choice among the finalists at ``indices``; the others were out before."""
     choice = selector([evaluations[index] for index in indices], generator=generator)
     reasons = dict(zip(indices, choice.reasons, strict=True))
@@ -142,10 +142,10 @@ def choose_among(
         "out: broken attack " + ", ".join(evaluation.errors) if evaluation.errors else "out: no finalist"
         for evaluation in evaluations
     ]
-    return Choice(indices[choice.index], tuple(reasons.get(index, out[index]) for index in range(len(evaluations))))
+    return Selection(indices[choice.index], tuple(reasons.get(index, out[index]) for index in range(len(evaluations))))
 
 
-def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[str, stats.PairedDifference]:
+def compare_to_keep(evaluations: Sequence[Evaluation], choice: Selection) -> dict[str, stats.PairedDifference]:
     """For each attack its headline figure on the chosen candidate minus that on ``keep``, paired by row.
 
     Empty when ``keep`` was chosen or was not among the candidates.
@@ -163,15 +163,15 @@ def compare_to_keep(evaluations: Sequence[Evaluation], choice: Choice) -> dict[s
     }
 
 
-def _choice(evaluations: Sequence[Evaluation], scores: Sequence[float], what: str) -> Choice:
+def _choice(evaluations: Sequence[Evaluation], figures: Sequence[float], what: str) -> Selection:
     """The highest score; ties go to ``keep``, then to the first."""
-    best = max(scores)
+    best = max(figures)
     if best == -np.inf:
         raise _all_broken(evaluations)
-    tied = [index for index, score in enumerate(scores) if score == best]
+    tied = [index for index, score in enumerate(figures) if score == best]
     winner = next((index for index in tied if evaluations[index].branch == KEEP), tied[0])
     reasons = []
-    for index, (evaluation, score) in enumerate(zip(evaluations, scores, strict=True)):
+    for index, (evaluation, score) in enumerate(zip(evaluations, figures, strict=True)):
         if index == winner:
             reasons.append(f"won: {what} {score:.4f}" + (f", tied by {len(tied) - 1}" if len(tied) > 1 else ""))
         elif evaluation.errors:
@@ -180,7 +180,7 @@ def _choice(evaluations: Sequence[Evaluation], scores: Sequence[float], what: st
             reasons.append(f"out: not eligible ({what})")
         else:
             reasons.append(f"lost: {what} {score:.4f}, {best - score:.4f} behind")
-    return Choice(winner, tuple(reasons))
+    return Selection(winner, tuple(reasons))
 
 
 def _all_broken(evaluations: Sequence[Evaluation]) -> AttackError:

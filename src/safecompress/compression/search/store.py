@@ -60,8 +60,8 @@ class RunStore:
         """Delete ``name`` if it is there."""
         self.path(name).unlink(missing_ok=True)
 
-    def _write(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        write_tensors(self.path(name), tensors, facts)
+    def _write(self, name: str, tensors: Mapping[str, Tensor], stored_facts: Mapping[str, str]) -> None:
+        write_tensors(self.path(name), tensors, stored_facts)
 
     @contextlib.contextmanager
     def _explaining(self, name: str):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from safecompress.attacks import Attack, Attacker, BrokenAttacker, Target, capabilities_of, simulate_attacker
+from safecompress.attacks import Attack, Attacker, FailedAttacker, Target, capabilities_of, simulate_attacker
 from safecompress.attacks.measure_model import Attackers, errors_of
 from safecompress.attacks.questions import Pool
 from safecompress.compression.search.candidate import Candidate, Evaluation
@@ -19,7 +19,7 @@ from safecompress.compression.search.propose import Proposal
 from safecompress.compression.search.store import RunStore
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
-from safecompress.export import Served, TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive
 from safecompress.spec import Findings, SafetySpec
@@ -158,13 +158,13 @@ class Trial:
 
     def target(self, model: nn.Module) -> Target:
         """``model`` as it would be served: it reads raw rows."""
-        return Target(Served(model, self.task), access=self.spec.access)
+        return Target(ServedModel(model, self.task), access=self.spec.access)
 
     @property
     def _levels(self) -> Levels:
         return Levels(self.spec.alpha, len(self.spec.requirements))
 
-    def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | BrokenAttacker:
+    def simulate(self, attack: Attack, target: Target, candidate_id: str) -> Attacker | FailedAttacker:
         """An attacker fitted on the fitting pool against ``target``."""
         generator = derive(self.course.seed, "attack", attack.name, candidate_id)
         rows = self.rows.fit[capabilities_of(attack).question.name]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from safecompress.attacks.shadows import Map
+from safecompress.attacks.shadows import OrderedMap
 from safecompress.compression.search.candidate import Evaluation
 from safecompress.compression.search.executor import Executor
-from safecompress.compression.search.select import Choice
-from safecompress.progress import Progress, Stage, Standing, Standings
+from safecompress.compression.search.select import Selection
+from safecompress.progress import CandidateState, CandidateStatus, Progress, RoundStatus
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,12 +25,12 @@ class WatchedExecutor:
 
     def __init__(self, executor: Executor, watcher: Progress) -> None:
         self._executor, self._watcher = executor, watcher
-        self._round = Standings(0, 0, 0, ())
+        self._round = RoundStatus(0, 0, 0, ())
 
     def open(self, number: int, rounds: int, step: int, branches: Sequence[str]) -> None:
         """Round ``number`` (from 0) of ``rounds`` has these candidates; they are tested at ``step``."""
-        waiting = tuple(Standing(branch) for branch in branches)
-        self._tell(Standings(number + 1, rounds, step, waiting))
+        waiting = tuple(CandidateStatus(branch) for branch in branches)
+        self._tell(RoundStatus(number + 1, rounds, step, waiting))
 
     def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
         """Results in the items' order; items are proposals, or evaluations that are deepened."""
@@ -40,34 +40,36 @@ class WatchedExecutor:
         deepens = any(isinstance(item, Evaluation) for item in work)
         self._watcher.begin("candidates", len(work))
         if deepens:
-            self._mark(Stage.FINALIST, names)
-        self._mark(Stage.TRYING, names[:num_workers])
+            self._mark(CandidateState.FINALIST, names)
+        self._mark(CandidateState.TRYING, names[:num_workers])
         for number, result in enumerate(self._executor.map(fn, work), 1):
             self._watcher.advance()
             if isinstance(result, Evaluation):
-                self._put(_standing(result, Stage.FINALIST if deepens else Stage.TESTED))
-            self._mark(Stage.TRYING, names[number : number + num_workers])
+                self._put(_standing(result, CandidateState.FINALIST if deepens else CandidateState.TESTED))
+            self._mark(CandidateState.TRYING, names[number : number + num_workers])
             yield result
 
-    def close(self, evaluations: Sequence[Evaluation], choice: Choice) -> None:
+    def close(self, evaluations: Sequence[Evaluation], choice: Selection) -> None:
         """The round is decided."""
-        stages = [Stage.WON if index == choice.index else Stage.LOST for index in range(len(evaluations))]
+        stages = [
+            CandidateState.WON if index == choice.index else CandidateState.LOST for index in range(len(evaluations))
+        ]
         ended = tuple(map(_standing, evaluations, stages))
         self._tell(replace(self._round, candidates=ended))
 
-    def _mark(self, stage: Stage, branches: Sequence[str]) -> None:
+    def _mark(self, stage: CandidateState, branches: Sequence[str]) -> None:
         """Bring the candidates called ``branches`` to ``stage``; their figures stay."""
         chosen = [replace(one, stage=stage) for one in self._round.candidates if one.branch in branches]
         self._put(*(one for one in chosen if one not in self._round.candidates))
 
-    def _put(self, *standings: Standing) -> None:
+    def _put(self, *standings: CandidateStatus) -> None:
         """Put ``standings`` in the place of those of the same branch, and tell if anything is new."""
         new = {one.branch: one for one in standings}
         if new:
             candidates = tuple(new.get(one.branch, one) for one in self._round.candidates)
             self._tell(replace(self._round, candidates=candidates))
 
-    def _tell(self, standings: Standings) -> None:
+    def _tell(self, standings: RoundStatus) -> None:
         self._round = standings
         self._watcher.stands(standings)
 
@@ -79,7 +81,7 @@ def watched_map(
     *,
     size: Callable[[Any], int] = lambda _: 1,
     then: str | None = None,
-) -> Map:
+) -> OrderedMap:
     """A map over ``executor`` that moves a bar called ``phase`` by the ``size`` of each item that is finished.
 
     Afterwards the phase ``then``, of one step, goes on.
@@ -97,15 +99,15 @@ def watched_map(
     return run
 
 
-def _branch_of(item: object) -> str:
+def _branch_of(thing: object) -> str:
     """The branch of a proposal or an evaluation; of anything else there is none."""
-    branch = getattr(item, "branch", "")
+    branch = getattr(thing, "branch", "")
     return branch if isinstance(branch, str) else str(getattr(branch, "name", ""))
 
 
-def _standing(evaluation: Evaluation, stage: Stage) -> Standing:
+def _standing(evaluation: Evaluation, stage: CandidateState) -> CandidateStatus:
     """What the evaluation says in three figures; a broken attack leaves two of them open."""
     if evaluation.errors:
-        stage = Stage.BROKEN
-        return Standing(evaluation.branch, stage, evaluation.accuracy)
-    return Standing(evaluation.branch, stage, evaluation.accuracy, evaluation.worst_leak, evaluation.tm_score())
+        stage = CandidateState.BROKEN
+        return CandidateStatus(evaluation.branch, stage, evaluation.accuracy)
+    return CandidateStatus(evaluation.branch, stage, evaluation.accuracy, evaluation.worst_leak, evaluation.tm_score())

@@ -65,9 +65,9 @@ def cifar100(
     return from_pixels(images, numbers, name="cifar100", class_names=class_names, per_class=per_class)
 
 
-def _check_option(name: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name}: {option} {value!r} is unknown. {suggest(value, allowed)}")
+def _check_option(name: str, option: str, choice: str, allowed: tuple[str, ...]) -> None:
+    if choice not in allowed:
+        raise UsageError(f"{name}: {option} {choice!r} is unknown. {suggest(choice, allowed)}")
 
 
 def _repeated(images: Images) -> npt.NDArray[np.bool_]:

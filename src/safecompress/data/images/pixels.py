@@ -17,23 +17,23 @@ Rows = npt.NDArray[np.intp]
 
 
 def from_pixels(
-    images: Images, labels: npt.NDArray[Any], *, name: str, class_names: tuple[str, ...], per_class: int | None = None
+    images: Images, labels_N: npt.NDArray[Any], *, name: str, class_names: tuple[str, ...], per_class: int | None = None
 ) -> Dataset:
     """A dataset of ``images`` (N, C, H, W) uint8 as values 0 .. 1, or of the first ``per_class`` of each class.
 
-    ``labels`` (N,) are places in ``class_names``. The dataset keeps the bytes. Raises DataError.
+    ``labels_N`` (N,) are places in ``class_names``. The dataset keeps the bytes. Raises DataError.
     """
     if per_class is not None:
-        kept = first_of_each(labels, per_class, len(class_names))
-        images, labels = images[kept], labels[kept]
+        kept = first_of_each(labels_N, per_class, len(class_names))
+        images, labels_N = images[kept], labels_N[kept]
     require_memory(images.shape, name)
-    pixels, indices = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+    pixels, indices = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels_N.astype(np.int64))
     return Dataset(name=name, stored=pixels, labels=indices, class_names=class_names)
 
 
-def first_of_each(labels: npt.NDArray[Any], count: int, num_classes: int) -> Rows:
+def first_of_each(labels_N: npt.NDArray[Any], count: int, num_classes: int) -> Rows:
     """The rows of the first ``count`` of each class, in the order given. Raises DataError when a class has fewer."""
-    places = [np.flatnonzero(labels == label) for label in range(num_classes)]
+    places = [np.flatnonzero(labels_N == label) for label in range(num_classes)]
     fewest = min(map(len, places))
     if not 1 <= count <= fewest:
         raise DataError(f"per_class = {count} is out of range: each class has at least {fewest} images here.")

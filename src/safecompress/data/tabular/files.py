@@ -116,8 +116,8 @@ def read_csv(
     )
 
 
-def _names(given: Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _names(feature_names: Sequence[str]) -> list[str]:
+    return [feature_names] if isinstance(feature_names, str) else list(feature_names)
 
 
 def _stem(path: Path) -> str:

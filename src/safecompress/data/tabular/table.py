@@ -160,14 +160,14 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _kind(cell: str, value: float | None) -> str:
-    if cell.lower() in MISSING or (value is not None and not math.isfinite(value)):
+def _kind(cell: str, number: float | None) -> str:
+    if cell.lower() in MISSING or (number is not None and not math.isfinite(number)):
         return "missing"
-    return "text" if value is None else "number"
+    return "text" if number is None else "number"
 
 
-def in_order(labels: Iterable[str]) -> list[str]:
+def in_order(texts: Iterable[str]) -> list[str]:
     """The distinct labels, by value when all are numbers, else as text."""
-    distinct = sorted(set(labels))
+    distinct = sorted(set(texts))
     values = {text: _number(text) for text in distinct}
     return sorted(distinct, key=lambda text: values[text] or 0.0) if None not in values.values() else distinct

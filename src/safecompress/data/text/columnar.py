@@ -57,7 +57,7 @@ def read_saved_dataset(folder: Path, only: Collection[str]) -> TextTable:
     return _as_table(folder, pyarrow.concat_tables(tables), names, facts, ("features",))
 
 
-def _as_table(path: Path, table: Any, names: list[str], facts: Any, where: tuple[str, ...]) -> TextTable:
+def _as_table(path: Path, table: Any, column_names: list[str], facts: Any, where: tuple[str, ...]) -> TextTable:
     for key in where:
         facts = facts.get(key) if isinstance(facts, Mapping) else None
     described = facts if isinstance(facts, Mapping) else {}
@@ -69,7 +69,7 @@ def _as_table(path: Path, table: Any, names: list[str], facts: Any, where: tuple
     if table.num_rows == 0:
         raise DataError(f"{path} needs at least one row, but has none.")
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    return TextTable.of_file(path, columns, names=names, class_names=class_names)
+    return TextTable.of_file(path, columns, column_names=column_names, names_by_column=class_names)
 
 
 def _pyarrow(path: Path, part: str) -> Any:

@@ -9,7 +9,7 @@ from safecompress.data.dataset import Dataset
 from safecompress.data.text.files import is_json_lines, is_without_header, kind_of, read_texts
 from safecompress.data.text.labels import class_indices
 from safecompress.data.text.read import Part, files_of, reduced
-from safecompress.data.text.rows import Reading, tokenised
+from safecompress.data.text.rows import TextOptions, tokenised
 from safecompress.data.text.table import TextTable
 from safecompress.errors import DataError, UsageError
 
@@ -45,7 +45,7 @@ def ag_news(
     sources of different style. Options and errors as in `read_text`.
     Source: Zhang, Zhao, LeCun 2015, "Character-level Convolutional Networks for Text Classification".
     """
-    reading = Reading(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
+    reading = TextOptions(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
     stems = {"train": ("train", "train_subset"), "test": ("test",)}
     paths = files_of(Path(root), part, stems, ("ag_news_csv", "data"), "AG News")
     tables, first = _release(paths, ("label", "title", "description"))
@@ -84,7 +84,7 @@ def yelp5(
     which the release writes into texts, become blanks. Options and errors as in `read_text`.
     Source: Zhang, Zhao, LeCun 2015, "Character-level Convolutional Networks for Text Classification".
     """
-    reading = Reading(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
+    reading = TextOptions(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
     folders = ("yelp_review_full_csv", "yelp_review_full", "data")
     paths = files_of(Path(root), part, {"train": ("train",), "test": ("test",)}, folders, "Yelp reviews")
     tables, first = _release(paths, ("label", "text"))
@@ -115,7 +115,7 @@ def sst2(
     GLUE's test part has no labels. Options and errors as in `read_text`.
     Source: Socher et al. 2013, "Recursive Deep Models for Semantic Compositionality"; GLUE: Wang et al. 2018.
     """
-    reading = Reading(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
+    reading = TextOptions(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
     stems = {"train": ("train",), "test": ("dev", "validation", "test_gluedev")}
     paths = files_of(Path(root), part, stems, ("SST-2", "sst2", "data"), "SST-2")
     table = TextTable.joined(_alike(_release(paths, None)[0]))

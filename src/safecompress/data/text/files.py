@@ -41,7 +41,7 @@ def read_texts(path: Path, only: Only, *, header: Sequence[str] | None = None) -
         return read_parquet(path, only)
     table = KINDS[kind](path, header)
     columns = {name: cells for name, cells in table.columns.items() if name in only}
-    return TextTable.of_file(path, columns, table.place_N.tolist(), names=table.names)
+    return TextTable.of_file(path, columns, table.place_N.tolist(), column_names=table.names)
 
 
 def kind_of(path: Path) -> str | None:

@@ -23,13 +23,13 @@ _NO_LABEL = "-1"  # what GLUE's test parts have in its place
 
 
 def class_indices(
-    table: TextTable, column: str, names: Sequence[str] | None = None, *, first: int = 0
+    table: TextTable, column: str, class_names: Sequence[str] | None = None, *, first: int = 0
 ) -> tuple[Int64Array, tuple[str, ...]]:
     """The class of each row (N,), 0 .. C - 1, and the C class names.
 
-    A label is a whole number or a text. With ``names``, given here or by the file, a number counts from ``first`` and a
-    text is a name; without, the distinct labels are the names, in order. Raises DataError with the rows whose label is
-    missing, no whole number or text, or of no class.
+    A label is a whole number or a text. With ``class_names``, given here or by the file, a number counts from ``first``
+    and a text is a name; without, the distinct labels are the names, in order. Raises DataError with the rows whose
+    label is missing, no whole number or text, or of no class.
     """
     keys = [_key(cell) for cell in table.cells(column)]
     table.refuse(
@@ -43,7 +43,7 @@ def class_indices(
         f"have the {column!r} -1, which stands for no label",
         "Read a part that has labels (of GLUE the validation part), or drop these rows.",
     )
-    known = table.class_names.get(column) if names is None else names
+    known = table.class_names.get(column) if class_names is None else class_names
     if known is None and len(set(texts)) > MOST_CLASSES:
         raise DataError(
             f"The column {column!r} of {table.files[0]} has {len(set(texts)):,} different labels; at most "

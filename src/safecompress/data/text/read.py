@@ -12,7 +12,7 @@ from safecompress.data.text.columnar import STATE
 from safecompress.data.text.files import read_texts
 from safecompress.data.text.folders import find_part
 from safecompress.data.text.labels import class_indices
-from safecompress.data.text.rows import Reading, tokenised
+from safecompress.data.text.rows import TextOptions, tokenised
 from safecompress.data.text.table import TextTable
 from safecompress.errors import DataError, UsageError, suggest
 
@@ -58,7 +58,7 @@ def read_text(
     labels of no class, empty texts and texts of which the tokenizer knows nothing (``skip_unreadable`` leaves those
     two out), and for a tokenizer that does not fit; UsageError where a package is missing.
     """
-    reading = Reading(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
+    reading = TextOptions(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
     place, asked = Path(root), [text] if isinstance(text, str) else list(text)
     if not place.exists():
         raise DataError(f"There is no file or folder {place}. Nothing is downloaded: put the texts there.")

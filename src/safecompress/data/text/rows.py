@@ -23,7 +23,7 @@ MOST_UNKNOWN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextOptions:
     """How texts become rows.
 
     ``tokenizer`` is a file or folder as for `read_tokenizer`. A row has at most ``max_length`` tokens, its marks
@@ -49,18 +49,19 @@ class Reading:
 def tokenised(
     table: TextTable,
     texts: Sequence[str],
-    labels: Int64Array,
+    labels_N: Int64Array,
     class_names: Sequence[str],
     *,
     name: str,
-    reading: Reading,
+    reading: TextOptions,
     groups: Sequence[Any] | None = None,
 ) -> Dataset:
-    """The dataset of tokens of ``texts`` (N,), whose rows stand in ``table``; ``labels`` (N,) and ``groups`` go along.
+    """The dataset of tokens of ``texts`` (N,), whose rows stand in ``table``; ``labels_N`` (N,) and ``groups`` go
+    along.
 
     Raises DataError for texts that cannot be read, for a tokenizer that does not fit them, or for too few rows.
     """
-    chosen = chosen_rows(labels, reading.rows, reading.per_class, num_classes=len(class_names))
+    chosen = chosen_rows(labels_N, reading.rows, reading.per_class, num_classes=len(class_names))
     tokenizer = read_tokenizer(reading.tokenizer)
     tokens = tokenizer.encode(
         [texts[row] for row in chosen.tolist()], max_length=reading.max_length, pad_to_max=reading.pad_to_max
@@ -76,7 +77,7 @@ def tokenised(
     kept = chosen[is_kept]
     return Dataset.from_tokens(
         tokens[is_kept],
-        labels[kept],
+        labels_N[kept],
         name=name,
         class_names=class_names,
         groups=None if groups is None else [groups[row] for row in kept.tolist()],
@@ -84,23 +85,23 @@ def tokenised(
     )
 
 
-def chosen_rows(labels: Int64Array, rows: int | None, per_class: int | None, *, num_classes: int) -> Int64Array:
-    """All rows, or the first ``per_class`` of each class, or ``rows`` drawn by lot; in the file's order.
+def chosen_rows(labels_N: Int64Array, num_rows: int | None, per_class: int | None, *, num_classes: int) -> Int64Array:
+    """All rows, or the first ``per_class`` of each class, or ``num_rows`` drawn by lot; in the file's order.
 
     By lot, because many files are sorted by class, or deal classes in turn. The draw is always the same, and a smaller
     one lies within a larger. Raises DataError when there are not so many.
     """
     if per_class is not None:
-        places = [np.flatnonzero(labels == label) for label in range(num_classes)]
+        places = [np.flatnonzero(labels_N == label) for label in range(num_classes)]
         fewest = min(map(len, places))
         if not 1 <= per_class <= fewest:
             raise DataError(f"per_class = {per_class} is out of range: each class has at least {fewest} texts here.")
         return np.sort(np.concatenate([found[:per_class] for found in places]))
-    if rows is None:
-        return np.arange(len(labels))
-    if not 1 <= rows <= len(labels):
-        raise DataError(f"rows = {rows} is out of range: there are {len(labels)} texts.")
-    return np.sort(derive(0, "rows of texts").permutation(len(labels))[:rows])
+    if num_rows is None:
+        return np.arange(len(labels_N))
+    if not 1 <= num_rows <= len(labels_N):
+        raise DataError(f"rows = {num_rows} is out of range: there are {len(labels_N)} texts.")
+    return np.sort(derive(0, "rows of texts").permutation(len(labels_N))[:num_rows])
 
 
 def _require_fit(table: TextTable, tokenizer: TextTokenizer, num_tokens: int, num_known: int) -> None:

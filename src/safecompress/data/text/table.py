@@ -40,15 +40,15 @@ class TextTable:
         columns: Mapping[str, Sequence[Any]],
         places: Iterable[int] | None = None,
         *,
-        names: Iterable[str] | None = None,
-        class_names: Mapping[str, tuple[str, ...]] | None = None,
+        column_names: Iterable[str] | None = None,
+        names_by_column: Mapping[str, tuple[str, ...]] | None = None,
     ) -> TextTable:
         """The table of one file; ``places`` are line numbers, None where its rows have none."""
         count = max(map(len, columns.values()), default=0)
         place_N = np.arange(count) if places is None else np.array(list(places), dtype=np.int64)
         noun: Literal["line", "row"] = "row" if places is None else "line"
-        listed = tuple(columns if names is None else names)
-        return cls((path,), listed, columns, np.zeros(len(place_N), np.int64), place_N, noun, class_names or {})
+        listed = tuple(columns if column_names is None else column_names)
+        return cls((path,), listed, columns, np.zeros(len(place_N), np.int64), place_N, noun, names_by_column or {})
 
     @classmethod
     def joined(cls, tables: Sequence[TextTable]) -> TextTable:
@@ -83,13 +83,13 @@ class TextTable:
         """N."""
         return len(self.place_N)
 
-    def only(self, names: Collection[str]) -> TextTable:
+    def only(self, column_names: Collection[str]) -> TextTable:
         """The same rows with those columns alone."""
-        return replace(self, columns={name: cells for name, cells in self.columns.items() if name in names})
+        return replace(self, columns={name: cells for name, cells in self.columns.items() if name in column_names})
 
-    def renamed(self, names: Mapping[str, str]) -> TextTable:
-        """The same rows, a column called otherwise where ``names`` says so."""
-        return replace(self, columns={names.get(name, name): cells for name, cells in self.columns.items()})
+    def renamed(self, new_names: Mapping[str, str]) -> TextTable:
+        """The same rows, a column called otherwise where ``new_names`` says so."""
+        return replace(self, columns={new_names.get(name, name): cells for name, cells in self.columns.items()})
 
     def cells(self, name: str) -> Sequence[Any]:
         """The cells of one column. Raises DataError where there is no such column, or a row has none."""
@@ -118,14 +118,15 @@ class TextTable:
         self.refuse(odd, f"have a {name!r} that is empty or no whole number or text", advice)
         return cells if all(isinstance(cell, int) for cell in cells) else [str(cell) for cell in cells]
 
-    def refuse(self, rows: Sequence[int] | Int64Array, what: str, advice: str) -> None:
-        """Raise DataError with file, count and first places of ``rows``, and what to do; nothing where there are none.
+    def refuse(self, row_indices: Sequence[int] | Int64Array, what: str, advice: str) -> None:
+        """Raise DataError with file, count and first places of ``row_indices``, and what to do; nothing where there are
+        none.
 
         Rows of several files are told file by file, the first three of them.
         """
-        if len(rows) == 0:
+        if len(row_indices) == 0:
             return
-        chosen = np.asarray(rows)
+        chosen = np.asarray(row_indices)
         told = []
         for number in np.unique(self.file_N[chosen])[:3]:
             places = self.place_N[chosen[self.file_N[chosen] == number]]

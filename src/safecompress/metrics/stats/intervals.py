@@ -104,14 +104,14 @@ def _z(alpha: float) -> float:
     return -float(ndtri(alpha / 2))
 
 
-def _varies(values: FloatArray) -> bool:
+def _varies(values_N: FloatArray) -> bool:
     """Whether the spread is more than rounding: placements are counts over at most 2 N, far coarser than 1e-12."""
-    return float(values.max() - values.min()) > 1e-12
+    return float(values_N.max() - values_N.min()) > 1e-12
 
 
-def _variance_of_mean(values: FloatArray, *extra: float) -> float:
-    """The estimated variance of the mean of ``values``, each ``extra`` value counted in as one more row."""
-    widened = np.concatenate((values, extra))
+def _variance_of_mean(values_N: FloatArray, *extra: float) -> float:
+    """The estimated variance of the mean of ``values_N``, each ``extra`` value counted in as one more row."""
+    widened = np.concatenate((values_N, extra))
     return float(widened.var(ddof=1)) / widened.size
 
 

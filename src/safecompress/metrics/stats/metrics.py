@@ -70,9 +70,9 @@ def placements(scores: FloatArray, is_member: BoolArray) -> Placements:
     return Placements(below_M / (2 * below_Q.size), (2 * below_M.size - below_Q) / (2 * below_M.size))
 
 
-def twice_midranks(values: FloatArray) -> IntArray:
+def twice_midranks(values_N: FloatArray) -> IntArray:
     """Two times the rank of each value from 1, ties sharing the mean of their ranks: integers, so sums are exact."""
-    _, inverse_N, counts_K = np.unique(values, return_inverse=True, return_counts=True)
+    _, inverse_N, counts_K = np.unique(values_N, return_inverse=True, return_counts=True)
     doubled: IntArray = (2 * np.cumsum(counts_K) - counts_K + 1)[inverse_N]
     return doubled
 

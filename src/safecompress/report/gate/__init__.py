@@ -3,7 +3,7 @@
 from safecompress.report.gate.files import GateFiles
 from safecompress.report.gate.github import annotation_lines
 from safecompress.report.gate.junit import to_junit
-from safecompress.report.gate.outcome import Case, Outcome
+from safecompress.report.gate.outcome import Case, GateOutcome
 from safecompress.report.gate.sarif import to_sarif
 
-__all__ = ["Case", "GateFiles", "Outcome", "annotation_lines", "to_junit", "to_sarif"]
+__all__ = ["Case", "GateFiles", "GateOutcome", "annotation_lines", "to_junit", "to_sarif"]

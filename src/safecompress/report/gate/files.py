@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safecompress.errors import StorageError, UsageError
 from safecompress.report.gate.junit import to_junit
-from safecompress.report.gate.outcome import UNFINISHED, Outcome
+from safecompress.report.gate.outcome import UNFINISHED, GateOutcome
 from safecompress.report.gate.sarif import to_sarif
 from safecompress.storage import write_bytes
 
@@ -30,11 +30,11 @@ class GateFiles:
             if fault is not None:
                 raise UsageError(fault)
 
-    def begin(self, artifact: str) -> None:
+    def begin(self, artifact_name: str) -> None:
         """Write that nothing is known yet. Raises StorageError, before any work, where a file cannot be written."""
-        self.write(Outcome.of_failure(UNFINISHED, artifact))
+        self.write(GateOutcome.of_failure(UNFINISHED, artifact_name))
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: GateOutcome) -> None:
         """Write every file, whole or not at all. Raises StorageError: a gate that cannot speak does not pass.
 
         Where one cannot be written the other says so, and what an earlier run left of the one is removed.
@@ -43,11 +43,11 @@ class GateFiles:
             for path, content in self._contents(outcome).items():
                 write_bytes(path, content)
         except StorageError as error:
-            for path, content in self._contents(Outcome.of_failure(error, outcome.artifact)).items():
+            for path, content in self._contents(GateOutcome.of_failure(error, outcome.artifact)).items():
                 _replace(path, content)
             raise
 
-    def _contents(self, outcome: Outcome) -> dict[Path, bytes]:
+    def _contents(self, outcome: GateOutcome) -> dict[Path, bytes]:
         contents = {}
         if self.junit is not None:
             contents[self.junit] = to_junit(outcome)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from safecompress.report.gate.outcome import INCONCLUSIVE, Outcome
+from safecompress.report.gate.outcome import INCONCLUSIVE, GateOutcome
 
 
-def annotation_lines(outcome: Outcome) -> list[str]:
+def annotation_lines(outcome: GateOutcome) -> list[str]:
     """Lines of GitHub's workflow commands, the worst first; at least one ``::error`` unless the outcome is PASS.
 
     INCONCLUSIVE cases are warnings beside the error that says the verdict. GitHub shows the first ten of each kind.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from safecompress.report.gate.outcome import ERROR, Case, Outcome
+from safecompress.report.gate.outcome import ERROR, Case, GateOutcome
 
 
-def to_junit(outcome: Outcome, *, when: datetime | None = None) -> bytes:
+def to_junit(outcome: GateOutcome, *, when: datetime | None = None) -> bytes:
     """The outcome in the form that Jenkins, GitLab and their kin read (xunit's ``junit-10.xsd``), UTF-8.
 
     FAIL and INCONCLUSIVE are a ``failure``, ERROR is an ``error``; the message holds the interval. ``when`` is the time

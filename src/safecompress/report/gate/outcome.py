@@ -41,7 +41,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class GateOutcome:
     """The cases of one verdict on one file, or the one case of a command that gave none.
 
     ``artifact`` is the path of what was judged, as the user gave it; ``claim`` says against whom the verdict is meant.
@@ -71,11 +71,11 @@ class Outcome:
         return tuple(sorted((case for case in self.cases if not case.is_pass), key=lambda c: order.index(c.verdict)))
 
     @classmethod
-    def of_report(cls, report: Report, artifact: str) -> Outcome:
+    def of_report(cls, report: Report, artifact_name: str) -> GateOutcome:
         """The cases of a report. A report that contradicts itself is an ERROR, whatever it says of its verdict."""
         cases = (*_cases(report),)
         outcome = cls(
-            inert(report.name), inert(artifact), cases, inert(report.claim), seconds=sum(report.seconds.values())
+            inert(report.name), inert(artifact_name), cases, inert(report.claim), seconds=sum(report.seconds.values())
         )
         said, found = (report.verdict, report.exit_code), outcome.verdict
         if said != (found, EXIT_CODES[found]):
@@ -88,7 +88,7 @@ class Outcome:
         return cls(outcome.name, outcome.artifact, cases, outcome.claim, code, outcome.seconds)
 
     @classmethod
-    def of_failure(cls, error: BaseException | str, artifact: str, *, name: str = "safecompress") -> Outcome:
+    def of_failure(cls, error: BaseException | str, artifact_name: str, *, name: str = "safecompress") -> GateOutcome:
         """A command that gave no verdict: it was refused, crashed, was stopped, or has not finished (a text)."""
         if isinstance(error, str):
             words, code = error, 3
@@ -98,7 +98,7 @@ class Outcome:
             words = f"The command gave no verdict. {type(error).__name__}: {error}"
             code = error.exit_code if isinstance(error, SafeCompressError) else 3
         case = _case(COMMAND, "command", ERROR, words)
-        return cls(inert(name), inert(artifact), (case,), exit_code=code)
+        return cls(inert(name), inert(artifact_name), (case,), exit_code=code)
 
 
 def _cases(report: Report) -> Iterator[Case]:
@@ -113,10 +113,10 @@ def _cases(report: Report) -> Iterator[Case]:
         yield _case(EVIDENCE, f"evidence {number}", ERROR if verdict in (PASS, FAIL) else verdict, reason or doubt)
 
 
-def _case(kind: str, rule: object, verdict: object, message: object) -> Case:
+def _case(kind: str, rule_id: object, verdict: object, message: object) -> Case:
     """A case of inert texts; a verdict that is none of the four is an ERROR."""
     known = str(verdict) if str(verdict) in EXIT_CODES else ERROR
-    return Case(kind, inert(str(rule)).replace("\n", " "), known, inert(str(message)))
+    return Case(kind, inert(str(rule_id)).replace("\n", " "), known, inert(str(message)))
 
 
 def finding_line(finding: Mapping[str, Any]) -> str:
@@ -136,9 +136,9 @@ def finding_line(finding: Mapping[str, Any]) -> str:
     return f"{finding['requirement']}: {finding['verdict']}. {reason[:1].upper()}{reason[1:]}"
 
 
-def _short(figure: float) -> str:
+def _short(number: float) -> str:
     """Four digits; counts of thousands in full."""
-    return f"{figure:.4g}" if abs(figure) < 1e4 else f"{figure:,.0f}"
+    return f"{number:.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
 
 
 def inert(text: str) -> str:

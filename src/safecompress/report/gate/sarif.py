@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from safecompress import __version__
-from safecompress.report.gate.outcome import COMMAND, Case, Outcome
+from safecompress.report.gate.outcome import COMMAND, Case, GateOutcome
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 ABOUT = {
@@ -18,7 +18,7 @@ ABOUT = {
 }
 
 
-def to_sarif(outcome: Outcome) -> dict[str, Any]:
+def to_sarif(outcome: GateOutcome) -> dict[str, Any]:
     """The outcome as a SARIF log (OASIS SARIF 2.1.0, 2020) of one run.
 
     Every result is of level ``error``, INCONCLUSIVE too: what reads only errors must not take it for a pass. Its
@@ -44,13 +44,15 @@ def _rule(case: Case) -> dict[str, Any]:
     }
 
 
-def _result(index: int, case: Case, artifact: str) -> dict[str, Any]:
+def _result(index: int, case: Case, artifact_name: str) -> dict[str, Any]:
     return {
         "ruleId": case.rule,
         "ruleIndex": index,
         "level": "error",
         "message": {"text": _text(case.message)},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(artifact)}, "region": {"startLine": 1}}}],
+        "locations": [
+            {"physicalLocation": {"artifactLocation": {"uri": uri(artifact_name)}, "region": {"startLine": 1}}}
+        ],
         "properties": {"verdict": case.verdict},
     }
 

@@ -68,10 +68,10 @@ def percent(value: float) -> str:
 
 
 def draw_axes(
-    x: Axis, y: Axis, frame: Frame, x_name: str, y_name: str, *, labels: tuple[Label, Label] = (short, short)
+    x: Axis, y: Axis, frame: Frame, x_name: str, y_name: str, *, axis_labels: tuple[Label, Label] = (short, short)
 ) -> Markup:
     """Grid, ticks and names of both axes; the vertical one is named on top, where it is read without tilting."""
-    x_label, y_label = labels
+    x_label, y_label = axis_labels
     marks: list[Markup] = []
     for value in y.ticks():
         marks.append(line((frame.left, y(value)), (frame.right, y(value)), "grid"))

@@ -17,13 +17,13 @@ WIDTH, HEIGHT, MIDDLE = 260, 34, 14
 Domain = tuple[float, float]
 
 
-def domain_of(metric: str, findings: Sequence[Mapping[str, Any]], dense: Mapping[str, Any]) -> Domain:
+def domain_of(metric: str, findings: Sequence[Mapping[str, Any]], dense_figures: Mapping[str, Any]) -> Domain:
     """What the bar of ``metric`` spans. All AUCs share it, so that their bars can be compared."""
     kind, values = _kind(metric), []
     for finding in findings:
         if _kind(finding["metric"]) == kind:
             values.append(finding["bound"])
-            for figure in (finding["measurement"], dense.get(finding["metric"])):
+            for figure in (finding["measurement"], dense_figures.get(finding["metric"])):
                 if figure is not None:
                     values += [figure["low"], figure["value"], figure["high"]]
     largest = max(1.0, *(abs(value) for value in values))
@@ -39,7 +39,9 @@ def _kind(name: str) -> str:
     return parsed.metric.name if parsed is not None and is_shared else name
 
 
-def requirement_bar(finding: Mapping[str, Any], dense: Mapping[str, Any] | None, domain: Domain, name: str) -> Markup:
+def requirement_bar(
+    finding: Mapping[str, Any], dense_figures: Mapping[str, Any] | None, domain: Domain, name: str
+) -> Markup:
     """The interval against the bound: where it may lie is tinted, and the dense model's figure is a ring."""
     x = Axis(*domain, 4, WIDTH - 4)
     bound, figure = x(finding["bound"]), finding["measurement"]
@@ -57,9 +59,9 @@ def requirement_bar(finding: Mapping[str, Any], dense: Mapping[str, Any] | None,
         marks.append(line((x(figure["low"]), MIDDLE), (x(figure["high"]), MIDDLE), f"span {mark}"))
         marks += [line((x(end), MIDDLE - 4), (x(end), MIDDLE + 4), f"cap {mark}") for end in _ends(figure)]
         marks.append(dot((x(figure["value"]), MIDDLE), 4, f"value {mark}", words))
-    if dense is not None:
-        marks.append(dot((x(dense["value"]), MIDDLE), 4, "ring dense", f"dense model {_told(dense)}"))
-        words += f"; dense model {_told(dense)}"
+    if dense_figures is not None:
+        marks.append(dot((x(dense_figures["value"]), MIDDLE), 4, "ring dense", f"dense model {_told(dense_figures)}"))
+        words += f"; dense model {_told(dense_figures)}"
     anchor = "start" if bound < WIDTH * 0.2 else "end" if bound > WIDTH * 0.8 else "middle"
     marks.append(text(bound, HEIGHT - 1, f"{finding['bound']:,g}", "tick", anchor=anchor))
     return picture(WIDTH, HEIGHT, finding["requirement"], words, *marks, name=name, class_="bar")
@@ -75,16 +77,16 @@ def _told(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.3f}, interval {figure['low']:.3f} to {figure['high']:.3f}"
 
 
-def amounts(rows: Sequence[tuple[str, float, str, str]], title: str, name: str) -> Markup:
+def amounts(bars: Sequence[tuple[str, float, str, str]], title: str, name: str) -> Markup:
     """Bars from zero, one a row: its name, its amount, the amount in words, its class."""
     width, step = 360.0, 34.0
-    x = Axis(0, max(amount for _, amount, _, _ in rows) or 1.0, 0, width)
+    x = Axis(0, max(amount for _, amount, _, _ in bars) or 1.0, 0, width)
     marks = []
-    for place, (label, amount, words, class_) in enumerate(rows):
+    for place, (label, amount, words, class_) in enumerate(bars):
         top = place * step
         marks.append(text(0, top + 12, label))
         marks.append(text(width, top + 12, words, "label strong", anchor="end"))
         marks.append(rect(0, top + 17, width, 9, "track"))
         marks.append(rect(0, top + 17, max(1.5, x(amount)), 9, f"amount {class_}"))
-    told = "; ".join(f"{label}: {words}" for label, _, words, _ in rows)
-    return picture(width, step * len(rows), title, told, *marks, name=name, class_="wide")
+    told = "; ".join(f"{label}: {words}" for label, _, words, _ in bars)
+    return picture(width, step * len(bars), title, told, *marks, name=name, class_="wide")

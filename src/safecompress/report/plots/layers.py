@@ -13,11 +13,11 @@ from safecompress.report.plots.svg import line, picture, rect, text
 WIDTH, STEP = 360.0, 40.0
 
 
-def layers_plot(layers: Sequence[Mapping[str, Any]], name: str) -> Markup:
+def layers_plot(layer_shares: Sequence[Mapping[str, Any]], name: str) -> Markup:
     """A bar a layer: kept at the end (filled), ever tried (light), kept at the start (tick)."""
-    x, bottom = Axis(0, 1, 0, WIDTH - 14), STEP * len(layers)
+    x, bottom = Axis(0, 1, 0, WIDTH - 14), STEP * len(layer_shares)
     marks = [line((x(value), 20), (x(value), bottom), "grid") for value in (0.25, 0.5, 0.75, 1.0)]
-    for place, layer in enumerate(layers):
+    for place, layer in enumerate(layer_shares):
         top = place * STEP
         kept = _share(layer["end"]) + (f" of {layer['num_weights']:,}" if layer["num_weights"] else "")
         tip = f"{layer['name']}: {_share(layer['start'])} at the start, {kept} at the end"
@@ -32,9 +32,11 @@ def layers_plot(layers: Sequence[Mapping[str, Any]], name: str) -> Markup:
     for value in (0.0, 0.5, 1.0):
         anchor = "start" if value == 0 else "middle"
         marks.append(text(x(value), bottom + 10, percent(value), "tick", anchor=anchor))
-    told = "; ".join(f"{one['name']}: {_share(one['start'])} before, {_share(one['end'])} after" for one in layers)
+    told = "; ".join(
+        f"{one['name']}: {_share(one['start'])} before, {_share(one['end'])} after" for one in layer_shares
+    )
     return picture(WIDTH, bottom + 16, "Density of each layer", told, *marks, name=name, class_="wide")
 
 
-def _share(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f}%"
+def _share(number: float | None) -> str:
+    return "unknown" if number is None else f"{100 * number:.1f}%"

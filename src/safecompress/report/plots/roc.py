@@ -15,13 +15,15 @@ FRAME = Frame(40, 26, 230, 174)
 Points = Sequence[Mapping[str, float]]
 
 
-def roc_plot(attack: str, points: Points, dense: Points | None, num_non_members: int | None, name: str) -> Markup:
+def roc_plot(
+    attack: str, points: Points, dense_points: Points | None, num_non_members: int | None, name: str
+) -> Markup:
     """Found members against falsely accused: band and line of what ships, a line of the dense model, chance dashed."""
     floor = points[0]["fpr"]
     x, y = (Axis(floor, 1.0, *ends, is_log=True) for ends in ((FRAME.left, FRAME.right), (FRAME.bottom, FRAME.top)))
     low, high, found = (_corners(points, key, x, y) for key in ("low", "high", "tpr"))
     marks = [
-        draw_axes(x, y, FRAME, "falsely accused (FPR) →", "↑ found (TPR)", labels=(percent, percent)),
+        draw_axes(x, y, FRAME, "falsely accused (FPR) →", "↑ found (TPR)", axis_labels=(percent, percent)),
         path([*high, *reversed(low)], "band", closed=True),
         line((x(floor), y(floor)), (x(1), y(1)), "chance"),
     ]
@@ -29,8 +31,8 @@ def roc_plot(attack: str, points: Points, dense: Points | None, num_non_members:
         at = x(1 / num_non_members)
         marks.append(line((at, FRAME.top), (at, FRAME.bottom), "resolution"))
         marks.append(text(at + 4, FRAME.top + 10, f"1 of {num_non_members}", "tick"))
-    if dense:
-        marks.append(path(_corners(dense, "tpr", x, y), "roc dense"))
+    if dense_points:
+        marks.append(path(_corners(dense_points, "tpr", x, y), "roc dense"))
     marks.append(path(found, "roc artifact"))
     told = "; ".join(
         f"at FPR {percent(p['fpr'])} it finds {100 * p['tpr']:.1f}% ({100 * p['low']:.1f} to {100 * p['high']:.1f}%)"

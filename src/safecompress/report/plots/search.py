@@ -26,12 +26,12 @@ def shared_attacks(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
     return [attack for attack in first if all(attack in met for met in tested)]
 
 
-def worst_auc(metrics: Mapping[str, Figure], attacks: Sequence[str] | None = None) -> tuple[str, Figure] | None:
-    """The largest AUC among ``attacks`` (default: all that were measured) and whose it is.
+def worst_auc(metrics: Mapping[str, Figure], attack_names: Sequence[str] | None = None) -> tuple[str, Figure] | None:
+    """The largest AUC among ``attack_names`` (default: all that were measured) and whose it is.
 
     Of attacks on other questions their own headline figure counts, compared on the scale of an AUC.
     """
-    shown = {n: f for n, f in metrics.items() if attacks is None or attack_of(n) in attacks}
+    shown = {n: f for n, f in metrics.items() if attack_names is None or attack_of(n) in attack_names}
     worst = strongest_attack({name: float(figure["value"]) for name, figure in shown.items()})
     return None if worst is None else (worst, headlines(shown)[worst])
 
@@ -96,5 +96,5 @@ def verdict_plot(spots: Sequence[Spot], bounds: tuple[float | None, float | None
     return picture(WIDTH, HEIGHT, "What ships, beside the dense model", told, *marks, name=name, class_="panel")
 
 
-def _span(figure: Figure) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+def _span(point: Figure) -> str:
+    return f"{point['value']:.3f} ({point['low']:.3f} to {point['high']:.3f})"

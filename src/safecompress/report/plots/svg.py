@@ -32,8 +32,8 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup(f"<{name}{written}>{inner}</{name}>")
 
 
-def _written(value: str | float) -> str:
-    return escape(printable(value)) if isinstance(value, str) else number(value)
+def _written(attribute: str | float) -> str:
+    return escape(printable(attribute)) if isinstance(attribute, str) else number(attribute)
 
 
 def picture(
@@ -71,9 +71,9 @@ def text(x: float, y: float, words: str, class_: str = "label", *, anchor: str |
     return tag("text", short, *whole, x=x, y=y, class_=class_, text_anchor=anchor)
 
 
-def line(start: Point, end: Point, class_: str) -> Markup:
+def line(begin: Point, end: Point, class_: str) -> Markup:
     """A straight line."""
-    return tag("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=class_)
+    return tag("line", x1=begin[0], y1=begin[1], x2=end[0], y2=end[1], class_=class_)
 
 
 def rect(x: float, y: float, width: float, height: float, class_: str, tip: str | None = None) -> Markup:

@@ -15,10 +15,10 @@ from safecompress.attacks import Access, SignalCache, Target
 from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
-from safecompress.auditing.shadow_training import FinalPattern, shadow_rows
+from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
 from safecompress.digests import digest_json
 from safecompress.errors import TrainingError
-from safecompress.export import Artifact, Served
+from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
 from safecompress.seeding import derive
@@ -118,7 +118,7 @@ def measure_cell(study: ComparisonInputs, cell: Cell, store: PrivateFolder) -> C
     trainer = trainer_of(entry, made, setting, study.comparison.shadows)
     pool = shadow_rows(evidence, "verdict", cell.seed, has_reference="reference rows" in entry.uses)
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
-    target = Target(Served(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
+    target = Target(ServedModel(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
     with clock.of("attacks"):
         found = measure_model(
             target,
@@ -162,8 +162,8 @@ def trainer_of(entry: MethodEntry, made: MethodResult, setting: MethodInputs, mo
         or method.plan.objectives
     ):
         return MethodShadowTrainer(method, setting, made.model)
-    return FinalPattern.of(
-        setting.fresh(model=made.model),
+    return FixedMaskShadowTrainer.of(
+        setting.fresh(model_spec=made.model),
         made.model,
         setting.task,
         replace(setting.recipe, objective=method.objective),

@@ -184,9 +184,9 @@ class ComparisonInputs:
         """The split that ``seed`` draws. Raises DataError when the data has too few rows for it."""
         return prepare_data(self.dataset, self.sizes, self.normalise, seed)
 
-    def setting(self, cell: Cell, rows: PreparedData, workshop: TrainingCache) -> MethodInputs:
+    def setting(self, cell: Cell, prepared: PreparedData, workshop: TrainingCache) -> MethodInputs:
         """What the method of ``cell`` is given."""
-        return MethodInputs(rows.split, rows.task, self.model, self.recipe, cell.density, cell.seed, workshop)
+        return MethodInputs(prepared.split, prepared.task, self.model, self.recipe, cell.density, cell.seed, workshop)
 
     def digest(self, cell: Cell, key: bytes) -> str:
         """What tells the result of ``cell`` from any other's; rows enter it keyed with ``key``."""

@@ -99,9 +99,9 @@ def _paint(axes: Any, points: Sequence[Point], front: Sequence[Point], leak: str
     axes.set_title(seen, fontsize=8, color="#555555", loc="left")
 
 
-def _look(labels: Sequence[str], label: str) -> tuple[str, str]:
+def _look(names: Sequence[str], label: str) -> tuple[str, str]:
     """Colour and marker of a method."""
-    number = labels.index(label)
+    number = names.index(label)
     return COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
 
 
@@ -169,8 +169,8 @@ def _around(x0: float, y0: float, x1: float, y1: float) -> Box:
     return min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1
 
 
-def _overlap(one: Box, other: Box) -> float:
+def _overlap(box: Box, other: Box) -> float:
     """The area that two boxes share."""
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    up = min(one[3], other[3]) - max(one[1], other[1])
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    up = min(box[3], other[3]) - max(box[1], other[1])
     return max(0.0, across) * max(0.0, up)

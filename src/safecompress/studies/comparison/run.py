@@ -25,7 +25,7 @@ def compare(
     out: str | Path,
     *,
     name: str = "comparison",
-    spec: Mapping[str, Any] | None = None,
+    spec_tables: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
     cache: str | Path | None = None,
@@ -34,8 +34,8 @@ def compare(
 
     Exploratory: there is no ledger and no verdict. Cells that ``out`` holds are read instead of made, unless they
     failed; so a killed comparison goes on, and one with another method or seed does only what is missing. ``cache`` is
-    a private folder for trained stages and shadow models (default: inside ``out``). ``spec`` is what was asked for, as
-    written, for the document.
+    a private folder for trained stages and shadow models (default: inside ``out``). ``spec_tables`` is what was asked
+    for, as written, for the document.
 
     Raises UsageError (and its kinds) before any training for what no cell can do, RunFolderError when ``out`` is in use
     or holds anything else, StorageError when the disk refuses. A method that fails does not raise.
@@ -54,7 +54,7 @@ def compare(
             name=name,
             environment=environment(study.threads),
             split=study.rows(study.comparison.seeds[0]).raw.summary(),
-            spec=spec or {},
+            spec=spec_tables or {},
         )
         write_outputs(
             folder,

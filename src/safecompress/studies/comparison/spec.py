@@ -16,9 +16,9 @@ from safecompress.config import DataConfig, ModelConfig
 from safecompress.config.options import call, find_factory, make_strategy, parameters_of, read_options, split_choice
 from safecompress.config.phrases import show
 from safecompress.config.read import parse_toml, read_text, section
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.config.sections import read_attacks, read_branches, read_data, read_model, read_recipe
-from safecompress.config.tables import Choice, Count, Shape, SpecShape, Table, place, read_table
+from safecompress.config.tables import Count, SpecShape, StrategyEntry, StrictTable, Table, place, read_table
 from safecompress.errors import SpecError, suggest
 from safecompress.sparsity import Start
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, ComparisonInputs, MethodEntry
@@ -36,7 +36,7 @@ ELSEWHERE = {
 """What a spec of `compress` has, and where a comparison has it."""
 
 
-class ComparisonShape(Shape):
+class ComparisonShape(StrictTable):
     """The whole file."""
 
     name: str = Field(
@@ -49,28 +49,28 @@ class ComparisonShape(Shape):
     compare: Table = Field(description='Say what to compare: methods = ["dense", "safecompress"].')
 
 
-class CompareShape(Shape):
+class CompareShape(StrictTable):
     """``[compare]``."""
 
-    methods: Sequence[Choice] = Field(
+    methods: Sequence[StrategyEntry] = Field(
         min_length=1,
         description='Each is a name, or a table: { name = "safecompress", label = "ours", rounds = 4 }.',
     )
     densities: Sequence[float] = Field((0.1,), min_length=1, description="Each is a share of weights kept: 0.05.")
     seeds: Sequence[Count] = Field((0, 1, 2), min_length=1, description="Each draws split, weights and shadows anew.")
     num_shadows: int = Field(8, ge=4, le=100_000, description="It is for attacks that are given by name alone.")
-    attacks: Sequence[Choice] = Field(DEFAULT_ATTACKS, min_length=1)
+    attacks: Sequence[StrategyEntry] = Field(DEFAULT_ATTACKS, min_length=1)
     shadows: Literal["final pattern", "full pipeline"] = Field(
         "full pipeline", description="It says how the shadow models of searched patterns are trained."
     )
 
 
-class SearchOptions(Shape):
+class SearchOptions(StrictTable):
     """What a method that searches takes beside its label and its objective."""
 
     rounds: Count | None = Field(None, ge=1)
     branches: list[str] | None = Field(None, min_length=1)
-    selector: Choice | None = None
+    selector: StrategyEntry | None = None
     start: Literal["scratch", "dense", "pretrained"] | None = None
     include: list[str] | None = Field(None, min_length=1)
     exclude: list[str] | None = None
@@ -104,7 +104,7 @@ def load_comparison(path: str | Path) -> ComparisonSpec:
 
 def parse_comparison(text: str, *, base: Path, source: str) -> ComparisonSpec:
     """The comparison in ``text``; relative paths in it count from ``base``. Raises SpecError as above."""
-    tables, reading = parse_toml(text, source), Reading(base.absolute())
+    tables, reading = parse_toml(text, source), SpecReader(base.absolute())
     for key in [key for key in tables if key in ELSEWHERE]:
         value = tables[key]
         heading = f"[{key}]" if isinstance(value, dict) else f"[[{key}]]" if isinstance(value, list) else key
@@ -128,7 +128,7 @@ def parse_comparison(text: str, *, base: Path, source: str) -> ComparisonSpec:
     return ComparisonSpec(shape.name, data, model, recipe, comparison, tables)
 
 
-def _read_compare(table: Table, reading: Reading) -> Comparison | None:
+def _read_compare(table: Table, reading: SpecReader) -> Comparison | None:
     """``[compare]``."""
     shape = read_table(CompareShape, table, "[compare]", reading)
     if shape is None:
@@ -143,9 +143,9 @@ def _read_compare(table: Table, reading: Reading) -> Comparison | None:
     return reading.attempt("[compare]", lambda: Comparison(entries, shape.densities, shape.seeds, **options))
 
 
-def _read_entry(choice: Choice, where: str, reading: Reading) -> MethodEntry | None:
+def _read_entry(strategy: StrategyEntry, where: str, reading: SpecReader) -> MethodEntry | None:
     """A method by name, or a table with a name, perhaps a label, and options."""
-    name, given = split_choice(METHODS, choice, where, reading)
+    name, given = split_choice(METHODS, strategy, where, reading)
     factory = find_factory(METHODS, name, where, reading) if name is not None else None
     if name is None or factory is None:
         return None
@@ -169,21 +169,21 @@ def _read_entry(choice: Choice, where: str, reading: Reading) -> MethodEntry | N
 
 
 def _read_search(
-    factory: Callable[..., Method], options: Table, where: str, owner: str, reading: Reading
+    make_method: Callable[..., Method], table: Table, where: str, owner: str, reading: SpecReader
 ) -> dict[str, Plan]:
-    """The plan of a method that searches, with what ``options`` change of it.
+    """The plan of a method that searches, with what ``table`` change of it.
 
     A plan without rounds has none to set, and one of a single branch has nothing to choose by.
     """
-    plan: Plan = getattr(factory(), "plan")  # noqa: B009  (a Method need not have one)
+    plan: Plan = getattr(make_method(), "plan")  # noqa: B009  (a Method need not have one)
     allowed = ["start", "include", "exclude"]
     if plan.rounds:
         allowed += ["rounds", *(["branches", "selector"] if len(plan.branches) > 1 else [])]
-    for key in options:
+    for key in table:
         if key not in allowed:
             hint = suggest(key, [*allowed, "label", "objective"])
             reading.note(place(where, key), f"{owner} has no option {show(key)}. {hint}")
-    known = {key: value for key, value in options.items() if key in allowed}
+    known = {key: value for key, value in table.items() if key in allowed}
     shape = read_table(SearchOptions, known, where, reading)
     if shape is None:
         return {}

@@ -113,34 +113,34 @@ def difference(first: Group, second: Group, figure: str) -> Spread | None:
     return spread([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
 
 
-def plain_dense(groups: Sequence[Group]) -> Group | None:
+def plain_dense(method_groups: Sequence[Group]) -> Group | None:
     """The plainly trained dense model, if the comparison has it: the first method that ignores the density."""
     from safecompress.studies.methods.plain import Dense
 
-    return next((group for group in groups if type(group.entry.method) is Dense), None)
+    return next((group for group in method_groups if type(group.entry.method) is Dense), None)
 
 
-def pairs_with(reference: MethodEntry, groups: Sequence[Group]) -> list[tuple[Group, Group]]:
+def pairs_with(reference: MethodEntry, method_groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     """(the reference's group, another's) at equal density; what ignores the density is paired at each."""
-    own = [group for group in groups if group.entry is reference]
+    own = [group for group in method_groups if group.entry is reference]
     return [
         (mine, other)
         for mine in own
-        for other in groups
+        for other in method_groups
         if other.entry is not reference
         and (other.density == mine.density or other.entry.method.is_dense() or reference.method.is_dense())
     ]
 
 
-def is_unequal(group: Group, dense: Group | None) -> bool:
+def is_unequal(method_group: Group, dense_group: Group | None) -> bool:
     """Whether the mean accuracy lies outside the dense model's interval over test rows (its limits' means over seeds).
 
     A comparison of leakage at unequal accuracy misleads: what learned less leaks less.
     """
-    if dense is None or group is dense:
+    if dense_group is None or method_group is dense_group:
         return False
-    own = group.over_seeds("accuracy")
-    limits = [result.figures["accuracy"] for result in dense.results if "accuracy" in result.figures]
+    own = method_group.over_seeds("accuracy")
+    limits = [result.figures["accuracy"] for result in dense_group.results if "accuracy" in result.figures]
     if own is None or not limits:
         return False
     low, high = (float(np.mean([limit[side] for limit in limits])) for side in ("low", "high"))

@@ -113,27 +113,27 @@ def summary_rows(compared: ComparisonResult) -> tuple[list[str], list[list[str]]
     return header, rows
 
 
-def marked(group: Group, dense: Group | None) -> str:
+def marked(method_group: Group, dense_group: Group | None) -> str:
     """The method's label with its marks."""
-    marks = [mark for mark in (REFERENCE, MEMBERS, UNEQUAL, FAILED) if _has(mark, group, dense)]
-    spent = sorted({result.epsilon for result in group.results if result.epsilon is not None})
+    marks = [mark for mark in (REFERENCE, MEMBERS, UNEQUAL, FAILED) if _has(mark, method_group, dense_group)]
+    spent = sorted({result.epsilon for result in method_group.results if result.epsilon is not None})
     if spent:
         marks.append(f"ε = {spent[0]:.3g}" + (f" to {spent[-1]:.3g}" if spent[-1] > spent[0] else ""))
-    return " ".join([group.entry.label, *marks])
+    return " ".join([method_group.entry.label, *marks])
 
 
-def _has(mark: str, group: Group, dense: Group | None) -> bool:
+def _has(mark: str, method_group: Group, dense_group: Group | None) -> bool:
     match mark:
         case "†":
-            return "reference rows" in group.entry.uses
+            return "reference rows" in method_group.entry.uses
         case "§":
-            return "attacks on members" in group.entry.uses
+            return "attacks on members" in method_group.entry.uses
         case "‡":
-            return is_unequal(group, dense)
+            return is_unequal(method_group, dense_group)
         case "ε":
-            return any(result.epsilon is not None for result in group.results)
+            return any(result.epsilon is not None for result in method_group.results)
         case _:
-            return not all(result.has_numbers for result in group.results)
+            return not all(result.has_numbers for result in method_group.results)
 
 
 def legend(compared: ComparisonResult) -> list[str]:
@@ -146,7 +146,7 @@ def legend(compared: ComparisonResult) -> list[str]:
     return ["Marks: " + "; ".join(said) + "."] if said else []
 
 
-def words(compared: ComparisonResult, found: Sequence[Difference]) -> list[str]:
+def words(compared: ComparisonResult, differences: Sequence[Difference]) -> list[str]:
     """What the table shows, in sentences; what it cannot show is said, too."""
     said = [_best(compared)]
     if (count := len(compared.study.comparison.seeds)) < FEWEST:
@@ -155,7 +155,7 @@ def words(compared: ComparisonResult, found: Sequence[Difference]) -> list[str]:
             *said,
             f"{seeds} of how much these figures vary: no difference is counted as shown under {FEWEST} seeds.",
         ]
-    with_interval = [one for one in found if any(s.half is not None for s in one.figures.values())]
+    with_interval = [one for one in differences if any(s.half is not None for s in one.figures.values())]
     if not with_interval:
         return said
     one_by_one = [f"- {plain_text(one.name)}: {_told(one)}." for one in with_interval]
@@ -190,20 +190,20 @@ def _best(compared: ComparisonResult) -> str:
     return f"{after}: {_signed(apart)}, {verdict}."
 
 
-def _told(one: Difference) -> str:
+def _told(difference: Difference) -> str:
     shown = [
-        f"{name} {_signed(s)}, {'better' if one.advantage(name) > 0 else 'worse'}"
-        for name, s in one.figures.items()
+        f"{name} {_signed(s)}, {'better' if difference.advantage(name) > 0 else 'worse'}"
+        for name, s in difference.figures.items()
         if s.sign
     ]
-    silent = [name for name, s in one.figures.items() if not s.sign]
+    silent = [name for name, s in difference.figures.items() if not s.sign]
     if not shown:
         return NOTHING
     return "; ".join(shown) + (f"; {NOTHING} in {', '.join(silent)}" if silent else "")
 
 
-def _differences(found: Sequence[Difference], figures: Sequence[str]) -> list[str]:
-    if not found:
+def _differences(differences: Sequence[Difference], figures: Sequence[str]) -> list[str]:
+    if not differences:
         return []
     rows = [
         [
@@ -211,7 +211,7 @@ def _differences(found: Sequence[Difference], figures: Sequence[str]) -> list[st
             *(_signed(one.figures[name]) if name in one.figures else "-" for name in figures),
             str(max((s.count for s in one.figures.values()), default=0)),
         ]
-        for one in found
+        for one in differences
     ]
     return [
         "## Paired differences",
@@ -291,27 +291,27 @@ def _options_of_plan(plan: Plan, usual: Plan) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in shown.items())
 
 
-def _at(group: Group) -> str:
-    return f"{plain_text(group.entry.label)} at density {group.density:g}"
+def _at(method_group: Group) -> str:
+    return f"{plain_text(method_group.entry.label)} at density {method_group.density:g}"
 
 
-def _mean(found: Spread | None) -> str:
-    if found is None:
+def _mean(spread: Spread | None) -> str:
+    if spread is None:
         return "-"
-    if found.half is None:
-        return f"{found.mean:.3f}" + (f" (the same {found.count} times)" if found.count > 1 else "")
-    return f"{found.mean:.3f} ± {found.half:.3f} ({found.lowest:.3f} to {found.highest:.3f})"
+    if spread.half is None:
+        return f"{spread.mean:.3f}" + (f" (the same {spread.count} times)" if spread.count > 1 else "")
+    return f"{spread.mean:.3f} ± {spread.half:.3f} ({spread.lowest:.3f} to {spread.highest:.3f})"
 
 
-def _signed(found: Spread) -> str:
-    if found.half is None:
-        return f"{found.mean:+.3f}" + (f" (the same {found.count} times)" if found.count > 1 else "")
-    return f"{found.mean:+.3f} [{found.mean - found.half:+.3f}, {found.mean + found.half:+.3f}]"
+def _signed(spread: Spread) -> str:
+    if spread.half is None:
+        return f"{spread.mean:+.3f}" + (f" (the same {spread.count} times)" if spread.count > 1 else "")
+    return f"{spread.mean:+.3f} [{spread.mean - spread.half:+.3f}, {spread.mean + spread.half:+.3f}]"
 
 
-def _typical(results: Sequence[CellResult], figure: Callable[[CellResult], float | None], digits: int = 0) -> str:
+def _typical(results: Sequence[CellResult], figure_of: Callable[[CellResult], float | None], digits: int = 0) -> str:
     """The median over seeds, which one cell that found its work done does not move far."""
-    values = [value for result in results if (value := figure(result)) is not None]
+    values = [value for result in results if (value := figure_of(result)) is not None]
     return f"{statistics.median(values):,.{digits}f}" if values else "-"
 
 

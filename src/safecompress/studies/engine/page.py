@@ -10,9 +10,9 @@ from safecompress.report.markdown import plain_text
 from safecompress.studies.engine.study import Figure, Measured
 
 
-def with_interval(figure: Figure) -> str:
+def with_interval(point: Figure) -> str:
     """``0.912 [0.870, 0.943]``."""
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{point['value']:.3f} [{point['low']:.3f}, {point['high']:.3f}]"
 
 
 def picture_lines(picture: str | None, missing: str | None) -> list[str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic
-
-import torch
 
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.compression.search import Executor
@@ -18,6 +15,7 @@ from safecompress.progress import Progress
 from safecompress.storage import read_json, write_json
 from safecompress.studies.engine.folder import StudyFolder
 from safecompress.studies.engine.study import ItemT, ResultT, Study
+from safecompress.threads import fixed_threads
 
 
 class Runner(Generic[ItemT, ResultT]):
@@ -91,7 +89,7 @@ def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]
     """
     item, path = work
     began = time.perf_counter()
-    with _on_threads(study.threads):
+    with fixed_threads(study.threads):
         try:
             result = study.measure(item, PrivateFolder(cache))
         except (StorageError, MemoryError):
@@ -101,13 +99,3 @@ def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]
             result = study.failed(item, text, time.perf_counter() - began)
     write_json(path, result.to_json())
     return result
-
-
-@contextlib.contextmanager
-def _on_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

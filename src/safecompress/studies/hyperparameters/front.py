@@ -21,15 +21,15 @@ def guarded(leak: float) -> float:
     return max(GUESSING, leak)
 
 
-def hypervolume(points: Floats) -> float:
-    """The share, from 0 to 1, of the rectangle accuracy 0 to 1 by leak GUESSING to HOPELESS that ``points`` dominate.
+def hypervolume(front: Floats) -> float:
+    """The share, from 0 to 1, of the rectangle accuracy 0 to 1 by leak GUESSING to HOPELESS that ``front`` dominate.
 
     0 for no points. Source: Zitzler and Thiele 1998 (size of the space covered), with the reference point (accuracy 0,
     leak 1), as a share so that 1 is a perfect classifier that no attack tells anything of. Leaks under GUESSING count
     as GUESSING.
     """
     area, best = 0.0, 0.0
-    clipped = np.column_stack([np.clip(points[:, 0], 0, 1), np.clip(points[:, 1], GUESSING, HOPELESS)])
+    clipped = np.column_stack([np.clip(front[:, 0], 0, 1), np.clip(front[:, 1], GUESSING, HOPELESS)])
     for index in pareto_front(clipped):  # by rising leak, and so by rising accuracy
         accuracy, leak = clipped[index]
         area += (HOPELESS - leak) * (accuracy - best)

@@ -62,10 +62,10 @@ class Tuning:
         judged = SafetySpec(spec.attacks, [at_least("accuracy", 0.0)], alpha=spec.alpha, access=spec.access)
         return replace(self, job=replace(job, split=_without(job.split), raw=_without(job.raw), spec=judged))
 
-    def digest(self, choice: TrialParams) -> str:
-        """What tells the trial of ``choice`` from the others of one folder."""
-        objective, branches = self.space.objectives[choice.objective], self.space.branches[choice.branches]
-        return digest_json([choice.density, choice.learning_rate, repr(objective), repr(branches)])[:40]
+    def digest(self, params: TrialParams) -> str:
+        """What tells the trial of ``params`` from the others of one folder."""
+        objective, branches = self.space.objectives[params.objective], self.space.branches[params.branches]
+        return digest_json([params.density, params.learning_rate, repr(objective), repr(branches)])[:40]
 
     def identity(self, key: bytes) -> str:
         """What all trials of one folder share; rows enter it keyed with ``key``."""

@@ -10,28 +10,28 @@ from safecompress.report.picture import COLOURS, drawing, settle
 from safecompress.studies.hyperparameters.result import StudyResult
 
 
-def draw(found: StudyResult, path: Path) -> None:
+def draw(result: StudyResult, path: Path) -> None:
     """Write the picture to ``path`` (.svg or .png), the same bytes for the same trials.
 
     Raises UsageError when matplotlib is not installed, or no trial has numbers.
     """
-    if not found.front:
+    if not result.front:
         raise UsageError("No trial has numbers, so there is nothing to draw.")
     with drawing(path, width=9.6, height=4.8) as figure:
         plane, course = figure.subplots(1, 2, width_ratios=(3, 2))
-        _paint_trials(plane, found)
-        _paint_course(course, found)
+        _paint_trials(plane, result)
+        _paint_course(course, result)
 
 
-def _paint_trials(axes: Any, found: StudyResult) -> None:
+def _paint_trials(axes: Any, result: StudyResult) -> None:
     """A dot for each trial, coloured by its objective; the front as steps, numbered, with its intervals."""
-    labels = sorted({tried.choice.objective for tried in found.trials})
+    labels = sorted({tried.choice.objective for tried in result.trials})
     for label in labels:
-        own = [tried for tried in found.trials if tried.choice.objective == label and tried.has_numbers]
+        own = [tried for tried in result.trials if tried.choice.objective == label and tried.has_numbers]
         colour = COLOURS[labels.index(label) % len(COLOURS)]
         leaks, accuracies = ([figure["value"] for figure in figures] for figures in _figures(own))
         axes.scatter(leaks, accuracies, s=30, c=colour, alpha=0.85, linewidths=0.6, edgecolors="white", label=label)
-    front = [found.trials[index] for index in found.front]
+    front = [result.trials[index] for index in result.front]
     leaks, accuracies = ([figure["value"] for figure in figures] for figures in _figures(front))
     axes.plot(
         leaks, accuracies, color="#888888", linewidth=1.2, linestyle=(0, (4, 2)), drawstyle="steps-post", zorder=1
@@ -48,10 +48,10 @@ def _paint_trials(axes: Any, found: StudyResult) -> None:
     axes.legend(fontsize=8, framealpha=0.9, loc="lower right")
 
 
-def _paint_course(axes: Any, found: StudyResult) -> None:
+def _paint_course(axes: Any, result: StudyResult) -> None:
     """The share of the plane that trials dominate, after each."""
-    numbers = range(1, len(found.trials) + 1)
-    axes.plot(numbers, found.hypervolumes, color=COLOURS[0], drawstyle="steps-post", marker=".", markersize=4)
+    numbers = range(1, len(result.trials) + 1)
+    axes.plot(numbers, result.hypervolumes, color=COLOURS[0], drawstyle="steps-post", marker=".", markersize=4)
     axes.xaxis.get_major_locator().set_params(integer=True)
     settle(axes, "trials", "hypervolume (1: perfect, and nothing leaks)")
 

@@ -75,17 +75,17 @@ def tune(
     return found
 
 
-def _write_front(found: StudyResult, folder: Path, spec: HyperparameterSpec | None) -> list[str]:
+def _write_front(result: StudyResult, folder: Path, spec: HyperparameterSpec | None) -> list[str]:
     """Write the specs of the front in place of those of a former one; their names."""
     for stale in folder.glob("front-*.toml"):
         if stale.stem.removeprefix("front-").isdigit():
             stale.unlink()
     if spec is None:
         return []
-    for number, index in enumerate(found.front, 1):
-        text = spec.front_toml(number, index + 1, found.trials[index], folder.resolve())
+    for number, index in enumerate(result.front, 1):
+        text = spec.front_toml(number, index + 1, result.trials[index], folder.resolve())
         write_bytes(folder / front_file(number), text.encode())
-    return [front_file(number) for number in range(1, len(found.front) + 1)]
+    return [front_file(number) for number in range(1, len(result.front) + 1)]
 
 
 def front_file(number: int) -> str:
@@ -93,9 +93,9 @@ def front_file(number: int) -> str:
     return f"front-{number}.toml"
 
 
-def _line(choices: Sequence[TrialParams], before: int, tried: TrialResult) -> str:
-    """One line for whoever watches; ``before`` is how many trials came before the batch of ``choices``."""
-    return f"trial {before + choices.index(tried.choice) + 1}: {_told(tried)}"
+def _line(choices: Sequence[TrialParams], num_before: int, tried: TrialResult) -> str:
+    """One line for whoever watches; ``num_before`` is how many trials came before the batch of ``choices``."""
+    return f"trial {num_before + choices.index(tried.choice) + 1}: {_told(tried)}"
 
 
 def _told(tried: TrialResult) -> str:

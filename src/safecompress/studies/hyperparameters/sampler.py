@@ -46,9 +46,9 @@ class OptunaSampler:
         self._open = [self._study.ask() for _ in range(count)]
         return [self._space.suggest(trial) for trial in self._open]
 
-    def tell(self, values: Sequence[tuple[float, float] | None]) -> None:
+    def tell(self, objectives: Sequence[tuple[float, float] | None]) -> None:
         """What came of them, in their order."""
-        for trial, value in zip(self._open, values, strict=True):
+        for trial, value in zip(self._open, objectives, strict=True):
             if value is None:
                 self._study.tell(trial, state=self._fail)
             else:

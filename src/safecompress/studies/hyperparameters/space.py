@@ -110,16 +110,16 @@ class Space:
             _number(trial, "learning_rate", self.learning_rates),
         )
 
-    def apply(self, choice: TrialParams, to: T) -> T:
+    def apply(self, params: TrialParams, to: T) -> T:
         """``to`` with the setting in place of its own; a job and a spec change alike.
 
         The dense model's learning rate follows where it was the sparse one's.
         """
-        rate = choice.learning_rate
-        recipe = replace(to.recipe, objective=self.objectives[choice.objective], learning_rate=rate)
+        rate = params.learning_rate
+        recipe = replace(to.recipe, objective=self.objectives[params.objective], learning_rate=rate)
         follows = to.dense_recipe.learning_rate == to.recipe.learning_rate
         dense_recipe = replace(to.dense_recipe, learning_rate=rate) if follows else to.dense_recipe
-        plan = replace(to.plan, density=choice.density, branches=self.branches[choice.branches])
+        plan = replace(to.plan, density=params.density, branches=self.branches[params.branches])
         return replace(to, recipe=recipe, dense_recipe=dense_recipe, plan=plan)
 
     def extremes(self) -> list[TrialParams]:
@@ -132,16 +132,16 @@ class Space:
         ]
 
 
-def _ends(values: Numbers) -> tuple[float, ...]:
-    return (values.low, values.high) if isinstance(values, Range) else values
+def _ends(numbers: Numbers) -> tuple[float, ...]:
+    return (numbers.low, numbers.high) if isinstance(numbers, Range) else numbers
 
 
-def _number(trial: Suggests, name: str, values: Numbers) -> float:
-    if isinstance(values, Range):
-        drawn = trial.suggest_float(name, values.low, values.high, log=True)
-        return min(max(float(f"{drawn:.{_DIGITS}g}"), values.low), values.high)
-    return float(_label(trial, name, tuple(f"{value!r}" for value in values)))
+def _number(trial: Suggests, name: str, numbers: Numbers) -> float:
+    if isinstance(numbers, Range):
+        drawn = trial.suggest_float(name, numbers.low, numbers.high, log=True)
+        return min(max(float(f"{drawn:.{_DIGITS}g}"), numbers.low), numbers.high)
+    return float(_label(trial, name, tuple(f"{value!r}" for value in numbers)))
 
 
-def _label(trial: Suggests, name: str, labels: Sequence[str]) -> str:
-    return labels[0] if len(labels) == 1 else trial.suggest_categorical(name, labels)
+def _label(trial: Suggests, name: str, names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else trial.suggest_categorical(name, names)

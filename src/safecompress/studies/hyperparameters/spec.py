@@ -18,7 +18,7 @@ from safecompress.compression.search.plan import Plan
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
 from safecompress.config.read import parse_toml, read_text, section
-from safecompress.config.reading import Reading
+from safecompress.config.reading import SpecReader
 from safecompress.config.sections import (
     read_attacks,
     read_branches,
@@ -28,8 +28,8 @@ from safecompress.config.sections import (
     read_recipe,
     read_safety,
 )
-from safecompress.config.tables import Choice as Written
-from safecompress.config.tables import Shape, SpecShape, Table, read_table
+from safecompress.config.tables import SpecShape, StrictTable, Table, read_table
+from safecompress.config.tables import StrategyEntry as Written
 from safecompress.errors import SpecError
 from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.studies.engine import with_shadows
@@ -54,7 +54,7 @@ class HyperparameterShape(SpecShape):
     tune: Table | None = None
 
 
-class TuneShape(Shape):
+class TuneShape(StrictTable):
     """``[tune]``."""
 
     trials: int = Field(20, ge=1, le=100_000, description="It is how many settings are tried.")
@@ -127,7 +127,7 @@ def load_tuning(path: str | Path) -> HyperparameterSpec:
 
 def parse_tuning(text: str, *, base: Path, source: str) -> HyperparameterSpec:
     """The search in ``text``; relative paths in it count from ``base``. Raises SpecError as above."""
-    tables, reading = parse_toml(text, source), Reading(base.absolute())
+    tables, reading = parse_toml(text, source), SpecReader(base.absolute())
     shape = read_table(HyperparameterShape, tables, "", reading)
     for key, advice in MISSING.items():
         if key not in tables:
@@ -156,7 +156,7 @@ def parse_tuning(text: str, *, base: Path, source: str) -> HyperparameterSpec:
     return HyperparameterSpec(config, space, attacks, tune.trials, tune.batch, tune.sampler, bool(requires), tables)
 
 
-def _read_space(tune: TuneShape, recipe: Recipe, plan: Plan, has_branches: bool, reading: Reading) -> Space | None:
+def _read_space(tune: TuneShape, recipe: Recipe, plan: Plan, has_branches: bool, reading: SpecReader) -> Space | None:
     """What may vary; what [tune] does not name stays as the rest of the spec has it."""
     faults_before = len(reading.faults)
     densities = _numbers(tune.densities, plan.density, "[tune] densities", reading)
@@ -181,19 +181,19 @@ def _read_space(tune: TuneShape, recipe: Recipe, plan: Plan, has_branches: bool,
     return reading.attempt("[tune]", lambda: Space(densities, objectives, branches, rates))
 
 
-def _numbers(given: Sequence[float] | None, own: float, where: str, reading: Reading) -> Numbers:
+def _numbers(numbers: Sequence[float] | None, own: float, where: str, reading: SpecReader) -> Numbers:
     """A range for two numbers, else a list; the spec's ``own`` for none and after a fault."""
-    if given is not None and len(given) == 2:
-        return reading.attempt(where, lambda: Range(*map(float, given))) or (own,)
-    return tuple(map(float, given)) if given is not None else (float(own),)
+    if numbers is not None and len(numbers) == 2:
+        return reading.attempt(where, lambda: Range(*map(float, numbers))) or (own,)
+    return tuple(map(float, numbers)) if numbers is not None else (float(own),)
 
 
-def _read_objectives(given: Sequence[Written] | None, own: Objective, reading: Reading) -> dict[str, Objective]:
+def _read_objectives(strategies: Sequence[Written] | None, own: Objective, reading: SpecReader) -> dict[str, Objective]:
     """Objectives by label; the recipe's ``own`` where none is listed."""
-    if given is None:
+    if strategies is None:
         return {_label(_name_of(own)): own}
     read: dict[str, Objective] = {}
-    for number, choice in enumerate(given, 1):
+    for number, choice in enumerate(strategies, 1):
         where, label = f"[tune] objectives {number}", _label(choice)
         objective = make_strategy(OBJECTIVES, choice, where, reading)
         if objective is not None and (label in read or objective in read.values()):
@@ -203,7 +203,7 @@ def _read_objectives(given: Sequence[Written] | None, own: Objective, reading: R
     return read
 
 
-def _read_attacks(tune: TuneShape, spec: SafetySpec, reading: Reading) -> tuple[Attack, ...]:
+def _read_attacks(tune: TuneShape, spec: SafetySpec, reading: SpecReader) -> tuple[Attack, ...]:
     """The attacks on a trial; those given by name alone use ``num_shadows`` shadows, if they use any."""
     if tune.attacks is None:
         return default_attacks(spec)
@@ -225,12 +225,12 @@ def _name_of(objective: Objective) -> Written:
     return next(names, repr(objective))
 
 
-def _label(choice: Written) -> str:
+def _label(strategy: Written) -> str:
     """``relax_loss`` or ``relax_loss (target = 0.5)``."""
-    if isinstance(choice, str):
-        return choice
-    options = ", ".join(f"{key} = {value!r}" for key, value in choice.items() if key != "name")
-    return f"{choice.get('name')} ({options})" if options else str(choice.get("name"))
+    if isinstance(strategy, str):
+        return strategy
+    options = ", ".join(f"{key} = {value!r}" for key, value in strategy.items() if key != "name")
+    return f"{strategy.get('name')} ({options})" if options else str(strategy.get("name"))
 
 
 def _bounds(spec: SafetySpec, tried: TrialResult) -> SafetySpec:

@@ -26,65 +26,65 @@ COLUMNS = {"density": "density", "objective": "objective", "branches": "branches
 
 
 def to_markdown(
-    found: StudyResult, *, files: Sequence[str] = (), picture: str | None = None, missing: str | None = None
+    result: StudyResult, *, files: Sequence[str] = (), picture: str | None = None, missing: str | None = None
 ) -> str:
     """The page. ``files`` are the front's specs, ``picture`` the file beside it, ``missing`` why there is none."""
     parts = [
-        f"# Tuning: {plain_text(found.name)}",
-        f"{len(found.trials)} trials; {sum(tried.has_numbers for tried in found.trials)} have numbers, and "
-        f"{len(found.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better in "
-        "one of the two.",
-        *_warning(found),
+        f"# Tuning: {plain_text(result.name)}",
+        f"{len(result.trials)} trials; {sum(tried.has_numbers for tried in result.trials)} have numbers, and "
+        f"{len(result.front)} are on the front: no other trial is at least as accurate, leaks no more, and is better "
+        "in one of the two.",
+        *_warning(result),
         "## The front",
-        *_front(found, files),
+        *_front(result, files),
         *picture_lines(picture, missing),
-        *_course(found),
+        *_course(result),
         "## Every trial",
-        markdown_table(*trial_rows(found)),
-        *failure_lines({f"trial {number}": tried for number, tried in enumerate(found.trials, 1)}),
-        *note_lines(f"- trial {n}: {plain_text(note)}" for n, t in enumerate(found.trials, 1) for note in t.notes),
+        markdown_table(*trial_rows(result)),
+        *failure_lines({f"trial {number}": tried for number, tried in enumerate(result.trials, 1)}),
+        *note_lines(f"- trial {n}: {plain_text(note)}" for n, t in enumerate(result.trials, 1) for note in t.notes),
         "## How it was made",
-        *_made(found),
+        *_made(result),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _warning(found: StudyResult) -> list[str]:
-    if not found.front:
+def _warning(result: StudyResult) -> list[str]:
+    if not result.front:
         return []
     return [
         "**These figures chose, so they flatter.** Accuracy is of validation rows and leakage of the selection pools: "
         "the rows on which every trial picked its candidates, and by which the front was picked from "
-        f"{len(found.trials)} trials. The best of many noisy figures lies beyond what the model does on new rows, and "
+        f"{len(result.trials)} trials. The best of many noisy figures lies beyond what the model does on new rows, and "
         "the more trials, the further. Intervals are over rows, one trial at a time: they know nothing of that choice. "
         "No test or verdict row was read. What is to ship is certified anew, on those rows, by `safecompress compress`."
     ]
 
 
-def front_rows(found: StudyResult, files: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+def front_rows(result: StudyResult, files: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each point of the front, by rising leak."""
-    shown = _shown(found)
+    shown = _shown(result)
     header = ["point", "trial", *(COLUMNS[name] for name in shown), *FIGURES]
     rows = []
-    for number, index in enumerate(found.front, 1):
-        tried = found.trials[index]
+    for number, index in enumerate(result.front, 1):
+        tried = result.trials[index]
         cells = [str(number), str(index + 1), *_setting(tried, shown), *_figures(tried)]
         rows.append([*cells, *([files[number - 1]] if files else [])])
     return [*header, *(["spec"] if files else [])], rows
 
 
-def _front(found: StudyResult, files: Sequence[str]) -> list[str]:
-    if not found.front:
+def _front(result: StudyResult, files: Sequence[str]) -> list[str]:
+    if not result.front:
         return ["No trial has numbers, so there is no front. What failed is listed below."]
     said = [
         "Accuracy on validation rows and the largest AUC of all attacks on the selection pools, each with its "
-        f"{1 - found.tuning.job.spec.alpha:.0%} interval. 0.5 is guessing; the largest of several AUCs lies a little "
+        f"{1 - result.tuning.job.spec.alpha:.0%} interval. 0.5 is guessing; the largest of several AUCs lies a little "
         "above it by chance alone. Points are counted by rising leak. TM-score: accuracy over the worst attack's "
         "balanced accuracy, at least 0.5. A model that has learned nothing leaks nothing: look at the accuracy first.",
-        markdown_table(*front_rows(found, files)),
-        *_overlaps(found),
+        markdown_table(*front_rows(result, files)),
+        *_overlaps(result),
     ]
-    place = found.likeliest
+    place = result.likeliest
     if files and place is not None:
         said.append(
             f"Each point has a spec. To certify point {place}, which has the highest TM-score of the front: "
@@ -95,11 +95,11 @@ def _front(found: StudyResult, files: Sequence[str]) -> list[str]:
     return said
 
 
-def _overlaps(found: StudyResult) -> list[str]:
+def _overlaps(result: StudyResult) -> list[str]:
     """Which neighbours on the front the intervals do not tell apart."""
     pairs = [
         (number, first, second)
-        for number, (first, second) in enumerate(itertools.pairwise(found.trials[index] for index in found.front), 1)
+        for number, (first, second) in enumerate(itertools.pairwise(result.trials[index] for index in result.front), 1)
     ]
     alike = [
         f"{number} and {number + 1}"
@@ -114,10 +114,10 @@ def _overlaps(found: StudyResult) -> list[str]:
     ]
 
 
-def _course(found: StudyResult) -> list[str]:
-    if not found.front:
+def _course(result: StudyResult) -> list[str]:
+    if not result.front:
         return []
-    values, batch = found.hypervolumes, found.tuning.batch
+    values, batch = result.hypervolumes, result.tuning.batch
     ends = sorted({*range(batch, len(values) + 1, batch), len(values)})
     last = next(number for number, value in enumerate(values, 1) if value == values[-1])
     return [
@@ -129,9 +129,9 @@ def _course(found: StudyResult) -> list[str]:
     ]
 
 
-def trial_rows(found: StudyResult) -> tuple[list[str], list[list[str]]]:
+def trial_rows(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each trial."""
-    shown, on_front = _shown(found), set(found.front)
+    shown, on_front = _shown(result), set(result.front)
     header = ["trial", *(COLUMNS[name] for name in shown), *FIGURES, "seconds", "front"]
     rows = [
         [
@@ -141,13 +141,13 @@ def trial_rows(found: StudyResult) -> tuple[list[str], list[list[str]]]:
             f"{tried.seconds:.1f}",
             "yes" if index in on_front else "",
         ]
-        for index, tried in enumerate(found.trials)
+        for index, tried in enumerate(result.trials)
     ]
     return header, rows
 
 
-def _shown(found: StudyResult) -> list[str]:
-    return [name for name in COLUMNS if name in found.tuning.space.varied]
+def _shown(result: StudyResult) -> list[str]:
+    return [name for name in COLUMNS if name in result.tuning.space.varied]
 
 
 def _setting(tried: TrialResult, shown: Iterable[str]) -> list[str]:
@@ -167,13 +167,13 @@ def _figures(tried: TrialResult) -> list[str]:
     ]
 
 
-def _made(found: StudyResult) -> list[str]:
-    tuning = found.tuning
+def _made(result: StudyResult) -> list[str]:
+    tuning = result.tuning
     space, job = tuning.space, tuning.job
-    same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(found).items())
+    same = "; ".join(f"{COLUMNS[name]} {value}" for name, value in _fixed(result).items())
     fixed = f" Fixed: {plain_text(same)}." if same else ""
-    varied = [[COLUMNS[name], _values(getattr(space, _plural(name)))] for name in _shown(found)]
-    modes = sorted({tried.shadows for tried in found.trials if tried.shadows is not None})
+    varied = [[COLUMNS[name], _values(getattr(space, _plural(name)))] for name in _shown(result)]
+    modes = sorted({tried.shadows for tried in result.trials if tried.shadows is not None})
     shadows = f" Shadow models: {', '.join(modes)}, drawn for the selection pool." if modes else ""
     sampler = {"tpe": "by tree-structured Parzen estimators (the first ten trials at random)", "random": "at random"}
     return [
@@ -181,8 +181,8 @@ def _made(found: StudyResult) -> list[str]:
         f"All trials share split, first weights and seed.{fixed}",
         markdown_table(["setting", "values"], varied),
         f"Attacks: {plain_text(', '.join(map(_attack, tuning.attacks)))}.{shadows}",
-        f"Rows that trials read: {', '.join(f'{part} {count}' for part, count in found.split.items())}.",
-        environment_line(found.environment),
+        f"Rows that trials read: {', '.join(f'{part} {count}' for part, count in result.split.items())}.",
+        environment_line(result.environment),
     ]
 
 
@@ -195,9 +195,9 @@ def _attack(attack: Any) -> str:
     return f"{attack.name} ({options})" if options else str(attack.name)
 
 
-def _fixed(found: StudyResult) -> dict[str, Any]:
+def _fixed(result: StudyResult) -> dict[str, Any]:
     """What no trial varied, with its value."""
-    space = found.tuning.space
+    space = result.tuning.space
     return {name: next(iter(getattr(space, _plural(name)))) for name in COLUMNS if name not in space.varied}
 
 

@@ -16,12 +16,12 @@ from safecompress.attacks import SignalCache, Target
 from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels
-from safecompress.auditing.shadow_training import Lineage, shadow_rows
+from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages, Trained, search_and_train
+from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.search import SerialExecutor
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
-from safecompress.export import Artifact, Served
+from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import headlines, leaks, strongest_attack, tm_score_of
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
@@ -121,14 +121,14 @@ class TrialStudy:
         return TrialResult.from_json(data)
 
 
-def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> TrialResult:
-    """The figures of ``choice``: the same for the same tuning and setting, in any process.
+def measure(tuning: Tuning, params: TrialParams, workshop: TrainingCache) -> TrialResult:
+    """The figures of ``params``: the same for the same tuning and setting, in any process.
 
     The model is trained as `compress` would train it, packed, read back and asked for raw rows. Attackers are fitted on
     the pool "fit" and tested on the pool "select"; shadows, where an attack asks for them, are trained into the final
     pattern. ``tuning`` may be sealed. Raises TrainingError and its kin.
     """
-    job = tuning.space.apply(choice, tuning.sealed().job)
+    job = tuning.space.apply(params, tuning.sealed().job)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         trained = _train(job, workshop, place)
@@ -139,10 +139,10 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
         num_bytes = artifact.save(place / "model.safetensors")
         network = Artifact.load(place / "model.safetensors").build(job.scratch())
 
-    lineage = Lineage.of_job(job, winner.objective)
+    lineage = TrainingProvenance.of_job(job, winner.objective)
     pool = shadow_rows(one_row_per_unit(job.raw), "select", job.seed, has_reference=lineage.reference is not None)
     shadows = ShadowModels(pool, lineage.trainer(winner.pattern, "final pattern"))
-    target = Target(Served(network, job.task), access=job.spec.access, cache=SignalCache(), shadows=shadows)
+    target = Target(ServedModel(network, job.task), access=job.spec.access, cache=SignalCache(), shadows=shadows)
     found = measure_model(
         target,
         _independent(job.raw),
@@ -154,7 +154,7 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
     )
     towards = winner.objective
     return TrialResult(
-        choice,
+        params,
         figures=describe_measurements(found.measurements),
         broken=found.errors,
         attacks=tuple(result.attack for result in found.results),
@@ -167,7 +167,7 @@ def measure(tuning: Tuning, choice: TrialParams, workshop: TrainingCache) -> Tri
 
 def _train(job: Job, workshop: TrainingCache, place: Path) -> Trained:
     """The last winner of the job's search, and what its training ended with; first stages come from the workshop."""
-    stages = Stages.unwatched(job, place / "work")
+    stages = RunPhases.unwatched(job, place / "work")
     dense = TrainingState.capture(0, job.model)
     if job.dense is not None:
         dense = stages.dense()

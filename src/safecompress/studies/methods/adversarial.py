@@ -93,7 +93,7 @@ class DistilledAdversarially(Method):
         teacher = setting.workshop.train(setting.fresh(), course)
         game = DistilledAdvReg(weight=self.weight, start=self.start, taught=Distillation(self.temperature))
         lesson = _course(setting, game, teacher=setting.logits(teacher, course.features))
-        weights = setting.workshop.train(setting.fresh("student", model=model), lesson)
+        weights = setting.workshop.train(setting.fresh("student", model_spec=model), lesson)
         return MethodResult(model, weights, notes=(describe(setting, model),))
 
 

@@ -40,7 +40,7 @@ class Distilled(Method):
         teacher = setting.dense()
         recipe = replace(setting.recipe, objective=Distillation(self.temperature, self.weight))
         course = setting.course(recipe, teacher=setting.logits(teacher, setting.split.part("train")[0]))
-        weights = setting.workshop.train(setting.fresh("student", model=model), course)
+        weights = setting.workshop.train(setting.fresh("student", model_spec=model), course)
         return MethodResult(model, weights, notes=(describe(setting, model),))
 
 
@@ -109,5 +109,5 @@ class SmallDmp(Method):
         require_reference(setting, self)
         model = small(setting)
         course = taught_on_reference(setting, setting.dense(), self.temperature)
-        weights = setting.workshop.train(setting.fresh("student", model=model), course)
+        weights = setting.workshop.train(setting.fresh("student", model_spec=model), course)
         return MethodResult(model, weights, notes=(describe(setting, model),))

@@ -113,7 +113,7 @@ class DistilledPrivately(_Noisy, Method):
         model, course = small(setting), setting.course(self._recipe(setting.recipe))
         teacher, epsilon = _trained(setting, setting.fresh(), course, self._privacy())
         lesson = taught_on_reference(setting, teacher, self.temperature)
-        weights = setting.workshop.train(setting.fresh("student", model=model), lesson)
+        weights = setting.workshop.train(setting.fresh("student", model_spec=model), lesson)
         notes = (describe(setting, model), _spent(setting, course, epsilon))
         return MethodResult(model, weights, epsilon=epsilon, notes=notes)
 

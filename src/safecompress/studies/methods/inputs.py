@@ -33,10 +33,10 @@ class MethodInputs:
     seed: int
     workshop: TrainingCache = field(default_factory=TrainingCache, repr=False)
 
-    def fresh(self, *names: str, model: ModelSpec | None = None) -> nn.Module:
+    def fresh(self, *names: str, model_spec: ModelSpec | None = None) -> nn.Module:
         """The network with fresh weights of this seed; other ``names`` give others."""
         with seeded(self.seed, "model", *names):
-            return (model or self.model).build()
+            return (model_spec or self.model).build()
 
     def course(self, recipe: Recipe | None = None, **given: Any) -> TrainingTask:
         """Training on the members by ``recipe`` (default: the setting's); ``given`` are the TrainingTask's other
@@ -53,17 +53,17 @@ class MethodInputs:
         """The weights of the dense model, trained by plain cross entropy."""
         return self.workshop.train(self.fresh(), self.course())
 
-    def network(self, weights: dict[str, Tensor], model: ModelSpec | None = None) -> nn.Module:
+    def network(self, weights: dict[str, Tensor], model_spec: ModelSpec | None = None) -> nn.Module:
         """The network with ``weights``."""
-        network = (model or self.model).build()
+        network = (model_spec or self.model).build()
         network.load_state_dict(weights)
         return network
 
-    def logits(self, weights: dict[str, Tensor], features: Tensor, model: ModelSpec | None = None) -> Tensor:
+    def logits(self, weights: dict[str, Tensor], features: Tensor, model_spec: ModelSpec | None = None) -> Tensor:
         """What the network with ``weights`` says of ``features``: (N, C)."""
-        return predict_logits(self.network(weights, model), features)
+        return predict_logits(self.network(weights, model_spec), features)
 
-    def on(self, rows: ShadowRows, draw: ShadowDraw) -> MethodInputs:
+    def on(self, shadow_pool: ShadowRows, draw: ShadowDraw) -> MethodInputs:
         """The same setting for a shadow: its own rows are the members, in all else it is the target's."""
-        seed = derive_seed(rows.seed, "shadow", draw.number)
-        return replace(self, split=shadow_split(self.split, self.task, rows, draw, seed), seed=seed)
+        seed = derive_seed(shadow_pool.seed, "shadow", draw.number)
+        return replace(self, split=shadow_split(self.split, self.task, shadow_pool, draw, seed), seed=seed)

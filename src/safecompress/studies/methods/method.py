@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows
 from safecompress.digests import digest_json
-from safecompress.export import Served
+from safecompress.export import ServedModel
 from safecompress.models import ModelSpec
 from safecompress.sparsity import SparsityPattern
 from safecompress.studies.methods.inputs import MethodInputs
@@ -72,9 +72,9 @@ class MethodShadowTrainer:
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
-        return Served(self.model.build(), self.setting.task)
+        return ServedModel(self.model.build(), self.setting.task)
 
-    def __call__(self, rows: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
+    def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow, by their names in the served model."""
-        made = [self.method.make(self.setting.on(rows, draw)) for draw in draws]
+        made = [self.method.make(self.setting.on(shadow_pool, draw)) for draw in draws]
         return [{f"network.{name}": tensor for name, tensor in one.weights.items()} for one in made]

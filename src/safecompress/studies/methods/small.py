@@ -49,18 +49,19 @@ def small(setting: MethodInputs) -> ModelSpec:
     return min(candidates, key=lambda model: abs(count_weights(setting, model) - wanted))
 
 
-def count_weights(setting: MethodInputs, model: ModelSpec) -> int:
-    """How many weights of ``model`` could be sparse."""
-    return sum(weight.numel() for weight in find_maskable(setting.fresh(model=model)).values())
+def count_weights(setting: MethodInputs, model_spec: ModelSpec) -> int:
+    """How many weights of ``model_spec`` could be sparse."""
+    return sum(weight.numel() for weight in find_maskable(setting.fresh(model_spec=model_spec)).values())
 
 
-def describe(setting: MethodInputs, model: ModelSpec) -> str:
+def describe(setting: MethodInputs, model_spec: ModelSpec) -> str:
     """The note of a table: ``a dense mlp with hidden (48, 24, 12) and 23,520 weights``."""
-    option = WIDTHS[model.name]
-    return f"a dense {model.name} with {option} {model.options[option]} and {count_weights(setting, model):,} weights"
+    option = WIDTHS[model_spec.name]
+    num_weights = count_weights(setting, model_spec)
+    return f"a dense {model_spec.name} with {option} {model_spec.options[option]} and {num_weights:,} weights"
 
 
-def _widths(model: ModelSpec, option: str) -> Sequence[int]:
-    if option in model.options:
-        return tuple(model.options[option])
-    return tuple(inspect.signature(MODELS.factory(model.name)).parameters[option].default)
+def _widths(model_spec: ModelSpec, option: str) -> Sequence[int]:
+    if option in model_spec.options:
+        return tuple(model_spec.options[option])
+    return tuple(inspect.signature(MODELS.factory(model_spec.name)).parameters[option].default)

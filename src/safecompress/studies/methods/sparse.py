@@ -11,7 +11,7 @@ from torch import Tensor
 
 from safecompress.attacks import ATTACKS
 from safecompress.compression.job import Job
-from safecompress.compression.phases import Stages, search_and_train
+from safecompress.compression.phases import RunPhases, search_and_train
 from safecompress.compression.search import Plan, RandomChoice, SerialExecutor, parse_branches
 from safecompress.metrics.catalogue import AUC
 from safecompress.sparsity import Start
@@ -39,7 +39,7 @@ class SafeCompress(Method):
         """The winner of the search, trained to the end."""
         job = self._job(setting)
         with tempfile.TemporaryDirectory() as folder:
-            stages = Stages.unwatched(job, Path(folder))
+            stages = RunPhases.unwatched(job, Path(folder))
             stages.teach(self._teacher(setting))
             is_cut = job.plan.start is Start.DENSE
             dense = TrainingState(0, setting.dense()) if is_cut else TrainingState.capture(0, job.model)

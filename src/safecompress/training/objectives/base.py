@@ -1,4 +1,4 @@
-"""What a training step minimises: the Batch it sees, the Objective it follows, and the Adversary it may play against."""
+"""What a training step minimises: the batch it sees, its objective, and the adversary that it may train against."""
 
 # B rows of a batch, C classes.
 
