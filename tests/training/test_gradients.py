@@ -20,6 +20,7 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     TrainingTask,
+    Watch,
     dense_gradient,
     predict_logits,
     train,
@@ -79,6 +80,8 @@ def course(recipe=PLAIN, seed=0, **options):
 
 def run(recipe, make=net, until=TOTAL, start=None, **options):
     given = {key: options.pop(key) for key in ("teacher", "reference") if key in options}
+    if "trace" in options:
+        options["watch"] = Watch(trace=options.pop("trace"))
     state = start or TrainingState.capture(0, make())
     return train(make(9), state, course(recipe, **given), until=until, **options)
 

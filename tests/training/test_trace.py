@@ -16,7 +16,7 @@ from safecompress.errors import TrainingError, UsageError
 from safecompress.models import Mlp
 from safecompress.seeding import derive, seeded
 from safecompress.sparsity import AllocateErk, Start, find_maskable, initial_pattern
-from safecompress.training import LossTrace, Recipe, TrainingState, TrainingTask, train
+from safecompress.training import LossTrace, Recipe, TrainingState, TrainingTask, Watch, train
 
 with seeded(0, "data"):
     FEATURES = torch.randn(45, 10)
@@ -45,7 +45,7 @@ def start():
 @functools.cache
 def uninterrupted():
     trace = LossTrace(45, 9)
-    train(net(), start(), course(), until=TOTAL, trace=trace)
+    train(net(), start(), course(), until=TOTAL, watch=Watch(trace=trace))
     return trace.to_tensor()
 
 
@@ -60,7 +60,15 @@ def test_training_with_a_trace_ends_in_the_same_bits(name, is_sparse):
         pattern = initial_pattern(find_maskable(net()), 0.4, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
     digests = set()
     for trace in (None, LossTrace(45, 9)):
-        state = train(net(), start(), course(name), until=TOTAL, pattern=pattern, keep_momentum=is_sparse, trace=trace)
+        state = train(
+            net(),
+            start(),
+            course(name),
+            until=TOTAL,
+            pattern=pattern,
+            keep_momentum=is_sparse,
+            watch=Watch(trace=trace),
+        )
         digests.add(digest_tensors(state.to_tensors()))
     assert len(digests) == 1
 
@@ -70,7 +78,7 @@ def test_no_forward_pass_is_added():
     for trace in (None, LossTrace(45, 9)):
         model = net()
         model.register_forward_hook(lambda *_: calls.append(1))
-        train(model, start(), course(), until=10, trace=trace)
+        train(model, start(), course(), until=10, watch=Watch(trace=trace))
         assert len(calls) == 10
         calls.clear()
 
@@ -78,7 +86,7 @@ def test_no_forward_pass_is_added():
 def test_the_trace_holds_on_to_no_graph():
     """Logits that wait keep no activations alive; the losses need no gradient."""
     trace = LossTrace(45, 9)
-    train(net(), start(), course(), until=3, trace=trace)
+    train(net(), start(), course(), until=3, watch=Watch(trace=trace))
     assert [logits.grad_fn for _, _, logits, _ in trace._pending] == [None] * 3
     assert not trace.to_tensor().requires_grad
 
@@ -88,7 +96,13 @@ def test_few_batches_of_logits_wait_at_a_time():
     trace, waiting = LossTrace(45, 50), []
     record = trace.record
     trace.record = lambda *what: (record(*what), waiting.append(len(trace._pending)))
-    train(net(), start(), TrainingTask(FEATURES, LABELS, Recipe(epochs=50, batch_size=12), 0), until=200, trace=trace)
+    train(
+        net(),
+        start(),
+        TrainingTask(FEATURES, LABELS, Recipe(epochs=50, batch_size=12), 0),
+        until=200,
+        watch=Watch(trace=trace),
+    )
     assert max(waiting) < 64
     assert waiting.count(0) >= 200 // 64
 
@@ -100,7 +114,7 @@ def test_few_batches_of_logits_wait_at_a_time():
 def test_each_loss_is_the_one_that_the_rows_own_step_saw(until):
     """Oracle: train step by step, and ask before each step, in training mode and with the step's own chance."""
     trace = LossTrace(45, 9)
-    train(net(dropout=0.0), start(), course(), until=until, trace=trace)
+    train(net(dropout=0.0), start(), course(), until=until, watch=Watch(trace=trace))
     expected, state = torch.full((45, 9), torch.nan), start()
     for step in range(until):
         epoch, position = divmod(step, PER_EPOCH)
@@ -119,7 +133,7 @@ def test_dropout_is_on():
     whole = TrainingTask(FEATURES, LABELS, Recipe(epochs=1, batch_size=45), 0)
     trace, model, seen = LossTrace(45, 1), net(), []
     model.register_forward_hook(lambda _, __, logits: seen.append(logits.detach().clone()))
-    train(model, start(), whole, until=1, trace=trace)
+    train(model, start(), whole, until=1, watch=Watch(trace=trace))
     rows = torch.from_numpy(whole.epoch_batches(0)[0])
     assert trace.to_tensor()[rows, 0].mean().item() == pytest.approx(cross_entropy(seen[0], LABELS[rows]).item())
 
@@ -137,7 +151,7 @@ def test_any_split_into_segments_gives_the_same_trace(cuts, is_kept):
     """With one trace for all segments, or resumed from its tensor each time."""
     state, trace = start(), LossTrace(45, 9)
     for until in [*sorted(cuts), TOTAL]:
-        state = train(net(7), state, course(), until=until, trace=trace)
+        state = train(net(7), state, course(), until=until, watch=Watch(trace=trace))
         if not is_kept:
             trace = LossTrace.from_tensor(trace.to_tensor())
     assert torch.equal(trace.to_tensor(), uninterrupted())
@@ -146,8 +160,8 @@ def test_any_split_into_segments_gives_the_same_trace(cuts, is_kept):
 def test_steps_that_are_run_again_write_the_same_losses():
     """A crash after the trace was saved: training goes on from an earlier state."""
     trace, half = LossTrace(45, 9), train(net(), start(), course(), until=13)
-    train(net(), start(), course(), until=27, trace=trace)
-    train(net(3), half, course(), until=TOTAL, trace=trace)
+    train(net(), start(), course(), until=27, watch=Watch(trace=trace))
+    train(net(3), half, course(), until=TOTAL, watch=Watch(trace=trace))
     assert torch.equal(trace.to_tensor(), uninterrupted())
 
 
@@ -205,7 +219,7 @@ def test_batches_that_still_wait_count():
 @pytest.mark.parametrize("num_epochs", [0, 1, 3])
 def test_too_few_epochs_are_refused(num_epochs):
     trace = LossTrace(45, 9)
-    train(net(), start(), course(), until=num_epochs * PER_EPOCH + 1, trace=trace)
+    train(net(), start(), course(), until=num_epochs * PER_EPOCH + 1, watch=Watch(trace=trace))
     with pytest.raises(TrainingError, match=rf"{num_epochs} whole epochs; an interquartile range needs 4"):
         trace.iqr()
 
@@ -220,7 +234,7 @@ def test_it_names_the_rows_that_can_only_be_memorised():
     noisy, trace = TrainingTask(plain.features[rows], labels, recipe, 0), LossTrace(300, 80)
     with seeded(0, "net"):
         model = Mlp((64,), 10, hidden=(128,))
-    train(model, TrainingState.capture(0, model), noisy, until=noisy.total_steps, trace=trace)
+    train(model, TrainingState.capture(0, model), noisy, until=noisy.total_steps, watch=Watch(trace=trace))
     top = np.argsort(-trace.iqr())[:30]
     assert is_wrong[top].mean() >= 0.7
 
@@ -243,12 +257,12 @@ def test_a_tensor_that_is_no_trace_is_refused(tensor):
 @pytest.mark.parametrize("size", [(44, 9), (46, 9), (45, 8)])
 def test_a_trace_of_another_course_is_refused_before_the_first_step(size):
     with pytest.raises(UsageError, match=r"45 rows over 9 epochs\. .*LossTrace\(45, 9\)"):
-        train(net(), start(), course(), until=1, trace=LossTrace(*size))
+        train(net(), start(), course(), until=1, watch=Watch(trace=LossTrace(*size)))
 
 
 def test_a_trace_needs_room_for_steps_past_the_courses_end():
     with pytest.raises(UsageError, match="over 10 epochs"):
-        train(net(), start(), course(), until=TOTAL + 1, trace=LossTrace(45, 9))
+        train(net(), start(), course(), until=TOTAL + 1, watch=Watch(trace=LossTrace(45, 9)))
     trace = LossTrace(45, 10)
-    train(net(), start(), course(), until=TOTAL + 1, trace=trace)
+    train(net(), start(), course(), until=TOTAL + 1, watch=Watch(trace=trace))
     assert torch.equal(trace.to_tensor()[:, :9], uninterrupted())

@@ -16,7 +16,7 @@ from safecompress.progress import Silent
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.storage import read_tensors, write_tensors
-from safecompress.training import Recipe, TrainingState, TrainingTask, dense_gradient, train
+from safecompress.training import Recipe, TrainingState, TrainingTask, Watch, dense_gradient, train
 
 
 def net(seed=0):
@@ -220,7 +220,13 @@ def test_a_loss_that_is_no_number_stops_training_and_makes_no_checkpoint(bad_fro
     made = []
     model = NotANumberFrom(bad_from)
     with pytest.raises(TrainingError, match=r"became nan .*\(it is 0.05\)"):
-        train(model, TrainingState.capture(0, model), LONG, until=until, checkpoint=made.append, checkpoint_every_s=-1)
+        train(
+            model,
+            TrainingState.capture(0, model),
+            LONG,
+            until=until,
+            watch=Watch(checkpoint=made.append, checkpoint_every_s=-1),
+        )
     assert [state.step for state in made] == saved
     assert model.calls == min(until, -(-(bad_from + 1) // 32) * 32)  # it is noticed within 32 steps
     assert all(torch.isfinite(tensor).all() for state in made for tensor in state.to_tensors().values())
@@ -234,7 +240,13 @@ def test_weights_that_overflow_are_never_returned_or_saved(last_good, until, sav
     calls = iter(range(1, 1000))
     model.weight.register_hook(lambda gradient: gradient if next(calls) <= last_good else gradient * float("inf"))
     with pytest.raises(TrainingError, match="diverged"):
-        train(model, TrainingState.capture(0, model), LONG, until=until, checkpoint=made.append, checkpoint_every_s=-1)
+        train(
+            model,
+            TrainingState.capture(0, model),
+            LONG,
+            until=until,
+            watch=Watch(checkpoint=made.append, checkpoint_every_s=-1),
+        )
     assert [state.step for state in made] == saved
 
 
@@ -246,7 +258,7 @@ def test_a_checkpoint_is_the_state_of_its_step_and_saving_changes_nothing():
         made.append(state)
 
     sparse = {"pattern": pattern_of(), "keep_momentum": True}
-    last = train(net(), start(), LONG, until=100, checkpoint=save, checkpoint_every_s=-1, **sparse)
+    last = train(net(), start(), LONG, until=100, watch=Watch(checkpoint=save, checkpoint_every_s=-1), **sparse)
     assert [state.step for state in made] == [32, 64, 96]
     for state in made:
         alone = train(net(), start(), LONG, until=state.step, **sparse)
@@ -264,7 +276,7 @@ def test_divergence_is_noticed_soon_even_if_nobody_saves():
 
 def test_no_checkpoint_before_its_time():
     made = []
-    train(net(), start(), LONG, until=100, checkpoint=made.append, checkpoint_every_s=3600)
+    train(net(), start(), LONG, until=100, watch=Watch(checkpoint=made.append, checkpoint_every_s=3600))
     assert made == []
 
 
@@ -276,7 +288,7 @@ def test_a_watcher_hears_of_every_step():
             self.steps += steps
 
     watcher = Counting()
-    train(net(), train(net(), start(), course(), until=4), course(), until=11, progress=watcher)
+    train(net(), train(net(), start(), course(), until=4), course(), until=11, watch=Watch(watcher))
     assert watcher.steps == 7
 
 
@@ -290,11 +302,11 @@ def test_a_watcher_hears_the_mean_loss_of_the_steps_since_it_last_heard():
             self.heard.append((step, figures["loss"]))
 
     together, apart = Hearing(), Hearing()
-    train(net(), start(), LONG, until=70, progress=together)
+    train(net(), start(), LONG, until=70, watch=Watch(together))
     assert [step for step, _ in together.heard] == [32, 64, 70]
     state = start()
     for until in range(1, 71):
-        state = train(net(), state, LONG, until=until, progress=apart)
+        state = train(net(), state, LONG, until=until, watch=Watch(apart))
     losses = [loss for _, loss in apart.heard]
     means = [np.mean(losses[:32]), np.mean(losses[32:64]), np.mean(losses[64:])]
     assert [loss for _, loss in together.heard] == pytest.approx(means, rel=1e-5)

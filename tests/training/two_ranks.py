@@ -17,6 +17,7 @@ from safecompress.training import (
     Recipe,
     TrainingState,
     TrainingTask,
+    Watch,
     dense_gradient,
     sharing_batches,
     train,
@@ -90,7 +91,7 @@ def main(rank, folder):
                 lambda: train(net(), start, course.__class__(FEATURES * 1e30, LABELS, PLAIN, 0), until=TOTAL)
             ),
             "small": told(lambda: train(net(), start, replace(course, recipe=replace(PLAIN, batch_size=1)), until=3)),
-            "trace": told(lambda: train(net(), start, course, until=3, trace=LossTrace(45, 6))),
+            "trace": told(lambda: train(net(), start, course, until=3, watch=Watch(trace=LossTrace(45, 6)))),
             "relax": told(lambda: train(net(), start, course.towards(OBJECTIVES.make("relax_loss")), until=3)),
         }
     alone = train(net(), start, course, until=3)  # after it each process is on its own again

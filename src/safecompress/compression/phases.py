@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,22 @@ from torch import Tensor, nn
 
 from safecompress.attacks.measure_model import Attackers
 from safecompress.compression.job import Job
+from safecompress.compression.rounds import RoundSteps, round_name
 from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import (
     Candidate,
-    Evaluation,
     Executor,
-    Proposal,
-    RandomChoice,
     RoundResult,
     RunStore,
     Search,
-    Selection,
     Trial,
     TrialRows,
     WatchedExecutor,
     candidate_name,
-    choose_among,
-    finalists,
-    keeps_momentum,
-    propose,
 )
 from safecompress.progress import Progress, Series, Silent
-from safecompress.seeding import derive
-from safecompress.sparsity import Grouping, Start, find_maskable, rescale_, view_layers
-from safecompress.training import TrainingState, TrainingTask, dense_gradient, train
+from safecompress.sparsity import Grouping, Start, find_maskable, rescale_
+from safecompress.training import TrainingState, TrainingTask, Watch, train
 
 _PARENT, _TEACHER = "parent", "teacher"
 
@@ -89,7 +81,7 @@ class RunPhases:
     def keep(self, result: RoundResult) -> None:
         """Keep the round's winner as the next parent, and forget the rest of the round."""
         self.store.save_candidate(_PARENT, result.winner)
-        self.store.forget(_checkpoint(self._round(result.number)))
+        self.store.forget(_checkpoint(round_name(result.number, self.job.plan)))
         for evaluation in result.evaluations:
             self.store.forget(candidate_name(evaluation.candidate))
 
@@ -117,77 +109,15 @@ class RunPhases:
             self.store.save_state(_TEACHER, TrainingState(0, {"logits": logits_NC}))
 
     def search(self, executor: Executor, dense_state: TrainingState) -> Search[Attackers]:
-        """The loop of compression/search/loop.py with this job's functions in its places; the ``dense_state`` model may
-        teach.
-        """
-        job, plan, course, clock = self.job, self.job.plan, self.course(dense_state), self.clock
-        model, store = job.scratch(), self.store
+        """The rounds of this job; the ``dense_state`` model may teach."""
+        job, plan, model = self.job, self.job.plan, self.job.scratch()
         attacks, costly = plan.tests(job.spec.attacks)
         rows = TrialRows.of(job.raw, (*attacks, *costly))
-        trial = Trial(model, course, job.task, rows, attacks, costly, job.spec, plan, store)
-        watched, fold = WatchedExecutor(executor, self.watcher), self._fold(model)
-
-        def train_interval(parent: Candidate, number: int) -> Candidate:
-            until, _ = plan.round_steps(number, course.total_steps)
-            options = {"pattern": parent.pattern, "keep_momentum": keeps_momentum(plan)}
-            own = course.towards(parent.objective)
-            with clock.of("train"):
-                state = self._train(self._round(number), model, parent.state, own, until, **options)
-            return replace(parent, id=f"r{number + 1}", parent=parent.id, round=number, branch="trained", state=state)
-
-        def propose_branches(trained: Candidate, number: int) -> Sequence[Proposal]:
-            masks, state = trained.pattern.masks, trained.state
-            reads = frozenset().union(*(branch.reads for branch in plan.branches))
-            _, tested_at = plan.round_steps(number, course.total_steps)
-            watched.open(number, plan.rounds, tested_at, [branch.name for branch in plan.branches])
-            with clock.of("propose"):
-                own = course.towards(trained.objective)
-                gradient = dense_gradient(model, state, own, masks) if "gradient" in reads else None
-                momentum = state.momentum or None
-                layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
-                fraction = plan.schedule(state.step / course.total_steps)
-                stream = partial(derive, job.seed, "rewire", number)
-                return propose(layers, plan.branches, fraction, stream=stream, fold=fold)
-
-        def simulate(trained: Candidate, number: int) -> Attackers:
-            if plan.refit == "candidate":
-                return ()
-            with clock.of("simulate"):
-                trained.state.restore_(model)
-                target = trial.target(model)
-                return tuple(trial.simulate(attack, target, trained.id) for attack in (*attacks, *costly))
-
-        def leading(evaluations: Sequence[Evaluation], number: int) -> Sequence[int]:
-            if not costly:
-                return range(len(evaluations))
-            generator = derive(job.seed, "finalists", number)
-            return finalists(evaluations, plan.selector, plan.finalists, generator=generator)
-
-        def deepen(attackers: Attackers, evaluations: Sequence[Evaluation], number: int) -> Sequence[Evaluation]:
-            if not costly:
-                return evaluations
-            indices = leading(evaluations, number)
-            deep = watched.map(partial(trial.deepen, attackers), [evaluations[index] for index in indices])
-            by_index = dict(zip(indices, deep, strict=True))
-            return [by_index.get(index, evaluation) for index, evaluation in enumerate(evaluations)]
-
-        def select(evaluations: Sequence[Evaluation], number: int) -> Selection:
-            for evaluation in evaluations:
-                clock.add_all(evaluation.seconds)
-            tested = max(len(evaluation.results) for evaluation in evaluations)  # finalists met every attack
-            indices = [index for index, evaluation in enumerate(evaluations) if len(evaluation.results) == tested]
-            if isinstance(plan.selector, RandomChoice):  # the control draws from all: no figure decides
-                indices = list(range(len(evaluations)))
-            choice = choose_among(indices, evaluations, plan.selector, generator=derive(job.seed, "select", number))
-            watched.close(evaluations, choice)
-            return choice
-
-        def adopt(evaluation: Evaluation) -> Candidate:
-            candidate = store.load_candidate(candidate_name(evaluation.candidate))
-            assert candidate is not None  # its trial saved it a moment ago
-            return candidate
-
-        return Search(plan.rounds, train_interval, propose_branches, simulate, trial, deepen, select, adopt, watched)
+        task = self.course(dense_state)
+        trial = Trial(model, task, job.task, rows, attacks, costly, job.spec, plan, self.store)
+        watched = WatchedExecutor(executor, self.watcher)
+        steps = RoundSteps(job.seed, trial, watched, self._fold(model), self.clock, self._train)
+        return steps.search()
 
     def finish(self, winner: Candidate, dense_state: TrainingState) -> TrainingState:
         """The winner trained to the end of its schedule, its pattern and its objective fixed."""
@@ -215,11 +145,8 @@ class RunPhases:
         state = self.store.load_state(_checkpoint(phase)) or state
         self.watcher.begin(phase, until - state.step)
         save: Callable[[TrainingState], None] = partial(self.store.save_state, _checkpoint(phase))
-        watcher = Series(self.watcher, "dense" if phase == "dense" else "sparse")
-        return train(model, state, course, until=until, progress=watcher, checkpoint=save, **options)
-
-    def _round(self, number: int) -> str:
-        return f"round {number + 1} of {self.job.plan.rounds}"
+        watch = Watch(Series(self.watcher, "dense" if phase == "dense" else "sparse"), save)
+        return train(model, state, course, until=until, watch=watch, **options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,24 +141,24 @@ def squeeze(raw: bytes) -> bytes:
     return squeezed if len(squeezed) < len(raw) else raw
 
 
-def expand(data: bytes, num_bytes: int) -> bytes:
+def expand(packed: bytes, num_bytes: int) -> bytes:
     """The ``num_bytes`` that ``squeeze`` was given.
 
     Raises ArtifactError for anything else; a frame that declares another size is refused before it is expanded.
     """
-    return data if len(data) == num_bytes else unzip(data, num_bytes, at_least=num_bytes)
+    return packed if len(packed) == num_bytes else unzip(packed, num_bytes, at_least=num_bytes)
 
 
-def unzip(data: bytes, at_most: int, *, at_least: int = 0) -> bytes:
+def unzip(packed: bytes, at_most: int, *, at_least: int = 0) -> bytes:
     """What one whole zstd frame holds.
 
     Raises ArtifactError unless the frame declares, before it is expanded, from ``at_least`` to ``at_most`` bytes.
     """
     try:
-        declared = zstandard.frame_content_size(data)  # -1: not declared
+        declared = zstandard.frame_content_size(packed)  # -1: not declared
         if not at_least <= declared <= at_most:
             raise ArtifactError(f"A part declares {declared} bytes where {at_least} to {at_most} belong. {_BROKEN}")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=at_most, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=at_most, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ArtifactError(f"A part cannot be decompressed ({error}). {_BROKEN}") from error
 

@@ -202,13 +202,13 @@ def _hooked(network: nn.Module, readers: set[str], emitted: dict[str, _Emitted])
             hook.remove()
 
 
-def _require_equal(network: nn.Module, samples: Tensor, before: Tensor, changed: Mapping[str, int]) -> None:
+def _require_equal(network: nn.Module, samples: Tensor, original: Tensor, changed: Mapping[str, int]) -> None:
     told = ", ".join(f"{count} of {name!r}" for name, count in changed.items())
     try:
         with torch.no_grad():
             after = network(samples)
-        largest = float(before.abs().max())
-        difference = float((after - before).abs().max())
+        largest = float(original.abs().max())
+        difference = float((after - original).abs().max())
     except (RuntimeError, ValueError, IndexError) as error:  # such as a size that the forward pass has by heart
         raise ModelError(
             f"The network does not run without the dead units taken out ({told}): {error}. Its forward pass may name "

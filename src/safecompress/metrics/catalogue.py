@@ -62,9 +62,9 @@ class Metric:
         """Whether its figures lie between 0 and 1."""
         return (self.low, self.high) == (0.0, 1.0)
 
-    def of(self, attack: str) -> str:
-        """Its full name as a metric of ``attack``: ``lira.auc``."""
-        return f"{attack}.{self.name}"
+    def of(self, attack_name: str) -> str:
+        """Its full name as a metric of ``attack_name``: ``lira.auc``."""
+        return f"{attack_name}.{self.name}"
 
     def as_leak(self, value: float) -> float:
         """``value`` on the scale of an AUC: 0.5 at the ideal, 1 at the worst end of the range.

@@ -150,8 +150,8 @@ def check_granularity(granularity: Granularity, allocation: Allocation, grow_rul
         works = " or ".join(repr(name) for name in GROW_RULES.names() if not _reads(name) & granularity.hides)
         raise UsageError(
             f"The shape {granularity!r} cannot grow by {refused}: what is inactive has no {hidden} that says how it "
-            f"would do. Grow by {works}, in every branch; the default branches grow by gradient too, so name others, such as "
-            'branches = ["magnitude+random", "threshold+random", "keep"].'
+            f"would do. Grow by {works}, in every branch; the default branches grow by gradient too, so name others, "
+            'such as branches = ["magnitude+random", "threshold+random", "keep"].'
         )
     if not granularity.is_allocated and allocation != AllocateErk():
         raise UsageError(

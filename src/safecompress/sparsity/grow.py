@@ -25,9 +25,9 @@ class GrowRule(Protocol):
         ...
 
 
-def _draw(pool: Indices, count: int, generator: np.random.Generator) -> Indices:
-    """``count`` of ``pool`` by lot, ascending."""
-    return np.sort(generator.choice(pool, count, replace=False, shuffle=False))
+def _draw(candidates: Indices, count: int, generator: np.random.Generator) -> Indices:
+    """``count`` of ``candidates`` by lot, ascending."""
+    return np.sort(generator.choice(candidates, count, replace=False, shuffle=False))
 
 
 @dataclass(frozen=True)

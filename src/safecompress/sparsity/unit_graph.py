@@ -244,7 +244,8 @@ def _width(element: Any, size: int, group_name: str, layer_name: str) -> int:
     if by_unit != [(place // width, place) for place in range(size * width)] if width else True:
         raise ModelError(
             f"Each of the {size} units of {group_name!r} should own equally many neighbouring places in "
-            f"{layer_name!r}; the operations between the two shuffle or merge them. Compress this model by single weights."
+            f"{layer_name!r}; the operations between the two shuffle or merge them. Compress this model by single "
+            "weights."
         )
     return width
 

@@ -3,7 +3,7 @@
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
-from safecompress.training.loop import dense_gradient, train
+from safecompress.training.loop import Watch, dense_gradient, train
 from safecompress.training.objectives.base import Adversary, Batch, CrossEntropy, Objective
 from safecompress.training.objectives.catalogue import OBJECTIVES
 from safecompress.training.ranks import sharing_batches
@@ -27,6 +27,7 @@ __all__ = [
     "TeacherTrainer",
     "TrainingState",
     "TrainingTask",
+    "Watch",
     "classified_right",
     "dense_gradient",
     "evaluating",

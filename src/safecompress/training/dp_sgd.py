@@ -137,7 +137,8 @@ def train_privately(
         sample_rate, delta = _sample_rate(course), _delta(privacy, course)
         steps = course.total_steps - state.step
         noise, epsilon = _plan(privacy, delta, sample_rate, steps)
-        trained = _train(model, state, course, privacy, noise, sample_rate, pattern, progress or Silent())
+        drawn = _Noise(privacy.max_grad_norm, noise, sample_rate)
+        trained = _train(model, state, course, drawn, pattern, progress or Silent())
     is_guarantee = data_independent and state.step == 0
     why = _why(data_independent, state.step)
     return trained, PrivacySpent(epsilon, delta, noise, steps, sample_rate, is_guarantee, why)
@@ -163,71 +164,105 @@ def _delta(privacy: DpSgd, course: TrainingTask) -> float:
     return 1 / (10 * len(course.labels)) if privacy.delta is None else privacy.delta
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """How much is added to the sum of a step's clipped gradients, and how likely each row is in it."""
+
+    max_grad_norm: float
+    multiplier: float
+    sample_rate: float
+
+
 def _train(
     model: nn.Module,
     state: TrainingState,
     course: TrainingTask,
-    privacy: DpSgd,
-    noise_multiplier: float,
-    sample_rate: float,
+    noise: _Noise,
     pattern: SparsityPattern | None,
     watcher: Progress,
 ) -> TrainingState:
-    from opacus.optimizers import DPOptimizerFastGradientClipping
-
-    device = next(model.parameters()).device
-    features, labels = course.features.to(device), course.labels.to(device)
+    """The state at the end of the course."""
     optimizer = course.recipe.make_optimizer(model.parameters())
     state.resume_(model, optimizer)
     masker = None if pattern is None else Masker(model, optimizer, pattern)  # masks the noisy sum, before the update
-    pairs = [] if pattern is None else pattern.pairs(model)
-    masks: dict[Tensor, Tensor] = {weight: mask.to(device) for weight, mask in pairs}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    portion = max(1, ROW_GRADIENT_FLOATS // _floats_per_row(model))
-    generator = torch.Generator(device)
-    clipped = _clipped_by_row(model, masks, privacy.max_grad_norm)
-    noisy = DPOptimizerFastGradientClipping(
-        optimizer,
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=privacy.max_grad_norm,
-        expected_batch_size=sample_rate * len(labels),
-        generator=generator,
-    )
-    loss_sum = torch.zeros((), device=device)
+    stepper = _NoisySteps(model, optimizer, course, noise, pattern)
+    loss_sum = torch.zeros((), device=next(model.parameters()).device)
     try:
         with seeded(course.seed, "steps"):
             for step in range(state.step, course.total_steps):
-                reseed(course.seed, "step", step, device=device)
-                generator.manual_seed(derive_seed(course.seed, "noise", step))
-                is_drawn_N = derive(course.seed, "sample", step).random(len(labels)) < sample_rate
-                rows = torch.from_numpy(np.flatnonzero(is_drawn_N)).to(device)
-                set_learning_rate(optimizer, course.recipe.learning_rate_at(step, course.total_steps))
-                portions = torch.split(rows, portion)
-                for place, part in enumerate(portions, start=1):
-                    noisy.zero_grad(set_to_none=True)
-                    noisy.signal_skip_step(place < len(portions))  # so far sum only
-                    if len(part):
-                        own_lots = derive_seed(course.seed, "portion", place)  # each row's variant is its own
-                        x = augmented(features[part], course.recipe.augmentations, own_lots, step)
-                        losses_B = cross_entropy(_logits(clipped, x), labels[part], reduction="none")
-                        backward_clipped_(clipped, losses_B)
-                        loss_sum += losses_B.detach().sum()
-                    for parameter in trained:
-                        if parameter.grad is None:  # nobody was drawn: nothing but noise
-                            parameter.grad = torch.zeros_like(parameter)
-                    noisy.step()
+                loss_sum += stepper.step(step)
                 watcher.advance()
                 if (step + 1) % _CHECK_EVERY == 0 or step + 1 == course.total_steps:
-                    check_finite(loss_sum + sum((p.detach() * 0).sum() for p in trained), step, course.recipe)
-    finally:  # leave nothing of a row on the model: what Opacus keeps has no noise on it
-        clipped.to_standard_module()
-        for parameter in trained:
-            for kept in ("summed_grad", "_norm_sample"):
-                if hasattr(parameter, kept):
-                    delattr(parameter, kept)
+                    check_finite(loss_sum + sum((p.detach() * 0).sum() for p in stepper.trained), step, course.recipe)
+    finally:
+        stepper.clear()
     if masker is not None:
         masker.detach()
     return TrainingState.capture(course.total_steps, model, optimizer)
+
+
+class _NoisySteps:
+    """The model under Opacus's hooks and the optimizer that clips and adds noise; a step draws its own rows."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        course: TrainingTask,
+        noise: _Noise,
+        pattern: SparsityPattern | None,
+    ) -> None:
+        from opacus.optimizers import DPOptimizerFastGradientClipping
+
+        self._course, self._sample_rate, self._optimizer = course, noise.sample_rate, optimizer
+        self._device = next(model.parameters()).device
+        self._features, self._labels = course.features.to(self._device), course.labels.to(self._device)
+        pairs = [] if pattern is None else pattern.pairs(model)
+        masks: dict[Tensor, Tensor] = {weight: mask.to(self._device) for weight, mask in pairs}
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._portion = max(1, ROW_GRADIENT_FLOATS // _floats_per_row(model))
+        self._generator = torch.Generator(self._device)
+        self._clipped = _clipped_by_row(model, masks, noise.max_grad_norm)
+        self._noisy = DPOptimizerFastGradientClipping(
+            optimizer,
+            noise_multiplier=noise.multiplier,
+            max_grad_norm=noise.max_grad_norm,
+            expected_batch_size=noise.sample_rate * len(self._labels),
+            generator=self._generator,
+        )
+
+    def step(self, step: int) -> Tensor:
+        """Draw rows, clip, add noise, and take the step; the sum of the rows' losses."""
+        course = self._course
+        reseed(course.seed, "step", step, device=self._device)
+        self._generator.manual_seed(derive_seed(course.seed, "noise", step))
+        is_drawn_N = derive(course.seed, "sample", step).random(len(self._labels)) < self._sample_rate
+        rows = torch.from_numpy(np.flatnonzero(is_drawn_N)).to(self._device)
+        set_learning_rate(self._optimizer, course.recipe.learning_rate_at(step, course.total_steps))
+        loss_sum = torch.zeros((), device=self._device)
+        portions = torch.split(rows, self._portion)
+        for place, part in enumerate(portions, start=1):
+            self._noisy.zero_grad(set_to_none=True)
+            self._noisy.signal_skip_step(place < len(portions))  # so far sum only
+            if len(part):
+                own_lots = derive_seed(course.seed, "portion", place)  # each row's variant is its own
+                x = augmented(self._features[part], course.recipe.augmentations, own_lots, step)
+                losses_B = cross_entropy(_logits(self._clipped, x), self._labels[part], reduction="none")
+                backward_clipped_(self._clipped, losses_B)
+                loss_sum += losses_B.detach().sum()
+            for parameter in self.trained:
+                if parameter.grad is None:  # nobody was drawn: nothing but noise
+                    parameter.grad = torch.zeros_like(parameter)
+            self._noisy.step()
+        return loss_sum
+
+    def clear(self) -> None:
+        """Leave nothing of a row on the model: what Opacus keeps has no noise on it."""
+        self._clipped.to_standard_module()
+        for parameter in self.trained:
+            for kept in ("summed_grad", "_norm_sample"):
+                if hasattr(parameter, kept):
+                    delattr(parameter, kept)
 
 
 def _clipped_by_row(model: nn.Module, masks: Mapping[Tensor, Tensor], max_grad_norm: float) -> Any:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,20 @@ from safecompress.training.trace import LossTrace
 _CHECK_EVERY = 32
 
 
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """Who looks on while a model trains; nothing of it changes a weight.
+
+    ``progress`` is told every step, and the mean loss over some. ``checkpoint`` is called with a state to save every
+    ``checkpoint_every_s`` seconds. ``trace`` keeps the rows' losses.
+    """
+
+    progress: Progress = field(default_factory=Silent)
+    checkpoint: Callable[[TrainingState], None] | None = None
+    checkpoint_every_s: float = 20.0
+    trace: LossTrace | None = None
+
+
 def train(
     model: nn.Module,
     state: TrainingState,
@@ -36,83 +51,119 @@ def train(
     until: int,
     pattern: SparsityPattern | None = None,
     keep_momentum: bool = False,
-    progress: Progress | None = None,
-    checkpoint: Callable[[TrainingState], None] | None = None,
-    checkpoint_every_s: float = 20.0,
-    trace: LossTrace | None = None,
+    watch: Watch | None = None,
 ) -> TrainingState:
     """The state at step ``until``. ``model`` is a scratch pad: its contents are overwritten and left undefined.
 
     With a ``pattern`` inactive weights stay zero; with ``keep_momentum`` the dense gradients' moving average is kept.
-    ``progress`` is told every step, and the mean loss over some. ``checkpoint`` is called now and then with a state to
-    save; ``trace`` keeps the rows' losses, and changes nothing. Within `sharing_batches` all ranks train together.
+    Within `sharing_batches` all ranks train together.
 
     Raises TrainingError when the loss or a weight is not a finite number; no checkpoint is made of such a state. Raises
     UsageError when ``until`` lies before the state's step, or the trace is one of another course.
     """
     if until < state.step:
         raise UsageError(f"Training goes forward: the state is at step {state.step}, until={until} lies before it.")
-    per_epoch = course.recipe.steps_per_epoch(len(course.labels))
-    if trace is not None:
-        trace.check_fits(len(course.labels), max(course.recipe.epochs, math.ceil(until / per_epoch)))
-    recipe, watcher = course.recipe, progress or Silent()
-    optimizer = recipe.make_optimizer(model.parameters())
-    state.resume_(model, optimizer)
-    masker = None
-    if pattern is not None:
-        decay = MOMENTUM_DECAY if keep_momentum else None
-        masker = Masker(model, optimizer, pattern, momentum_decay=decay, momentum=state.momentum)
-    average = WeightAverage(model, state.model, recipe.average, pattern) if recipe.average else None
-    device = next(model.parameters()).device
-    amp = Amp(recipe.amp, device, state.scaler)
-    opponent = recipe.objective.opponent(model, course)
-    if opponent is not None:
-        opponent.restore(state.opponent)
-    descent = GradientComputer(model, course, amp, opponent=opponent, trace=trace)
-    parameters = list(model.parameters())
-    model.train()
-
-    def captured(step: int) -> TrainingState:
-        return TrainingState.capture(
-            step,
-            model,
-            optimizer,
-            momentum=None if masker is None else masker.momentum,
-            opponent=None if opponent is None else opponent.capture(),
-            average=None if average is None else average.averaged(),
-            scaler=amp.capture(),
-        )
-
-    loss_sum, summed_from = torch.zeros((), device=device), state.step
-    saved_at = time.monotonic()
+    watch = watch or Watch()
+    if watch.trace is not None:
+        per_epoch = course.recipe.steps_per_epoch(len(course.labels))
+        watch.trace.check_fits(len(course.labels), max(course.recipe.epochs, math.ceil(until / per_epoch)))
+    stepper = _Stepper(model, state, course, pattern, keep_momentum, watch.trace)
+    losses = _Losses(stepper, watch, state.step)
     with contextlib.ExitStack() as ends, seeded(course.seed, "steps"):
-        for hooked in (masker, opponent):
-            if hooked is not None:
-                ends.callback(hooked.detach)  # also when training diverges
+        ends.callback(stepper.detach)  # also when training diverges
         for step in range(state.step, until):
-            if opponent is not None:
-                opponent.advance(step)
-            loss_sum += descent(step)
-            set_learning_rate(optimizer, recipe.learning_rate_at(step, course.total_steps))
-            take_step(optimizer, parameters, amp, masker, recipe.clip_norm)
-            if average is not None:
-                average.update(step)
-            watcher.advance()
-            is_last = step + 1 == until
-            if is_last or (step + 1) % _CHECK_EVERY == 0:
-                check_finite(loss_sum, step, recipe)
-                watcher.measured(step + 1, {"loss": loss_sum.item() / (step + 1 - summed_from)})
-                loss_sum, summed_from = torch.zeros_like(loss_sum), step + 1
-                is_saving = checkpoint is not None and time.monotonic() - saved_at > checkpoint_every_s
-                if is_last or is_saving:
-                    check_finite(_probe(parameters), step, recipe)
-                if checkpoint and is_saving and not is_last:
-                    checkpoint(captured(step + 1))
-                    saved_at = time.monotonic()
-    trained = captured(until)
+            losses.add(stepper(step))
+            watch.progress.advance()
+            if step + 1 == until or (step + 1) % _CHECK_EVERY == 0:
+                losses.check(step, is_last=step + 1 == until)
+    trained = stepper.captured(until)
     masks = {} if pattern is None else {f"mask/{name}": mask for name, mask in pattern.masks.items()}
     current_ranks().check_alike(f"After step {until}", {**trained.to_tensors(), **masks})
     return trained
+
+
+class _Stepper:
+    """The model and all that moves with it: optimizer, masks, averaged weights, mixed precision, the adversary."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: TrainingState,
+        course: TrainingTask,
+        pattern: SparsityPattern | None,
+        keep_momentum: bool,
+        trace: LossTrace | None,
+    ) -> None:
+        self.recipe, self.model, self._total_steps = course.recipe, model, course.total_steps
+        self._optimizer = self.recipe.make_optimizer(model.parameters())
+        state.resume_(model, self._optimizer)
+        self._masker = None
+        if pattern is not None:
+            decay = MOMENTUM_DECAY if keep_momentum else None
+            self._masker = Masker(model, self._optimizer, pattern, momentum_decay=decay, momentum=state.momentum)
+        self._average = WeightAverage(model, state.model, self.recipe.average, pattern) if self.recipe.average else None
+        self._amp = Amp(self.recipe.amp, next(model.parameters()).device, state.scaler)
+        self._adversary = self.recipe.objective.opponent(model, course)
+        if self._adversary is not None:
+            self._adversary.restore(state.opponent)
+        self._gradients = GradientComputer(model, course, self._amp, opponent=self._adversary, trace=trace)
+        self.parameters = list(model.parameters())
+        model.train()
+
+    def __call__(self, step: int) -> Tensor:
+        """Take the step; its loss."""
+        if self._adversary is not None:
+            self._adversary.advance(step)
+        loss = self._gradients(step)
+        set_learning_rate(self._optimizer, self.recipe.learning_rate_at(step, self._total_steps))
+        take_step(self._optimizer, self.parameters, self._amp, self._masker, self.recipe.clip_norm)
+        if self._average is not None:
+            self._average.update(step)
+        return loss
+
+    def captured(self, step: int) -> TrainingState:
+        """The state before ``step``."""
+        return TrainingState.capture(
+            step,
+            self.model,
+            self._optimizer,
+            momentum=None if self._masker is None else self._masker.momentum,
+            opponent=None if self._adversary is None else self._adversary.capture(),
+            average=None if self._average is None else self._average.averaged(),
+            scaler=self._amp.capture(),
+        )
+
+    def detach(self) -> None:
+        """Remove the hooks from the model."""
+        for hooked in (self._adversary, self._masker):
+            if hooked is not None:
+                hooked.detach()
+
+
+class _Losses:
+    """Adds up losses, and from time to time checks them, tells whoever watches, and saves a checkpoint."""
+
+    def __init__(self, stepper: _Stepper, watch: Watch, first: int) -> None:
+        self._stepper, self._watch, self._summed_from = stepper, watch, first
+        self._sum = torch.zeros((), device=stepper.parameters[0].device)
+        self._saved_at = time.monotonic()
+
+    def add(self, loss: Tensor) -> None:
+        self._sum += loss
+
+    def check(self, step: int, *, is_last: bool) -> None:
+        """Look at all steps since the last check, up to ``step``. Raises TrainingError for what is not finite."""
+        recipe, checkpoint = self._stepper.recipe, self._watch.checkpoint
+        check_finite(self._sum, step, recipe)
+        mean = self._sum.item() / (step + 1 - self._summed_from)
+        self._watch.progress.measured(step + 1, {"loss": mean})
+        self._sum, self._summed_from = torch.zeros_like(self._sum), step + 1
+        is_due = checkpoint is not None and time.monotonic() - self._saved_at > self._watch.checkpoint_every_s
+        if is_last or is_due:
+            check_finite(_probe(self._stepper.parameters), step, recipe)
+        if checkpoint is not None and is_due and not is_last:
+            checkpoint(self._stepper.captured(step + 1))
+            self._saved_at = time.monotonic()
 
 
 def take_step(

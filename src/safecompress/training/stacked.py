@@ -57,61 +57,81 @@ def train_many(
     inactive weights stay zero. ``model`` is a scratch pad. Raises UsageError for a model that is not stackable or
     states and courses that do not go together, and TrainingError as `train` does.
     """
-    recipe, total = courses[0].recipe, courses[0].total_steps
+    _check_together(model, states, courses)
+    stack = _Stack(model, states, courses, pattern)
+    until = courses[0].total_steps if until is None else until
+    loss_sum = torch.zeros((), device=next(model.parameters()).device)
+    with seeded(courses[0].seed, "steps"):
+        for step in range(until):
+            loss_sum += stack.step(step)
+    check_finite(loss_sum + sum((t.detach() * 0).sum() for t in stack.weights.values()), until - 1, courses[0].recipe)
+    return [
+        TrainingState(until, {name: t[k].detach().to("cpu", copy=True) for name, t in stack.weights.items()})
+        for k in range(len(states))
+    ]
+
+
+def _check_together(model: nn.Module, states: Sequence[TrainingState], courses: Sequence[TrainingTask]) -> None:
+    """Raise UsageError unless these can be trained at once."""
     are_equal = len({(course.recipe, tuple(course.features.shape)) for course in courses}) == 1
     have_begun = any(state.step for state in states)
-    is_alone = not recipe.is_stackable
+    is_alone = not courses[0].recipe.is_stackable
     if have_begun or is_alone or not are_equal or not is_stackable(model, courses[0].features.shape[1:]):
         raise UsageError(
             "Models train together from step 0 on, when they are plain stacks of layers, on courses of one recipe and "
             "as many rows, with an objective that has no opponent, and without clip_norm, micro_batches, amp, average "
             "or compiled in the recipe. Train these one after another."
         )
-    device = next(model.parameters()).device
-    stacked = {
-        name: torch.stack([state.model[name] for state in states]).to(device).requires_grad_()
-        for name, _ in model.named_parameters()
-    }
-    masks = _masks(stacked, pattern)
-    with torch.no_grad():
-        for name, mask in masks.items():
-            stacked[name].masked_fill_(mask == 0, 0.0)
-    optimizer = recipe.make_optimizer(stacked.values())
-    loaders = [Loader(course, device) for course in courses]
-    objective = recipe.objective
-    model.train()
 
-    def logits(parameters: Mapping[str, Tensor], x_BF: Tensor) -> Tensor:
-        scores: Tensor = functional_call(model, dict(parameters), (x_BF,))
+
+class _Stack:
+    """The weights of K models as one tensor each, (K, ...), and what moves them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        states: Sequence[TrainingState],
+        courses: Sequence[TrainingTask],
+        pattern: SparsityPattern | None,
+    ) -> None:
+        self._model, self._courses = model.train(), courses
+        self._device = next(model.parameters()).device
+        self.weights = {
+            name: torch.stack([state.model[name] for state in states]).to(self._device).requires_grad_()
+            for name, _ in model.named_parameters()
+        }
+        self._masks = _masks(self.weights, pattern)
+        with torch.no_grad():
+            for name, mask in self._masks.items():
+                self.weights[name].masked_fill_(mask == 0, 0.0)
+        self._optimizer = courses[0].recipe.make_optimizer(self.weights.values())
+        self._loaders = [Loader(course, self._device) for course in courses]
+
+    def step(self, step: int) -> Tensor:
+        """Take one step of every model; the sum of their losses."""
+        recipe = self._courses[0].recipe
+        batches = []
+        for course, loader in zip(self._courses, self._loaders, strict=True):
+            reseed(course.seed, "step", step, device=self._device)
+            batches.append(recipe.objective.mix(loader.at(step)))
+        x_KBF = torch.stack([batch.features for batch in batches])
+        set_learning_rate(self._optimizer, recipe.learning_rate_at(step, self._courses[0].total_steps))
+        self._optimizer.zero_grad(set_to_none=True)
+        logits_KBC = vmap(self._logits)(self.weights, x_KBF)
+        losses = [recipe.objective(logits_KBC[k], batch) for k, batch in enumerate(batches)]
+        loss = torch.stack(losses).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, mask in self._masks.items():
+                gradient = self.weights[name].grad
+                if gradient is not None:
+                    gradient.mul_(mask)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _logits(self, weights: Mapping[str, Tensor], x_BF: Tensor) -> Tensor:
+        scores: Tensor = functional_call(self._model, dict(weights), (x_BF,))
         return scores
-
-    loss_sum = torch.zeros((), device=device)
-    until = total if until is None else until
-    with seeded(courses[0].seed, "steps"):
-        for step in range(until):
-            batches = []
-            for course, loader in zip(courses, loaders, strict=True):
-                reseed(course.seed, "step", step, device=device)
-                batches.append(objective.mix(loader.at(step)))
-            x_KBF = torch.stack([batch.features for batch in batches])
-            set_learning_rate(optimizer, recipe.learning_rate_at(step, total))
-            optimizer.zero_grad(set_to_none=True)
-            logits_KBC = vmap(logits)(stacked, x_KBF)
-            losses = [objective(logits_KBC[k], batch) for k, batch in enumerate(batches)]
-            loss = torch.stack(losses).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                for name, mask in masks.items():
-                    gradient = stacked[name].grad
-                    if gradient is not None:
-                        gradient.mul_(mask)
-            optimizer.step()
-            loss_sum += loss.detach()
-    check_finite(loss_sum + sum((tensor.detach() * 0).sum() for tensor in stacked.values()), until - 1, recipe)
-    return [
-        TrainingState(until, {name: tensor[k].detach().to("cpu", copy=True) for name, tensor in stacked.items()})
-        for k in range(len(states))
-    ]
 
 
 def _shares_forward(model: nn.Module, input_shape: Sequence[int]) -> bool:

@@ -115,19 +115,19 @@ class Curve:
 
     @classmethod
     def fit(
-        cls, options: Quantile, level: float, rows_QF: Floats, scores_Q: Floats, fold_Q: NDArray[np.int64], seed: int
+        cls, quantile: Quantile, level: float, rows_QF: Floats, scores_Q: Floats, fold_Q: NDArray[np.int64], seed: int
     ) -> Curve:
         """The quantile ``level`` of ``scores_Q`` given ``rows_QF``."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         trees, by_trees_Q, by_centre_Q = [], np.empty(len(scores_Q)), np.empty(len(scores_Q))
-        for fold in range(options.folds):
+        for fold in range(quantile.folds):
             held_Q = fold_Q == fold
             regressor = HistGradientBoostingRegressor(
                 loss="quantile",
                 quantile=level,
-                max_iter=options.rounds,
-                learning_rate=options.learning_rate,
+                max_iter=quantile.rounds,
+                learning_rate=quantile.learning_rate,
                 random_state=seed + fold,
                 **_TREES,
             )

@@ -35,14 +35,14 @@ def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool =
         console.print(escape(line), highlight=False)
 
 
-def _table(result: Bench) -> Table:
+def _table(report: Bench) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{escape(Path(result.path).name)}: one thread, milliseconds a call", title_justify="left")
+    table = Table(title=f"{escape(Path(report.path).name)}: one thread, milliseconds a call", title_justify="left")
     for header in ("rows", "model", "engine", "median", "its 95 % interval", "p95", "rows/s", "times as fast"):
         table.add_column(header, justify="left" if header in ("model", "engine") else "right")
-    for speed in result.speeds:
+    for speed in report.speeds:
         table.add_row(*_cells("file", speed.file), _ratio(speed))
         if speed.dense is not None:
             table.add_row(*_cells("dense", speed.dense), "1")
@@ -61,8 +61,8 @@ def _ratio(speed: Speed) -> str:
     return f"{speed.ratio:.2f} ({speed.ratio_interval.low:.2f} to {speed.ratio_interval.high:.2f})"
 
 
-def _size_line(result: Bench) -> str:
-    size = result.size
+def _size_line(report: Bench) -> str:
+    size = report.size
     if size.payload is None or size.reference is None or size.floor_ratio is None or size.density is None:
         return f"{size.file:,} bytes."
     return (

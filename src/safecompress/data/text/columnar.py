@@ -57,10 +57,10 @@ def read_saved_dataset(folder: Path, only: Collection[str]) -> TextTable:
     return _as_table(folder, pyarrow.concat_tables(tables), names, facts, ("features",))
 
 
-def _as_table(path: Path, table: Any, column_names: list[str], facts: Any, where: tuple[str, ...]) -> TextTable:
+def _as_table(path: Path, table: Any, column_names: list[str], described: Any, where: tuple[str, ...]) -> TextTable:
     for key in where:
-        facts = facts.get(key) if isinstance(facts, Mapping) else None
-    described = facts if isinstance(facts, Mapping) else {}
+        described = described.get(key) if isinstance(described, Mapping) else None
+    described = described if isinstance(described, Mapping) else {}
     class_names = {
         name: tuple(map(str, feature["names"]))
         for name, feature in described.items()

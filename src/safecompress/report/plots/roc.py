@@ -16,7 +16,7 @@ Points = Sequence[Mapping[str, float]]
 
 
 def roc_plot(
-    attack: str, points: Points, dense_points: Points | None, num_non_members: int | None, name: str
+    attack_name: str, points: Points, dense_points: Points | None, num_non_members: int | None, name: str
 ) -> Markup:
     """Found members against falsely accused: band and line of what ships, a line of the dense model, chance dashed."""
     floor = points[0]["fpr"]
@@ -39,7 +39,7 @@ def roc_plot(
         for p in points
         if p["fpr"] in (0.001, 0.01, 0.1)
     )
-    return picture(WIDTH, HEIGHT, f"ROC of {attack}", told, *marks, name=name, class_="panel")
+    return picture(WIDTH, HEIGHT, f"ROC of {attack_name}", told, *marks, name=name, class_="panel")
 
 
 def _corners(points: Points, key: str, x: Axis, y: Axis) -> list[Point]:

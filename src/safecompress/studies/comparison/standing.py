@@ -36,10 +36,10 @@ def standings(entries: Sequence[MethodEntry], differences: Sequence[Difference])
     return "\n\n".join(parts)
 
 
-def _marks(row: MethodEntry, column: MethodEntry, differences: Sequence[Difference], figures: Sequence[str]) -> str:
+def _marks(row: MethodEntry, column: MethodEntry, differences: Sequence[Difference], columns: Sequence[str]) -> str:
     """One mark for each figure; nothing where the two are not compared."""
     for one in differences:
         if {one.first.entry.label, one.second.entry.label} == {row.label, column.label}:
             turned = 1 if one.first.entry.label == row.label else -1
-            return " ".join(MARKS[turned * one.advantage(name)] for name in figures)
+            return " ".join(MARKS[turned * one.advantage(name)] for name in columns)
     return ""

@@ -202,13 +202,13 @@ def _told(difference: Difference) -> str:
     return "; ".join(shown) + (f"; {NOTHING} in {', '.join(silent)}" if silent else "")
 
 
-def _differences(differences: Sequence[Difference], figures: Sequence[str]) -> list[str]:
+def _differences(differences: Sequence[Difference], figure_names: Sequence[str]) -> list[str]:
     if not differences:
         return []
     rows = [
         [
             one.name,
-            *(_signed(one.figures[name]) if name in one.figures else "-" for name in figures),
+            *(_signed(one.figures[name]) if name in one.figures else "-" for name in figure_names),
             str(max((s.count for s in one.figures.values()), default=0)),
         ]
         for one in differences
@@ -217,7 +217,7 @@ def _differences(differences: Sequence[Difference], figures: Sequence[str]) -> l
         "## Paired differences",
         "The first minus the second, seed by seed, at equal density (the dense model has none to match): mean and "
         "95 % t interval.",
-        markdown_table(["difference", *figures, "seeds"], rows),
+        markdown_table(["difference", *figure_names, "seeds"], rows),
     ]
 
 

@@ -205,7 +205,7 @@ def _plural(name: str) -> str:
     return {"density": "densities", "branches": "branches"}.get(name, f"{name}s")
 
 
-def _values(values: Any) -> str:
-    if isinstance(values, Range):
-        return f"{values.low:g} to {values.high:g}"
-    return "; ".join(value if isinstance(value, str) else f"{value:g}" for value in values)
+def _values(dimension: Any) -> str:
+    if isinstance(dimension, Range):
+        return f"{dimension.low:g} to {dimension.high:g}"
+    return "; ".join(value if isinstance(value, str) else f"{value:g}" for value in dimension)
