@@ -470,6 +470,7 @@ def test_huge_values_are_cut() -> None:
     assert "up to 64 bits" in fault_in("[recipe]", f"epochs = {2**64}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -570,6 +571,7 @@ def test_types_in_words() -> None:
     assert describe(Any) == "a value"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200))
 def test_a_shown_value_is_short_and_printable(text: str) -> None:
     assert show(text).isprintable()

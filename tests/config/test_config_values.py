@@ -179,12 +179,14 @@ def test_schedule_defaults_are_those_of_the_class() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_model_may_come_from_elsewhere() -> None:
     config = parse(SMALL.replace('[model]\nname = "mlp"', ""), model_given=True)
     assert config.model is None
     assert parse(config.to_toml(), model_given=True).digest() == config.digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [SMALL, FULL, EXAMPLE.read_text(encoding="utf-8")], ids=["small", "full", "example"])
 def test_the_resolved_text_reads_back(text: str) -> None:
     config = parse(text)
@@ -319,6 +321,7 @@ def test_every_value_of_a_spec_has_a_change_below() -> None:
     assert {*leaves(parse(FULL).tables())} == {"name", *CHANGES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CHANGES)
 def test_every_value_changes_the_digest(path: str) -> None:
     config = parse(FULL)
@@ -346,6 +349,7 @@ def test_order_comments_place_and_name_do_not_change_the_digest() -> None:
     assert (other.digest(), other.data_digest()) == (config.digest(), config.data_digest())
 
 
+@pytest.mark.slow
 def test_equal_values_written_otherwise_have_an_equal_digest() -> None:
     config = parse(FULL)
     for old, new in [
@@ -362,6 +366,7 @@ def test_equal_values_written_otherwise_have_an_equal_digest() -> None:
         assert parse(text).digest() == config.digest(), new
 
 
+@pytest.mark.slow
 def test_a_changed_copy_has_a_digest_of_its_own() -> None:
     config = parse(FULL)
     denser = replace(config, plan=replace(config.plan, density=0.5, selector=ParetoKnee()))
@@ -387,6 +392,7 @@ class Stranger:
         raise NotImplementedError
 
 
+@pytest.mark.slow
 def test_a_factory_function_can_be_named_and_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def squared(power: float = 2.0, *, table: Any = None) -> TmScore:
         return TmScore(power * 2)
@@ -422,6 +428,7 @@ def test_what_a_spec_cannot_name_is_not_written_down() -> None:
         replace(config, plan=replace(config.plan, branches=(replace(own, name="mine"),))).digest()
 
 
+@pytest.mark.slow
 def test_every_built_in_attack_is_written_as_what_it_is() -> None:
     config = parse(SMALL)
     for name in ATTACKS.names():

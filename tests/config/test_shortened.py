@@ -57,6 +57,7 @@ def test_a_version_is_laid_over_the_spec_and_says_what_it_changed() -> None:
     assert note.startswith("A shortened run, not the spec at its full size") and "300 -> 10" in note
 
 
+@pytest.mark.slow
 def test_what_a_run_wrote_keeps_saying_that_it_was_shortened() -> None:
     config = parse(scale="small")
     again = parse(config.to_toml())

@@ -72,6 +72,7 @@ def messy_cases(draw: st.DrawFn) -> tuple[Dataset, SplitSizes]:
     return data, SplitSizes(train, *pools, *others)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(messy_cases(), st.integers(0, 10))
 def test_no_duplicate_and_no_group_ever_straddles(case: tuple[Dataset, SplitSizes], seed: int) -> None:
@@ -87,6 +88,7 @@ def test_no_duplicate_and_no_group_ever_straddles(case: tuple[Dataset, SplitSize
     split.check()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.integers(2, 9), min_size=25, max_size=40), st.integers(0, 10))
 def test_grouped_rows_fill_every_part_when_enough_rows_may_stay_unused(lengths: list[int], seed: int) -> None:
@@ -122,6 +124,7 @@ def test_a_group_larger_than_every_part_is_refused() -> None:
     assert "12 rows left unused" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_units_go_to_parts_and_to_the_unused_rest_in_proportion_to_size() -> None:
     groups = np.concatenate([[0, 0], np.arange(1, 79)])
     data = toy(80, groups=groups)
@@ -145,6 +148,7 @@ def test_seeds_do_not_change_from_one_release_to_the_next() -> None:
     assert split.indices["train"].tolist() == [29, 30, 11, 25, 22, 7, 39, 8, 34, 21, 38, 23]
 
 
+@pytest.mark.slow
 def test_any_row_becomes_a_member_as_often_as_any_other() -> None:
     data, sizes = toy(40, groups=[0, 0, 1, 1, 1, *range(2, 37)]), SMALL
     counts = {name: np.zeros(40) for name in ("train", "member_verdict", "nonmember_verdict")}
@@ -159,6 +163,7 @@ def test_any_row_becomes_a_member_as_often_as_any_other() -> None:
         assert np.abs(count[:5] / 1500 - expected).max() < 8 * error, name  # units: drawn by room, nearly as often
 
 
+@pytest.mark.slow
 def test_position_in_a_part_says_nothing_about_the_row() -> None:
     positions = [np.flatnonzero(make_split(toy(), SMALL, seed=s).indices["train"] < 20) for s in range(400)]
     assert np.concatenate(positions).mean() == pytest.approx(5.5, abs=0.25)

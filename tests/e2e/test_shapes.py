@@ -87,7 +87,9 @@ def test_a_spec_of_units_without_branches_is_told_which_work(tmp_path):
 
 
 @pytest.mark.parametrize(("shape", "start"), [(Blocks(), "scratch"), (Units(), "dense")], ids=str)
-def test_the_api_takes_a_shape(shape, start):
+def test_the_api_takes_a_shape(shape, start, monkeypatch):
+    """Without its health, which this is not about."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
     split = sc.make_split(DATASETS.make({"name": "digits", "image": True}), SplitSizes(**SIZES), seed=0)
     model = sc.ModelSpec("cnn", {"channels": (8, 12)}, (1, 8, 8), 10)
     plan = sc.Plan(density=0.3, rounds=2, branches=parse_branches(BRANCHES), shape=shape, rank=False)

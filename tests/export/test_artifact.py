@@ -85,6 +85,7 @@ TENSORS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     state=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), TENSORS, max_size=4),
@@ -187,6 +188,7 @@ def test_equal_content_gives_equal_bytes(tmp_path):
     assert len(set(contents)) == 1
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(tmp_path):
     path = saved(make_artifact(), tmp_path)
     again = "import sys; from safecompress.export import Artifact; Artifact.load(sys.argv[1]).save(sys.argv[2])"

@@ -87,6 +87,7 @@ def test_every_truncated_file_is_refused(content, load):
         load(content + b"\0")
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_refused_or_makes_no_difference(content, load):
     original, generator = small_artifact(), derive(0, "flips")
     num_refused = 0
@@ -376,6 +377,7 @@ def test_a_small_file_cannot_claim_much_memory(load, make):
     assert peak_bytes < 8 << 20
 
 
+@pytest.mark.slow
 def test_a_large_model_of_mostly_zeros_is_believed(load):
     artifact = Artifact({"w": torch.zeros(1 << 22)}, {}, None, TaskInfo(2, (), (5,)))
     assert artifact.byte_count().file < 10_000

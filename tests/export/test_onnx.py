@@ -51,6 +51,7 @@ def ask(path, samples):
     return session.run(["logits"], {"samples": samples})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 64])
 def test_it_answers_raw_samples_as_the_network_does(exported, num_rows):
     model, path, _ = exported
@@ -84,6 +85,7 @@ def test_the_network_is_left_as_it_was(exported):
     assert model.training
 
 
+@pytest.mark.slow
 def test_zeros_of_masked_weights_stay_zeros(tmp_path):
     model = network("mlp")
     mask = torch.rand(12, 36) < 0.3
@@ -95,6 +97,7 @@ def test_zeros_of_masked_weights_stay_zeros(tmp_path):
     assert np.count_nonzero(first) == int(mask.sum())
 
 
+@pytest.mark.slow
 def test_exporting_is_quiet(tmp_path, capfd):
     export_onnx(network("mlp"), task(), tmp_path / "m.onnx")
     assert capfd.readouterr() == ("", "")
@@ -118,6 +121,7 @@ class Sly(nn.Module):
         return {"two": (logits, logits), "narrow": logits[:, :2]}[self.kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -142,6 +146,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path):
     assert (tmp_path / "m.onnx").read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):

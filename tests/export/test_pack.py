@@ -35,6 +35,7 @@ def assert_same_bits(one: torch.Tensor, other: torch.Tensor) -> None:
     assert np.array_equal(to_bytes(one), to_bytes(other))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     dtype=st.sampled_from(sorted(DTYPES)), shape=SHAPES, seed=st.integers(0, 99), distinct=st.sampled_from([1, 2, 256])
@@ -46,6 +47,7 @@ def test_a_dense_tensor_comes_back_to_the_bit(dtype, shape, seed, distinct):
     assert mask is None
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(
     dtype=st.sampled_from(sorted(DTYPES)),

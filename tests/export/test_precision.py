@@ -62,6 +62,7 @@ def test_rounding_errs_by_half_a_step_at_most(values, precision):
         assert torch.equal(from_int8(to_int8(rounded["w"], scales["w"]), scales["w"]), rounded["w"])
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(density=st.sampled_from([0.0, 0.02, 0.5, 1.0]), precision=st.sampled_from(PRECISIONS))
 def test_what_is_saved_is_what_is_loaded(tmp_path_factory, density, precision):

@@ -48,6 +48,7 @@ def ask(path, samples):
     return session.run(["logits"], {"samples": samples})[0]
 
 
+@pytest.mark.slow
 def test_it_answers_nearly_as_the_float_model(model, quantised):
     path, _ = quantised
     for num_rows in (1, 7):

@@ -307,6 +307,7 @@ def test_a_layer_norm_keeps_all_its_units(norm):
 # --------------------------------------------------------------------------------------------------- random masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(density=st.sampled_from([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]), seed=st.integers(0, 99))

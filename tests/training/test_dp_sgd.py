@@ -442,12 +442,14 @@ def test_a_missing_opacus_is_said_with_what_installs_it(monkeypatch):
         train_privately(net(), start(net()), course(), NOISY, data_independent=True)
 
 
+@pytest.mark.slow
 def test_importing_the_module_does_not_import_opacus():
     code = "import sys, safecompress.training.dp_sgd; print('opacus' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_divergence_is_said_and_the_hooks_are_taken_off():
     pytest.importorskip("opacus")
     model = nn.Linear(6, 3)
@@ -462,6 +464,7 @@ def test_what_was_spent_is_a_value():
     assert one == PrivacySpent(1.0, 1e-5, 1.1, 10, 0.1, False, "because") and len({one, one}) == 1
 
 
+@pytest.mark.slow
 def test_mlp_of_the_library_trains_under_an_epsilon():
     state, spent = trained(course(epochs=1), DpSgd(accountant="rdp"), Mlp((6,), 3, (8,)))
     assert state.step == 4 and spent.epsilon <= 8

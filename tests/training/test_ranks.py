@@ -37,6 +37,7 @@ def ended(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_both_ranks_hold_the_same_bits(ended, name):
     first, second = (read_tensors(ended / f"{name}-{rank}.safetensors")[0] for rank in range(2))

@@ -110,6 +110,7 @@ def test_few_batches_of_logits_wait_at_a_time():
 # --- what it holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [3, 4, 10, 33, 36])
 def test_each_loss_is_the_one_that_the_rows_own_step_saw(until):
     """Oracle: train step by step, and ask before each step, in training mode and with the step's own chance."""
@@ -145,6 +146,7 @@ def test_every_row_is_there_once_an_epoch_and_as_float32():
     assert (losses[:, 0] != losses[:, 8]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(0, TOTAL), max_size=4), is_kept=st.booleans())
 def test_any_split_into_segments_gives_the_same_trace(cuts, is_kept):
@@ -224,6 +226,7 @@ def test_too_few_epochs_are_refused(num_epochs):
         trace.iqr()
 
 
+@pytest.mark.slow
 def test_it_names_the_rows_that_can_only_be_memorised():
     """One row in ten has a wrong label, which the net comes to know all the same, but late."""
     plain, random = digits(), derive(3, "rows")

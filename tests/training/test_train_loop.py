@@ -65,6 +65,7 @@ def uninterrupted(name, is_sparse):
     return state.step, digest_tensors(state.to_tensors())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
 @settings(max_examples=8, deadline=None)
@@ -123,6 +124,7 @@ def test_training_to_where_it_stands_changes_nothing_and_backwards_is_refused():
         train(net(), state, course(), until=4)
 
 
+@pytest.mark.slow
 def test_it_learns():
     longer = TrainingTask(FEATURES, LABELS, Recipe(epochs=60, batch_size=12, learning_rate=0.01, optimizer="adam"), 0)
     state = train(net(), start(), longer, until=longer.total_steps, pattern=pattern_of(0.5))
@@ -250,6 +252,7 @@ def test_weights_that_overflow_are_never_returned_or_saved(last_good, until, sav
     assert [state.step for state in made] == saved
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_the_state_of_its_step_and_saving_changes_nothing():
     made = []
 
@@ -292,6 +295,7 @@ def test_a_watcher_hears_of_every_step():
     assert watcher.steps == 7
 
 
+@pytest.mark.slow
 def test_a_watcher_hears_the_mean_loss_of_the_steps_since_it_last_heard():
     class Hearing(Silent):
         def __init__(self):

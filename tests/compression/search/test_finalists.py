@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 from test_select import evaluation
-from tiny_search import ATTACKS, BRANCHES, PLAN, RECIPE, SPEC, SPLIT, attackers, facts, mlp, proposals, trained, trial
+from tiny_search import (
+    ATTACKS,
+    BRANCHES,
+    PLAN,
+    RECIPE,
+    SPEC,
+    SPLIT,
+    TASK,
+    attackers,
+    facts,
+    mlp,
+    proposals,
+    trained,
+    trial,
+)
 
 from safecompress.attacks import (
     Access,
@@ -40,7 +54,7 @@ from safecompress.compression.search import (
     finalists,
 )
 from safecompress.errors import AttackError, UsageError
-from safecompress.export import TaskInfo
+from safecompress.export import ServedModel, TaskInfo
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.progress import Silent
@@ -292,7 +306,7 @@ def test_only_finalists_and_keep_meet_the_costly_attack(count, refit, tmp_path):
         assert result.winner.branch == result.evaluations[result.choice.index].branch
         assert all("loss.auc" in e.measurements for e in result.evaluations)
         candidates = stages.tried(result)
-        met += [Target(loaded(candidates[n])).digest for n in expected]
+        met += [Target(ServedModel(loaded(candidates[n]), TASK)).digest for n in expected]
     fit_pool, pool = SPLIT.audit("fit").digest, SPLIT.audit("select").digest
     assert [digest for what, digest, rows in attack.seen if (what, rows) == ("score", pool)] == met
     fits = [(digest, rows) for what, digest, rows in attack.seen if what == "fit"]

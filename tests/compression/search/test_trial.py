@@ -217,7 +217,7 @@ def test_attackers_never_see_the_pool_that_they_test_on(tmp_path):
     parent = trained(job)
     before = attackers(job, parent)
     other = SPLIT.audit("verdict")
-    after = attackers(replace(job, select_pool=other), parent)
+    after = attackers(replace(job, rows=replace(job.rows, select={"membership": other})), parent)
     assert [(a.sign, a.threshold) for a in before] == [(a.sign, a.threshold) for a in after]
     scores = [a[1].fitted.score(Target(job.model), other).tobytes() for a in (before, after)]
     assert scores[0] == scores[1]

@@ -77,6 +77,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs
 WORDS = CELLS.map(lambda cell: f"w{cell}\n\",;'{cell}")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6, width=32), WORDS, WORDS), min_size=2, max_size=8))
 def test_what_the_csv_module_writes_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:

@@ -175,6 +175,7 @@ def test_what_is_no_tokenizer_is_named(tmp_path, monkeypatch):
         read_tokenizer(tmp_path)
 
 
+@pytest.mark.slow
 def test_naming_a_data_set_loads_no_package_for_texts():
     code = "import sys; from safecompress.data import DATASETS; DATASETS.describe(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
