@@ -43,9 +43,9 @@ def main() -> None:
     )
     trainer.train()
     accuracy = trainer.evaluate()["eval_accuracy"]
-    dormant = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(model))
+    inactive = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(model))
     print(
-        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, dormant weights that are not zero: {dormant}"
+        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, inactive weights that are not zero: {inactive}"
     )
 
 
