@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from safecompress.attacks import controls
-from safecompress.certify import health
+from safecompress.certify.health import examine
 from safecompress.digests import digest_tensors
 
 
@@ -22,8 +22,8 @@ class Kept:
 
     def __init__(self):
         self.folder, self.is_on = None, False
-        self._overfit, self._blind = controls._overfit_, health.blind_scores
-        controls._overfit_, health.blind_scores = self.overfit, self.blind
+        self._overfit, self._blind = controls._overfit_, examine.blind_scores
+        controls._overfit_, examine.blind_scores = self.overfit, self.blind
 
     @contextlib.contextmanager
     def during(self, is_on):

@@ -51,8 +51,6 @@ PUBLIC_FUNCTIONS = re.compile(
     r"|data\.[\w.]+:(adult|digits|location30|cifar10|cifar100|tiny_imagenet|image_folder|ag_news|sst2|yelp5|read_\w+)"
     r"|data\.dataset:Dataset\.from_\w+)$"
 )
-# One class for each trainer's package; its name is what their users import.
-NAMED_ALIKE = {"SparseCallback"}
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -285,8 +283,7 @@ def test_no_modules_import_one_another():
 
 
 def test_no_class_name_is_defined_twice():
-    alike = classes_named_alike(sources())
-    assert {name: where for name, where in alike.items() if name not in NAMED_ALIKE} == {}
+    assert classes_named_alike(sources()) == {}
 
 
 def test_one_word_has_few_types():

@@ -6,7 +6,7 @@ python examples/integrations/huggingface_trainer.py
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-from safecompress.integrations.huggingface import SparseCallback
+from safecompress.integrations.huggingface import SparseTrainerCallback
 
 
 def rows(count: int, seed: int) -> list[dict[str, torch.Tensor]]:
@@ -21,7 +21,7 @@ def main() -> None:
     model = BertForSequenceClassification(
         BertConfig(vocab_size=30, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
     )
-    sparse = SparseCallback(density=0.2, every=10, exclude=["classifier.weight"])
+    sparse = SparseTrainerCallback(density=0.2, every=10, exclude=["classifier.weight"])
     arguments = TrainingArguments(
         output_dir="sparse-bert",
         num_train_epochs=4,
@@ -43,9 +43,9 @@ def main() -> None:
     )
     trainer.train()
     accuracy = trainer.evaluate()["eval_accuracy"]
-    dormant = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(model))
+    inactive = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(model))
     print(
-        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, dormant weights that are not zero: {dormant}"
+        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, inactive weights that are not zero: {inactive}"
     )
 
 

@@ -47,9 +47,9 @@ def main() -> None:
     trainer.fit(module, DataLoader(TensorDataset(*split.part("train")), batch_size=64, shuffle=True))
     features, labels = split.part("test")
     accuracy = (module.eval().net(features).argmax(1) == labels).float().mean()
-    dormant = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(module))
+    inactive = sum(int((weight[~mask] != 0).sum()) for weight, mask in sparse.pattern.pairs(module))
     print(
-        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, dormant weights that are not zero: {dormant}"
+        f"density {sparse.pattern.density:.3f}, accuracy {accuracy:.3f}, inactive weights that are not zero: {inactive}"
     )
 
 

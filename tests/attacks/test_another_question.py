@@ -31,7 +31,7 @@ def linear(scale):
     return model
 
 
-def tested(pgd, model, rows):
+def result_of(pgd, model, rows):
     target = Target(model)
     attacker = simulate_attacker(pgd, target, rows, generator=np.random.default_rng(0))
     return attacker.test(target, rows, Levels())
@@ -40,7 +40,7 @@ def tested(pgd, model, rows):
 def test_successes_are_counted_among_rows_that_were_right():
     features = torch.tensor([[0.05, 0.0], [0.5, 0.0], [-0.05, 0.0], [-0.5, 0.0], [0.05, 0.0]])
     rows = sc.data.AuditData(features, torch.tensor([0, 0, 1, 1, 1]), np.zeros(5, dtype=bool))  # the last is wrong
-    result = tested(Pgd(0.1), linear(1.0), rows)
+    result = result_of(Pgd(0.1), linear(1.0), rows)
     (rate,) = result.measurements
     assert (rate.name, rate.value, rate.num_samples) == ("pgd.success_rate", 0.5, 4)
     assert rate.interval.low < 0.5 < rate.interval.high < 1
@@ -49,7 +49,7 @@ def test_successes_are_counted_among_rows_that_were_right():
 
 def test_a_model_that_is_right_of_nothing_gives_no_rate():
     rows = sc.data.AuditData(torch.tensor([[0.5, 0.0]]), torch.tensor([1]), np.zeros(1, dtype=bool))
-    assert "No row counts" in tested(Pgd(0.1), linear(1.0), rows).error
+    assert "No row counts" in result_of(Pgd(0.1), linear(1.0), rows).error
 
 
 def test_a_tally_of_other_rows_is_an_error():
@@ -62,7 +62,7 @@ def test_a_tally_of_other_rows_is_an_error():
             return Fitted()
 
     rows = sc.data.AuditData(torch.zeros(3, 2), torch.tensor([0, 0, 1]), np.zeros(3, dtype=bool))
-    assert "3 rows" in tested(Short(), linear(1.0), rows).error
+    assert "3 rows" in result_of(Short(), linear(1.0), rows).error
     with pytest.raises(AttackError):
         Tally(np.ones(2, dtype=bool), np.ones(3, dtype=bool))
     with pytest.raises(AttackError):

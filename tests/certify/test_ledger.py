@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from patience import patience
-from safecompress.certify import Ledger
+from safecompress.attacks import Loss
+from safecompress.certify import Ledger, judged_parts
 from safecompress.certify import ledger as ledger_module
 from safecompress.data import DataSplit, row_keys
-from safecompress.errors import ArtifactError, StorageError
+from safecompress.errors import ArtifactError, SpecError, StorageError
+from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.testing.fakes import noise_split
 
 SPLIT = noise_split(8, other=8)
@@ -154,7 +156,7 @@ def test_a_corrupt_line_stops_every_verdict(ledger, line):
     ledger.path.write_bytes(before + line + b"\n")
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2.*restore"):
-            ask(SPLIT, artifact="b", spec_digest="spec")
+            ask(SPLIT, artifact_digest="b", spec_digest="spec")
     assert ledger.path.read_bytes() == before + line + b"\n"
 
 
@@ -171,7 +173,7 @@ def test_a_lost_key_stops_every_verdict(ledger):
     ledger.path.with_suffix(".key").unlink()
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.key, is gone.*restore the key"):
-            ask(SPLIT, artifact="b", spec_digest="spec")
+            ask(SPLIT, artifact_digest="b", spec_digest="spec")
     assert not ledger.path.with_suffix(".key").exists()
 
 
@@ -242,3 +244,46 @@ def test_other_fitting_rows_ask_anew(ledger):
     indices["member_fit"] = indices["member_fit"][1:]
     assert ledger.open(DataSplit(SPLIT.dataset, indices), artifact_digest="a", spec_digest="s").number == first + 1
     assert ledger.open(SPLIT, artifact_digest="a", spec_digest="s").number == first
+
+
+# --- rows of every part that judges
+
+
+def with_pools(number):
+    """SPLIT's test rows beside verdict pools that no other ``number`` shares."""
+    rows = slice(2 * number, 2 * number + 2)
+    return with_verdict_rows(rows, rows)
+
+
+def use_number(ledger, number, parts):
+    return ledger.open(with_pools(number), artifact_digest=f"a{number}", spec_digest="s", parts=parts).number
+
+
+def test_test_rows_that_judge_are_counted(ledger):
+    """Three splits that share their test rows alone are three looks at them, where a requirement reads the accuracy."""
+    spec = SafetySpec([Loss()], [at_most("loss.auc", 0.9), at_least("accuracy", 0.5)])
+    parts = judged_parts(spec)
+    assert set(parts) == {"member_verdict", "nonmember_verdict", "test"}
+    numbers = [
+        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", parts=parts).number for n in range(3)
+    ]
+    assert numbers == [1, 2, 3]
+
+
+def test_test_rows_that_judge_nothing_are_not(ledger):
+    parts = judged_parts(SafetySpec([Loss()], [at_most("loss.auc", 0.9), at_most("density", 0.5)]))
+    numbers = [
+        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", parts=parts).number for n in range(3)
+    ]
+    assert numbers == [1, 1, 1]
+
+
+def test_rows_that_can_certify_nothing_are_not_used(ledger):
+    """The check runs before the line is written, with the number that the use would have."""
+
+    def refuse(number):
+        raise SpecError(f"use {number}")
+
+    with pytest.raises(SpecError, match="use 1"):
+        ledger.open(SPLIT, artifact_digest="a", spec_digest="s", check=refuse)
+    assert opened(ledger, "b") == 1

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from safecompress.attacks import ATTACKS, Access, Lira, Loss, capabilities_of, simulate_attacker
+from safecompress.attacks import ATTACKS, Access, Lira, Loss, Target, capabilities_of, simulate_attacker
 from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR
 from safecompress.certify.health import (
     DECISIVE,
@@ -27,7 +28,9 @@ from safecompress.compression.search import Plan
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.config.tables import SafetyShape
+from safecompress.data import AuditData
 from safecompress.metrics.measurement import Levels
+from safecompress.spec import SafetySpec, at_most
 from safecompress.spec.spec import SHADOW_MODES
 from safecompress.testing import check_attack
 from safecompress.testing.fakes import fake_target, noise_audit
@@ -36,6 +39,17 @@ from whole_runs import run_code
 PAGE = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
 NAMES = sorted(ATTACKS.builtins)
 SIGNALS = re.compile(r"`(\w+_(?:N|NC|NH))`")
+
+
+class Shift(torch.nn.Module):
+    """Subtracts a number from every feature."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, features):
+        return features - self.by
 
 
 # --- reading the page
@@ -243,7 +257,7 @@ def test_figures_of_other_pages_are_named_with_their_source():
         assert "benchmarks/results/" in sentence or "benchmarks/results/" in PAGE.split(sentence)[1][:90]
 
 
-FILES = ("neighbours.py", "test_neighbours.py", "use.py", "calibrated.py", "pyproject.toml")
+FILES = ("neighbours.py", "test_neighbours.py", "use.py", "calibrated.py", "pgd.py", "pyproject.toml")
 
 
 @pytest.fixture
@@ -278,6 +292,22 @@ def test_the_attack_by_shadows_finds_by_how_much_a_row_was_learnt(folder):
     target = fake_target(*pools, num_classes=4, is_leaky=True)  # knows members by a margin of 12, others not at all
     scores = importlib.import_module("calibrated").Calibrated(num_shadows=4).score(target, pools[1])
     np.testing.assert_allclose(scores, 12.0 * pools[1].is_member, atol=1e-4)
+
+
+def test_the_attack_on_another_question_moves_rows_within_its_radius(folder):
+    pgd = importlib.import_module("pgd").Pgd(radius=0.1)
+    model = torch.nn.Linear(1, 2, bias=False)
+    model.load_state_dict({"weight": torch.tensor([[-1.0], [1.0]])})
+    head = torch.nn.Sequential(Shift(0.5), model)  # class 1 from a feature of 0.5 on
+    rows = AuditData(torch.tensor([[0.45], [0.2], [0.55], [0.9]]), torch.tensor([0, 0, 1, 0]), np.zeros(4, dtype=bool))
+    (rate,) = (
+        simulate_attacker(pgd, Target(head), rows, generator=np.random.default_rng(0))
+        .test(Target(head), rows, Levels())
+        .measurements
+    )
+    assert (rate.name, rate.num_samples, rate.value) == ("pgd.success_rate", 3, pytest.approx(2 / 3))
+    spec = SafetySpec([pgd], [at_most("pgd.success_rate", 0.4)])
+    assert spec.missing_reference_attacks() != ()
 
 
 def test_an_installed_attack_can_be_named_in_a_spec(folder):

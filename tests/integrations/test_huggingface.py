@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-from safecompress.integrations.huggingface import STATE, SparseCallback  # noqa: E402
+from safecompress.integrations.huggingface import STATE, SparseTrainerCallback  # noqa: E402
 
 with seeded(0, "data"):
     TOKENS = torch.randint(1, 40, (48, 8))
@@ -58,7 +58,7 @@ class Watch(transformers.TrainerCallback):
 
 
 def trainer_of(folder, callback=None, **changes):
-    callback = callback or SparseCallback(density=0.2, every=2)
+    callback = callback or SparseTrainerCallback(density=0.2, every=2)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         **{
@@ -128,7 +128,7 @@ def test_clipping_measures_active_weights_but_in_steps_that_rewire(tmp_path, mon
         if not early:
             monkeypatch.setattr("safecompress.sparsity.SparseTraining.mask_early", lambda self: None)
         trainer, _, watch = trainer_of(
-            tmp_path, SparseCallback(density=0.05, every=3), max_steps=7, max_grad_norm=1e9, save_strategy="no"
+            tmp_path, SparseTrainerCallback(density=0.05, every=3), max_steps=7, max_grad_norm=1e9, save_strategy="no"
         )
         trainer.train()
         return watch.norms
@@ -142,7 +142,7 @@ def test_clipping_measures_active_weights_but_in_steps_that_rewire(tmp_path, mon
 
 def test_the_best_model_comes_back_with_its_own_pattern(tmp_path):
     best = {"eval_strategy": "steps", "eval_steps": 4, "save_steps": 4, "load_best_model_at_end": True}
-    callback = SparseCallback(density=0.2, every=2)
+    callback = SparseTrainerCallback(density=0.2, every=2)
     trainer, _, _ = trainer_of(tmp_path, callback, greater_is_better=True, metric_for_best_model="number", **best)
     numbers = iter([1.0, 0.0, 0.5])  # the first is the best
     trainer.compute_metrics = lambda _: {"number": next(numbers)}
@@ -179,7 +179,7 @@ def test_a_checkpoint_elsewhere_is_found_when_the_arguments_name_it(whole, tmp_p
 
 def test_another_density_than_the_checkpoints_is_refused(whole):
     first, _, _ = whole
-    trainer, _, _ = trainer_of(first.args.output_dir, SparseCallback(density=0.1, every=2))
+    trainer, _, _ = trainer_of(first.args.output_dir, SparseTrainerCallback(density=0.1, every=2))
     with pytest.raises(UsageError, match=r"density=0\.1 is asked for"):
         trainer.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-5")
 
@@ -188,19 +188,19 @@ def test_another_density_than_the_checkpoints_is_refused(whole):
 def test_parameters_in_pieces_are_refused(which):
     arguments = SimpleNamespace(**{"deepspeed": None, "fsdp": [], which: ["yes"]})
     with pytest.raises(UsageError, match="cut into pieces"):
-        SparseCallback(density=0.1).on_train_begin(arguments, None, None)
+        SparseTrainerCallback(density=0.1).on_train_begin(arguments, None, None)
 
 
 def test_an_unknown_option_is_told_at_once():
     with pytest.raises(UsageError, match=r"Unknown option 'evry'.*Did you mean 'every'\?"):
-        SparseCallback(density=0.1, evry=3)
+        SparseTrainerCallback(density=0.1, evry=3)
     with pytest.raises(UsageError, match="Unknown option 'total_steps'"):
-        SparseCallback(density=0.1, total_steps=3)
+        SparseTrainerCallback(density=0.1, total_steps=3)
 
 
 def test_there_is_no_pattern_before_training():
     with pytest.raises(UsageError, match="before training"):
-        SparseCallback(density=0.1, start=Start.SCRATCH).pattern  # noqa: B018
+        SparseTrainerCallback(density=0.1, start=Start.SCRATCH).pattern  # noqa: B018
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path):

@@ -18,8 +18,8 @@ STATE = "sparse.safetensors"
 """The file in each of the Trainer's checkpoints that sparse training goes on from."""
 
 
-class SparseCallback(TrainerCallback):  # type: ignore[misc]  # without transformers it has no type
-    """Trains the Trainer's model at ``density``: ``Trainer(..., callbacks=[SparseCallback(density=0.1)])``.
+class SparseTrainerCallback(TrainerCallback):  # type: ignore[misc]  # without transformers it has no type
+    """Trains the Trainer's model at ``density``: ``Trainer(..., callbacks=[SparseTrainerCallback(density=0.1)])``.
 
     It begins from the largest of the weights that the model has (``start="pretrained"``), since most models here are
     pretrained; ``options`` are those of `SparseTraining` otherwise. Gradients are masked before the Trainer clips them
@@ -50,8 +50,8 @@ class SparseCallback(TrainerCallback):  # type: ignore[misc]  # without transfor
         """Make the model sparse, or go on as the checkpoint was."""
         if args.deepspeed or args.fsdp:
             raise UsageError(
-                "SparseCallback cannot mask parameters that DeepSpeed or FSDP have cut into pieces. Train on one "
-                "device, or with DistributedDataParallel (torchrun alone)."
+                "SparseTrainerCallback cannot mask parameters that DeepSpeed or FSDP have cut into pieces. Train on "
+                "one device, or with DistributedDataParallel (torchrun alone)."
             )
         self._detach()
         self._pattern = None
@@ -93,6 +93,6 @@ def _kept(args: Any, step: int) -> dict[str, Any]:
             return read_state(path)
     raise UsageError(
         f"The Trainer goes on from step {step}, and there is no {' and no '.join(map(str, paths))}: which weights "
-        "were active is not known. Go on from a checkpoint that was made with SparseCallback, under args.output_dir or "
-        "named by args.resume_from_checkpoint."
+        "were active is not known. Go on from a checkpoint that was made with SparseTrainerCallback, under "
+        "args.output_dir or named by args.resume_from_checkpoint."
     )

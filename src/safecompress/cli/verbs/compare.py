@@ -6,24 +6,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from safecompress.cli._support.complete import spec_files
 from safecompress.cli.app import app
-from safecompress.cli.options import AS_JSON, QUIET
+from safecompress.cli.options import (
+    AS_JSON,
+    QUIET,
+    cache_option,
+    out_option,
+    spec_argument,
+    threads_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from safecompress.studies.comparison import ComparisonResult
 
-SPEC = typer.Argument(..., help="The spec: data, model, recipe, what to compare (TOML).", autocompletion=spec_files)
-OUT = typer.Option(None, "--out", help="Folder of the comparison.  (default: runs/<name>)", show_default=False)
-WORKERS = typer.Option(1, "--workers", min=1, help="Processes; each makes and attacks one model at a time.")
-CACHE = typer.Option(
-    None, "--cache", help="Private folder of trained stages and shadow models.  (default: in the comparison's folder)"
-)
-THREADS = typer.Option(1, "--threads", min=1, help="Threads of each process; part of what results depend on.")
+SPEC = spec_argument("The spec: data, model, recipe, what to compare (TOML).")
+OUT = out_option("Folder of the comparison.  (default: runs/<name>)")
+WORKERS = workers_option("Processes; each makes and attacks one model at a time.")
+CACHE = cache_option("Private folder of trained stages and shadow models.  (default: in the comparison's folder)")
+THREADS = threads_option("Threads of each process; part of what results depend on.")
 
 
 @app.command()

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from safecompress.cli._support.complete import spec_files
 from safecompress.cli.app import app
-from safecompress.cli.options import AS_JSON, QUIET
+from safecompress.cli.options import AS_JSON, QUIET, out_option, spec_argument, threads_option, workers_option
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from safecompress.studies.hyperparameters import StudyResult
 
-SPEC = typer.Argument(..., help="The spec: that of compress, with a table \\[tune] (TOML).", autocompletion=spec_files)
-OUT = typer.Option(None, "--out", help="Folder of the search.  (default: runs/<name>)", show_default=False)
-WORKERS = typer.Option(1, "--workers", min=1, help="Processes; each tries one setting at a time.")
-THREADS = typer.Option(1, "--threads", min=1, help="Threads of each process; part of what results depend on.")
+SPEC = spec_argument("The spec: that of compress, with a table \\[tune] (TOML).")
+OUT = out_option("Folder of the search.  (default: runs/<name>)")
+WORKERS = workers_option("Processes; each tries one setting at a time.")
+THREADS = threads_option("Threads of each process; part of what results depend on.")
 
 
 @app.command()

@@ -1,0 +1,28 @@
+"""Health of attacks: whether an attack that found nothing could have found something. It judges no model."""
+
+from safecompress.certify.health.check import HealthCheck
+from safecompress.certify.health.controls import SHARED_ALPHA, blind_baseline, negative_control, positive_control
+from safecompress.certify.health.examine import HealthCase, examine_health
+from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
+from safecompress.certify.health.shadow_models import DECISIVE, LARGEST_GAP, shadow_gap
+from safecompress.certify.health.strength import STRONGER_THAN, strength
+
+__all__ = [
+    "DECISIVE",
+    "LARGEST_GAP",
+    "LARGEST_TIE",
+    "SHARED_ALPHA",
+    "STRONGER_THAN",
+    "HealthCase",
+    "HealthCheck",
+    "blind_baseline",
+    "examine_health",
+    "largest_tie",
+    "negative_control",
+    "positive_control",
+    "saturation",
+    "shadow_gap",
+    "sign_agreement",
+    "strength",
+    "ties",
+]
