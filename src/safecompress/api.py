@@ -1,4 +1,4 @@
-"""The verbs a user needs: ``compress`` a model until it passes its tests, ``audit`` a file somebody made before."""
+"""The verbs a user needs: ``compress`` a model until it passes its tests, ``audit`` an existing file."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compress(
     threads: int = 1,
     device: str = "cpu",
 ) -> CompressionResult:
-    """Compress a classifier to ``density`` while attacks choose among the candidates, and judge what came out.
+    """Compress a classifier to ``density`` while attacks choose among the candidates, and judge the result.
 
     ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
     and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
@@ -75,18 +75,18 @@ def compress(
     ``plan`` holds all other choices of the search; ``density`` overrides its own. ``dense_recipe`` trains the dense
     model (default: ``recipe``, by plain cross entropy).
 
-    ``out`` is a folder: the run goes on there after a kill, and leaves its report and artifact. ``ledger`` is the file
-    that counts openings of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
+    ``out`` is a folder: a killed run resumes there, and leaves its report and artifact. ``ledger`` is the file that
+    counts uses of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
     ``cache`` is a private folder that keeps shadow models for other runs too (default: inside ``out``).
-    ``released`` is the list of versions that are already out (`Released`), for attacks that join what all of them say.
+    ``released`` is the list of released versions (`Released`), for attacks that combine several versions.
     ``packing`` says how the trained model becomes the file that ships (dead units removed, weights rounded): that file
     is judged, and the model as trained stands beside it.
     Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
     jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
     outside train.
 
-    Raises UsageError (and its kinds) before any training for what cannot be done, TrainingError when training diverges,
-    AttackError when no candidate could be tested, StorageError when the disk refuses.
+    Raises UsageError (and its kinds), before any training, for requests that cannot be met; TrainingError when training
+    diverges, AttackError when no candidate could be tested, StorageError when the disk refuses.
     """
     _expect("model", model, (nn.Module, ModelSpec), "Give an instance of the network, not its class.")
     _expect("split", split, (DataSplit,), "Draw one from a Dataset: make_split(dataset, seed=0).")
@@ -159,7 +159,7 @@ def audit(
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
     ``start``) says how the artifact was trained: attacks by shadow models need it, and train theirs in ``executor``.
     ``cache`` is a private folder that keeps them for the next audit; without it they are forgotten.
-    ``released`` is the list of versions already out (`Released`), for attacks that join what all of them say.
+    ``released`` is the list of released versions (`Released`), for attacks that combine several versions.
 
     Raises ArtifactError for a broken file, SpecError when a requirement could never pass on these rows.
     """

@@ -1,4 +1,4 @@
-"""Digests: what tells one content from another, of JSON values and of tensors."""
+"""Digests of JSON values and of tensors: equal for equal contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What long work tells whoever watches: phases, figures, and how the candidates of a round stand."""
+"""What long work reports to an observer: phases, figures, and the status of a round's candidates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CandidateStatus:
 
 @dataclass(frozen=True, slots=True)
 class RoundStatus:
-    """How round ``number`` (from 1) of ``rounds`` stands; ``step`` is the optimizer step at which it is tested."""
+    """The status of round ``number`` (from 1) of ``rounds``; ``step`` is the optimizer step at which it is tested."""
 
     number: int
     rounds: int
@@ -42,15 +42,15 @@ class RoundStatus:
 
     @property
     def winner(self) -> CandidateStatus | None:
-        """The candidate that lives on; None while the round runs."""
-        return next((one for one in self.candidates if one.stage is CandidateState.WON), None)
+        """The candidate that was selected; None while the round runs."""
+        return next((status for status in self.candidates if status.stage is CandidateState.WON), None)
 
 
 class Progress(Protocol):
-    """Receives what happens; a terminal, a log file or nobody. It can change nothing, and sees aggregates only.
+    """Receives what happens: a terminal, a log file or nobody. It can change nothing, and sees aggregates only.
 
-    All is told by the process that started the work, whatever processes carry it out. Derive yours from `Silent`, and
-    it is deaf to what it does not override.
+    All calls come from the process that started the work, whatever processes carry it out. Derive yours from `Silent`,
+    which ignores what is not overridden.
     """
 
     def begin(self, phase: str, total: int) -> None:
@@ -66,7 +66,7 @@ class Progress(Protocol):
         ...
 
     def stands(self, standings: RoundStatus) -> None:
-        """How the candidates of a round stand now; told at every change, and for the last time with a winner."""
+        """The status of a round's candidates; called at every change, and for the last time with a winner."""
         ...
 
     def measured(self, step: int, figures: Mapping[str, float]) -> None:
@@ -94,7 +94,7 @@ class Silent:
 
 
 class Series(Silent):
-    """Passes on to ``watcher`` what training tells, its figures by the name of a series: ``loss`` as ``dense/loss``."""
+    """Passes the reports of a training on to ``watcher``, its figures under the name of a series: ``dense/loss``."""
 
     def __init__(self, watcher: Progress, name: str) -> None:
         self._watcher, self._name = watcher, name

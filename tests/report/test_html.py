@@ -104,7 +104,7 @@ def test_the_verdict_is_read_first_in_words(verdict, whole):
     expected = {
         "PASS": "All 4 requirements hold, each with its whole interval inside its bound.",
         "FAIL": "4 of 4 requirements are broken, and chance does not explain it: loss.auc ≤ 0.75, ",
-        "INCONCLUSIVE": "The evidence does not decide: a bound lies inside its interval, or a doubt stands beside it: ",
+        "INCONCLUSIVE": "The confidence interval contains the bound, or a validity check failed: ",
         "ERROR": "Something that was asked for could not be measured, so it does not pass: loss.auc ≤ 0.75, ",
     }[verdict]
     assert lead.text.startswith(expected)

@@ -71,7 +71,7 @@ class AttackResult:
 
     ``epsilon`` is a lower limit on ln(TPR / FPR) or ln(TNR / FNR) at the attack's threshold (`epsilon_per_sample`): how
     sure the best of its calls are. It describes, and no requirement bounds it. ``evidence`` is what it found row by
-    row, in answer to ``verdict_key``; it stays in the process and is never printed, logged or written.
+    row, in answer to ``question``; it stays in the process and is never printed, logged or written.
     """
 
     attack: str

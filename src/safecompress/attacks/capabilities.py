@@ -17,11 +17,12 @@ A = TypeVar("A")
 class Capabilities:
     """Each is read from the attack's attribute of the same name; an attack without one has the default.
 
-    ``verdict_key`` is what it answers. ``tier`` is what it costs: 0 milliseconds, 1 seconds, 2 shadow models (which
-    candidates of a search never meet). ``num_shadows`` is how many shadow models it asks for (0: none), ``epochs`` how
+    ``question`` is what it answers. ``tier`` is what it costs: 0 milliseconds, 1 seconds, 2 shadow models (which
+    never test candidates of a search). ``num_shadows`` is how many shadow models it asks for (0: none), ``epochs`` how
     long it trains a network of its own. ``joins_versions`` says whether it attacks several released models at once.
     ``varies`` (target, rows) says whether what it reads differs between rows, where that is not the logits: only then
-    is a constant score a fault of the attack.
+    is a constant score a fault of the attack. ``reads_rows`` says whether it reads features of the rows themselves, so
+    that it may rank them even where the model answers all of them alike.
     """
 
     question: Question = MEMBERSHIP
@@ -30,6 +31,7 @@ class Capabilities:
     epochs: int = 0
     joins_versions: bool = False
     varies: Callable[[Target, AuditData], bool] | None = None
+    reads_rows: bool = False
 
 
 _NAMES = tuple(field.name for field in fields(Capabilities))

@@ -38,8 +38,8 @@ def predict_with_hidden(
     device = next(model.parameters()).device
     logits: list[Tensor] = []
     hidden: list[Tensor] = []
-    if callable(asked := getattr(model, "with_hidden", None)):  # a runtime that no hook reaches
-        pairs = [asked(batch) for batch in torch.split(features, batch_size)]
+    if callable(with_hidden := getattr(model, "with_hidden", None)):  # a runtime that no hook reaches
+        pairs = [with_hidden(batch) for batch in torch.split(features, batch_size)]
         is_whole = all(read is not None for _, read in pairs)
         return torch.cat([gave for gave, _ in pairs]), torch.cat([r for _, r in pairs]).numpy() if is_whole else None
     # version counters, which tell of changes in place, exist outside inference mode only

@@ -1,4 +1,4 @@
-"""Attacks one model: fits attackers on the rows for fitting, tests it on other rows, and collects every figure."""
+"""Attacks one model: fits attackers on the fitting pool, tests the model on other rows, and collects every figure."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Question(Protocol):
 
 
 def headline_of(question: Question) -> Metric:
-    """The one metric by which attacks on ``verdict_key`` are compared."""
+    """The one metric by which attacks on ``question`` are compared."""
     return next(metric for metric in question.metrics if metric.is_headline)
 
 
@@ -96,7 +96,7 @@ class Membership:
         return "MEMBERSHIP"
 
     def parts(self, pool: Pool) -> tuple[str, ...]:
-        """``member_verdict`` and ``nonmember_verdict``."""
+        """The pool's two parts, such as ``member_verdict`` and ``nonmember_verdict``."""
         return f"member_{pool}", f"nonmember_{pool}"
 
     def rows(self, split: DataSplit, pool: Pool) -> AuditData:

@@ -2,8 +2,8 @@
 
 An attack can thus ask what such a model says of a row that it was trained on, and of one that it was not.
 
-How a shadow is trained is handed in (a `ShadowTrainer`); this page says who is in, keeps what was trained, and asks the
-shadows about rows. K shadows, P rows in the pool, N rows asked about, Q queries.
+How a shadow is trained is handed in (a `ShadowTrainer`); this page draws the rows of each, keeps the trained weights,
+and queries the shadows. K shadows, P rows in the pool, N queried rows, Q queries.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ShadowTrainer(Protocol):
         ...
 
     def digest(self) -> str:
-        """What tells this way of training from any other."""
+        """Identifies this way of training."""
         ...
 
     def build(self) -> nn.Module:
@@ -99,7 +99,7 @@ class ShadowTrainer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ShadowOutputs:
-    """What K shadows say of N rows under Q queries, and which of them trained on each row.
+    """The answers of K shadows for N rows under Q queries, and which of them trained on each row.
 
     ``scaled_logit_KQN`` is phi = log(p_y / (1 - p_y)); log p_y = -log(1 + exp(-phi)) follows from it.
     """
@@ -134,8 +134,8 @@ class ShadowModels:
     """The shadows of one way of training on one pool of rows; each is trained when first asked for, and kept.
 
     ``store`` keeps them on disk, where a later process finds them; without one they stay in memory. ``run`` maps over
-    groups that are still to be trained. ``finish`` is what happens to a trained shadow before it is asked, as to the
-    target before it ships.
+    groups that are still to be trained. ``finish`` transforms the weights of a trained shadow before it is queried, as
+    the target's were before it shipped.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ShadowModels:
         return self.trainer.mode if self._finish is None else f"{self.trainer.mode}, {self._finish.words}"
 
     def outputs(self, audit: AuditData, *, count: int, queries: int = 1) -> ShadowOutputs:
-        """What the first ``count`` shadows say of the audit's rows; rows outside the pool are out of all of them."""
+        """The answers of the first ``count`` shadows for the audit's rows; rows outside the pool are out of all."""
         self._train(count)
         self.num_used = max(self.num_used, count)
         place_N = np.array([self.rows.numbers.get(key, -1) for key in _keys(audit.features, audit.labels)])

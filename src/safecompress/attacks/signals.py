@@ -1,4 +1,4 @@
-"""Signals: what one forward pass tells about rows, and a cache so that no attack computes it twice.
+"""Signals: what one forward pass reveals about rows, and a cache so that no attack computes it twice.
 
 N rows, C classes. Logits come from the model as float32 and are used as float64.
 """

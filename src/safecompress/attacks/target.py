@@ -40,8 +40,8 @@ class Target:
     """A model in evaluation mode. Members and non-members are queried through the same single forward pass.
 
     ``shadows`` are models trained as this one was, for attacks that compare with them. ``versions`` are other released
-    models of the same training rows (the dense one, earlier releases), by name, for attacks that join what all of them
-    say. ``transform`` names the input transform in front of the model, where its weights do not.
+    models of the same training rows (the dense one, earlier releases), by name, for attacks that combine several
+    versions. ``transform`` names the input transform in front of the model, where its weights do not.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Certification: fresh attackers on rows that chose nothing, on the file as shipped."""
+"""Certification: newly trained attackers, on held-out rows that played no part in selection, test the shipped file."""
 
 from safecompress.certify.exposure import Exposure
 from safecompress.certify.feasibility import Feasibility, check_feasibility

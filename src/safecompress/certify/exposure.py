@@ -1,4 +1,4 @@
-"""Whom a verdict's attacks find: the ROC on a grid, classes apart, the most exposed rows. Only aggregates leave here.
+"""Whom a verdict's attacks find: the ROC on a grid, each class, the most exposed rows. Only aggregates leave here.
 
 Nothing here decides a verdict; a figure stands for twenty rows or more, or for a whole pool.
 
@@ -27,7 +27,7 @@ Bools = NDArray[np.bool_]
 ROC_FPRS = tuple(
     float(f"{step}e-{decade}") for decade in (3, 2, 1) for step in (1, 1.5, 2, 3, 5, 7)
 )  # fmt: skip
-"""The false positive rates at which a ROC is told."""
+"""The false positive rates at which a ROC is given."""
 
 MIN_ROWS, MIN_SIDE = 20, 10
 """Least rows that a figure of a class, or of the most exposed, stands for; and least of either side within a class."""
@@ -50,7 +50,7 @@ class RocPoint:
 
 @dataclass(frozen=True, slots=True)
 class ClassExposure:
-    """A class, or those too small to be told apart (``num_classes`` of them): its rows, and each attack's AUC in it."""
+    """A class, or those too small to be shown (``num_classes`` of them) together: its rows, and each attack's AUC."""
 
     name: str
     num_classes: int
@@ -61,7 +61,7 @@ class ClassExposure:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Classes apart; ``others`` are the small ones together, None where even together they are too few to be told.
+    """Each class; ``others`` are the small ones together, None where even together they have too few rows.
 
     Intervals hold for all classes of one attack at once (Bonferroni), so that the largest may be looked at.
     """
@@ -111,19 +111,19 @@ def classes_apart(
 ) -> Classes:
     """The AUC of every attack within every class that has `MIN_ROWS` rows, `MIN_SIDE` of either side.
 
-    Smaller classes are taken together, if there are two or more of them with rows enough between them: one class, or
-    too few rows, would be told by what is left.
+    Smaller classes are taken together, if there are two or more of them with enough rows between them: a single class,
+    or too few rows, would show by subtraction.
     """
     labels_N, is_member_N = audit.labels.numpy(), audit.is_member
-    told: list[tuple[str, Bools]] = []
+    large: list[tuple[str, Bools]] = []
     small: list[tuple[str, Bools]] = []
     for number, name in enumerate(class_names):
         rows_N = labels_N == number
         if rows_N.any():
-            (told if _are_enough(rows_N, is_member_N) else small).append((name, rows_N))
+            (large if _are_enough(rows_N, is_member_N) else small).append((name, rows_N))
     together_N = np.logical_or.reduce([rows_N for _, rows_N in small]) if small else np.zeros(len(labels_N), dtype=bool)
-    is_told = len(small) > 1 and _are_enough(together_N, is_member_N)
-    each = alpha / max(1, len(told) + is_told)
+    are_others_enough = len(small) > 1 and _are_enough(together_N, is_member_N)
+    each = alpha / max(1, len(large) + are_others_enough)
 
     def exposure(name: str, num_classes: int, rows_N: Bools) -> ClassExposure:
         aucs = {}
@@ -134,9 +134,9 @@ def classes_apart(
         num_members = int(np.count_nonzero(rows_N & is_member_N))
         return ClassExposure(name, num_classes, num_members, int(np.count_nonzero(rows_N)) - num_members, aucs)
 
-    apart = tuple(exposure(name, 1, rows_N) for name, rows_N in told)
-    others = exposure("others", len(small), together_N) if is_told else None
-    return Classes(apart, others, 0 if is_told else len(small))
+    apart = tuple(exposure(name, 1, rows_N) for name, rows_N in large)
+    others = exposure("others", len(small), together_N) if are_others_enough else None
+    return Classes(apart, others, 0 if are_others_enough else len(small))
 
 
 def _are_enough(rows_N: Bools, is_member_N: Bools) -> bool:
@@ -156,13 +156,13 @@ def worst_case(target: Target, audit: AuditData, alpha: float) -> WorstCase | No
         return None
     try:
         outputs = target.shadows.outputs(audit, count=target.shadows.num_used)
-    except SafeCompressError:  # what broke the attacks that asked is told there
+    except SafeCompressError:  # the attacks that use these shadows report it
         return None
     return worst_of(outputs.scaled_logit_KQN[:, 0], outputs.is_in_KN, alpha)
 
 
 def worst_of(phi_KN: Floats, is_in_KN: Bools, alpha: float) -> WorstCase | None:
-    """`worst_case` of what shadows say: their scaled logits and who is in."""
+    """`worst_case` from the shadows' scaled logits and from which rows each was trained on."""
     half = len(phi_KN) // 2
     choosing, scoring = slice(0, half), slice(half, None)
     is_known_N = np.all(
@@ -213,7 +213,7 @@ def _mean_interval(shares_N: Floats, alpha: float) -> Interval:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """Everything this page tells of one verdict; empty where nothing was measured."""
+    """All exposure figures of one verdict; empty where nothing was measured."""
 
     roc: Mapping[str, tuple[RocPoint, ...]] = field(default_factory=dict)
     dense_roc: Mapping[str, tuple[RocPoint, ...]] = field(default_factory=dict)
@@ -229,7 +229,7 @@ def examine_exposure(
     dense_results: Sequence[AttackResult],
     alpha: float,
 ) -> Exposure:
-    """The aggregates of ``results``, the verdict's on ``audit``, beside those of the ``dense_results`` model's."""
+    """The aggregates of ``results``, the verdict's on ``audit``, and of ``dense_results``, the dense model's."""
     return Exposure(
         rocs(results, alpha),
         rocs(dense_results, alpha),

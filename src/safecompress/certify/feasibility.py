@@ -1,4 +1,4 @@
-"""What the verdict rows can certify at best, said before anything is trained."""
+"""What the verdict rows can certify at best, worked out before anything is trained."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from safecompress.spec import Requirement, SafetySpec
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """For one requirement the tightest bound that these rows could certify, and what more rows would need to be.
+    """For one requirement the tightest bound that these rows could certify.
 
-    ``tightest`` is the limit that a model which leaks nothing (or makes no mistake) would be given; None for figures
+    ``tightest`` is the confidence limit of a model that leaks nothing (or makes no mistake); None for figures
     that are counted, or whose interval depends on the outcome. ``fault`` says why no outcome could pass but by luck: a
     model that leaks nothing would have to be measured to leak less than nothing.
     """
@@ -32,22 +32,22 @@ class Feasibility:
 def check_feasibility(
     spec: SafetySpec, split: DataSplit, levels: Levels, *, density: float | None = None
 ) -> tuple[Feasibility, ...]:
-    """A prospect for every requirement. Raises SpecError, with all faults, when one could not pass but by luck."""
+    """The feasibility of every requirement. Raises SpecError, with all faults, when one could pass by luck only."""
     binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
     questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
-    prospects = tuple(
+    feasibilities = tuple(
         Feasibility(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
-        else _prospect(requirement, split, questions, levels.alpha, density)
+        else _feasibility_of(requirement, split, questions, levels.alpha, density)
         for requirement in spec.requirements
     )
-    faults = [prospect.fault for prospect in prospects if prospect.fault]
+    faults = [feasibility.fault for feasibility in feasibilities if feasibility.fault]
     if faults:
         raise SpecError.from_faults("The spec asks for what this data could not certify, except by luck", faults)
-    return prospects
+    return feasibilities
 
 
-def _prospect(
+def _feasibility_of(
     requirement: Requirement,
     split: DataSplit,
     questions: Mapping[str, Question],

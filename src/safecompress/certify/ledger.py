@@ -1,7 +1,7 @@
-"""The ledger of verdict openings: rows that already judged one model are weaker evidence for the next.
+"""The ledger of holdout uses: rows that already judged one model are weaker evidence for the next.
 
-Every opening of verdict rows is written down before anything is measured. Opening j spends alpha / 2^j, so that all
-openings together spend at most alpha. Rows are known by keyed digests; the key lies beside the ledger.
+Every use of verdict rows is recorded before anything is measured. Use number j spends alpha / 2^j, so that all uses
+together spend at most alpha. Rows are known by keyed digests; the key lies beside the ledger.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def judged_parts(spec: SafetySpec) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class HoldoutUse:
-    """One look at verdict rows: which artifact was asked what, and the how-manieth look at these rows it was.
+    """One use of verdict rows: for which artifact, and which number it has among the uses of these rows.
 
     ``spec`` is the digest of all that a verdict depends on beside artifact and rows: spec, seed, dense model.
     """
@@ -51,11 +51,11 @@ class HoldoutUse:
 
 
 class Ledger:
-    """A file of openings, one JSON line each, safe under several processes.
+    """A file of holdout uses, one JSON line each, safe under several processes.
 
-    An opening of the same artifact under the same spec on the same rows is the old one again; otherwise its number is
-    one more than the openings that share any row with it, so that drawing another split of the same data set does not
-    start the count anew.
+    The same artifact under the same spec on the same rows is the old use again; otherwise the number of a use is one
+    more than the uses that share any row with it, so that drawing another split of the same data set does not start the
+    count anew.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,9 +64,10 @@ class Ledger:
     def number_for(
         self, split: DataSplit, *, artifact_digest: str | None, spec_digest: str, parts: Sequence[str] = VERDICT_POOLS
     ) -> int:
-        """The number that opening the rows of ``parts`` for this artifact and spec has, or would get."""
+        """The number that the use of the rows of ``parts`` for this artifact and spec has, or would get."""
         with self._locked():
-            return self._find(self._row_digests(split, parts), artifact_digest, self._asked(split, spec_digest)).number
+            row_digests, bound_digest = self._row_digests(split, parts), self._bound_to_rows(split, spec_digest)
+            return self._find(row_digests, artifact_digest, bound_digest).number
 
     def open(
         self,
@@ -77,22 +78,22 @@ class Ledger:
         parts: Sequence[str] = VERDICT_POOLS,
         check: Callable[[int], object] = lambda number: None,
     ) -> HoldoutUse:
-        """Write the opening of the rows of ``parts`` down and return it.
+        """Record the use of the rows of ``parts`` and return it.
 
-        ``check`` is called with its number first: where that raises, nothing was opened. Raises StorageError when the
+        ``check`` is called with its number first: where that raises, nothing is recorded. Raises StorageError when the
         ledger cannot be written.
         """
         with self._locked():
-            opening = self._find(self._row_digests(split, parts), artifact_digest, self._asked(split, spec_digest))
-            check(opening.number)
-            if opening not in self._read():
-                entry = {**asdict(opening), "rows": sorted(opening.rows)}
+            use = self._find(self._row_digests(split, parts), artifact_digest, self._bound_to_rows(split, spec_digest))
+            check(use.number)
+            if use not in self._read():
+                entry = {**asdict(use), "rows": sorted(use.rows)}
                 before = self.path.read_bytes() if self.path.exists() else b""
                 write_bytes(self.path, before + json.dumps(entry).encode() + b"\n", mode=0o600)
-            return opening
+            return use
 
     def _find(self, row_digests: frozenset[str], artifact_digest: str | None, spec_digest: str) -> HoldoutUse:
-        """The old opening of the same things, or the next new one."""
+        """The recorded use of the same things, or the next new one."""
         number = 1
         for earlier in self._read():
             if (earlier.artifact, earlier.spec, earlier.rows) == (artifact_digest, spec_digest, row_digests):
@@ -100,8 +101,8 @@ class Ledger:
             number += bool(earlier.rows & row_digests)
         return HoldoutUse(number, artifact_digest or "", spec_digest, row_digests)
 
-    def _asked(self, split: DataSplit, spec_digest: str) -> str:
-        """``spec_digest`` bound to all rows that a verdict depends on: other fitting or test rows ask anew."""
+    def _bound_to_rows(self, split: DataSplit, spec_digest: str) -> str:
+        """``spec_digest`` bound to all rows that a verdict depends on: other fitting or test rows make another use."""
         parts = sorted(split.digest(self._key()).items())
         return hashlib.sha256(json.dumps([spec_digest, parts]).encode()).hexdigest()
 
@@ -116,18 +117,18 @@ class Ledger:
             )
         if not self.path.exists():
             return []
-        openings = []
+        uses = []
         for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             try:
                 entry = json.loads(line.decode())
                 rows = frozenset(map(str, entry["rows"]))
-                openings.append(HoldoutUse(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
+                uses.append(HoldoutUse(int(entry["number"]), str(entry["artifact"]), str(entry["spec"]), rows))
             except (ValueError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"{self.path}, line {number}, is no ledger entry ({error!r}). A verdict needs a whole ledger: "
                     "restore it from a backup, or start another with --ledger FILE for data never judged before."
                 ) from error
-        return openings
+        return uses
 
     def _key(self) -> bytes:
         path = self.path.with_suffix(".key")

@@ -1,4 +1,4 @@
-"""The list of released versions: models of the same training rows that are out, and that attackers may hold too."""
+"""The list of released versions: published models of the same training rows, which attackers may hold too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Released:
         Raises ArtifactError, naming the line, when the list is missing or broken, and when a file that it names is
         missing or is not the one that was released: what is out cannot be taken back, so it must be attacked with.
         """
-        found: dict[str, Artifact] = {}
+        artifacts: dict[str, Artifact] = {}
         for number, line in enumerate(self._lines(), 1):
             place = f"{self.path}, line {number}"
             try:
@@ -52,11 +52,11 @@ class Released:
             artifact = Artifact.load(file)
             if artifact.digest() != digest:
                 raise ArtifactError(f"{place}: {file} is not the artifact that was released. Restore the old one.")
-            found[name] = artifact
-        return found
+            artifacts[name] = artifact
+        return artifacts
 
     def add(self, path: Path) -> None:
-        """Write the artifact at ``path`` down as released; one that is listed already stays as it is."""
+        """Record the artifact at ``path`` as released; one that is listed already stays as it is."""
         artifact = Artifact.load(path)
         entry = {"artifact": os.path.relpath(path, self.path.parent), "digest": artifact.digest()}
         with writing(self.path):

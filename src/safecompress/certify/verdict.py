@@ -1,4 +1,4 @@
-"""The verdict: attackers simulated anew against the model as shipped, scored on rows that chose nothing."""
+"""The verdict: newly fitted attackers against the model as shipped, tested on held-out rows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from safecompress.spec import Findings, SafetySpec, ValidityIssue, Verdict
 
 @dataclass(frozen=True, eq=False)
 class Certification:
-    """Figures of the model as shipped and of the dense one on verdict and test rows, and what the spec says of them.
+    """Figures of the model as shipped and of the dense one on verdict and test rows, judged by the spec.
 
-    ``opening`` is the how-manieth look at these verdict rows; intervals hold at ``levels``.
+    ``opening`` counts how many times these holdout rows have been used, starting at 1; intervals hold at ``levels``.
     """
 
     findings: Findings
@@ -46,7 +46,7 @@ class Certification:
     epsilon: Mapping[str, float]
     """For each attack a lower limit on its epsilon per sample."""
     dense_findings: Findings
-    """What the spec's requirements say of the dense model, where they were measured on it."""
+    """The spec's requirements applied to the dense model, as far as it was measured."""
     health: tuple[HealthCheck, ...]
     """What was checked of the attacks and of the data."""
     shadows: str | None
@@ -54,7 +54,7 @@ class Certification:
     trained: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
     """Figures of the model before it was packed; empty where packing changed nothing."""
     trained_findings: Findings = Findings(())
-    """What the spec's requirements say of it, where they were measured on it."""
+    """The spec's requirements applied to it, as far as it was measured."""
     exposure: Exposure = field(default_factory=Exposure, repr=False)
     """Whom the attacks find: ROCs, classes apart, the most exposed rows. It describes, and decides nothing."""
 
@@ -81,7 +81,7 @@ def _tm_score(measurements: Mapping[str, Measurement], attack_names: Iterable[st
 
 @dataclass(frozen=True, eq=False)
 class JudgedModels:
-    """The model as ``shipped`` and what stands beside it.
+    """The model as ``shipped`` and the models that it is compared with.
 
     ``counted`` are figures of the file (density, bytes, latency). ``trained`` is the model before it was packed, judged
     beside the shipped one and deciding nothing. Without ``dense`` a `within` requirement is an ERROR that says so.
@@ -103,58 +103,58 @@ def certify(
     """
     levels, shipped = spec.levels(opening), models.shipped
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
-    now = _examine(shipped, split, spec.attacks, levels, seed)
-    before = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
-    unpacked = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
-    measurements = {**now.measurements, **{figure.name: figure for figure in models.counted}}
-    if before is not None:
-        measurements.update(_changes(now, before, levels))
-    health = _examine_health(shipped, now, split, levels, seed, run)
+    shipped_figures = _examine(shipped, split, spec.attacks, levels, seed)
+    dense_figures = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
+    trained_figures = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
+    measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
+    if dense_figures is not None:
+        measurements.update(_changes(shipped_figures, dense_figures, levels))
+    health = _examine_health(shipped, shipped_figures, split, levels, seed, run)
     return Certification(
-        findings=spec.judge(measurements, now.errors, doubts=_doubts(spec, health)),
+        findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
         measurements=measurements,
-        dense=before.measurements if before else {},
-        errors=now.errors,
-        dense_errors=before.errors if before else {},
+        dense=dense_figures.measurements if dense_figures else {},
+        errors=shipped_figures.errors,
+        dense_errors=dense_figures.errors if dense_figures else {},
         attacks={attack.name: repr(attack) for attack in spec.attacks},
         opening=opening,
         levels=levels,
         access=spec.access,
         bounded=spec.bounded,
-        epsilon={result.attack: result.epsilon for result in now.results if result.epsilon is not None},
-        dense_findings=_partly_judged(spec, before),
+        epsilon={result.attack: result.epsilon for result in shipped_figures.results if result.epsilon is not None},
+        dense_findings=_partly_judged(spec, dense_figures),
         health=health,
         shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        trained=unpacked.measurements if unpacked else {},
-        trained_findings=_partly_judged(spec, unpacked),
+        trained=trained_figures.measurements if trained_figures else {},
+        trained_findings=_partly_judged(spec, trained_figures),
         exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
             split.dataset.class_names,
-            now.results,
-            before.results if before else (),
+            shipped_figures.results,
+            dense_figures.results if dense_figures else (),
             levels.alpha,
         ),
     )
 
 
 def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
-    """What the requirements say of a model that stands beside the shipped one, where they were measured on it."""
+    """The requirements applied to a model beside the shipped one, as far as it was measured."""
     return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
 
 
-def _doubts(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:
-    """Why the evidence cannot be believed: health checks that do not hold, attacks that are missing."""
-    doubts = [
+def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:
+    """Why the evidence is not valid: health checks that do not hold, attacks that are missing."""
+    issues = [
         ValidityIssue(check.outcome, f"{check.name} of {check.subject}: {check.detail}")
         for check in health
         if check.outcome is not Verdict.PASS
     ]
     if missing := spec.missing_reference_attacks():
-        doubts.append(
+        issues.append(
             ValidityIssue(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing)))
         )
-    return doubts
+    return issues
 
 
 BELOW = (
@@ -178,7 +178,7 @@ def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels
 
 
 def _examine_health(
-    shipped: Target, now: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: OrderedMap
+    shipped: Target, shipped_figures: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: OrderedMap
 ) -> tuple[HealthCheck, ...]:
     fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
     unseen = None
@@ -188,21 +188,25 @@ def _examine_health(
     control = None
     with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
         control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
-    case = HealthCase(shipped, fit_pool, verdict_pool, unseen, now.attackers, now.results, control)
+    case = HealthCase(
+        shipped, fit_pool, verdict_pool, unseen, shipped_figures.attackers, shipped_figures.results, control
+    )
     return examine_health(case, levels=levels, seed=derive_seed(seed, "verdict", "health"), run=run)
 
 
-def _changes(now: ModelFigures, before: ModelFigures, levels: Levels) -> dict[str, Measurement]:
+def _changes(shipped_figures: ModelFigures, dense_figures: ModelFigures, levels: Levels) -> dict[str, Measurement]:
     """Every figure's change from the dense model: accuracy.drop, and .rise of each attack figure."""
     drops = [
-        stats.accuracy_drop_interval(before.is_right, now.is_right, alpha)
+        stats.accuracy_drop_interval(dense_figures.is_right, shipped_figures.is_right, alpha)
         for alpha in (levels.alpha, levels.simultaneous_alpha)
     ]
     intervals = [drop.interval for drop in drops]
     name = change_of(ACCURACY.name)
-    changes = [Measurement(name, drops[0].value, intervals[0], intervals[1], len(now.is_right), Direction.LOWER)]
-    evidence = {result.attack: result.evidence for result in before.results}
-    for result in now.results:
+    changes = [
+        Measurement(name, drops[0].value, intervals[0], intervals[1], len(shipped_figures.is_right), Direction.LOWER)
+    ]
+    evidence = {result.attack: result.evidence for result in dense_figures.results}
+    for result in shipped_figures.results:
         other = evidence.get(result.attack)
         if result.evidence is not None and other is not None:
             changes += result.question.change(result.attack, result.evidence, other, levels)

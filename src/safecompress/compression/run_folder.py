@@ -20,7 +20,7 @@ from safecompress.storage import read_json, write_bytes, write_json, writing
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY, REPORT = "job.json", "report.json"
 STUDY = "study.json"
-"""Where a study says that a folder is its own."""
+"""The file by which a study claims a folder."""
 
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 
@@ -35,7 +35,7 @@ class RunFolder:
 
     @property
     def work(self) -> Path:
-        """What a resumed run reads, and nobody else."""
+        """What only a resumed run reads."""
         return self.path / _WORK
 
 
@@ -90,7 +90,7 @@ def key_of(path: Path) -> bytes:
 
 
 def _claim(path: Path, name: str, identity: str) -> None:
-    """Write down whose folder this is, or check that it is ours."""
+    """Record whose folder this is, or check that it is ours."""
     owner = read_json(path / IDENTITY) if (path / IDENTITY).exists() else {}
     if owner.get("digest") == identity:
         return
@@ -103,7 +103,7 @@ def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
     """Raise RunFolderError: the folder is that of ``owner``, another job."""
     raise RunFolderError(
         f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or version "
-        "differ from this one's, so it cannot be gone on with. Choose another folder with --out, or delete this one."
+        "differ from this one's, so it cannot be resumed. Choose another folder with --out, or delete this one."
     )
 
 

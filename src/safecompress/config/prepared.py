@@ -27,9 +27,10 @@ class PreparedData:
 def prepare_data(
     dataset: Dataset, part_sizes: Mapping[str, int], normalise: Literal["none", "standard"], seed: int
 ) -> PreparedData:
-    """The split of ``dataset`` that ``seed`` draws; ``part_sizes`` are the parts whose size is given, others share what
-    is
-    left. Raises DataError when the data has too few rows for it."""
+    """The split of ``dataset`` that ``seed`` draws; parts that ``part_sizes`` leaves out share the remaining rows.
+
+    Raises DataError when the data has too few rows for it.
+    """
     raw = make_split(dataset, SplitSizes.resolve(dataset.num_rows, **part_sizes), seed=seed)
     num_classes, names, shape = dataset.num_classes, dataset.class_names, dataset.input_shape
     if normalise == "none":

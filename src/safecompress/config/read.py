@@ -54,7 +54,7 @@ def parse_config(
     Raises SpecError as ``load_config`` does.
     """
     written, reading = parse_toml(text, source), SpecReader(base.absolute())
-    tables, told = shortened(written, scale, reading)
+    tables, changed = shortened(written, scale, reading)
     for name, value in (settings or {}).items():
         tables = laid_over(tables, nested(name, value))
     shape = read_table(SpecShape, tables, "", reading)
@@ -74,7 +74,7 @@ def parse_config(
     made = tuple(reading.made)
     name = f"{shape.name}-{scale}" if scale else shape.name
     parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
-    return Config(*parts, packing=packing, made=made, shortened=(*shape.shortened, *told))
+    return Config(*parts, packing=packing, made=made, shortened=(*shape.shortened, *changed))
 
 
 def load_limits(path: str | Path) -> Limits:

@@ -1,4 +1,4 @@
-"""Reading: what gathers while one spec is read. Faults pile up instead of stopping at the first."""
+"""A SpecReader: what is collected while one spec is read. Faults pile up instead of stopping at the first."""
 
 from __future__ import annotations
 

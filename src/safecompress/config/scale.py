@@ -67,8 +67,8 @@ def changes(before: Table, after: Table, where: str = "") -> Iterator[tuple[str,
         if isinstance(old, dict) and isinstance(new, dict):
             yield from changes(old, new, place)
         elif old != new:
-            yield place, _told(old), _told(new)
+            yield place, _shown(old), _shown(new)
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "default" if value is None else show(value)

@@ -105,7 +105,7 @@ class DeployShape(StrictTable):
 
 
 class SearchShape(StrictTable):
-    """``[search]``; without ``attacks`` the candidates meet those of ``[safety]``."""
+    """``[search]``; without ``attacks`` those of ``[safety]`` test the candidates."""
 
     rounds: Count = Field(10, description="It is how often candidates are made; 0 keeps the first pattern.")
     branches: list[str] | None = Field(

@@ -15,7 +15,7 @@ import tomli_w
 from safecompress.compression.search.plan import Plan
 from safecompress.config.options import convert
 from safecompress.config.reading import BuiltStrategy
-from safecompress.config.write import plan_tables, recipe_table, safety_tables, told_of_recipe
+from safecompress.config.write import identity_table, plan_tables, recipe_table, safety_tables
 from safecompress.data import DATASETS, Dataset
 from safecompress.export import Packing
 from safecompress.models import MODELS, ModelSpec
@@ -163,7 +163,7 @@ class Config:
         """
         tables = {key: value for key, value in self.tables().items() if key != "name"}
         for name, recipe in (("recipe", self.recipe), ("dense_recipe", self.dense_recipe)):
-            tables[name] = told_of_recipe(recipe, tables[name])
+            tables[name] = identity_table(recipe, tables[name])
         return _digest(tables)
 
     def data_digest(self) -> str:

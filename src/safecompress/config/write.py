@@ -30,10 +30,10 @@ def recipe_table(recipe: Recipe, made: Iterable[BuiltStrategy]) -> dict[str, Any
     return {**values, **strategies}
 
 
-def told_of_recipe(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
+def identity_table(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
     """The ``table`` of ``recipe`` without what no digest mentions: later fields that keep their defaults."""
-    told = recipe.identity_fields()
-    return {name: value for name, value in table.items() if name in told}
+    identity = recipe.identity_fields()
+    return {name: value for name, value in table.items() if name in identity}
 
 
 def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, Any]:

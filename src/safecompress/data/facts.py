@@ -130,8 +130,8 @@ def _rare(classes: Mapping[str, int], split: Mapping[str, int] | None) -> str | 
         return None
     share = split["train"] / sum(classes.values())
     rare = [repr(name) for name, count in classes.items() if count * share < 5]
-    told = f"{listing('class', rare)} would have fewer than 5 rows in train, where each must have one"
-    return f"{told}: another seed or a larger train part may be needed." if rare else None
+    warning = f"{listing('class', rare)} would have fewer than 5 rows in train, where each must have one"
+    return f"{warning}: another seed or a larger train part may be needed." if rare else None
 
 
 def _doubles(repeats: Repeats) -> str | None:

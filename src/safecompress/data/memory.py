@@ -1,4 +1,4 @@
-"""What a file may claim: sizes are asked against the machine's memory before any is taken."""
+"""What a file may claim: sizes are compared with the machine's memory before any is allocated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def physical_memory() -> int | None:
 
 
 def require_memory(dims: Sequence[int], source: str) -> None:
-    """Raise DataError when pixels of this ``dims``, as bytes and as float32, are more than the machine's memory."""
+    """Raise DataError when pixels of the shape ``dims``, as bytes and as float32, exceed the machine's memory."""
     there, needed = physical_memory(), 5 * prod(dims)
     if there is not None and needed > there:
         raise DataError(

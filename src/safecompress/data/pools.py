@@ -1,4 +1,4 @@
-"""Members and non-members from two data sets: who is asked about a model that was trained elsewhere."""
+"""Members and non-members from two data sets, for the audit of a model that was trained elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compressed model as a file: packed to about its entropy, whole or absent, and ready to predict."""
+"""The compressed model as a file: packed to about its entropy, written whole or not at all, and ready to predict."""
 
 from safecompress.export.artifact import Artifact
 from safecompress.export.packing import Packing

@@ -1,4 +1,4 @@
-"""Give a fresh network the smaller sizes of a stored one, told by the shapes of its tensors alone."""
+"""Gives a fresh network the smaller sizes of a stored one, known from the shapes of its tensors alone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _require_smaller(name: str, own: Shape | None, new_shape: Shape) -> None:
 
 
 def _fit(module: Any, shapes: Mapping[str, Shape]) -> tuple[dict[str, Any], dict[str, Shape]]:
-    """The attributes of ``module`` at the ``shapes`` shapes, and the shapes that all its tensors then have."""
+    """The attributes of ``module`` at the sizes of ``shapes``, and the shapes that all its tensors then have."""
     allowed = {name: tuple(tensor.shape) for name, tensor in _tensors(module).items()}
     per_unit = [name for name, shape in allowed.items() if len(shape) == 1 and name in shapes]
     if isinstance(module, (nn.Linear, *_CONVOLUTIONS)) and "weight" in shapes:

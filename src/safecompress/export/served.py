@@ -13,7 +13,7 @@ from safecompress.export.task import TaskInfo
 
 
 class ServedModel(nn.Module):
-    """``network`` behind the transform of ``task``, so that an audit asks what a device would ask."""
+    """``network`` behind the transform of ``task``, so that an audit queries what a device would run."""
 
     def __init__(self, network: nn.Module, task: TaskInfo) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class ServedModel(nn.Module):
 
     @property
     def twin(self) -> nn.Module:
-        """What controls are copies of: this, or what the network itself says may stand for it (its ``twin``)."""
+        """The model that controls are copies of: this one, or the network's own ``twin``."""
         network = getattr(self.network, "twin", None)
         return self if network is None else ServedModel(network, self._task)
 

@@ -1,4 +1,4 @@
-"""Take out what a pattern leaves dead: units that nobody reads, and units that emit a constant. The outputs stay."""
+"""Removes the units that a pattern leaves dead: nothing reads them, or they emit a constant. Outputs stay."""
 
 # S units of a group, P places that a layer reads along its channels, O units that it makes
 
@@ -209,7 +209,7 @@ def _require_equal(network: nn.Module, samples: Tensor, original: Tensor, change
             after = network(samples)
         largest = float(original.abs().max())
         difference = float((after - original).abs().max())
-    except (RuntimeError, ValueError, IndexError) as error:  # such as a size that the forward pass has by heart
+    except (RuntimeError, ValueError, IndexError) as error:  # such as a size that the forward pass assumes
         raise ModelError(
             f"The network does not run without the dead units taken out ({told}): {error}. Its forward pass may name "
             "sizes; read them from the tensors, or ship the network as it is."

@@ -11,7 +11,7 @@ from safecompress.progress import RoundStatus, Silent
 
 
 class Logger(Silent, abc.ABC):
-    """Writes the figures that it is told; a decided round is told as figures, too.
+    """Writes the figures that it receives; a decided round arrives as figures, too.
 
     Figures are aggregates over rows (a loss, an accuracy, an AUC), never values of single rows. A logger opens its file
     or connection with the first figure, so that a run that is refused leaves nothing behind. Whoever drives it (see
@@ -29,7 +29,7 @@ class Logger(Silent, abc.ABC):
 
     @abc.abstractmethod
     def close(self, *, failed: bool) -> None:
-        """The run has ended, or ``failed``; nothing follows. A logger that was told nothing has nothing to close."""
+        """The run has ended, or ``failed``; nothing follows. A logger without figures has nothing to close."""
 
 
 def figures_of(standings: RoundStatus) -> dict[str, float]:

@@ -34,10 +34,10 @@ def parse_log(text: str, settings: Mapping[str, object] | None = None) -> Logger
 def logging_to(
     logs: Sequence[str | Logger], watcher: Progress | None = None, *, settings: Mapping[str, object] | None = None
 ) -> Iterator[Progress]:
-    """What tells ``watcher`` and every one of ``logs``, each a ``kind:target`` or a logger, until the block ends.
+    """Reports to ``watcher`` and to every one of ``logs``, each a ``kind:target`` or a logger, until the block ends.
 
-    A logger that raises is left alone from then on, and ``watcher`` told once: a run never fails by its log. Raises
-    UsageError, before anything runs, as `parse_log` does.
+    A logger that raises is left alone from then on, and ``watcher`` is notified once: a run never fails by its log.
+    Raises UsageError, before anything runs, as `parse_log` does.
     """
     first = watcher or Silent()
     loggers = [
@@ -55,7 +55,7 @@ def logging_to(
 
 
 class _Together(Silent):
-    """Tells several watchers, in their order."""
+    """Reports to several watchers, in their order."""
 
     def __init__(self, *watchers: Progress) -> None:
         self._watchers = watchers

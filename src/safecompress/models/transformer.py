@@ -67,7 +67,7 @@ class Transformer(nn.Module):
 
     @property
     def twin(self) -> nn.Module:
-        """A network that reads the same rows and is trained in seconds, for controls that must know theirs by heart."""
+        """A network that reads the same rows and is trained in seconds, for controls, which must memorise theirs."""
         return TokenBag(self._input_shape, self._num_classes, self.vocab_size)
 
     def forward(self, tokens_NL: Tensor) -> Tensor:

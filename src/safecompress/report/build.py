@@ -22,7 +22,7 @@ from safecompress.report.model import Report
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says beside the verdict: how the model came about, digests, seconds by phase, notes."""
+    """What a report says beside the verdict: how the model was found, digests, seconds by phase, notes."""
 
     seed: int
     search: Mapping[str, Any] = field(default_factory=dict)

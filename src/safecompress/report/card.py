@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from safecompress.metrics.catalogue import AUC, parse_name
+from safecompress.metrics.catalogue import ACCURACY, AUC, COMPRESSION_RATIO, DENSITY, SIZE_BYTES, parse_name
 from safecompress.report.escaping import yaml_string
 from safecompress.report.glossary import lead, limits
 from safecompress.report.markdown import markdown_table, plain_text
@@ -27,7 +27,7 @@ from safecompress.report.text import (
 
 TAGS = ("safecompress", "model-compression", "sparsity", "privacy", "membership-inference")
 
-SHOWN = ("accuracy", "density", "artifact.size_bytes", "compression.ratio")
+SHOWN = tuple(metric.name for metric in (ACCURACY, DENSITY, SIZE_BYTES, COMPRESSION_RATIO))
 """Metrics of the card's table beside every attack's AUC."""
 
 LOADING = """```python
@@ -77,7 +77,7 @@ def _metadata(report: Report, license_id: str | None) -> Iterator[str]:
     yield from (f"- {tag}" for tag in TAGS)
     yield "metrics:"
     yield "- accuracy"
-    accuracy = report.measurements.get("accuracy")
+    accuracy = report.measurements.get(ACCURACY.name)
     if accuracy is None:
         return
     data = yaml_string(str(report.split.get("name", "unknown")))

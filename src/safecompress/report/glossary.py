@@ -27,7 +27,7 @@ ATTACKS = {
 """What the attacks that come with the product do."""
 
 CHECKS = {
-    "positive_control": "A model that knows its members by heart must be caught.",
+    "positive_control": "A model that has memorised its members must be caught.",
     "negative_control": "Among rows that the model never saw, nobody may be found.",
     "blind_baseline": "Rows and labels alone, without the model, must not tell members apart.",
     "sign": "What points to members on one pool must not point away from them on another.",

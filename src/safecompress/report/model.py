@@ -15,18 +15,18 @@ READABLE = (2, SCHEMA_VERSION)
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found. Every field is JSON: dicts, lists, strings, numbers.
+    """The result of a run or an audit. Every field is JSON: dicts, lists, strings, numbers.
 
     ``measurements`` and ``dense`` are the verdict figures of the artifact and of the dense model, by metric. Seconds
-    (``seconds``) lie outside all ``digests``. ``search`` says how the artifact came about (plan, recipe, rounds); it is
+    (``seconds``) lie outside all ``digests``. ``search`` says how the artifact was found (plan, recipe, rounds); it is
     empty for an artifact that was only audited. ``attacks`` are the verdict's attacks with all their options,
     ``access`` what the attacker is given, ``shadows`` how shadow models were trained. ``health`` are the checks of the
     attacks and of the data; ``doubts`` say, beside the findings, why the verdict cannot be PASS.
     ``dense_verdicts`` are what the same requirements say of the dense model; ``epsilon`` are lower limits on each
     attack's epsilon per sample. ``trained`` and ``trained_verdicts`` are those of the model before it was packed; empty
-    where packing (removed units, rounded weights) changed nothing. ``exposure`` tells whom the attacks find: ROCs on a
+    where packing (removed units, rounded weights) changed nothing. ``exposure`` says whom the attacks find: ROCs on a
     grid, classes apart, the most exposed rows; no figure of it stands for fewer than twenty rows. ``speed`` is what
-    `runtime.bench` measured, ``command`` what to type to have it all again; both may be missing.
+    `runtime.bench` measured, ``command`` the command that reproduces the report; both may be missing.
 
     The JSON has a schema: ``report.schema.json`` beside this page, or ``safecompress report --schema``.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from safecompress.metrics.catalogue import attack_of, headlines
+from safecompress.metrics.catalogue import ACCURACY, COMPRESSION_RATIO, LATENCY, attack_of, headlines
 from safecompress.report import glossary
 from safecompress.report.model import Report
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
@@ -22,32 +22,32 @@ from safecompress.report.text import AS_TRAINED, DENSE, columns_beside
 MOST_CLASSES = 20
 """Classes that are drawn; the table below the picture has all."""
 
-TOLD_FPRS = (0.001, 0.01, 0.1)
-"""The points of a ROC that its table tells."""
+SHOWN_FPRS = (0.001, 0.01, 0.1)
+"""The points of a ROC that its table shows."""
 
 Section = dict[str, Any]
 
 
 def tiles(report: Report) -> list[Section]:
-    """The figures that are asked for first: a name, a figure, what stands beside it."""
-    found: list[Section] = []
-    accuracy, dense = report.measurements.get("accuracy"), report.dense.get("accuracy")
+    """The figures that readers look for first: a name, a figure, what stands beside it."""
+    shown: list[Section] = []
+    accuracy, dense = report.measurements.get(ACCURACY.name), report.dense.get(ACCURACY.name)
     if accuracy:
         beside = f"dense model {100 * dense['value']:.1f}%" if dense else "on test rows"
-        found.append({"name": "Accuracy", "value": f"{100 * accuracy['value']:.1f}%", "beside": beside})
+        shown.append({"name": "Accuracy", "value": f"{100 * accuracy['value']:.1f}%", "beside": beside})
     worst, before = worst_auc(report.measurements), worst_auc(report.dense)
     if worst:
         beside = f"by {worst[0]}; 0.5 is guessing" + (f"; dense model {before[1]['value']:.3f}" if before else "")
-        found.append({"name": "Strongest attack, AUC", "value": f"{worst[1]['value']:.3f}", "beside": beside})
+        shown.append({"name": "Strongest attack, AUC", "value": f"{worst[1]['value']:.3f}", "beside": beside})
     if "size_bytes" in report.artifact:
-        ratio = report.measurements.get("compression.ratio")
+        ratio = report.measurements.get(COMPRESSION_RATIO.name)
         beside = f"{ratio['value']:.1f} times smaller than dense" if ratio else "on disk"
-        found.append({"name": "File", "value": glossary.size(report.artifact["size_bytes"]), "beside": beside})
+        shown.append({"name": "File", "value": glossary.size(report.artifact["size_bytes"]), "beside": beside})
     if report.health:
         held = sum(check["outcome"] == "PASS" for check in report.health)
         beside = "of the attacks and the data hold"
-        found.append({"name": "Health checks", "value": f"{held} of {len(report.health)}", "beside": beside})
-    return found
+        shown.append({"name": "Health checks", "value": f"{held} of {len(report.health)}", "beside": beside})
+    return shown
 
 
 def requirements(report: Report) -> Section:
@@ -81,17 +81,17 @@ def pareto(report: Report) -> Section:
     """The search's candidates, and what ships beside the dense model."""
     spots: list[Spot] = []
     models = (("dense model", "dense", report.dense), (AS_TRAINED, "trained", report.trained))
-    for told, class_, metrics in (*models, ("what ships", "artifact", report.measurements)):
-        worst, accuracy = worst_auc(metrics), metrics.get("accuracy")
+    for words, class_, metrics in (*models, ("what ships", "artifact", report.measurements)):
+        worst, accuracy = worst_auc(metrics), metrics.get(ACCURACY.name)
         if worst and accuracy:
-            spots.append((told, class_, accuracy, worst[1]))
+            spots.append((words, class_, accuracy, worst[1]))
     bounds = {f["metric"]: f["bound"] for f in report.findings}
     auc_bound = min(headlines(bounds).values(), default=None)
     return {
         "candidates": candidates_plot(report.rounds, "candidates") if report.rounds else None,
         "tests": shared_attacks(report.rounds),
-        "verdict": verdict_plot(spots, (auc_bound, bounds.get("accuracy")), "verdict-plot") if spots else None,
-        "legend": [(told, class_) for told, class_, *_ in spots],
+        "verdict": verdict_plot(spots, (auc_bound, bounds.get(ACCURACY.name)), "verdict-plot") if spots else None,
+        "legend": [(words, class_) for words, class_, *_ in spots],
     }
 
 
@@ -113,25 +113,25 @@ def roc(report: Report) -> Section | None:
                 "is_bounded": attack in bounded,
                 "auc": figure(aucs.get(attack)),
                 "picture": roc_plot(attack, points, dense.get(attack), rows, f"roc-{place}"),
-                "told": [point for point in points if point["fpr"] in TOLD_FPRS],
+                "shown": [point for point in points if point["fpr"] in SHOWN_FPRS],
             }
         )
-    return {"panels": panels, "rows": rows, "has_dense": bool(dense), "fprs": TOLD_FPRS}
+    return {"panels": panels, "rows": rows, "has_dense": bool(dense), "fprs": SHOWN_FPRS}
 
 
 def exposure(report: Report) -> Section | None:
-    """Classes apart under the attack that finds most, and the most exposed rows; None where neither was told."""
+    """Classes apart under the attack that finds most, and the most exposed rows; None where neither is known."""
     classes, worst = report.exposure.get("classes"), report.exposure.get("worst_case")
-    told = [*classes["apart"], *([classes["others"]] if classes["others"] else [])] if classes else []
+    shown = [*classes["apart"], *([classes["others"]] if classes["others"] else [])] if classes else []
     strongest = worst_auc(report.measurements)
     attack = strongest[0] if strongest else ""
-    rows = [(_class_name(one), one["auc"][attack]) for one in told if attack in one["auc"]]
+    rows = [(_class_name(one), one["auc"][attack]) for one in shown if attack in one["auc"]]
     rows.sort(key=lambda row: -float(row[1]["value"]))
     if not rows and not worst:
         return None
     return {
         "attack": attack,
-        "classes": told,
+        "classes": shown,
         "rows": rows,
         "num_untold": classes["num_untold"] if classes else 0,
         "picture": dots(rows[:MOST_CLASSES], f"AUC of {attack}, class by class", "AUC within the class", "classes")
@@ -179,7 +179,7 @@ def rounds(report: Report) -> Section | None:
 
 def ships(report: Report) -> Section:
     """Bytes beside the dense model's, and latency where it was measured."""
-    size, ratio = report.artifact.get("size_bytes"), report.measurements.get("compression.ratio")
+    size, ratio = report.artifact.get("size_bytes"), report.measurements.get(COMPRESSION_RATIO.name)
     picture = None
     if size and ratio:
         dense = size * ratio["value"]
@@ -188,7 +188,7 @@ def ships(report: Report) -> Section:
             ("what ships", size, glossary.size(size), "artifact"),
         ]
         picture = amounts(bars, "Bytes beside the dense model", "bytes")
-    latency = report.measurements.get("latency.p50_ms")
+    latency = report.measurements.get(LATENCY.name)
     return {"picture": picture, "speeds": (report.speed or {}).get("speeds", []), "latency": latency}
 
 
@@ -249,7 +249,7 @@ def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            rows += [(f"{key} {name}", told) for name, told in facts(value)]
+            rows += [(f"{key} {name}", text) for name, text in facts(value)]
         elif isinstance(value, Sequence) and not isinstance(value, str):
             rows.append((key, ", ".join(map(str, value))))
         else:

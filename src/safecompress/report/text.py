@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from safecompress.compression.search import KEEP
-from safecompress.metrics.catalogue import headlines, is_change, strongest_attack
+from safecompress.metrics.catalogue import COMPRESSION_RATIO, headlines, is_change, strongest_attack
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
     "FAIL": "a requirement is broken, and chance does not explain it",
-    "INCONCLUSIVE": "the evidence does not decide: a bound lies inside its interval, or a doubt stands beside it",
+    "INCONCLUSIVE": "the confidence interval contains the bound, or a validity check failed",
     "ERROR": "something that was asked for could not be measured, so it does not pass",
 }
 """What each verdict means, in words."""
@@ -29,7 +29,7 @@ GLOSSARY = (
 
 HEALTH = (
     "An attack that finds nothing proves something only if it could have found something. The positive control is a "
-    "model that knows its members by heart and must be caught; the negative control sets rows that the model never saw "
+    "model that has memorised its members and must be caught; the negative control sets rows that the model never saw "
     "against each other, where nothing may be found; the blind baseline sees rows and labels but no model."
 )
 
@@ -87,7 +87,7 @@ def columns_beside(report: Report) -> list[str]:
 
 
 def requirement_rows(report: Report) -> list[list[str]]:
-    """A row per requirement: what was asked, measured, its interval, the verdict, those of the models beside, why."""
+    """A row per requirement: requirement, figure, interval, verdict, the other models' verdicts, why."""
     beside = {AS_TRAINED: report.trained_verdicts, DENSE: report.dense_verdicts}
     return [
         [
@@ -190,26 +190,30 @@ def _artifact_line(report: Report) -> str:
 
 def size_line(report: Report) -> str:
     """What was judged, as far as it is known: bytes, how the file keeps weights, how many of them there are."""
-    told = report.artifact
-    parts = [f"{told['size_bytes']:,} bytes, {packed_line(report)}"] if "size_bytes" in told else [packed_line(report)]
-    if "payload_bytes" in told:
+    artifact = report.artifact
+    parts = (
+        [f"{artifact['size_bytes']:,} bytes, {packed_line(report)}"]
+        if "size_bytes" in artifact
+        else [packed_line(report)]
+    )
+    if "payload_bytes" in artifact:
         parts.append(
-            f"{told['payload_bytes']:,} payload, {told['floor_ratio']:.3f} of its reference size "
-            f"{told['reference_bytes']:,.0f}"
+            f"{artifact['payload_bytes']:,} payload, {artifact['floor_ratio']:.3f} of its reference size "
+            f"{artifact['reference_bytes']:,.0f}"
         )
-    if "num_weights" in told:
-        kept = f"{told['num_active']:,} of {told['num_weights']:,} weights kept"
-        parts.append(f"{kept} (density {told['density']:.4g})")
+    if "num_weights" in artifact:
+        kept = f"{artifact['num_active']:,} of {artifact['num_weights']:,} weights kept"
+        parts.append(f"{kept} (density {artifact['density']:.4g})")
     return "; ".join(parts)
 
 
 def packed_line(report: Report) -> str:
     """How the model ships: ``int8 weights, dead units removed, 38.4 times smaller than the dense model``."""
-    told = report.artifact
-    kind = {"onnx": "an ONNX file", "safetensors": ""}.get(told.get("format", "safetensors"), "a network in memory")
-    precision = f"{told['precision']} weights" if "precision" in told else ""
-    removed = "dead units removed" if told.get("is_resized") else ""
-    ratio = report.measurements.get("compression.ratio")
+    artifact = report.artifact
+    kind = {"onnx": "an ONNX file", "safetensors": ""}.get(artifact.get("format", "safetensors"), "a network in memory")
+    precision = f"{artifact['precision']} weights" if "precision" in artifact else ""
+    removed = "dead units removed" if artifact.get("is_resized") else ""
+    ratio = report.measurements.get(COMPRESSION_RATIO.name)
     smaller = f"{ratio['value']:.1f} times smaller than the dense model" if ratio else ""
     return ", ".join(filter(None, (kind, precision, removed, smaller)))
 

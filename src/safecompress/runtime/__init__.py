@@ -1,6 +1,6 @@
-"""A saved file, asked: the fastest engine that this machine has for it, chosen by the clock.
+"""Runs a saved model file with the fastest engine that this machine has for it, chosen by timing.
 
-Importing this room loads NumPy alone, and an ONNX file is asked without PyTorch.
+Importing this room loads NumPy alone, and an ONNX file runs without PyTorch.
 """
 
 from safecompress.runtime.load import ENGINES, load

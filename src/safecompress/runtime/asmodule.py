@@ -1,4 +1,4 @@
-"""An ONNX file as a PyTorch module that answers from ONNX Runtime, so that attacks ask the file that ships."""
+"""An ONNX file as a PyTorch module that answers from ONNX Runtime, so that attacks query the file that ships."""
 
 # N samples, C classes, H inputs of the last linear layer
 

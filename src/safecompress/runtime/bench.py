@@ -1,4 +1,4 @@
-"""A saved file on the scales and under the clock, beside the dense network of the same shape."""
+"""Size and latency of a saved file, beside the dense network of the same shape."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class Bench:
 
     def speed_to_json(self) -> dict[str, Any]:
         """The times alone, as JSON values."""
-        told = self.to_json()
-        return {name: told[name] for name in SPEED}
+        figures = self.to_json()
+        return {name: figures[name] for name in SPEED}
 
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values."""
@@ -152,7 +152,7 @@ def _size_of(artifact: Artifact, path: Path) -> Size:
 
 
 def _dense_peer(artifact: Artifact, weights_path: Path | None) -> tuple[Predictor | None, list[str]]:
-    """The dense network, asked by ONNX Runtime or else PyTorch, and what is to be said of it."""
+    """The dense network, run by ONNX Runtime or else PyTorch, and remarks on it."""
     from safecompress.runtime.engines import onnx_engine
     from safecompress.runtime.network import TorchEngine, facts_of
     from safecompress.seeding import seeded
@@ -207,10 +207,10 @@ def _single(facts: InputOutputSpec, engine: Any) -> Predictor:
 
 def _speed(predictor: Predictor, peer: Predictor | None, batch_size: int, rounds: int) -> Speed:
     samples_N = predictor.facts.random_samples(batch_size)
-    asked = {"file": predictor} if peer is None else {"file": predictor, "dense": peer}
-    timings = in_turns({name: _asking(one, samples_N) for name, one in asked.items()}, rounds=rounds)
+    timed = {"file": predictor} if peer is None else {"file": predictor, "dense": peer}
+    timings = in_turns({name: _asking(one, samples_N) for name, one in timed.items()}, rounds=rounds)
     latencies = {
-        name: _latency(one.engine_for(batch_size).name, batch_size, timings[name]) for name, one in asked.items()
+        name: _latency(one.engine_for(batch_size).name, batch_size, timings[name]) for name, one in timed.items()
     }
     if peer is None:
         return Speed(latencies["file"])
@@ -255,13 +255,13 @@ def quick_bench(path: Path) -> Bench | None:
 
 def speed_line(bench_result: Bench) -> str:
     """Latency of a file beside the dense network, in one line."""
-    told = []
+    parts = []
     for speed in bench_result.speeds:
         rows = "1 sample" if speed.file.batch_size == 1 else f"{speed.file.batch_size} samples"
         dense = "" if speed.dense is None else f", dense model {speed.dense.p50_ms:.3g} ms ({speed.dense.engine})"
         times = "" if speed.ratio is None else f": {speed.ratio:.2f} times as fast"
-        told.append(f"{rows} {speed.file.p50_ms:.3g} ms ({speed.file.engine}){dense}{times}")
-    return "Latency on one thread here: " + "; ".join(told)
+        parts.append(f"{rows} {speed.file.p50_ms:.3g} ms ({speed.file.engine}){dense}{times}")
+    return "Latency on one thread here: " + "; ".join(parts)
 
 
 def _speed_to_json(speed: Speed) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The engines that can serve a network here, and what is to be said of each. Loads PyTorch."""
+"""Finds which inference engines can run a network on this machine, and why the others cannot. Loads PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPARED = ((1, 1.0), (2, 1.0), (5, 10.0), (33, 1.0))  # rows, and how large: wh
 def offer(
     network: nn.Module, task: TaskInfo, wanted: str, threads: int | None
 ) -> tuple[dict[str, Engine], dict[str, str]]:
-    """The engines for ``wanted`` (a name or ``auto``), by name; and by name a remark, why one is missing say."""
+    """The engines for ``wanted`` (a name or ``auto``), by name; and remarks by name, such as why one is missing."""
     plain = TorchEngine(network, task)
     engines: dict[str, Engine] = {plain.name: plain} if wanted in ("auto", plain.name) else {}
     notes: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""From a path to a Predictor: which engines a file can be asked by, and which of them the clock prefers."""
+"""Loads a model file and picks the fastest available engine by timing."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def load(
 ) -> Predictor:
     """The classifier in the file at ``path``: an artifact (``.safetensors``) or an ONNX model (``.onnx``).
 
-    An artifact can be asked by ``torch``; by ``csr``, its non-zero weights alone, if it is a chain of linear layers;
-    and by ``onnxruntime``, dense, with the extra ``deploy``. ``auto`` times them on random samples for a few
-    milliseconds at each of ``batch_sizes`` rows, and a call takes the engine that won at the largest of them that it
-    reaches. It tries ``onnxruntime`` only where ``csr`` cannot serve: exporting takes seconds. An ONNX model is asked
-    by ``onnxruntime``, and PyTorch is not loaded.
+    An artifact can be run by ``torch``; by ``csr``, its non-zero weights alone, if it is a chain of linear layers; and
+    by ``onnxruntime``, dense, with the extra ``deploy``. ``auto`` times them on random samples for a few milliseconds
+    at each of ``batch_sizes`` rows, and a call takes the engine that won at the largest of them that it reaches. It
+    tries ``onnxruntime`` only where ``csr`` cannot serve: exporting takes seconds. An ONNX model is run by
+    ``onnxruntime``, and PyTorch is not loaded.
 
     ``threads`` are those of ONNX Runtime (None: all cores); PyTorch has a setting of its own, torch.set_num_threads.
     Raises UsageError for an engine that the file or this installation does not have, ArtifactError for a file that is
@@ -68,9 +68,9 @@ def of_artifact(
 def choose(
     facts: InputOutputSpec, engines: Mapping[str, Engine], notes: Sequence[str], batch_sizes: Sequence[int]
 ) -> Predictor:
-    """A Predictor that asks, at each of the rising ``batch_sizes``, whichever of ``engines`` is quickest there."""
+    """A Predictor that uses, at each of the rising ``batch_sizes``, whichever of ``engines`` is quickest there."""
     choices: list[tuple[int, Engine]] = []
-    told = []
+    timings = []
     for num_rows in batch_sizes:
         samples_N = facts.random_samples(num_rows)
         taken = quickest({name: _asking(engine, samples_N) for name, engine in engines.items()}, block_s=0.003)
@@ -78,10 +78,10 @@ def choose(
         if not choices or choices[-1][1] is not engines[chosen]:
             choices.append((num_rows, engines[chosen]))
         figures = ", ".join(f"{name} {1e3 * taken[name]:.3g}" for name in others)
-        told.append(
+        timings.append(
             f"{num_rows} row{'s' * (num_rows > 1)}: {chosen} {1e3 * taken[chosen]:.3g} ms ({figures or 'alone'})"
         )
-    return Predictor(facts, tuple(choices), "; ".join([*told, *notes]))
+    return Predictor(facts, tuple(choices), "; ".join([*timings, *notes]))
 
 
 def _load_onnx(path: Path, engine: str, threads: int | None) -> Predictor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.runtime.predictor import Floats, InputOutputSpec
 
-KEY, VERSION = "safecompress", 1  # as deploy.onnx writes them: it may not be imported without PyTorch
+KEY, VERSION = "safecompress", 1  # as export.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 LARGEST_SAMPLE = 1 << 26  # values: a file may claim any size
 EXTRA = 'pip install "safecompress[deploy]"'
@@ -139,10 +139,10 @@ class OnnxEngine:
             ) from error
 
 
-def _facts_from(told: Any) -> InputOutputSpec:
-    if told["version"] != VERSION:
-        raise ValueError(f"version {told['version']!r}, where {VERSION} can be read")
-    names, shape, num = told["class_names"], told["input_shape"], told["num_classes"]
+def _facts_from(facts: Any) -> InputOutputSpec:
+    if facts["version"] != VERSION:
+        raise ValueError(f"version {facts['version']!r}, where {VERSION} can be read")
+    names, shape, num = facts["class_names"], facts["input_shape"], facts["num_classes"]
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     are_sizes = isinstance(shape, list) and all(isinstance(size, int) for size in [num, *shape])
     if not are_names or not are_sizes or len(names) not in (0, num):

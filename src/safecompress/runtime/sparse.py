@@ -24,7 +24,7 @@ Kernel = Callable[[Any], Any]
 
 
 class CsrEngine:
-    """The chain ``chain`` behind the transform of ``task``. Building it takes some milliseconds of timing.
+    """The layers of ``chain`` behind the transform of ``task``. Building it takes some milliseconds of timing.
 
     ``kernels`` holds the names of the kernels chosen, one a layer, by the rows that they were timed at. A NaN or an
     infinity in a sample spreads no further than along the weights that are there.

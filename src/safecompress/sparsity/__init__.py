@@ -1,4 +1,4 @@
-"""Dynamic sparse training: what shape, how much per layer, when, which, and exactly k."""
+"""Dynamic sparse training: which granularity, how many weights per layer, when they move, which, and exactly k."""
 
 from safecompress.sparsity.allocate import (
     ALLOCATIONS,

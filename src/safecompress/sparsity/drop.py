@@ -39,10 +39,10 @@ class DropMagnitude:
 
 @dataclass(frozen=True)
 class DropThreshold:
-    """Weights with |weight| under ``scale`` times the layer's mean active |weight|: at most ``count``, by lot.
+    """Weights with |weight| under ``scale`` times the layer's mean active |weight|: at most ``count``, at random.
 
-    When more lie under the threshold than may be dropped, the lot decides: taking the smallest would be magnitude
-    under another name. The default scale 1 puts somewhat more than half of a bell-shaped layer under the threshold.
+    When more lie under the threshold than may be dropped, chance decides: taking the smallest would be magnitude under
+    another name. The default scale 1 puts somewhat more than half of a bell-shaped layer under the threshold.
 
     Differs from the paper: the published code compares with one constant for all layers and ignores the drop fraction.
     """

@@ -1,8 +1,8 @@
-"""Which weights live and die together: each alone, blocks of a row, or all that belong to one unit.
+"""Which weights are dropped and grown together: each alone, blocks of a row, or all that belong to one unit.
 
-A shape is one more axis beside how many, which and when. It is laid over a model once, which gives a `Grouping`: layers
-of weights fold into layers with one entry for each thing that lives, drop and grow rules choose among these as they
-would among weights, and what they chose unfolds into moves of weights.
+A granularity is one more axis beside how many, which and when. Fitted to a model it gives a `Grouping`: layers of
+weights fold into layers with one entry for each group, drop and grow rules choose among these as they would among
+weights, and their choices unfold into moves of weights.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from safecompress.sparsity.unit_masks import fit_units
 
 
 class Grouping(Protocol):
-    """A shape laid over the weights of one model."""
+    """A granularity fitted to the weights of one model."""
 
     def initial(
         self, weights: Mapping[str, Tensor], density: float, *, allocation: Allocation, start: Start, seed: int
     ) -> SparsityPattern:
-        """The first pattern. Raises UsageError for a density outside (0, 1] or too small for the shape."""
+        """The first pattern. Raises UsageError for a density outside (0, 1] or too small for the granularity."""
         ...
 
     def fold(self, layers: Sequence[LayerView]) -> Sequence[LayerView]:
-        """Layers with one entry for each thing that lives, of the ``layers`` of weights; all that rules see."""
+        """Layers with one entry for each group, of the ``layers`` of weights; all that rules see."""
         ...
 
     def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:
-        """The moves of weights that the moves of folded layers come to; ``layers`` are those that were folded."""
+        """The moves of weights for ``rewiring``, the moves of folded layers; ``layers`` are those that were folded."""
         ...
 
 
 class Granularity(Protocol):
-    """Which weights of a model live and die together.
+    """Which weights of a model are dropped and grown together.
 
-    ``hides`` names the signals (gradient, momentum) that say nothing of what is inactive, so that no grow rule may read
-    them; ``is_allocated`` says whether an allocation shares the weights out over the layers.
+    ``hides`` names the signals (gradient, momentum) that carry no information on inactive groups, so that no grow rule
+    may read them; ``is_allocated`` says whether an allocation shares the weights out over the layers.
     """
 
     hides: ClassVar[frozenset[str]]
     is_allocated: ClassVar[bool]
 
     def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
-        """The shape laid over the parameters ``weights`` of ``model``, which maps (N, *input_shape) to logits."""
+        """The grouping of the parameters ``weights`` of ``model``, which maps (N, *input_shape) to logits."""
         ...
 
 
@@ -69,7 +69,7 @@ class EachWeight:
     is_allocated: ClassVar[bool] = True
 
     def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
-        """The fold that changes nothing."""
+        """The grouping that changes nothing."""
         return UNGROUPED
 
 
@@ -105,7 +105,7 @@ class Blocks:
             )
 
     def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
-        """The fold of each weight's blocks."""
+        """The grouping into each weight's blocks."""
         rows = {name: weight[0].numel() for name, weight in weights.items()}
         if all(length % self.width for length in rows.values()):
             raise UsageError(
@@ -117,18 +117,18 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Units:
-    """Whole units: hidden neurons and channels, with all weights that make or read them. See `living.UnitGrouping`.
+    """Whole units: hidden neurons and channels, with all weights that make or read them. See `unit_masks.UnitGrouping`.
 
     An inactive unit is zero on both sides: what reads it multiplies a gradient of zero into its incoming weights, and
-    what it gives is no function of the input. So its gradient says nothing of how it would do, and growing by gradient
-    or momentum would be a lot in disguise: only rules that do not read them may grow units.
+    its output is no function of the input. So its gradient does not show how it would do, and growing by gradient or
+    momentum would be a random draw in disguise: only rules that do not read them may grow units.
     """
 
     hides: ClassVar[frozenset[str]] = frozenset({"gradient", "momentum"})
     is_allocated: ClassVar[bool] = False
 
     def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
-        """The fold of the model's unit groups."""
+        """The grouping into the model's unit groups."""
         if input_shape is None:
             raise UsageError(
                 "The shape 'unit' follows a sample through the model to see which weights make and read a unit. Say "
@@ -198,7 +198,7 @@ class BlockGrouping:
     ) -> SparsityPattern:
         """As many blocks as the allocation's weights make, give or take half a block in all.
 
-        `Start.SCRATCH` draws each layer's blocks by lot, the others keep those of largest norm.
+        `Start.SCRATCH` draws each layer's blocks at random, the others keep those of largest norm.
         """
         counts = self._counts(weights, allocation(weights, count_active(weights, density)), density)
         masks = {}

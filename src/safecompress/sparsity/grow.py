@@ -26,13 +26,13 @@ class GrowRule(Protocol):
 
 
 def _draw(candidates: Indices, count: int, generator: np.random.Generator) -> Indices:
-    """``count`` of ``candidates`` by lot, ascending."""
+    """``count`` random ``candidates``, ascending."""
     return np.sort(generator.choice(candidates, count, replace=False, shuffle=False))
 
 
 @dataclass(frozen=True)
 class GrowRandom:
-    """Dormant weights by lot (SET, Mocanu et al. 2018)."""
+    """Random inactive weights (SET, Mocanu et al. 2018)."""
 
     reads: ClassVar[frozenset[str]] = frozenset()
 
@@ -43,7 +43,7 @@ class GrowRandom:
 
 @dataclass(frozen=True)
 class GrowRandomUnfired:
-    """By lot among weights that were never active; when these run out, among the rest (ITOP, Liu et al. 2021)."""
+    """Random weights that were never active; when these run out, among the rest (ITOP, Liu et al. 2021)."""
 
     reads: ClassVar[frozenset[str]] = frozenset({"fired"})
 

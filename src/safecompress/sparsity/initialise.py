@@ -35,7 +35,7 @@ def initial_pattern(
 ) -> SparsityPattern:
     """A pattern with exactly round(density x N) active weights, shared out by ``allocation``.
 
-    ``Start.SCRATCH`` draws each layer's active weights by lot, the others keep each layer's largest |weight|.
+    ``Start.SCRATCH`` draws each layer's active weights at random, the others keep each layer's largest |weight|.
     Raises UsageError for a density outside (0, 1] or too small for one weight a layer.
     """
     counts = allocation(weights, count_active(weights, density))

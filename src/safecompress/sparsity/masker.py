@@ -1,4 +1,4 @@
-"""Keep dead weights dead: inactive weights are zeroed once, then only their gradients are masked, before each step.
+"""Keeps inactive weights at zero: they are zeroed once, then only their gradients are masked, before each step.
 
 With a zero weight, a zero gradient and zero optimizer state, no optimizer here (SGD with momentum and weight decay, the
 Adam family, RMSprop) ever moves an inactive weight, so nothing needs repair after the step.
@@ -52,7 +52,7 @@ class Masker:
         self._hook = optimizer.register_step_pre_hook(self._before_step)
 
     def detach(self) -> None:
-        """Take the hooks off the optimizer and the parameters; the weights stay as they are."""
+        """Remove the hooks from the optimizer and the parameters; the weights stay as they are."""
         for hook in (self._hook, *self._early):
             hook.remove()
         self._early = []

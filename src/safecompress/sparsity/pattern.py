@@ -96,7 +96,7 @@ class Fill:
 class Rewiring:
     """The moves of one rewire, by parameter name: a candidate as index lists, not as a copy of the model.
 
-    ``values`` are what grown weights begin with (without one: zero), by name in the state dict.
+    ``values`` are the initial values of grown weights (zero where there are none), by name in the state dict.
     """
 
     moves: Mapping[str, Move] = field(repr=False)

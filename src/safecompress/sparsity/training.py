@@ -166,7 +166,7 @@ class SparseTraining:
         self.num_rewires = min(self.num_steps, int(self._stop * self._total)) // self._every
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on after a restart: plain tensors and integers, beside the optimizer's own state."""
+        """Everything needed to resume after a restart: plain tensors and integers, beside the optimizer's own state."""
         return {
             "masks": dict(self.pattern.masks),
             "fired": dict(self._fired),
@@ -176,7 +176,7 @@ class SparseTraining:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``; load the model's and the optimizer's own states first."""
+        """Resume from ``state``; load the model's and the optimizer's own states first."""
         self._masker.assign_(_pattern_of(state))
         self._fired = {name: fired.bool().clone() for name, fired in state["fired"].items()}
         for name, momentum in state["momentum"].items():

@@ -1,4 +1,4 @@
-"""Living units: their masks, which of them come first, and what one begins with when it is recruited."""
+"""Structured sparsity: masks over whole units, their initial selection, and how a regrown unit is initialised."""
 
 # E entries of a group (units, or blocks of units that share a norm), M numbers that one entry has in a tensor
 
@@ -27,10 +27,10 @@ from safecompress.sparsity.unit_graph import Slice, UnitGroup, unit_groups
 
 
 def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[str, Tensor]) -> UnitGrouping:
-    """The fold of ``model``'s unit groups over the parameters ``weights``.
+    """The grouping of the parameters ``weights`` by ``model``'s unit groups.
 
     A group that runs through a parameter which may not be sparse or is frozen stays whole: its units could neither be
-    retired nor recruited as one. Raises UsageError when no group is left, and what `unit_groups` raises.
+    dropped nor grown as one. Raises UsageError when no group is left, and what `unit_groups` raises.
     """
     parameters = dict(model.named_parameters())
     fixed = [name for name, p in parameters.items() if (p.ndim >= 2 and name not in weights) or not p.requires_grad]
@@ -45,7 +45,7 @@ def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[s
 
 
 def _fresh(model: nn.Module, unit_groups: Sequence[UnitGroup], weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """What biases, norms and their statistics hold in a new network, by name; biases begin at zero."""
+    """The values of biases, norms and their statistics in a new network, by name; biases begin at zero."""
     found = {}
     for part in (part for group in unit_groups for part in group.slices if part.name not in weights):
         owner, _, held = part.name.rpartition(".")
@@ -61,20 +61,20 @@ def _fresh(model: nn.Module, unit_groups: Sequence[UnitGroup], weights: Mapping[
 class UnitGrouping:
     """Each folded layer is a group of units, each entry a unit (or the units that share a norm's statistics).
 
-    A weight lives when the unit that it makes and the unit that it reads do, so a mask is the outer product of two
-    lists of living units; what the network reads and gives always lives. Rules see the L2 norm of all living weights
-    that make, carry or read a unit (all positive, so that `DropSet` is `DropMagnitude` here), the gradient's and the
-    momentum's likewise, and whether it ever lived. The number of living units of each group stays, so every parameter
-    keeps its count of weights.
+    A weight is active when the unit that it makes and the unit that it reads are, so a mask is the outer product of two
+    lists of active units; inputs and outputs of the network are always active. Rules see the L2 norm of all active
+    weights that make, carry or read a unit (all positive, so that `DropSet` is `DropMagnitude` here), the gradient's
+    and the momentum's likewise, and whether it was ever active. The number of active units of each group stays, so
+    every parameter keeps its count of weights.
 
-    A recruited unit must be able to learn, and from zero on both sides it could not. So the weights that make it are
-    drawn afresh (He et al. 2015: standard deviation sqrt(2 / active fan-in)), those that read it begin at zero: the
-    network's function does not change at that moment, and the readers learn from the first step. Its bias and its
-    entries in norms, statistics included, begin as in a new network: while it was retired, its variance went to zero
-    and weight decay shrank its scale, neither of which says anything of the new unit. What a retired unit leaves there
-    is kept until then, since nothing reads it.
+    A grown unit must be able to learn, and from zero on both sides it could not. So the weights that make it are drawn
+    afresh (He et al. 2015: standard deviation sqrt(2 / active fan-in)), those that read it begin at zero: the network's
+    function does not change at that moment, and the readers learn from the first step. Its bias and its entries in
+    norms, statistics included, begin as in a new network: while it was inactive, its variance went to zero and weight
+    decay shrank its scale, neither of which says anything of the new unit. What a dropped unit leaves there is kept
+    until then, since nothing reads it.
 
-    ``shapes`` are those of the sparse parameters, ``fresh`` what all others begin with.
+    ``shapes`` are those of the sparse parameters, ``fresh`` the initial values of all others.
     """
 
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
@@ -84,10 +84,10 @@ class UnitGrouping:
     def initial(
         self, weights: Mapping[str, Tensor], density: float, *, allocation: Allocation, start: Start, seed: int
     ) -> SparsityPattern:
-        """One share of living units in all groups, the largest whose weights do not exceed round(density x N).
+        """One share of active units in all groups, the largest whose weights do not exceed round(density x N).
 
-        So the density is met from below, and ``allocation`` is not asked. Every group keeps at least one entry.
-        `Start.SCRATCH` draws the living units by lot, the others keep those of largest norm. Raises UsageError when
+        So the density is met from below, and ``allocation`` is not used. Every group keeps at least one entry.
+        `Start.SCRATCH` draws the active units at random, the others keep those of largest norm. Raises UsageError when
         even one entry in each group makes too many weights.
         """
         counts = self._counts(count_active(weights, density), density)
@@ -120,7 +120,7 @@ class UnitGrouping:
         ]
 
     def unfold(self, rewiring: Rewiring, layers: Sequence[LayerView], *, stream: Stream) -> Rewiring:
-        """Moves of all weights of the units that are retired and recruited, and what the recruited ones begin with."""
+        """Moves of all weights of the units that are dropped and grown, and the initial values of the grown ones."""
         if not rewiring.moves:
             return rewiring
         by_name = {layer.name: layer for layer in layers}
@@ -145,7 +145,7 @@ class UnitGrouping:
     def _fill(
         self, part: Slice, units: Tensor, masks: Mapping[str, np.ndarray], group: UnitGroup, stream: Stream
     ) -> Fill:
-        """What the recruited ``units`` begin with in one parameter or buffer that makes or carries them."""
+        """The initial values of the grown ``units`` in one parameter or buffer that makes or carries them."""
         rows = part.places(units).numpy()
         if part.name not in masks:
             return Fill(rows, self.fresh[part.name][rows])
@@ -157,7 +157,7 @@ class UnitGrouping:
         return Fill(rows[row] * row_length + column, numbers.astype(np.float32))
 
     def _counts(self, budget: int, density: float) -> dict[str, int]:
-        """Living entries of each group."""
+        """Active entries of each group."""
         sizes = {group.name: _num_entries(group) for group in self.groups}
 
         def at(share: Fraction) -> dict[str, int]:
@@ -178,7 +178,7 @@ class UnitGrouping:
         return at(shares[found - 1])
 
     def _num_weights(self, counts: Mapping[str, int]) -> int:
-        """Living weights when each group has as many living entries."""
+        """Active weights when each group has as many active entries."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         for group in self.groups:
             for part in self._sparse(group):
@@ -208,7 +208,7 @@ class UnitGrouping:
         return np.asarray(np.logical_or.reduce([numbers_EM.any(axis=1) for numbers_EM in parts]))
 
     def _norms(self, group: UnitGroup, views: Mapping[str, LayerView], name: str) -> np.ndarray:
-        """L2 norms (E,) over all living weights of the arrays called ``name``."""
+        """L2 norms (E,) over all active weights of the arrays called ``name``."""
         total_E = np.zeros(_num_entries(group))
         for part in self._sparse(group):
             layer = views[part.name]

@@ -1,4 +1,4 @@
-"""A Requirement: one limit that somebody set, and how a measurement is judged against it. It runs nothing."""
+"""A Requirement: a bound on one metric, and how a measurement is judged against it. It runs nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from safecompress.errors import UsageError
 from safecompress.metrics import catalogue
-from safecompress.metrics.measurement import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Interval, Measurement
 
 
 class Verdict(StrEnum):
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """``metric`` must lie at or under ``bound`` (LOWER), or at or above it (HIGHER). Made by `at_most` and its kin."""
+    """``metric`` must be at most ``bound`` (LOWER) or at least ``bound`` (HIGHER). Made by `at_most` and its kin."""
 
     metric: str
     bound: float
@@ -40,7 +40,7 @@ class Requirement:
         return catalogue.is_change(self.metric)
 
     def judge(self, measurement: Measurement | None, *, fault: str | None = None) -> Finding:
-        """PASS if the whole interval keeps the bound, FAIL if the whole simultaneous interval breaks it.
+        """PASS if the whole interval is within the bound, FAIL if the whole simultaneous interval is outside.
 
         Otherwise INCONCLUSIVE; ERROR when there is no measurement (``fault`` says why) or it is not a number.
         """
@@ -50,16 +50,15 @@ class Requirement:
             return Finding(self, measurement, Verdict.ERROR, f"{self.metric} is not a finite number")
         near, far = measurement.interval, measurement.simultaneous
         if self.direction is Direction.LOWER:
-            keeps, breaks, limit = near.high <= self.bound, far.low > self.bound, near.high
+            passes, fails, outside = near.high <= self.bound, far.low > self.bound, "exceeds"
+            limit, far_limit = _limit("upper", near.high, near), _limit("lower", far.low, far)
         else:
-            keeps, breaks, limit = near.low >= self.bound, far.high < self.bound, near.low
-        if keeps:
-            return Finding(self, measurement, Verdict.PASS, f"its limit {_short(limit)} keeps the bound {self.bound:g}")
-        if breaks:
-            edge = far.low if self.direction is Direction.LOWER else far.high
-            return Finding(
-                self, measurement, Verdict.FAIL, f"even its far limit {_short(edge)} breaks the bound {self.bound:g}"
-            )
+            passes, fails, outside = near.low >= self.bound, far.high < self.bound, "is below"
+            limit, far_limit = _limit("lower", near.low, near), _limit("upper", far.high, far)
+        if passes:
+            return Finding(self, measurement, Verdict.PASS, f"{limit} is within the bound {self.bound:g}")
+        if fails:
+            return Finding(self, measurement, Verdict.FAIL, f"{far_limit} {outside} the bound {self.bound:g}")
         return Finding(
             self,
             measurement,
@@ -69,6 +68,11 @@ class Requirement:
         )
 
 
+def _limit(side: str, number: float, interval: Interval) -> str:
+    """A confidence limit in words; of a figure that is counted, the figure itself."""
+    return _short(number) if interval.confidence == 1 else f"{side} confidence limit {_short(number)}"
+
+
 def _short(number: float) -> str:
     """Four digits; counts of thousands in full."""
     return f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
@@ -76,7 +80,7 @@ def _short(number: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a requirement says of a measurement, and why in words."""
+    """A measurement judged by a requirement: the verdict, and the reason in words."""
 
     requirement: Requirement
     measurement: Measurement | None

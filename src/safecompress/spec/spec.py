@@ -28,7 +28,7 @@ class ValidityIssue:
 
 @dataclass(frozen=True)
 class Findings:
-    """One finding per requirement, errors of attacks that no requirement names, and doubts about the evidence."""
+    """One finding per requirement, errors of attacks that no requirement names, and validity issues (``doubts``)."""
 
     findings: tuple[Finding, ...]
     errors: tuple[str, ...] = ()
@@ -36,11 +36,11 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL if any requirement fails; else ERROR or INCONCLUSIVE if any is, or a doubt says so.
+        """FAIL if any requirement fails; else ERROR or INCONCLUSIVE if any is, or a validity issue says so.
 
-        PASS only when every requirement passes and nothing casts doubt on the evidence.
+        PASS only when every requirement passes and the evidence is valid.
         """
-        verdicts = {finding.verdict for finding in self.findings} | {doubt.verdict for doubt in self.doubts}
+        verdicts = {finding.verdict for finding in self.findings} | {issue.verdict for issue in self.doubts}
         if self.errors:
             verdicts.add(Verdict.ERROR)
         for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE):
@@ -109,11 +109,11 @@ class SafetySpec:
         return missing_reference_attacks(self.attacks, self.bounded, self.access)
 
     def digest(self) -> str:
-        """SHA-256 over attacks, requirements and alpha: what a verdict is asked."""
+        """SHA-256 over all fields."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
-        """Error rates of the ``opening``-th verdict on the same rows: alpha / 2^opening, shared out for FAIL."""
+        """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL."""
         return Levels(self.alpha / 2**opening, len(self.requirements))
 
     def judge(
@@ -126,7 +126,7 @@ class SafetySpec:
     ) -> Findings:
         """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason.
 
-        ``doubts`` come from what was checked beside the requirements. With ``partly``, as on candidates of a search,
+        ``doubts`` are the validity issues of the evidence. With ``partly``, as on candidates of a search,
         requirements on what was not measured are left out.
         """
         broken = dict(errors or {})

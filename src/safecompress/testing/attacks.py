@@ -132,7 +132,7 @@ def _check_constant(attack: Attack, fit_pool: AuditData, test_pool: AuditData) -
     target = fake_target(fit_pool, test_pool, num_classes=_CLASSES, is_leaky=False)
     scores = _oriented(attack, target, fit_pool, test_pool, "a model with the same answer for every row")
     found = stats.auc(scores, test_pool.is_member)
-    if attack.access <= Access.SCORES and not getattr(attack, "reads_rows", False):
+    if attack.access <= Access.SCORES and not capabilities_of(attack).reads_rows:
         assert found == 0.5, (
             f"{attack!r} has AUC {found} against a model with the same answer for every row, where only 0.5 is honest. "
             "It reads something else than the model's answers and the label; if it is meant to, give it an attribute "

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what is tested and shipped; the weights that training moves lie beside."""
+"""A moving average of the weights, which is tested and shipped; training moves another copy of them."""
 
 from __future__ import annotations
 

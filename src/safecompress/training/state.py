@@ -1,4 +1,4 @@
-"""A TrainingState: all that training needs to go on from a step, as named tensors that safetensors can hold."""
+"""A TrainingState: all that training needs to continue from a step, as named tensors that safetensors can hold."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class LossTrace:
 
     @classmethod
     def from_tensor(cls, losses_NE: Tensor) -> LossTrace:
-        """The trace that `to_tensor` gave, to go on with. Raises UsageError for anything else than (N, E) float32."""
+        """The trace that `to_tensor` gave, to continue with. Raises UsageError unless it is (N, E) float32."""
         if losses_NE.ndim != 2 or losses_NE.dtype != torch.float32:
             raise UsageError(
                 f"A trace is a float32 tensor of shape (rows, epochs), got {losses_NE.dtype} of shape "

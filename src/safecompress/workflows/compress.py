@@ -1,4 +1,4 @@
-"""From a dense model to a judged artifact: wires the rooms, decides nothing.
+"""From a dense model to a judged artifact: connects the rooms, decides nothing.
 
     train dense ─> initialise sparse ─> rounds ─> train to the end ─> pack ─> certify ─> report
 

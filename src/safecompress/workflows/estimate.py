@@ -1,4 +1,4 @@
-"""What a run would cost before it is begun: steps, seconds and memory by phase, from a few real steps of its job."""
+"""Estimates the cost of a run before it starts: steps, seconds and memory by phase, from a few of its steps."""
 
 # N rows, T steps of sparse training.
 

@@ -1,4 +1,4 @@
-"""From a spec to what a run needs: its rows, its model, and the processes that do the work."""
+"""From a spec to the inputs of a run: its rows, its model, and the processes that do the work."""
 
 from __future__ import annotations
 

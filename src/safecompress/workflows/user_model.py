@@ -1,4 +1,4 @@
-"""A network of the user's own: made by their factory, and filled with weights from a file."""
+"""A user's own network: built by their factory, with weights loaded from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the attacks that are nets share: their options, the training loop, columns made comparable, the fitted attacker.
+"""What neural attacks share: their options, the training loop, standardised columns, the fitted attacker.
 
 N rows. A net reads one tensor (N, ...) for each of its branches and gives the logit (N,) of "is a member".
 """

@@ -26,7 +26,7 @@ Gradients = Literal["last", "all"]
 
 DROPOUT = 0.2
 FACTORS_DROPOUT = 0.6
-"""At the factors' branch, whose hundreds of columns a net learns by heart from some hundred rows."""
+"""At the factors' branch, whose hundreds of columns a net memorises from some hundred rows."""
 
 MATRIX_ROWS = 128
 """How many gradient matrices exist at once when rows are scored."""

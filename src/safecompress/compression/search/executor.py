@@ -78,7 +78,7 @@ class ProcessExecutor:
                 if num_lost == 2:
                     raise WorkerError(
                         f"A worker process was lost twice ({self.num_workers} workers). It was killed from outside or "
-                        "ran out of memory. Run the same command again to go on from the last finished round, with "
+                        "ran out of memory. Run the same command again to resume from the last finished round, with "
                         "fewer --workers."
                     ) from error
 

@@ -115,6 +115,6 @@ def _square(pillow: ModuleType, image: Any, side: int) -> Any:
 def _of_each_size(files_by_size: dict[tuple[int, int], list[str]]) -> str:
     """``97 are 64 x 64, 2 are 60 x 64 (first: ...)``, the commonest first."""
     by_count = sorted(files_by_size.items(), key=lambda item: -len(item[1]))
-    told = [f"{len(names)} are {w} x {h} ({', '.join(names[:2])})" for (w, h), names in by_count[:4]]
+    sizes = [f"{len(names)} are {w} x {h} ({', '.join(names[:2])})" for (w, h), names in by_count[:4]]
     rest = sum(len(names) for _, names in by_count[4:])
-    return ", ".join([*told, *([f"{rest} have {len(by_count) - 4} other sizes"] if rest else [])])
+    return ", ".join([*sizes, *([f"{rest} have {len(by_count) - 4} other sizes"] if rest else [])])

@@ -50,7 +50,7 @@ def tiny_imagenet(root: str | Path, *, part: Part = "train", per_class: int | No
     class_names = _class_names(wnids, _lines(folder / "words.txt"))
     found = [_train(folder, wnids)] if part != "val" else []
     found += [_validation(folder, wnids)] if part != "train" else []
-    faults = [fault for _, _, told in found for fault in told]
+    faults = [fault for _, _, faults_of_part in found for fault in faults_of_part]
     if len(set(wnids)) < len(wnids) or len(wnids) < 2:
         faults.insert(0, f"wnids.txt needs 2 classes or more, each once, but has {len(wnids)} lines.")
     if faults:
@@ -82,19 +82,19 @@ def _validation(folder: Path, wnids: Sequence[str]) -> Found:
     """The images that the table lists; its lines are name, wnid and a box, between tabs."""
     places = {wnid: label for label, wnid in enumerate(wnids)}
     rows = [line.split("\t") for line in _lines(folder / "val" / "val_annotations.txt") if line.strip()]
-    told = [row for row in rows if len(row) >= 2 and row[1].strip() in places and _is_name(row[0])]
+    entries = [row for row in rows if len(row) >= 2 and row[1].strip() in places and _is_name(row[0])]
     strange = nothing_odd()
     there = {path.name for path in image_files(folder / "val" / "images", folder, strange)}
-    listed = {row[0] for row in told}
+    listed = {row[0] for row in entries}
     odd = {
-        "lines of no image name and known wnid": [repr(row[0]) for row in rows if row not in told],
-        "images listed twice": [repr(name) for name, count in Counter(row[0] for row in told).items() if count > 1],
-        "listed images that val/images lacks": [repr(row[0]) for row in told if row[0] not in there],
+        "lines of no image name and known wnid": [repr(row[0]) for row in rows if row not in entries],
+        "images listed twice": [repr(name) for name, count in Counter(row[0] for row in entries).items() if count > 1],
+        "listed images that val/images lacks": [repr(row[0]) for row in entries if row[0] not in there],
         "images in val/images that are not listed": sorted(map(repr, there - listed)),
     }
     faults = [f"val/val_annotations.txt: {what}: {listing('name', names)}." for what, names in odd.items() if names]
     faults += sentences(strange)
-    known = [row for row in told if row[0] in there]
+    known = [row for row in entries if row[0] in there]
     return [folder / "val" / "images" / row[0] for row in known], [places[row[1].strip()] for row in known], faults
 
 

@@ -53,7 +53,7 @@ def read_text(
 
     ``tokenizer`` is a file or folder as for `read_tokenizer`. A row has at most ``max_length`` tokens, marks included;
     rows are as wide as the longest, or ``max_length`` wide with ``pad_to_max`` (for models that must read other files
-    later). ``per_class`` keeps the first so many of each class, ``rows`` so many drawn by lot. Raises DataError, with
+    later). ``per_class`` keeps the first so many of each class, ``rows`` so many at random. Raises DataError, with
     file, count and first places, for files that are missing, ragged, broken or not UTF-8, columns that are missing,
     labels of no class, empty texts and texts of which the tokenizer knows nothing (``skip_unreadable`` leaves those
     two out), and for a tokenizer that does not fit; UsageError where a package is missing.

@@ -28,8 +28,8 @@ class TextOptions:
 
     ``tokenizer`` is a file or folder as for `read_tokenizer`. A row has at most ``max_length`` tokens, its marks
     included; rows are as wide as the longest, or ``max_length`` wide with ``pad_to_max``. ``per_class`` keeps the first
-    so many of each class, ``rows`` so many drawn by lot, always the same. ``skip_unreadable`` leaves out texts without
-    a token that the vocabulary has, which are refused otherwise.
+    so many of each class, ``rows`` so many at random, always the same. ``skip_unreadable`` leaves out texts without a
+    token that the vocabulary has, which are refused otherwise.
     """
 
     tokenizer: str | Path
@@ -56,8 +56,7 @@ def tokenised(
     reading: TextOptions,
     groups: Sequence[Any] | None = None,
 ) -> Dataset:
-    """The dataset of tokens of ``texts`` (N,), whose rows stand in ``table``; ``labels_N`` (N,) and ``groups`` go
-    along.
+    """The dataset of tokens of ``texts`` (N,), whose rows stand in ``table``, with ``labels_N`` (N,) and ``groups``.
 
     Raises DataError for texts that cannot be read, for a tokenizer that does not fit them, or for too few rows.
     """
@@ -86,10 +85,10 @@ def tokenised(
 
 
 def chosen_rows(labels_N: Int64Array, num_rows: int | None, per_class: int | None, *, num_classes: int) -> Int64Array:
-    """All rows, or the first ``per_class`` of each class, or ``num_rows`` drawn by lot; in the file's order.
+    """All rows, or the first ``per_class`` of each class, or ``num_rows`` drawn at random; in the file's order.
 
-    By lot, because many files are sorted by class, or deal classes in turn. The draw is always the same, and a smaller
-    one lies within a larger. Raises DataError when there are not so many.
+    At random, because many files are sorted by class, or deal classes in turn. The draw is always the same, and a
+    smaller one lies within a larger. Raises DataError when there are not so many.
     """
     if per_class is not None:
         places = [np.flatnonzero(labels_N == label) for label in range(num_classes)]

@@ -119,19 +119,18 @@ class TextTable:
         return cells if all(isinstance(cell, int) for cell in cells) else [str(cell) for cell in cells]
 
     def refuse(self, row_indices: Sequence[int] | Int64Array, what: str, advice: str) -> None:
-        """Raise DataError with file, count and first places of ``row_indices``, and what to do; nothing where there are
-        none.
+        """Raise DataError with file, count and first places of ``row_indices``, and what to do; a no-op for none.
 
-        Rows of several files are told file by file, the first three of them.
+        Rows of several files are listed file by file, the first three of them.
         """
         if len(row_indices) == 0:
             return
         chosen = np.asarray(row_indices)
-        told = []
+        listings = []
         for number in np.unique(self.file_N[chosen])[:3]:
             places = self.place_N[chosen[self.file_N[chosen] == number]]
-            told.append(f"{listing(self.noun, places)} of {self.files[number]}")
-        raise DataError(f"{' and '.join(told)} {what}. {advice}")
+            listings.append(f"{listing(self.noun, places)} of {self.files[number]}")
+        raise DataError(f"{' and '.join(listings)} {what}. {advice}")
 
 
 def is_whole(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""An Outcome: what one command found, as cases that pass or do not. JUnit, SARIF and annotations are made of it."""
+"""A GateOutcome: the result of one command, as cases that pass or do not, for JUnit, SARIF and annotations."""
 
 from __future__ import annotations
 

@@ -55,13 +55,15 @@ def requirement_bar(
     words = "nothing was measured"
     if figure is not None:
         mark = f"mark {finding['verdict'].lower()}"
-        words = f"measured {_told(figure)}"
+        words = f"measured {_describe(figure)}"
         marks.append(line((x(figure["low"]), MIDDLE), (x(figure["high"]), MIDDLE), f"span {mark}"))
         marks += [line((x(end), MIDDLE - 4), (x(end), MIDDLE + 4), f"cap {mark}") for end in _ends(figure)]
         marks.append(dot((x(figure["value"]), MIDDLE), 4, f"value {mark}", words))
     if dense_figures is not None:
-        marks.append(dot((x(dense_figures["value"]), MIDDLE), 4, "ring dense", f"dense model {_told(dense_figures)}"))
-        words += f"; dense model {_told(dense_figures)}"
+        marks.append(
+            dot((x(dense_figures["value"]), MIDDLE), 4, "ring dense", f"dense model {_describe(dense_figures)}")
+        )
+        words += f"; dense model {_describe(dense_figures)}"
     anchor = "start" if bound < WIDTH * 0.2 else "end" if bound > WIDTH * 0.8 else "middle"
     marks.append(text(bound, HEIGHT - 1, f"{finding['bound']:,g}", "tick", anchor=anchor))
     return picture(WIDTH, HEIGHT, finding["requirement"], words, *marks, name=name, class_="bar")
@@ -71,7 +73,7 @@ def _ends(figure: Mapping[str, Any]) -> tuple[float, ...]:
     return () if figure["low"] == figure["high"] else (figure["low"], figure["high"])
 
 
-def _told(figure: Mapping[str, Any]) -> str:
+def _describe(figure: Mapping[str, Any]) -> str:
     if figure["low"] == figure["high"]:
         return f"{figure['value']:,.6g}"
     return f"{figure['value']:.3f}, interval {figure['low']:.3f} to {figure['high']:.3f}"
@@ -88,5 +90,5 @@ def amounts(bars: Sequence[tuple[str, float, str, str]], title: str, name: str) 
         marks.append(text(width, top + 12, words, "label strong", anchor="end"))
         marks.append(rect(0, top + 17, width, 9, "track"))
         marks.append(rect(0, top + 17, max(1.5, x(amount)), 9, f"amount {class_}"))
-    told = "; ".join(f"{label}: {words}" for label, _, words, _ in bars)
-    return picture(width, step * len(bars), title, told, *marks, name=name, class_="wide")
+    description = "; ".join(f"{label}: {words}" for label, _, words, _ in bars)
+    return picture(width, step * len(bars), title, description, *marks, name=name, class_="wide")

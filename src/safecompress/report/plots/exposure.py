@@ -17,7 +17,7 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 def dots(exposed_rows: Sequence[Row], title: str, axis: str, name: str) -> Markup:
-    """A row each: name, figure, interval; the line at 0.5 is guessing."""
+    """A row for each of ``exposed_rows``: name, figure, interval; the line at 0.5 is guessing."""
     values = [figure[key] for _, figure in exposed_rows for key in ("low", "high")]
     x = Axis(*around([*values, 0.5], least=0.2), LEFT, WIDTH - 12)
     top, bottom = 8.0, 8.0 + STEP * len(exposed_rows)
@@ -34,5 +34,7 @@ def dots(exposed_rows: Sequence[Row], title: str, axis: str, name: str) -> Marku
         marks.append(line((x(figure["low"]), y), (x(figure["high"]), y), f"span {class_}"))
         marks.append(dot((x(figure["value"]), y), 4, f"value {class_}", tip))
     marks.append(text(WIDTH - 12, bottom + 33, axis, "axis", anchor="end", most=60))
-    told = "; ".join(f"{label}: {f['value']:.2f} ({f['low']:.2f} to {f['high']:.2f})" for label, f in exposed_rows)
-    return picture(WIDTH, bottom + 40, title, told, *marks, name=name, class_="panel")
+    description = "; ".join(
+        f"{label}: {f['value']:.2f} ({f['low']:.2f} to {f['high']:.2f})" for label, f in exposed_rows
+    )
+    return picture(WIDTH, bottom + 40, title, description, *marks, name=name, class_="panel")

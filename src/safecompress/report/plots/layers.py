@@ -32,10 +32,10 @@ def layers_plot(layer_shares: Sequence[Mapping[str, Any]], name: str) -> Markup:
     for value in (0.0, 0.5, 1.0):
         anchor = "start" if value == 0 else "middle"
         marks.append(text(x(value), bottom + 10, percent(value), "tick", anchor=anchor))
-    told = "; ".join(
+    description = "; ".join(
         f"{one['name']}: {_share(one['start'])} before, {_share(one['end'])} after" for one in layer_shares
     )
-    return picture(WIDTH, bottom + 16, "Density of each layer", told, *marks, name=name, class_="wide")
+    return picture(WIDTH, bottom + 16, "Density of each layer", description, *marks, name=name, class_="wide")
 
 
 def _share(number: float | None) -> str:

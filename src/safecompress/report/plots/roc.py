@@ -34,12 +34,12 @@ def roc_plot(
     if dense_points:
         marks.append(path(_corners(dense_points, "tpr", x, y), "roc dense"))
     marks.append(path(found, "roc artifact"))
-    told = "; ".join(
+    description = "; ".join(
         f"at FPR {percent(p['fpr'])} it finds {100 * p['tpr']:.1f}% ({100 * p['low']:.1f} to {100 * p['high']:.1f}%)"
         for p in points
         if p["fpr"] in (0.001, 0.01, 0.1)
     )
-    return picture(WIDTH, HEIGHT, f"ROC of {attack_name}", told, *marks, name=name, class_="panel")
+    return picture(WIDTH, HEIGHT, f"ROC of {attack_name}", description, *marks, name=name, class_="panel")
 
 
 def _corners(points: Points, key: str, x: Axis, y: Axis) -> list[Point]:

@@ -35,6 +35,8 @@ def timeline(rounds: Sequence[Mapping[str, Any]], name: str) -> Markup:
         marks.append(text(LEFT - 12, 28 + ROW * (place + 0.5) + 4, branch, anchor="end", most=28))
     route = [path(won, "route")] if len(won) > 1 else []
     winners = (f"round {e['round'] + 1} {next(c['branch'] for c in e['candidates'] if c['won'])}" for e in rounds)
-    told = "Winners: " + ", ".join(winners)
+    description = "Winners: " + ", ".join(winners)
     marks += [*route, *spots]
-    return picture(width, height, "Rounds of the search", told, *marks, name=name, class_="timeline", is_fixed=True)
+    return picture(
+        width, height, "Rounds of the search", description, *marks, name=name, class_="timeline", is_fixed=True
+    )

@@ -65,8 +65,8 @@ def candidates_plot(rounds: Sequence[Mapping[str, Any]], name: str) -> Markup | 
     for at, number, tip in numbers:
         marks.append(dot(at, 8, "won", tip))
         marks.append(text(at[0], at[1] + 3.5, str(number), "number", anchor="middle"))
-    told = f"{len(spots)} candidates of {len(rounds)} rounds; accuracy from {y.low:.2f} to {y.high:.2f}"
-    return picture(WIDTH, HEIGHT, "Candidates of the search", told, *marks, name=name, class_="panel")
+    description = f"{len(spots)} candidates of {len(rounds)} rounds; accuracy from {y.low:.2f} to {y.high:.2f}"
+    return picture(WIDTH, HEIGHT, "Candidates of the search", description, *marks, name=name, class_="panel")
 
 
 def verdict_plot(spots: Sequence[Spot], bounds: tuple[float | None, float | None], name: str) -> Markup:
@@ -92,8 +92,8 @@ def verdict_plot(spots: Sequence[Spot], bounds: tuple[float | None, float | None
         marks.append(line((x(auc["low"]), at[1]), (x(auc["high"]), at[1]), f"whisker {class_}"))
         marks.append(line((at[0], y(accuracy["low"])), (at[0], y(accuracy["high"])), f"whisker {class_}"))
         marks.append(dot(at, 6, f"model {class_}", tip))
-    told = "; ".join(f"{words}: accuracy {_span(acc)}, AUC {_span(auc)}" for words, _, acc, auc in spots)
-    return picture(WIDTH, HEIGHT, "What ships, beside the dense model", told, *marks, name=name, class_="panel")
+    description = "; ".join(f"{words}: accuracy {_span(acc)}, AUC {_span(auc)}" for words, _, acc, auc in spots)
+    return picture(WIDTH, HEIGHT, "What ships, beside the dense model", description, *marks, name=name, class_="panel")
 
 
 def _span(point: Figure) -> str:

@@ -19,8 +19,8 @@ def split_plot(outer: Sequence[Part], inner: Sequence[Part], name: str) -> Marku
     """``outer`` parts end to end; ``inner`` ones, the pools within the first, in a thinner bar under it."""
     x = Axis(0, max(1, sum(rows for _, rows, _ in outer)), 0, WIDTH)
     marks = [*_bar(outer, x, 20, 26), *_bar(inner, x, 50, 12)]
-    told = "; ".join(f"{label}: {rows:,} rows" for label, rows, _ in (*outer, *inner))
-    return picture(WIDTH, 66, "How the rows were shared out", told, *marks, name=name, class_="split")
+    description = "; ".join(f"{label}: {rows:,} rows" for label, rows, _ in (*outer, *inner))
+    return picture(WIDTH, 66, "How the rows were shared out", description, *marks, name=name, class_="split")
 
 
 def _bar(parts: Sequence[Part], x: Axis, top: float, height: float) -> list[Markup]:

@@ -65,7 +65,7 @@ def picture(
 
 
 def text(x: float, y: float, words: str, class_: str = "label", *, anchor: str | None = None, most: int = 40) -> Markup:
-    """A line of text; a long one is cut in its middle and told whole by its tooltip."""
+    """A line of text; a long one is cut in its middle and shown whole by its tooltip."""
     short = shortened(printable(words), most)
     whole = [tag("title", words)] if short != printable(words) else []
     return tag("text", short, *whole, x=x, y=y, class_=class_, text_anchor=anchor)
