@@ -86,8 +86,8 @@ def safety_spec(
     collection.
     """
 
-    def path(given: str | Path | None) -> Path | None:
-        return None if given is None else Path(given)
+    def path(argument: str | Path | None) -> Path | None:
+        return None if argument is None else Path(argument)
 
     return SafetyTests(
         spec=Path(spec),
@@ -114,7 +114,7 @@ class SafetyCollector(pytest.Collector):
     def __init__(self, *, tests: SafetyTests, **rest: Any) -> None:
         super().__init__(**rest)
         self._tests = tests.located(self.path.parent)
-        self._found: GateOutcome | Exception | None = None
+        self._outcome: GateOutcome | Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """An item for each requirement in the spec's order, and the evidence. Raises CollectError for a faulty spec."""
@@ -131,15 +131,15 @@ class SafetyCollector(pytest.Collector):
 
     def outcome(self) -> GateOutcome:
         """What the audit came to, even where it was refused; made once. Raises what nobody foresaw, each time."""
-        if isinstance(self._found, Exception):
-            raise self._found
-        if self._found is None:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        if self._outcome is None:
             try:
-                self._found = self._audit()
+                self._outcome = self._audit()
             except Exception as error:
-                self._found = error  # the model is not made anew for every requirement
+                self._outcome = error  # the model is not made anew for every requirement
                 raise
-        return self._found
+        return self._outcome
 
     def _audit(self) -> GateOutcome:
         from safecompress.errors import SafeCompressError

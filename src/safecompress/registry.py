@@ -22,15 +22,15 @@ class Registry(Generic[T]):
 
     def plugins(self) -> dict[str, EntryPoint]:
         """The entry points of this group, by name. Raises UsageError when two claim one name."""
-        found: dict[str, EntryPoint] = {}
+        entry_points_by_name: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
-            if point.name in self.builtins or point.name in found:
+            if point.name in self.builtins or point.name in entry_points_by_name:
                 raise UsageError(
                     f"The {self.kind} name {point.name!r} is claimed twice (the second time by {point.value}). "
                     "Uninstall one of the two packages, or rename its entry point."
                 )
-            found[point.name] = point
-        return found
+            entry_points_by_name[point.name] = point
+        return entry_points_by_name
 
     def names(self) -> list[str]:
         """All names, sorted."""

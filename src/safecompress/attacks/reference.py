@@ -44,9 +44,9 @@ def missing_reference_attacks(attacks: Iterable[Attack], bounded: Iterable[str],
     by_name, required = {attack.name: attack for attack in attacks}, set(bounded)
     missing = []
     for name in REFERENCE[access]:
-        found = [by_name[n] for n in (name, *STANDS_FOR.get(name, ())) if n in by_name]
-        ready = [attack for attack in found if attack.name in required]
-        if not found:
+        candidates = [by_name[n] for n in (name, *STANDS_FOR.get(name, ())) if n in by_name]
+        ready = [attack for attack in candidates if attack.name in required]
+        if not candidates:
             missing.append(f"the attack {name} is not simulated")
         elif not ready:
             missing.append(f"no requirement bounds {name}")

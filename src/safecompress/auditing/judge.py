@@ -94,10 +94,10 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
     source = case.trained or subject.artifact  # shadows are trained as the target was, dead units and all
     trainer, as_trained = None, None
     if source is not None:
-        made = provenance and provenance.of_version(
+        own_provenance = provenance and provenance.of_version(
             source, targets.build(source) if source.is_resized else provenance.template
         )
-        trainer = targets.trainer(made, source.masks)
+        trainer = targets.trainer(own_provenance, source.masks)
     if case.trained is not None and case.trained.digest() != subject.digest:
         network = ServedModel(targets.build(case.trained).to(case.device), case.trained.task)
         as_trained = targets.of(network, trainer)
@@ -142,8 +142,8 @@ class _Targets:
         """A released version under attack."""
         network, provenance = self.build(version), self._case.provenance
         is_own = version.model_spec is None and not version.is_resized  # no shadow may begin with the version's weights
-        made = provenance and provenance.of_version(version, provenance.template if is_own else network)
-        trainer = self.trainer(made, version.masks)
+        own_provenance = provenance and provenance.of_version(version, provenance.template if is_own else network)
+        trainer = self.trainer(own_provenance, version.masks)
         return self.of(ServedModel(network, version.task), trainer, {}, rounding_of(version))
 
     def trainer(self, provenance: TrainingProvenance | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:

@@ -33,7 +33,7 @@ def make_strategy(registry: Registry[T], entry: StrategyEntry, where: str, readi
     written = read_options(factory, options, where, owner, reading)
     strategy = None if written is None else call(factory, written, where, owner, reading)
     if strategy is not None:
-        reading.made.append(BuiltStrategy(strategy, {"name": name, **(written or {})}))
+        reading.strategies.append(BuiltStrategy(strategy, {"name": name, **(written or {})}))
     return strategy
 
 
@@ -91,8 +91,8 @@ def read_options(
     if len(reading.faults) > faults_before:
         return None
     defaults = {key: parameter.default for key, parameter in known.items() if _is_plain(plain(parameter.default))}
-    given = {key: plain(value) for key, value in convert(factory, options).items()}
-    kept = {key: value if _is_plain(value) else options[key] for key, value in given.items()}
+    values = {key: plain(value) for key, value in convert(factory, options).items()}
+    kept = {key: value if _is_plain(value) else options[key] for key, value in values.items()}
     return {key: plain(value) for key, value in {**defaults, **kept}.items()}
 
 

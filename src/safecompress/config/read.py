@@ -71,10 +71,10 @@ def parse_config(
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or data is None or plan is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
-    made = tuple(reading.made)
+    strategies = tuple(reading.strategies)
     name = f"{shape.name}-{scale}" if scale else shape.name
     parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
-    return Config(*parts, packing=packing, made=made, shortened=(*shape.shortened, *changed))
+    return Config(*parts, packing=packing, strategies=strategies, shortened=(*shape.shortened, *changed))
 
 
 def load_limits(path: str | Path) -> Limits:

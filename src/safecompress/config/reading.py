@@ -26,7 +26,7 @@ class SpecReader:
 
     base: Path
     faults: list[str] = field(default_factory=list)
-    made: list[BuiltStrategy] = field(default_factory=list)
+    strategies: list[BuiltStrategy] = field(default_factory=list)
 
     def note(self, where: str, fault: str) -> None:
         """Add one fault; it starts with ``where``, and a message of several lines becomes one."""

@@ -49,11 +49,11 @@ def read_data(table: Table, reading: SpecReader) -> DataConfig | None:
     if "train" in sizes:
         reading.attempt("[data]", lambda: SplitSizes(**{**dict.fromkeys(PARTS, 0), **sizes}))
     where = "[data] source"
-    name, given = split_choice(DATASETS, shape.source, where, reading)
+    name, written = split_choice(DATASETS, shape.source, where, reading)
     factory = find_factory(DATASETS, name, where, reading) if name is not None else None
     if name is None or factory is None:
         return None
-    options = read_options(factory, given, where, f"the dataset {name!r}", reading)
+    options = read_options(factory, written, where, f"the dataset {name!r}", reading)
     return None if options is None else DataConfig(name, options, shape.normalise, sizes, reading.base)
 
 
@@ -113,8 +113,8 @@ def _read_augment(choices: Any, where: str, reading: SpecReader) -> tuple[Augmen
             f"{', '.join(AUGMENTATIONS.names())}.",
         )
         return ()
-    made = [make_strategy(AUGMENTATIONS, one, f"{where} augment {n}", reading) for n, one in enumerate(choices, 1)]
-    return tuple(augmentation for augmentation in made if augmentation is not None)
+    read = [make_strategy(AUGMENTATIONS, one, f"{where} augment {n}", reading) for n, one in enumerate(choices, 1)]
+    return tuple(augmentation for augmentation in read if augmentation is not None)
 
 
 def read_plan(compress: Table, search: Table, reading: SpecReader) -> Plan | None:
@@ -184,8 +184,8 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: SpecRe
 
 def read_attacks(choices: Sequence[StrategyEntry], where: str, reading: SpecReader) -> tuple[Attack, ...]:
     """The attacks that could be made; two of one name are a fault, since their figures would have one name."""
-    made = [make_strategy(ATTACKS, choice, f"{where} {n}", reading) for n, choice in enumerate(choices, 1)]
-    attacks = tuple(attack for attack in made if attack is not None)
+    read = [make_strategy(ATTACKS, choice, f"{where} {n}", reading) for n, choice in enumerate(choices, 1)]
+    attacks = tuple(attack for attack in read if attack is not None)
     for name in _repeated([attack.name for attack in attacks]):
         reading.note(where, f"the attack {name!r} is listed twice. List it once.")
     return attacks
@@ -198,8 +198,8 @@ def read_branches(texts: Sequence[str], where: str, reading: SpecReader) -> tupl
     ]
     for name in _repeated(texts):
         reading.note(where, f"{show(name)} is listed twice. List it once.")
-    made = {branch.name: branch for branch in branches if branch is not None}
-    return tuple(made.values()) or DEFAULT_BRANCHES  # any, beside the fault that was noted
+    by_name = {branch.name: branch for branch in branches if branch is not None}
+    return tuple(by_name.values()) or DEFAULT_BRANCHES  # any, beside the fault that was noted
 
 
 def _parse_branch(text: str) -> Branch:

@@ -73,8 +73,8 @@ class ModelConfig:
 
     def spec(self, input_shape: tuple[int, ...], num_classes: int) -> ModelSpec:
         """The network for samples of ``input_shape`` and so many classes; files among its options are found."""
-        found = convert(MODELS.factory(self.name), self.options, self.base)
-        options = {key: str(value) if isinstance(value, Path) else value for key, value in found.items()}
+        converted = convert(MODELS.factory(self.name), self.options, self.base)
+        options = {key: str(value) if isinstance(value, Path) else value for key, value in converted.items()}
         return ModelSpec(self.name, options, input_shape, num_classes)
 
     @property
@@ -112,7 +112,7 @@ class Config:
     spec: SafetySpec
     packing: Packing = Packing()
     path: Path | None = field(default=None, compare=False)
-    made: tuple[BuiltStrategy, ...] = field(default=(), repr=False, compare=False)
+    strategies: tuple[BuiltStrategy, ...] = field(default=(), repr=False, compare=False)
     shortened: tuple[str, ...] = field(default=(), compare=False)
 
     def load_dataset(self) -> Dataset:
@@ -129,11 +129,11 @@ class Config:
             "seed": self.seed,
             "data": self.data.table(),
             **({} if self.model is None else {"model": self.model.table()}),
-            "recipe": recipe_table(self.recipe, self.made),
-            "dense_recipe": recipe_table(self.dense_recipe, self.made),
-            **plan_tables(self.plan, self.spec, self.made),
+            "recipe": recipe_table(self.recipe, self.strategies),
+            "dense_recipe": recipe_table(self.dense_recipe, self.strategies),
+            **plan_tables(self.plan, self.spec, self.strategies),
             "deploy": asdict(self.packing),
-            **safety_tables(self.spec, self.made),
+            **safety_tables(self.spec, self.strategies),
         }
 
     def moved_to(self, folder: Path) -> Config:

@@ -20,14 +20,14 @@ from safecompress.spec import Requirement, SafetySpec
 from safecompress.training import AUGMENTATIONS, OBJECTIVES, Recipe
 
 
-def recipe_table(recipe: Recipe, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
+def recipe_table(recipe: Recipe, strategies: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[recipe]`` or ``[dense_recipe]``."""
-    strategies = {
-        "objective": strategy_table(OBJECTIVES, recipe.objective, made),
-        "augment": [strategy_table(AUGMENTATIONS, one, made) for one in recipe.augmentations],
+    tables = {
+        "objective": strategy_table(OBJECTIVES, recipe.objective, strategies),
+        "augment": [strategy_table(AUGMENTATIONS, one, strategies) for one in recipe.augmentations],
     }
-    values = {one.name: plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name not in strategies}
-    return {**values, **strategies}
+    values = {one.name: plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name not in tables}
+    return {**values, **tables}
 
 
 def identity_table(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def identity_table(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in identity}
 
 
-def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
+def plan_tables(plan: Plan, spec: SafetySpec, strategies: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[compress]`` and ``[search]``; the search's attacks are the spec's own where the plan names none."""
     attacks = [attack for tier in plan.tests(spec.attacks) for attack in tier]
     return {
         "compress": {
             "density": float(plan.density),
-            "allocation": strategy_table(ALLOCATIONS, plan.allocation, made),
-            "shape": strategy_table(SHAPES, plan.shape, made),
+            "allocation": strategy_table(ALLOCATIONS, plan.allocation, strategies),
+            "shape": strategy_table(SHAPES, plan.shape, strategies),
             "start": plan.start.value,
             "include": list(plan.include),
             "exclude": list(plan.exclude),
@@ -51,23 +51,23 @@ def plan_tables(plan: Plan, spec: SafetySpec, made: Iterable[BuiltStrategy]) -> 
         "search": {
             "rounds": plan.rounds,
             "branches": [_branch_name(branch) for branch in plan.branches],
-            "selector": strategy_table(SELECTORS, plan.selector, made),
-            "attacks": [strategy_table(ATTACKS, attack, made) for attack in attacks],
+            "selector": strategy_table(SELECTORS, plan.selector, strategies),
+            "attacks": [strategy_table(ATTACKS, attack, strategies) for attack in attacks],
             "finalists": plan.finalists,
             "rank": plan.rank,
             "refit": plan.refit,
-            "schedule": strategy_table(SCHEDULES, plan.schedule, made),
+            "schedule": strategy_table(SCHEDULES, plan.schedule, strategies),
             "stop": float(plan.stop),
             "recovery": float(plan.recovery),
         },
     }
 
 
-def safety_tables(spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, Any]:
+def safety_tables(spec: SafetySpec, strategies: Iterable[BuiltStrategy]) -> dict[str, Any]:
     """``[safety]`` and ``[[require]]``; a margin (within) is written as the bound on the change that it is."""
     return {
         "safety": {
-            "attacks": [strategy_table(ATTACKS, attack, made) for attack in spec.attacks],
+            "attacks": [strategy_table(ATTACKS, attack, strategies) for attack in spec.attacks],
             "alpha": float(spec.alpha),
             "access": spec.access.name.lower(),
             "shadows": spec.shadows,
@@ -76,13 +76,14 @@ def safety_tables(spec: SafetySpec, made: Iterable[BuiltStrategy]) -> dict[str, 
     }
 
 
-def strategy_table(registry: Registry[Any], strategy: Any, made: Iterable[BuiltStrategy]) -> str | dict[str, Any]:
+def strategy_table(registry: Registry[Any], strategy: Any, strategies: Iterable[BuiltStrategy]) -> str | dict[str, Any]:
     """The name of ``strategy``, or a table with its name and all options when it has any.
 
-    The table that made it is known for what came from a spec; else its class says the name and its fields the
-    options. Raises UsageError when neither does.
+    Of what a spec built, ``strategies``, the table is known; else the class gives the name and its fields the options.
+    Raises UsageError when neither does.
     """
-    table = next((dict(one.table) for one in made if one.strategy is strategy), None) or _table_of(registry, strategy)
+    known = next((dict(built.table) for built in strategies if built.strategy is strategy), None)
+    table = known or _table_of(registry, strategy)
     return table["name"] if len(table) == 1 else table
 
 

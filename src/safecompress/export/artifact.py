@@ -146,8 +146,8 @@ class Artifact:
         tensors = self._tensors() | {_SCALE + name: scale for name, scale in self.scales.items()}
         listed = [[name, dtype_name(tensor), list(tensor.shape)] for name, tensor in tensors.items()]
         facts = {key: value for key, value in self._facts().items() if key != "metadata"}
-        told = json.dumps([facts, listed, list(self.masks)], sort_keys=True, separators=(",", ":"), allow_nan=False)
-        content = hashlib.sha256(told.encode() + b"\n")
+        text = json.dumps([facts, listed, list(self.masks)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+        content = hashlib.sha256(text.encode() + b"\n")
         for tensor in (*tensors.values(), *self.masks.values()):
             content.update(to_bytes(tensor).tobytes())
         return content.hexdigest()

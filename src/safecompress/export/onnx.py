@@ -50,10 +50,10 @@ def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
     """What ``export_onnx`` writes."""
     onnx, runtime = require("onnx", "onnxscript", "onnxruntime")[::2]
     raw = _Raw(copy.deepcopy(network).to("cpu"), task).eval()
-    asked = {num: _samples(task, num) for num in (2, *BATCHES)}
-    wanted = {num: _ask(raw, samples, task) for num, samples in asked.items()}
+    batches = {num: _samples(task, num) for num in (2, *BATCHES)}
+    wanted = {num: _ask(raw, samples, task) for num, samples in batches.items()}
     with quiet():
-        proto = _translate(raw, asked[2])
+        proto = _translate(raw, batches[2])
         _strip(proto)
         proto.metadata_props.add(key=KEY, value=json.dumps(facts_of(task), sort_keys=True))
         try:
@@ -63,7 +63,7 @@ def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
         except Exception as error:  # a checker, protobuf (2 GB) and a runtime, each with errors of its own
             raise ArtifactError(f"The network gave no valid ONNX model ({first_line(error)}). {_OTHERWISE}") from error
     for num in BATCHES:
-        _require_equal(session.run([OUTPUT], {INPUT: asked[num].numpy()})[0], wanted[num])
+        _require_equal(session.run([OUTPUT], {INPUT: batches[num].numpy()})[0], wanted[num])
     return content
 
 

@@ -203,7 +203,7 @@ def _hooked(network: nn.Module, readers: set[str], emitted: dict[str, _Emitted])
 
 
 def _require_equal(network: nn.Module, samples: Tensor, original: Tensor, changed: Mapping[str, int]) -> None:
-    told = ", ".join(f"{count} of {name!r}" for name, count in changed.items())
+    removed = ", ".join(f"{count} of {name!r}" for name, count in changed.items())
     try:
         with torch.no_grad():
             after = network(samples)
@@ -211,11 +211,11 @@ def _require_equal(network: nn.Module, samples: Tensor, original: Tensor, change
         difference = float((after - original).abs().max())
     except (RuntimeError, ValueError, IndexError) as error:  # such as a size that the forward pass assumes
         raise ModelError(
-            f"The network does not run without the dead units taken out ({told}): {error}. Its forward pass may name "
-            "sizes; read them from the tensors, or ship the network as it is."
+            f"The network does not run without the dead units taken out ({removed}): {error}. Its forward pass may "
+            "name sizes; read them from the tensors, or ship the network as it is."
         ) from error
     if not difference <= TOLERANCE * largest:  # nan is not
         raise ModelError(
-            f"Without the dead units taken out ({told}), outputs differ by {difference:.3g}, with logits up to "
+            f"Without the dead units taken out ({removed}), outputs differ by {difference:.3g}, with logits up to "
             f"{largest:.3g}: more than {TOLERANCE:g} of that. Ship the network as it is."
         )

@@ -194,8 +194,8 @@ def decisions(values: Mapping[str, float]) -> dict[str, float]:
 
 def strongest_attack(values: Mapping[str, float]) -> str | None:
     """The attack with the largest of `leaks`, the first of equals; None where there is none."""
-    found = leaks(values)
-    return max(found, key=found.__getitem__) if found else None
+    by_attack = leaks(values)
+    return max(by_attack, key=by_attack.__getitem__) if by_attack else None
 
 
 def tm_score(accuracy: float, worst: Iterable[float], *, power: float = 1.0) -> float:

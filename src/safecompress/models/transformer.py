@@ -57,11 +57,11 @@ class Transformer(nn.Module):
         super().__init__()
         require_text("transformer", input_shape)
         require_classes(num_classes)
-        told = located(folder, hub, config)
-        settings = configuration(told if isinstance(told, str) else _read(told / CONFIG), num_classes, layers)
+        source = located(folder, hub, config)
+        settings = configuration(source if isinstance(source, str) else _read(source / CONFIG), num_classes, layers)
         _require_room(settings, input_shape[0])
         self.vocab_size = int(settings.vocab_size)
-        self.network = _pretrained(told, settings) if isinstance(told, Path) else _fresh(settings)
+        self.network = _pretrained(source, settings) if isinstance(source, Path) else _fresh(settings)
         self._num_classes, self._input_shape = num_classes, tuple(input_shape)
         self._padding = settings.pad_token_id if settings.pad_token_id is not None else 0
 
@@ -83,16 +83,18 @@ class Transformer(nn.Module):
     def stored_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options that build the same network without its folder: what a file keeps of it, which names no place."""
         folder, hub = options.get("folder"), options.get("hub")
-        told = located(Path(folder) if folder else None, hub, options.get("config"))
-        settings = configuration(told if isinstance(told, str) else _read(told / CONFIG), 2, options.get("layers"))
+        source = located(Path(folder) if folder else None, hub, options.get("config"))
+        settings = configuration(
+            source if isinstance(source, str) else _read(source / CONFIG), 2, options.get("layers")
+        )
         kept = {name: value for name, value in settings.to_dict().items() if name not in _FORGOTTEN}
         return {"config": json.dumps(kept, sort_keys=True)}
 
 
 def located(folder: Path | None, hub: str | None, config: str | None) -> Path | str:
     """Where the pretrained model lies, or the text of a configuration. Raises ModelError unless one is given."""
-    given = {"folder": folder, "hub": hub, "config": config}
-    named = [name for name, value in given.items() if value is not None]
+    sources = {"folder": folder, "hub": hub, "config": config}
+    named = [name for name, value in sources.items() if value is not None]
     if len(named) != 1:
         raise ModelError(
             "A transformer comes from one of: folder (config.json and model.safetensors), hub (the name of a model in "
@@ -117,17 +119,17 @@ def configuration(text: str, num_classes: int, layers: int | None) -> Any:
     """The sizes of the network. Raises ModelError for a text that is no text classifier's configuration."""
     transformers = _require()
     try:
-        told = json.loads(text)
+        entries = json.loads(text)
     except ValueError as error:
         raise ModelError(f"The configuration of the transformer is no JSON ({error}).") from error
-    kind = told.get("model_type") if isinstance(told, dict) else None
+    kind = entries.get("model_type") if isinstance(entries, dict) else None
     known = transformers.models.auto.modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     if kind not in known:
         raise ModelError(
             f"The configuration is of the kind {kind!r}, which has no text classifier in this version of transformers. "
             "bert, roberta, distilbert, albert, electra and deberta-v2 have."
         )
-    kept = {name: value for name, value in told.items() if name not in (*_FORGOTTEN, "model_type", "num_labels")}
+    kept = {name: value for name, value in entries.items() if name not in (*_FORGOTTEN, "model_type", "num_labels")}
     with _quiet(transformers):
         try:
             settings = transformers.AutoConfig.for_model(kind, **kept, num_labels=num_classes)

@@ -98,9 +98,9 @@ def _claim(certification: Certification) -> str:
     reported = [name for name in certification.attacks if name not in required]
     also = f" (reported, not required: {', '.join(reported)})" if reported else ""
     shadows = f"; shadow models: {certification.shadows}" if certification.shadows else ""
-    given = certification.access.name.lower()
+    access = certification.access.name.lower()
     return (
-        f"judged for an attacker who is given {given}, against the attacks that the spec bounds: "
+        f"judged for an attacker who is given {access}, against the attacks that the spec bounds: "
         f"{', '.join(required)}{also}{shadows}"
     )
 

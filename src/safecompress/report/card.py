@@ -132,8 +132,8 @@ def _is_shown(metric: str) -> bool:
 
 def _rows(report: Report) -> str:
     parts = report.split["parts"]
-    told = {name: part["rows"] for name, part in parts.items() if part["rows"]}
-    listed = ", ".join(f"{plain_text(name)} {rows:,}" for name, rows in told.items())
+    counts = {name: part["rows"] for name, part in parts.items() if part["rows"]}
+    listed = ", ".join(f"{plain_text(name)} {rows:,}" for name, rows in counts.items())
     return f"Rows of {plain_text(str(report.split.get('name', 'the data')))}: {listed}."
 
 

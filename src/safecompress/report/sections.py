@@ -154,13 +154,13 @@ def _worst_picture(worst: Mapping[str, Any]) -> Markup:
 
 def layers(report: Report) -> Section | None:
     """Density of each layer before and after; of an audited file only after."""
-    found = report.search.get("layers") or [
+    shares = report.search.get("layers") or [
         {"name": name, "num_weights": None, "start": None, "end": share, "ever": None}
         for name, share in report.artifact.get("layer_densities", {}).items()
     ]
-    if not found:
+    if not shares:
         return None
-    return {"rows": found, "picture": layers_plot(found, "layers"), "has_start": bool(report.search.get("layers"))}
+    return {"rows": shares, "picture": layers_plot(shares, "layers"), "has_start": bool(report.search.get("layers"))}
 
 
 def rounds(report: Report) -> Section | None:
@@ -195,12 +195,12 @@ def ships(report: Report) -> Section:
 def health(report: Report) -> list[Section]:
     """A row per kind of check: what it asks, how many hold, what did not."""
     kinds = dict.fromkeys(check["check"] for check in report.health)
-    found = []
+    sections = []
     for kind in kinds:
         checks = [check for check in report.health if check["check"] == kind]
         broken = [check for check in checks if check["outcome"] != "PASS"]
         worst = "ERROR" if any(check["outcome"] == "ERROR" for check in broken) else "INCONCLUSIVE"
-        found.append(
+        sections.append(
             {
                 "kind": kind.replace("_", " "),
                 "asks": glossary.CHECKS.get(kind, ""),
@@ -210,7 +210,7 @@ def health(report: Report) -> list[Section]:
                 "broken": broken,
             }
         )
-    return found
+    return sections
 
 
 def split(report: Report) -> Section:

@@ -247,10 +247,10 @@ def _words(speeds: tuple[Speed, ...], density: float | None, why: str) -> list[s
 def quick_bench(path: Path) -> Bench | None:
     """A short `bench` for the end of a run; None where the file says not what to compare it with."""
     try:
-        found = bench(path, rounds=11)
+        result = bench(path, rounds=11)
     except (ArtifactError, UsageError):
         return None
-    return None if any(speed.dense is None or speed.ratio is None for speed in found.speeds) else found
+    return None if any(speed.dense is None or speed.ratio is None for speed in result.speeds) else result
 
 
 def speed_line(bench_result: Bench) -> str:

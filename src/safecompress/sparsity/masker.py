@@ -44,9 +44,9 @@ class Masker:
         self.assign_(pattern)
         self.momentum: dict[str, Tensor] = {}
         if momentum_decay is not None:
-            given = momentum or {}
+            averages = momentum or {}
             self.momentum = {
-                name: given[name].to(p).clone() if name in given else torch.zeros_like(p, requires_grad=False)
+                name: averages[name].to(p).clone() if name in averages else torch.zeros_like(p, requires_grad=False)
                 for name, p in self._parameters.items()
             }
         self._hook = optimizer.register_step_pre_hook(self._before_step)

@@ -212,7 +212,7 @@ def _is_tied(graph: Any, items: Iterable[Any], entry: nn.Parameter) -> bool:
 def _group(graph: Any, items: Iterable[Any], name: str, modules: dict[str, nn.Module]) -> UnitGroup:
     items = list(items)
     size, block = len(items[0].idxs), 1
-    found: dict[nn.Module, list[Any]] = {}
+    by_layer: dict[nn.Module, list[Any]] = {}
     for item in items:
         target = item.dep.target
         if target.type.name in ("CONCAT", "SPLIT", "SLICE", "UNBIND", "EXPAND"):
@@ -220,10 +220,10 @@ def _group(graph: Any, items: Iterable[Any], name: str, modules: dict[str, nn.Mo
                 f"The outputs of {name!r} go through a {target.type.name.lower()} operation, behind which units cannot "
                 "be told. Compress this model by single weights."
             )
-        found.setdefault(target.module, []).append(item)
+        by_layer.setdefault(target.module, []).append(item)
     slices: list[Slice] = []
     for layer_name, layer in modules.items():  # in the model's order, not in the trace's
-        for item in found.get(layer, []):
+        for item in by_layer.get(layer, []):
             width = _width(item, size, name, layer_name)
             slices += _slices(layer, layer_name, width, _makes(graph, item.dep))
             block = math.lcm(block, _block(layer, size))

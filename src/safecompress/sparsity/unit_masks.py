@@ -34,27 +34,28 @@ def fit_units(model: nn.Module, input_shape: tuple[int, ...], weights: Mapping[s
     """
     parameters = dict(model.named_parameters())
     fixed = [name for name, p in parameters.items() if (p.ndim >= 2 and name not in weights) or not p.requires_grad]
-    found = unit_groups(model, input_shape)
-    groups = tuple(group for group in found if not any(part.name in fixed for part in group.slices))
+    all_groups = unit_groups(model, input_shape)
+    groups = tuple(group for group in all_groups if not any(part.name in fixed for part in group.slices))
     if not groups:
         why = "the model has none"
-        if found:
-            why = f"each of the model's {len(found)} groups runs through what is excluded or frozen: {', '.join(fixed)}"
+        if all_groups:
+            names = ", ".join(fixed)
+            why = f"each of the model's {len(all_groups)} groups runs through what is excluded or frozen: {names}"
         raise UsageError(f"No hidden units can be cut, since {why}. Use the shape 'weight' or 'block'.")
     return UnitGrouping({name: tuple(w.shape) for name, w in weights.items()}, groups, _fresh(model, groups, weights))
 
 
 def _fresh(model: nn.Module, unit_groups: Sequence[UnitGroup], weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """The values of biases, norms and their statistics in a new network, by name; biases begin at zero."""
-    found = {}
+    values = {}
     for part in (part for group in unit_groups for part in group.slices if part.name not in weights):
         owner, _, held = part.name.rpartition(".")
         layer = copy.deepcopy(model.get_submodule(owner)).cpu()
         if held != "bias":
             layer.reset_parameters()  # type: ignore[operator]  # a norm or PReLU: its reset draws nothing
         tensor = getattr(layer, held).detach().float()
-        found[part.name] = (torch.zeros_like(tensor) if held == "bias" else tensor).numpy()
-    return found
+        values[part.name] = (torch.zeros_like(tensor) if held == "bias" else tensor).numpy()
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,15 +168,15 @@ class UnitGrouping:
             return self._num_weights(at(share))
 
         shares = sorted({Fraction(count, size) for size in sizes.values() for count in range(1, size + 1)})
-        found = bisect_right(shares, budget, key=num_weights)
-        if not found:
+        place = bisect_right(shares, budget, key=num_weights)
+        if not place:
             total, least = sum(map(math.prod, self.shapes.values())), num_weights(shares[0])
             raise UsageError(
                 f"density {density} keeps {budget} of {total} weights, and one living unit (or block of units that "
                 f"share a norm) in each of the {len(sizes)} groups already has {least}. Use at least "
                 f"{math.ceil(1e4 * least / total) / 1e4:g}."
             )
-        return at(shares[found - 1])
+        return at(shares[place - 1])
 
     def _num_weights(self, counts: Mapping[str, int]) -> int:
         """Active weights when each group has as many active entries."""

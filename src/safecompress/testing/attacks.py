@@ -120,9 +120,9 @@ def _check_scores(attack: Attack, target: Target, fit_pool: AuditData, test_pool
 
 
 def _check_leaky(attack: Attack, target: Target, fit_pool: AuditData, test_pool: AuditData, min_auc: float) -> None:
-    found = _auc(attack, target, fit_pool, test_pool, "a model that memorised its members")
-    assert found >= min_auc, (
-        f"{attack!r} has AUC {found:.3f} against a model that is certain of its members and of nothing else; "
+    auc = _auc(attack, target, fit_pool, test_pool, "a model that memorised its members")
+    assert auc >= min_auc, (
+        f"{attack!r} has AUC {auc:.3f} against a model that is certain of its members and of nothing else; "
         f"{min_auc:g} is the least. An attack that misses this misses everything."
     )
 
@@ -131,16 +131,16 @@ def _check_constant(attack: Attack, fit_pool: AuditData, test_pool: AuditData) -
     """What a model says about nobody cannot tell members apart: in both pools, both sides have the same labels."""
     target = fake_target(fit_pool, test_pool, num_classes=_CLASSES, is_leaky=False)
     scores = _oriented(attack, target, fit_pool, test_pool, "a model with the same answer for every row")
-    found = stats.auc(scores, test_pool.is_member)
+    auc = stats.auc(scores, test_pool.is_member)
     if attack.access <= Access.SCORES and not capabilities_of(attack).reads_rows:
-        assert found == 0.5, (
-            f"{attack!r} has AUC {found} against a model with the same answer for every row, where only 0.5 is honest. "
+        assert auc == 0.5, (
+            f"{attack!r} has AUC {auc} against a model with the same answer for every row, where only 0.5 is honest. "
             "It reads something else than the model's answers and the label; if it is meant to, give it an attribute "
             "reads_rows = True."
         )
     interval = stats.auc_interval(scores, test_pool.is_member, _ALPHA)
     assert interval.low <= 0.5 <= interval.high, (
-        f"{attack!r} has AUC {found} [{interval.low:.3f}, {interval.high:.3f}] against a model with the same answer "
+        f"{attack!r} has AUC {auc} [{interval.low:.3f}, {interval.high:.3f}] against a model with the same answer "
         "for every row: it finds members where nothing was said about anybody."
     )
 

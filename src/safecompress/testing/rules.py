@@ -79,43 +79,43 @@ def _takes_attributes(rule: Any) -> bool:
 
 def _check_call(rule: DropRule | GrowRule, layer: LayerView, count: int, *, pool: str, at_least: int) -> None:
     """Ask twice with the same generator, and hold the answers against the contract."""
-    asked = f"{rule!r}, asked for {count} of the {getattr(layer, pool).size} {pool} weights of {layer.name!r},"
+    call = f"{rule!r}, asked for {count} of the {getattr(layer, pool).size} {pool} weights of {layer.name!r},"
     before = _copies(layer)
-    chosen, again = _ask(rule, layer, count, asked), _ask(rule, layer, count, asked)
+    chosen, again = _ask(rule, layer, count, call), _ask(rule, layer, count, call)
     for name, array in _copies(layer).items():
         assert np.array_equal(array, before[name]), (
-            f"{asked} changed the layer's {name}. These arrays are the model's own memory: work on a copy."
+            f"{call} changed the layer's {name}. These arrays are the model's own memory: work on a copy."
         )
     allowed = before[pool]
     assert isinstance(chosen, np.ndarray) and chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer), (
-        f"{asked} returned {_kind(chosen)}. Return flat indices: a one-dimensional integer array (np.flatnonzero makes "
+        f"{call} returned {_kind(chosen)}. Return flat indices: a one-dimensional integer array (np.flatnonzero makes "
         "one of a boolean mask)."
     )
     strangers = np.setdiff1d(chosen, allowed)
     assert not strangers.size, (
-        f"{asked} chose {strangers[:5].tolist()}, which are not {pool}. Return indices into the whole layer, "
+        f"{call} chose {strangers[:5].tolist()}, which are not {pool}. Return indices into the whole layer, "
         f"such as layer.{pool}[positions], not positions among the {pool}."
     )
-    assert np.unique(chosen).size == chosen.size, f"{asked} chose an index more than once. Draw without replacement."
+    assert np.unique(chosen).size == chosen.size, f"{call} chose an index more than once. Draw without replacement."
     assert at_least <= chosen.size <= count, (
-        f"{asked} returned {chosen.size} indices; allowed: {_range(at_least, count)}. Choose by rank "
+        f"{call} returned {chosen.size} indices; allowed: {_range(at_least, count)}. Choose by rank "
         "(np.argpartition), not by comparing with a threshold: weights that tie make such a count drift."
     )
     assert np.array_equal(chosen, again), (
-        f"{asked} answered differently the second time. All chance must come from the `generator` argument, and the "
+        f"{call} answered differently the second time. All chance must come from the `generator` argument, and the "
         "rule must remember nothing between calls."
     )
 
 
-def _ask(rule: DropRule | GrowRule, layer: LayerView, count: int, asked: str) -> Indices:
+def _ask(rule: DropRule | GrowRule, layer: LayerView, count: int, call: str) -> Indices:
     generator = np.random.default_rng(0)
     try:
         return rule(layer, count, generator=generator)
     except UsageError as error:
-        raise AssertionError(f"{asked} raised: {error}") from error
+        raise AssertionError(f"{call} raised: {error}") from error
     except Exception as error:
         raise AssertionError(
-            f"{asked} raised {type(error).__name__}: {error}. Every layer and every count up to all must work, and an "
+            f"{call} raised {type(error).__name__}: {error}. Every layer and every count up to all must work, and an "
             f"array that `reads` does not name is None (it names {sorted(rule.reads) or 'none'})."
         ) from error
 

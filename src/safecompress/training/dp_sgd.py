@@ -66,8 +66,8 @@ class DpSgd:
                 f"epsilon follows; got epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}. Set "
                 "one of them to None."
             )
-        given = [self.epsilon, self.noise_multiplier, self.max_grad_norm, self.delta]
-        are_positive = all(value is None or 0 < value < math.inf for value in given)
+        values = [self.epsilon, self.noise_multiplier, self.max_grad_norm, self.delta]
+        are_positive = all(value is None or 0 < value < math.inf for value in values)
         if not (are_positive and (self.delta is None or self.delta < 1)):
             raise UsageError(
                 "DP-SGD needs epsilon, noise_multiplier and max_grad_norm to be finite and above 0, and delta to lie "
@@ -278,13 +278,13 @@ def _clipped_by_row(model: nn.Module, masks: Mapping[Tensor, Tensor], max_grad_n
     samplers = clipped.GRAD_SAMPLERS
 
     def row_gradients(layer: nn.Module, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
-        found = samplers.get(type(layer), ft_compute_per_sample_gradient)(layer, activations, backprops)
-        return {p: gradients * masks[p] if p in masks else gradients for p, gradients in found.items()}
+        by_parameter = samplers.get(type(layer), ft_compute_per_sample_gradient)(layer, activations, backprops)
+        return {p: gradients * masks[p] if p in masks else gradients for p, gradients in by_parameter.items()}
 
     def row_lengths(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
         if backprops.dim() != 2:
-            found = row_gradients(layer, activations, backprops)
-            return {p: gradients.flatten(start_dim=1).norm(dim=1) for p, gradients in found.items()}
+            by_parameter = row_gradients(layer, activations, backprops)
+            return {p: gradients.flatten(start_dim=1).norm(dim=1) for p, gradients in by_parameter.items()}
         return linear_row_lengths(layer, activations[0], backprops, masks.get(layer.weight))
 
     # of the instance: Opacus's own tables, which are the class's, stay as they are
@@ -394,10 +394,10 @@ def _refuse_task(state: TrainingState, task: TrainingTask) -> None:
             f"{task.recipe.objective!r} may not have. Train with the objective cross_entropy, or without DP-SGD."
         )
     recipe, plain = task.recipe, Recipe()
-    asked = [name for name in _NOT_PRIVATE if getattr(recipe, name) != getattr(plain, name)]
-    if asked:
+    refused = [name for name in _NOT_PRIVATE if getattr(recipe, name) != getattr(plain, name)]
+    if refused:
         raise UsageError(
-            f"Private training does not take {', '.join(asked)} from a recipe: it clips each row's gradient itself "
+            f"Private training does not take {', '.join(refused)} from a recipe: it clips each row's gradient itself "
             "(max_grad_norm), goes through a step in portions of rows, and computes in float32. Leave it out."
         )
     if state.step >= task.total_steps:

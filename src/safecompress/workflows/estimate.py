@@ -143,12 +143,12 @@ def _search(job: Job, step: float, row: float, workers: int) -> list[Phase]:
     cheap, costly = plan.tests(job.spec.attacks)
     tuned = num * sum(end - rewired for rewired, end in _rounds(job))
     share = _share(num, workers)
-    asked = sum(job.split.size(part) for part in ("validation", "member_select", "nonmember_select"))
-    fitted = sum(job.split.size(part) for part in ("member_fit", "nonmember_fit"))
+    num_queried = sum(job.split.size(part) for part in ("validation", "member_select", "nonmember_select"))
+    num_fitted = sum(job.split.size(part) for part in ("member_fit", "nonmember_fit"))
     attackers = (
-        plan.rounds * _attacker_seconds((*cheap, *costly), fitted) * (1 if plan.refit == "parent" else num / share)
+        plan.rounds * _attacker_seconds((*cheap, *costly), num_fitted) * (1 if plan.refit == "parent" else num / share)
     )
-    tests = plan.rounds * (num / share * asked + fitted) * row
+    tests = plan.rounds * (num / share * num_queried + num_fitted) * row
     phases = [
         Phase("candidates", f"{num} candidates in each of {plan.rounds} rounds, tuned", tuned, tuned / share * step),
         Phase("tests", "candidates on validation and selection rows, and their attackers", 0, tests + attackers),
@@ -185,9 +185,9 @@ def _verdict(job: Job, dense_step: float, step: float, row: float, workers: int)
     per_step = _row_seconds_of_training(dense_step, job) * 32 if is_own else STAND_IN_SECONDS
     phases.append(Phase("controls", "a model that must be caught, and its shadows (a guess)", steps, steps * per_step))
     pools = sum(job.split.size(part) for part in ("member_fit", "nonmember_fit", "member_verdict", "nonmember_verdict"))
-    asked = (3 + 2 * count) * (pools + job.split.size("test")) * row
+    query_seconds = (3 + 2 * count) * (pools + job.split.size("test")) * row
     attackers = 3 * _attacker_seconds(job.spec.attacks, pools)
-    phases.append(Phase("verdict", "fresh attackers on the verdict rows", 0, asked + attackers))
+    phases.append(Phase("verdict", "fresh attackers on the verdict rows", 0, query_seconds + attackers))
     return phases
 
 

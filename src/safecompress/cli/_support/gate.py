@@ -38,14 +38,14 @@ class Gate:
     @classmethod
     def of_arguments(cls, arguments: Sequence[str]) -> Gate:
         """The gate that ``arguments`` name, even if they make no sense otherwise. Names of other kinds are left."""
-        given = options_given(arguments, "--junit", "--sarif", "--github", "--json")
-        if "--junit" not in given and "--sarif" not in given:
-            return cls(github="--github" in given, as_json="--json" in given)
+        options = options_given(arguments, "--junit", "--sarif", "--github", "--json")
+        if "--junit" not in options and "--sarif" not in options:
+            return cls(github="--github" in options, as_json="--json" in options)
         from safecompress.report.gate.files import why_not
 
-        paths = {name: Path(text) for name in ("--junit", "--sarif") if (text := given.get(name))}
+        paths = {name: Path(text) for name in ("--junit", "--sarif") if (text := options.get(name))}
         sound = {name: path for name, path in paths.items() if why_not(name, path) is None}
-        return cls(sound.get("--junit"), sound.get("--sarif"), "--github" in given, "--json" in given)
+        return cls(sound.get("--junit"), sound.get("--sarif"), "--github" in options, "--json" in options)
 
     @classmethod
     def here(

@@ -47,11 +47,11 @@ def options_given(arguments: Sequence[str], *names: str) -> dict[str, str | None
 
     For what must be known even if the command line cannot be parsed. A word that looks like an option is no value.
     """
-    given: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     words = [*arguments[: arguments.index("--")]] if "--" in arguments else [*arguments]
     for position, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in names:
             after = next(iter(words[position + 1 : position + 2]), "-")
-            given[name] = value if equals else None if after.startswith("-") else after
-    return given
+            values[name] = value if equals else None if after.startswith("-") else after
+    return values

@@ -62,7 +62,7 @@ def list_data(as_json: bool = AS_JSON) -> None:
         show_layouts(layouts)
 
 
-def load(name: str, root: Path | None, given: Sequence[str]) -> Dataset:
+def load(name: str, root: Path | None, assignments: Sequence[str]) -> Dataset:
     """The data set called ``name``. Raises UsageError with all faults of the options, DataError for unusable files."""
     from safecompress.config.options import convert, parameters_of, read_options
     from safecompress.config.reading import SpecReader
@@ -72,7 +72,7 @@ def load(name: str, root: Path | None, given: Sequence[str]) -> Dataset:
     factory = DATASETS.factory(name)
     parameters, _ = parameters_of(factory, ())
     reading = SpecReader(base=Path())
-    options = _options(given, parameters, reading.note)
+    options = _options(assignments, parameters, reading.note)
     place = next((key for key in ("root", "path") if key in parameters), None)
     if root is None and place is not None and place not in options:
         if parameters[place].default is parameters[place].empty:

@@ -79,10 +79,12 @@ def read_release(root: Path, release: Release, part: Part) -> Labelled:
     ]
     for names, read in layouts:
         kind = Path.is_dir if read is _read_folders else Path.is_file
-        found = [name for name in names if kind(folder / name)]
-        if found and found != names:
-            raise DataError(f"{folder} lacks {', '.join(sorted({*names} - {*found}))}: copy the whole release there.")
-        if found:
+        present_names = [name for name in names if kind(folder / name)]
+        if present_names and present_names != names:
+            raise DataError(
+                f"{folder} lacks {', '.join(sorted({*names} - {*present_names}))}: copy the whole release there."
+            )
+        if present_names:
             read_parts = zip(*[read(folder / name, release) for name in names], strict=True)
             images, labels, marked = map(np.concatenate, read_parts)
             num_seen = len(np.unique(labels))
@@ -148,17 +150,17 @@ def _read_sheets(path: Path, release: Release) -> Labelled:
 
 def _read_folders(path: Path, release: Release) -> Labelled:
     """Folders called as the classes are, or by their numbers."""
-    found = scan(path, suffixes=(".png",))
+    folders = scan(path, suffixes=(".png",))
     numbers = tuple(map(str, range(len(release.classes))))
-    names = numbers if {*found.classes} & {*numbers} else release.classes
-    missing, strange = [n for n in names if n not in found.classes], [n for n in found.classes if n not in names]
-    faults = list(found.faults)
+    names = numbers if {*folders.classes} & {*numbers} else release.classes
+    missing, strange = [n for n in names if n not in folders.classes], [n for n in folders.classes if n not in names]
+    faults = list(folders.faults)
     if missing:
         faults.append(f"{len(missing)} of {len(names)} class folders are missing: {', '.join(missing[:5])}.")
     if strange:
         faults.append(f"no classes of {release.title}: {', '.join(map(repr, strange[:5]))}. Delete or rename them.")
     if faults:
         raise DataError.from_faults(str(path), faults)
-    places = np.array([names.index(name) for name in found.classes], dtype=np.uint8)
-    images = read_images(found.files, path, must_be=SIDE, advice=f"These are no images of {release.title}.")
-    return images, places[found.labels], np.zeros(len(images), dtype=np.bool_)
+    places = np.array([names.index(name) for name in folders.classes], dtype=np.uint8)
+    images = read_images(folders.files, path, must_be=SIDE, advice=f"These are no images of {release.title}.")
+    return images, places[folders.labels], np.zeros(len(images), dtype=np.bool_)

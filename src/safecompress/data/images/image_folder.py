@@ -30,15 +30,15 @@ def image_folder(
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise UsageError(f"image_folder: size is a side in pixels, 1 .. {MAX_SIDE}, got {size}.")
     folder = Path(root)
-    found = scan(folder, ignore=ignore)
-    faults = list(found.faults)
-    if len(found.classes) < 2:
-        faults.append(f"{len(found.classes)} class folders, and a classifier needs 2: expected <class>/*.png in it.")
+    folders = scan(folder, ignore=ignore)
+    faults = list(folders.faults)
+    if len(folders.classes) < 2:
+        faults.append(f"{len(folders.classes)} class folders, and a classifier needs 2: expected <class>/*.png in it.")
     if faults:
         raise DataError.from_faults(str(folder), faults)
-    files, labels = found.files, found.labels
+    files, labels = folders.files, folders.labels
     if per_class is not None:
-        kept = first_of_each(labels, per_class, len(found.classes))
+        kept = first_of_each(labels, per_class, len(folders.classes))
         files, labels = [files[row] for row in kept], labels[kept]
     images = read_images(files, folder, side=size, advice="Give size = N: every image then becomes N x N.")
-    return from_pixels(images, labels, name=folder.resolve().name or "images", class_names=tuple(found.classes))
+    return from_pixels(images, labels, name=folder.resolve().name or "images", class_names=tuple(folders.classes))

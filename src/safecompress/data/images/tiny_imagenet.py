@@ -48,15 +48,15 @@ def tiny_imagenet(root: str | Path, *, part: Part = "train", per_class: int | No
         )
     wnids = [line.strip() for line in _lines(folder / "wnids.txt") if line.strip()]
     class_names = _class_names(wnids, _lines(folder / "words.txt"))
-    found = [_train(folder, wnids)] if part != "val" else []
-    found += [_validation(folder, wnids)] if part != "train" else []
-    faults = [fault for _, _, faults_of_part in found for fault in faults_of_part]
+    parts = [_train(folder, wnids)] if part != "val" else []
+    parts += [_validation(folder, wnids)] if part != "train" else []
+    faults = [fault for _, _, faults_of_part in parts for fault in faults_of_part]
     if len(set(wnids)) < len(wnids) or len(wnids) < 2:
         faults.insert(0, f"wnids.txt needs 2 classes or more, each once, but has {len(wnids)} lines.")
     if faults:
         raise DataError.from_faults(str(folder), faults)
-    files = [file for paths, _, _ in found for file in paths]
-    labels = np.array([label for _, numbers, _ in found for label in numbers], dtype=np.int64)
+    files = [file for paths, _, _ in parts for file in paths]
+    labels = np.array([label for _, numbers, _ in parts for label in numbers], dtype=np.int64)
     if per_class is not None:
         kept = first_of_each(labels, per_class, len(wnids))
         files, labels = [files[row] for row in kept], labels[kept]

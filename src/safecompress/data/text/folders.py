@@ -25,14 +25,14 @@ def find_part(root: Path, stems: Sequence[str], *, subfolders: Sequence[str] = (
     folders = [root, *(root / name for name in subfolders)]
     for folder in folders:
         for stem in stems:
-            found = _of_stem(folder, stem)
-            if len(found) > 1:
+            forms = _of_stem(folder, stem)
+            if len(forms) > 1:
                 raise DataError(
-                    f"{folder} holds {stem!r} in several forms: {', '.join(found)}. Keep one of them there, so that it "
+                    f"{folder} holds {stem!r} in several forms: {', '.join(forms)}. Keep one of them there, so that it "
                     "is clear which is read."
                 )
-            if found:
-                return next(iter(found.values()))
+            if forms:
+                return next(iter(forms.values()))
     raise DataError(
         f"{called} is expected in {root} as {' or '.join(stems)} with one of the endings {', '.join(KINDS)} (perhaps "
         f"{' or '.join(COMPRESSED)} after it) or .parquet, or as a saved dataset; {present(root)}. Nothing is "
@@ -42,13 +42,13 @@ def find_part(root: Path, stems: Sequence[str], *, subfolders: Sequence[str] = (
 
 def _of_stem(folder: Path, stem: str) -> Mapping[str, list[Path]]:
     """Form -> its files."""
-    found = {stem + end: [folder / (stem + end)] for end in _ENDINGS if (folder / (stem + end)).is_file()}
+    forms = {stem + end: [folder / (stem + end)] for end in _ENDINGS if (folder / (stem + end)).is_file()}
     pieces = [path for path in folder.glob("*.parquet") if _piece(path) and _piece(path)[0] == stem]
     if pieces:
-        found[f"{stem}-*.parquet"] = _whole(folder, stem, sorted(pieces))
+        forms[f"{stem}-*.parquet"] = _whole(folder, stem, sorted(pieces))
     if (folder / stem / STATE).is_file():
-        found[f"{stem}/{STATE}"] = [folder / stem]
-    return found
+        forms[f"{stem}/{STATE}"] = [folder / stem]
+    return forms
 
 
 def _piece(path: Path) -> tuple[str, ...]:

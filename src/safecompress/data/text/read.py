@@ -59,21 +59,21 @@ def read_text(
     two out), and for a tokenizer that does not fit; UsageError where a package is missing.
     """
     reading = TextOptions(tokenizer, max_length, rows, per_class, pad_to_max, skip_unreadable)
-    place, asked = Path(root), [text] if isinstance(text, str) else list(text)
+    place, text_columns = Path(root), [text] if isinstance(text, str) else list(text)
     if not place.exists():
         raise DataError(f"There is no file or folder {place}. Nothing is downloaded: put the texts there.")
     is_whole = place.is_file() or (place / STATE).is_file()
     if is_whole and part != "all":
         raise UsageError(f"part = {part!r} names a part of a folder, and {place} is one piece. Leave part out.")
-    used = [*asked, label, *([] if group is None else [group])]
-    if not asked or len(set(used)) < len(used):
+    used = [*text_columns, label, *([] if group is None else [group])]
+    if not text_columns or len(set(used)) < len(used):
         raise UsageError(
-            f"text, label and group name one column or more, each in one role; got text = {asked}, label = {label!r}, "
-            f"group = {group!r}."
+            f"text, label and group name one column or more, each in one role; got text = {text_columns}, "
+            f"label = {label!r}, group = {group!r}."
         )
     paths = [place] if is_whole else files_of(place, part, STEMS, ("data",), "A text dataset")
     table = TextTable.joined([read_texts(path, used, header=columns) for path in paths])
-    texts = [" ".join(cells) for cells in zip(*(table.texts(name) for name in asked), strict=True)]
+    texts = [" ".join(cells) for cells in zip(*(table.texts(name) for name in text_columns), strict=True)]
     labels, names = class_indices(table, label, class_names)
     return tokenised(
         table,

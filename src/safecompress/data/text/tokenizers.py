@@ -146,9 +146,9 @@ def read_vocab(path: Path) -> dict[str, int]:
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    found = [path / name for name in FILES if (path / name).is_file()]
-    if found:
-        return found[0]
+    files = [path / name for name in FILES if (path / name).is_file()]
+    if files:
+        return files[0]
     what = f"the folder {path} has none of {', '.join(FILES)}" if path.is_dir() else f"there is no {path}"
     raise DataError(
         f"A tokenizer is needed to read texts, and {what}. Nothing is downloaded: give the folder of the model, its "

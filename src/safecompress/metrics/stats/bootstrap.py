@@ -56,13 +56,13 @@ def _resampled_aucs(
     """The AUC of each resample (B,). A resample is how often each distinct score was drawn: no sorting, ties exact."""
     values_K, places_N = np.unique(scores_N, return_inverse=True)
     places_M, places_Q = places_N[is_member_N], places_N[~is_member_N]
-    step, found = max(1, _BLOCK // values_K.size), []
+    step, aucs = max(1, _BLOCK // values_K.size), []
     for start in range(0, num_draws, step):
         size = min(step, num_draws - start)
         members_BK, non_members_BK = (_drawn(places, values_K.size, size, generator) for places in (places_M, places_Q))
         twice_below_BK = 2 * np.cumsum(non_members_BK, axis=1) - non_members_BK
-        found.append(np.einsum("bk,bk->b", members_BK, twice_below_BK))
-    return np.concatenate(found) / (2 * places_M.size * places_Q.size)
+        aucs.append(np.einsum("bk,bk->b", members_BK, twice_below_BK))
+    return np.concatenate(aucs) / (2 * places_M.size * places_Q.size)
 
 
 def _drawn(places: IntArray, num_values: int, size: int, generator: np.random.Generator) -> IntArray:

@@ -21,7 +21,7 @@ def roc_plot(
     """Found members against falsely accused: band and line of what ships, a line of the dense model, chance dashed."""
     floor = points[0]["fpr"]
     x, y = (Axis(floor, 1.0, *ends, is_log=True) for ends in ((FRAME.left, FRAME.right), (FRAME.bottom, FRAME.top)))
-    low, high, found = (_corners(points, key, x, y) for key in ("low", "high", "tpr"))
+    low, high, middle = (_corners(points, key, x, y) for key in ("low", "high", "tpr"))
     marks = [
         draw_axes(x, y, FRAME, "falsely accused (FPR) →", "↑ found (TPR)", axis_labels=(percent, percent)),
         path([*high, *reversed(low)], "band", closed=True),
@@ -33,7 +33,7 @@ def roc_plot(
         marks.append(text(at + 4, FRAME.top + 10, f"1 of {num_non_members}", "tick"))
     if dense_points:
         marks.append(path(_corners(dense_points, "tpr", x, y), "roc dense"))
-    marks.append(path(found, "roc artifact"))
+    marks.append(path(middle, "roc artifact"))
     description = "; ".join(
         f"at FPR {percent(p['fpr'])} it finds {100 * p['tpr']:.1f}% ({100 * p['low']:.1f} to {100 * p['high']:.1f}%)"
         for p in points

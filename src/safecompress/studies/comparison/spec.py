@@ -145,11 +145,11 @@ def _read_compare(table: Table, reading: SpecReader) -> Comparison | None:
 
 def _read_entry(strategy: StrategyEntry, where: str, reading: SpecReader) -> MethodEntry | None:
     """A method by name, or a table with a name, perhaps a label, and options."""
-    name, given = split_choice(METHODS, strategy, where, reading)
+    name, written_options = split_choice(METHODS, strategy, where, reading)
     factory = find_factory(METHODS, name, where, reading) if name is not None else None
     if name is None or factory is None:
         return None
-    options, faults_before = dict(given), len(reading.faults)
+    options, faults_before = dict(written_options), len(reading.faults)
     label = options.pop("label", name)
     if not isinstance(label, str):
         reading.note(f"{where} label", f"takes text, got {show(label)}.")

@@ -153,7 +153,9 @@ def parse_tuning(text: str, *, base: Path, source: str) -> HyperparameterSpec:
     if reading.faults or None in (shape, data, model, plan, spec, tune, space):
         raise SpecError.from_faults(source, reading.faults)
     assert shape and data and model and plan and spec and tune and space  # else there was a fault
-    config = Config(shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, made=tuple(reading.made))
+    config = Config(
+        shape.name, shape.seed, data, model, recipe, dense_recipe, plan, spec, strategies=tuple(reading.strategies)
+    )
     return HyperparameterSpec(config, space, attacks, tune.trials, tune.batch, tune.sampler, bool(requires), tables)
 
 

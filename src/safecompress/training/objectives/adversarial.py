@@ -284,9 +284,11 @@ class _Game:
         moments: dict[int, dict[str, Tensor]] = {}
         for index, (name, _) in enumerate(self._nets.named_parameters()):
             start = f"adam/{name}/"
-            found = {key.removeprefix(start): value.clone() for key, value in tensors.items() if key.startswith(start)}
-            if found:
-                moments[index] = found
+            moments_of_one = {
+                key.removeprefix(start): value.clone() for key, value in tensors.items() if key.startswith(start)
+            }
+            if moments_of_one:
+                moments[index] = moments_of_one
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
 
     def detach(self) -> None:
