@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from safecompress.workflows.audit_file import AuditRequest
 
 EVIDENCE = "evidence"
-"""The test of all that is no requirement: the attacks ran, the health checks hold, the reference set is bounded."""
+"""The test beside the requirements: the attacks ran, the health checks hold, the reference set is bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SafetyTests:
-    """What is audited, as `safety_spec` was told. Paths count from the folder of the module that it stands in."""
+    """What is audited: the arguments of `safety_spec`. Paths count from the folder of the test module."""
 
     spec: Path
     artifact: Path | Callable[[], str | Path]
@@ -130,7 +130,7 @@ class SafetyCollector(pytest.Collector):
         yield SafetyItem.from_parent(self, name=EVIDENCE)
 
     def outcome(self) -> GateOutcome:
-        """What the audit came to, even where it was refused; made once. Raises what nobody foresaw, each time."""
+        """The outcome of the audit, also of a refused one; made once. An unexpected error is raised each time."""
         if isinstance(self._outcome, Exception):
             raise self._outcome
         if self._outcome is None:

@@ -1,4 +1,4 @@
-"""Ranges of options, refused with what is allowed and what to do."""
+"""Checks of options' ranges; the error says what is allowed and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pins the number of threads that PyTorch computes with: results differ in their last bits between thread counts."""
+"""Fixes the number of threads that PyTorch computes with: results differ in their last bits between thread counts."""
 
 from __future__ import annotations
 

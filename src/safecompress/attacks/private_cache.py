@@ -19,7 +19,7 @@ class PrivateFolder:
     """Named tensors under ``folder`` (mode 0700); at most ``max_bytes`` of them, the least recently written go first.
 
     What lies here was computed from private rows, so the folder is as private as they are. Names are digests keyed with
-    a secret of the folder, so that they tell nothing to somebody who guesses a row. Safe under several processes: every
+    a secret of the folder, so that they confirm no guess of a row. Safe under several processes: every
     file is whole or absent, and two that compute the same write the same.
     """
 

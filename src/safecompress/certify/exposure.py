@@ -1,4 +1,4 @@
-"""Whom a verdict's attacks find: the ROC on a grid, each class, the most exposed rows. Only aggregates leave here.
+"""Who is exposed by a verdict's attacks: the ROC on a grid, each class, the most exposed rows; aggregates only.
 
 Nothing here decides a verdict; a figure stands for twenty rows or more, or for a whole pool.
 

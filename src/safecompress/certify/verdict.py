@@ -56,7 +56,7 @@ class Certification:
     trained_findings: Findings = Findings(())
     """The spec's requirements applied to it, as far as it was measured."""
     exposure: Exposure = field(default_factory=Exposure, repr=False)
-    """Whom the attacks find: ROCs, classes apart, the most exposed rows. It describes, and decides nothing."""
+    """Who is exposed: ROCs, each class, the most exposed rows. It describes, and decides nothing."""
 
     @property
     def tm_score(self) -> float | None:

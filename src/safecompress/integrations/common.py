@@ -1,4 +1,4 @@
-"""What the adapters share: options known before anything trains, and the state beside a trainer's checkpoint."""
+"""What the adapters share: options checked before anything trains, and the state beside a trainer's checkpoint."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class _Together(Silent):
 
 
 class _Guarded(Logger):
-    """A logger until it raises; then nobody."""
+    """A logger until it raises; from then on every call is ignored."""
 
     def __init__(self, logger: Logger, name: str, watcher: Progress) -> None:
         self._logger: Logger | None = logger

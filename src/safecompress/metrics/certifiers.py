@@ -1,4 +1,4 @@
-"""How rows certify a metric: the best limit that given numbers of rows can give, and why a bound is out of their reach.
+"""How rows certify a metric: the best confidence limit of so many rows, and why a bound is out of their reach.
 
 The figures are those of a model that leaks nothing (or makes no mistake); no outcome but a lucky one does better.
 """

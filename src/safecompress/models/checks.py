@@ -1,4 +1,4 @@
-"""What every network asks of its arguments; each refusal says what would be right."""
+"""Checks that every network makes of its arguments; each error message says what would be right."""
 
 from __future__ import annotations
 

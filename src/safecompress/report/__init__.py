@@ -1,4 +1,4 @@
-"""The report: what a run found, as pure data, as a page, as text, as a model card."""
+"""The report of a run or an audit: as plain data, as a page, as text, as a model card."""
 
 from safecompress.report.build import RunFacts, build_report, describe_artifact
 from safecompress.report.card import to_card

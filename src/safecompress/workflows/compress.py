@@ -82,9 +82,9 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     watcher, evidence = context.progress, one_row_per_unit(job.raw)
     phases = RunPhases(job, RunStore(folder.work, job.objectives), PhaseTimer(folder), watcher)
     levels = job.spec.levels(_opening(phases, evidence, folder, context))
-    prospects = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
-    for prospect in prospects:
-        watcher.say(_prospect_line(prospect))
+    feasibilities = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
+    for feasibility in feasibilities:
+        watcher.say(_feasibility_line(feasibility))
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = phases.dense()
     search = _search(phases, dense, folder, store, context.executor)
@@ -129,7 +129,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
         artifact_facts=case.subject.facts,
         digest=case.subject.digest,
         facts=facts,
-        prospects=prospects,
+        prospects=feasibilities,
     )
     return RunOutcome(packed.artifact, report, certification, dense.model)
 
@@ -220,9 +220,9 @@ def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context:
     return context.ledger.number_for(evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, parts=parts)
 
 
-def _prospect_line(prospect: Feasibility) -> str:
-    tightest = "" if prospect.tightest is None else f"tightest certifiable {prospect.tightest:.4g}; "
-    return f"{prospect.requirement}: {tightest}{prospect.note}"
+def _feasibility_line(feasibility: Feasibility) -> str:
+    tightest = "" if feasibility.tightest is None else f"tightest certifiable {feasibility.tightest:.4g}; "
+    return f"{feasibility.requirement}: {tightest}{feasibility.note}"
 
 
 def _round_line(entry: Mapping[str, Any]) -> str:

@@ -301,11 +301,11 @@ def test_only_finalists_and_keep_meet_the_costly_attack(count, refit, tmp_path):
         assert deepened(result) == expected
         assert result.evaluations[4].branch == KEEP
         assert 4 in expected  # the last branch of five
-        assert result.choice.index in expected
+        assert result.selection.index in expected
         assert [r == "out: no finalist" for r in result.choice.reasons] == [n not in expected for n in range(5)]
-        assert result.winner.branch == result.evaluations[result.choice.index].branch
+        assert result.winner.branch == result.evaluations[result.selection.index].branch
         assert all("loss.auc" in e.measurements for e in result.evaluations)
-        candidates = stages.tried(result)
+        candidates = stages.candidates(result)
         met += [Target(ServedModel(loaded(candidates[n]), TASK)).digest for n in expected]
     fit_pool, pool = SPLIT.audit("fit").digest, SPLIT.audit("select").digest
     assert [digest for what, digest, rows in attack.seen if (what, rows) == ("score", pool)] == met
@@ -375,6 +375,8 @@ def test_seconds_of_both_stages_are_counted_once(tmp_path):
 def test_the_winner_goes_on_with_its_own_weights(tmp_path):
     """Who wins is read back from its trial, costly tests or not."""
     for stages, result in search(tmp_path, ["loss", Costly()], rounds=1):
-        (winner,) = [c for c in stages.tried(result) if c.id == result.evaluations[result.choice.index].candidate]
+        (winner,) = [
+            c for c in stages.candidates(result) if c.id == result.evaluations[result.selection.index].candidate
+        ]
         assert result.winner.id == winner.id
         assert all(torch.equal(t, winner.state.model[name]) for name, t in result.winner.state.model.items())

@@ -14,7 +14,7 @@ from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Feasibility
 from safecompress.data import DataSplit
-from safecompress.metrics.catalogue import AUC
+from safecompress.metrics.catalogue import ACCURACY, AUC, SIZE_BYTES
 
 LEAST_BOUND, ROOM = 0.6, 1.75
 """The lowest bound on an AUC that is proposed, and the least distance from 0.5, as a multiple of the tightest distance
@@ -72,13 +72,15 @@ def write_template(
         _training(answers, split),
         _safety(answers),
         *(_require(m, "at_most", bound, _certifiable_note(tightest.get(m))) for m in answers.metrics),
-        _require("accuracy", "within", answers.max_drop, "how much worse than the dense model, on the same test rows"),
+        _require(
+            ACCURACY.name, "within", answers.max_drop, "how much worse than the dense model, on the same test rows"
+        ),
     ]
     if answers.min_accuracy is not None:
-        words = _certifiable_note(tightest.get("accuracy"))
-        blocks.append(_require("accuracy", "at_least", answers.min_accuracy, words))
+        words = _certifiable_note(tightest.get(ACCURACY.name))
+        blocks.append(_require(ACCURACY.name, "at_least", answers.min_accuracy, words))
     if answers.max_bytes is not None:
-        blocks.append(_require("artifact.size_bytes", "at_most", answers.max_bytes, "the file that ships"))
+        blocks.append(_require(SIZE_BYTES.name, "at_most", answers.max_bytes, "the file that ships"))
     return "\n".join(blocks)
 
 

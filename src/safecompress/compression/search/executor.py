@@ -107,7 +107,7 @@ class ProcessExecutor:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that start within never hear Ctrl-C; this one hears it afterwards."""
+    """Processes that start within never receive Ctrl-C; this one receives it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -124,7 +124,7 @@ def use_one_thread() -> None:
 
 
 def _settle() -> None:
-    """Make a fresh worker ours: one thread, no Ctrl-C of its own, and no life after its parent's."""
+    """Set up a fresh worker: one thread, no Ctrl-C of its own, and it ends with its parent."""
     use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

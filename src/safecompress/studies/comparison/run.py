@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safecompress.compression.search import Executor, SerialExecutor
+from safecompress.metrics.catalogue import ACCURACY
 from safecompress.progress import Progress, Silent
 from safecompress.studies.comparison.cell import CellResult, CellStudy
 from safecompress.studies.comparison.plan import ComparisonInputs
@@ -68,9 +69,9 @@ def compare(
 
 
 def _line(result: CellResult) -> str:
-    """One line for whoever watches."""
+    """One line of progress."""
     if result.error is not None:
         return f"{result.cell}: failed ({result.error})"
-    worst, accuracy = result.worst_leak, result.value("accuracy")
+    worst, accuracy = result.worst_leak, result.value(ACCURACY.name)
     leak = f"worst AUC {worst:.3f}" if worst is not None else f"no number from {', '.join(result.broken)}"
     return f"{result.cell}: accuracy {accuracy:.3f}, {leak}, {sum(result.seconds.values()):.1f} s"

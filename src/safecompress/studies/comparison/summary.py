@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safecompress.attacks import Attack
-from safecompress.metrics.catalogue import AUC, TPRS
+from safecompress.metrics.catalogue import ACCURACY, AUC, TPRS
 from safecompress.studies.comparison.cell import CellResult
 from safecompress.studies.comparison.plan import DENSE_DENSITY, Comparison, MethodEntry
 
@@ -23,7 +23,7 @@ SIGNS = 6
 """Equal differences that show something by their sign alone: 2 / 2**6 is under .05, 2 / 2**5 is not."""
 
 FIGURES: Mapping[str, Callable[[CellResult], float | None]] = {
-    "accuracy": lambda result: result.value("accuracy"),
+    "accuracy": lambda result: result.value(ACCURACY.name),
     "worst AUC": lambda result: result.worst_leak,
     "LiRA AUC": lambda result: result.value(AUC.of("lira")),
     "worst TPR@1%": lambda result: result.worst(TPRS[0]),
@@ -140,7 +140,7 @@ def is_unequal(method_group: Group, dense_group: Group | None) -> bool:
     if dense_group is None or method_group is dense_group:
         return False
     own = method_group.over_seeds("accuracy")
-    limits = [result.figures["accuracy"] for result in dense_group.results if "accuracy" in result.figures]
+    limits = [result.figures[ACCURACY.name] for result in dense_group.results if ACCURACY.name in result.figures]
     if own is None or not limits:
         return False
     low, high = (float(np.mean([limit[side] for limit in limits])) for side in ("low", "high"))

@@ -95,7 +95,7 @@ def front_file(number: int) -> str:
 
 
 def _line(settings: Sequence[TrialParams], num_before: int, trial: TrialResult) -> str:
-    """One line for whoever watches; ``num_before`` is how many trials came before the batch of ``settings``."""
+    """One line of progress; ``num_before`` is how many trials came before the batch of ``settings``."""
     return f"trial {num_before + settings.index(trial.choice) + 1}: {_line_of(trial)}"
 
 
