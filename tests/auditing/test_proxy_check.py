@@ -248,7 +248,7 @@ def test_a_search_on_digits(tmp_path):
     stages = RunPhases(job, RunStore(tmp_path / "run"), PhaseTimer(RunFolder(tmp_path / "run", "", b"")), Silent())
     dense = TrainingState.capture(0, job.model)
     (result,) = stages.search(SerialExecutor(), dense).rounds(stages.start(dense))
-    candidates, store = stages.tried(result), PrivateFolder(tmp_path / "cache")
+    candidates, store = stages.candidates(result), PrivateFolder(tmp_path / "cache")
     found = rank_candidates(job, result, candidates, store=store, run=map)
     branches = ["magnitude+random", "set+random", "keep"]
     assert found.cheap == {e.branch: e.measurements["loss.auc"].value for e in result.evaluations}

@@ -302,7 +302,7 @@ def test_only_finalists_and_keep_meet_the_costly_attack(count, refit, tmp_path):
         assert result.evaluations[4].branch == KEEP
         assert 4 in expected  # the last branch of five
         assert result.selection.index in expected
-        assert [r == "out: no finalist" for r in result.choice.reasons] == [n not in expected for n in range(5)]
+        assert [r == "out: no finalist" for r in result.selection.reasons] == [n not in expected for n in range(5)]
         assert result.winner.branch == result.evaluations[result.selection.index].branch
         assert all("loss.auc" in e.measurements for e in result.evaluations)
         candidates = stages.candidates(result)
@@ -330,7 +330,7 @@ def test_without_a_costly_attack_all_are_finalists(tmp_path, monkeypatch):
     )
     for _, result in search(tmp_path, ["loss", "gap", "lira"], finalists=1):
         assert [len(e.results) for e in result.evaluations] == [2] * 5
-        assert "out: no finalist" not in result.choice.reasons
+        assert "out: no finalist" not in result.selection.reasons
 
 
 @pytest.mark.slow
@@ -348,7 +348,10 @@ def test_as_many_finalists_as_candidates_are_all_attacks_on_all(tmp_path):
 @pytest.mark.slow
 def test_the_random_control_is_seeded_through_both_stages(tmp_path):
     runs = [
-        [(deepened(result), result.choice) for _, result in search(tmp_path / str(run), ["loss", Costly()], **options)]
+        [
+            (deepened(result), result.selection)
+            for _, result in search(tmp_path / str(run), ["loss", Costly()], **options)
+        ]
         for run, options in enumerate([{"selector": RandomChoice()}, {"selector": RandomChoice()}])
     ]
     assert runs[0] == runs[1]
@@ -360,7 +363,7 @@ def test_the_random_control_is_seeded_through_both_stages(tmp_path):
 def test_winner_and_keep_are_compared_by_every_attack(tmp_path):
     """Both are finalists, so both have all figures."""
     for _, result in search(tmp_path, ["loss", Costly()], finalists=1):
-        compared = compare_to_keep(result.evaluations, result.choice)
+        compared = compare_to_keep(result.evaluations, result.selection)
         assert compared.keys() == (set() if result.winner.branch == KEEP else {"loss", "costly"})
 
 
