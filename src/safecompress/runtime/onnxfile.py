@@ -139,10 +139,10 @@ class OnnxEngine:
             ) from error
 
 
-def _facts_from(facts: Any) -> InputOutputSpec:
-    if facts["version"] != VERSION:
-        raise ValueError(f"version {facts['version']!r}, where {VERSION} can be read")
-    names, shape, num = facts["class_names"], facts["input_shape"], facts["num_classes"]
+def _facts_from(stored: Any) -> InputOutputSpec:
+    if stored["version"] != VERSION:
+        raise ValueError(f"version {stored['version']!r}, where {VERSION} can be read")
+    names, shape, num = stored["class_names"], stored["input_shape"], stored["num_classes"]
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     are_sizes = isinstance(shape, list) and all(isinstance(size, int) for size in [num, *shape])
     if not are_names or not are_sizes or len(names) not in (0, num):

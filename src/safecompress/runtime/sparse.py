@@ -84,13 +84,13 @@ class CsrEngine:
         return [offered[name] for offered, name in zip(offers, names, strict=True)]
 
 
-def _quickest(offered: Mapping[str, Kernel], inputs: Any) -> str:
+def _quickest(offered: Mapping[str, Kernel], activations: Any) -> str:
     """The name of the kernel that takes least time for ``inputs``, among those that run here at all."""
     calls = {}
     for name, kernel in offered.items():
         try:
-            kernel(inputs)
+            kernel(activations)
         except (RuntimeError, NotImplementedError):  # this build of PyTorch lacks it
             continue
-        calls[name] = lambda kernel=kernel: kernel(inputs)
+        calls[name] = lambda kernel=kernel: kernel(activations)
     return next(iter(quickest(calls)))

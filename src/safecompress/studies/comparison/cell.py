@@ -93,15 +93,15 @@ class CellStudy:
         return CellResult.from_json(data)
 
 
-def measure_cell(inputs: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
+def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: PrivateFolder) -> CellResult:
     """The result of a cell; finished stages and shadows are looked up in ``store``, and kept there.
 
     The model is packed, read back and queried with raw rows, as it would be shipped. Attackers are fitted on the pool
     "fit" and tested on the pool "verdict". Raises TrainingError for weights that are not finite, and what the method
     raises.
     """
-    entry, rows = inputs.comparison.entry(cell.label), inputs.rows(cell.seed)
-    method_inputs = inputs.method_inputs(cell, rows, TrainingCache(store))
+    entry, rows = comparison_inputs.comparison.entry(cell.label), comparison_inputs.rows(cell.seed)
+    method_inputs = comparison_inputs.method_inputs(cell, rows, TrainingCache(store))
     clock = _Stopwatch()
     with clock.of("make"):
         method_result = entry.method.make(method_inputs)
@@ -120,7 +120,7 @@ def measure_cell(inputs: ComparisonInputs, cell: Cell, store: PrivateFolder) -> 
     num_kept = sum(int(artifact.masks[n].sum()) if n in artifact.masks else p.numel() for n, p in parameters.items())
 
     evidence = rows.evidence
-    trainer = trainer_of(entry, method_result, method_inputs, inputs.comparison.shadows)
+    trainer = trainer_of(entry, method_result, method_inputs, comparison_inputs.comparison.shadows)
     pool = shadow_rows(evidence, "verdict", cell.seed, has_reference="reference rows" in entry.uses)
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
     target = Target(ServedModel(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
@@ -128,7 +128,7 @@ def measure_cell(inputs: ComparisonInputs, cell: Cell, store: PrivateFolder) -> 
         figures = measure_model(
             target,
             evidence,
-            inputs.comparison.attackers,
+            comparison_inputs.comparison.attackers,
             Levels(),
             pool="verdict",
             accuracy_part="test",

@@ -49,13 +49,13 @@ class Difference:
         return f"{self.first.entry.label} − {self.second.entry.label}, density {self.density:g}"
 
 
-def differences(result: ComparisonResult) -> list[Difference]:
+def differences(comparison_result: ComparisonResult) -> list[Difference]:
     """SafeCompress minus every other method, and every method minus the dense model, each pair once."""
-    groups = groups_of(result.inputs.comparison, result.results)
-    figures, dense = shown_figures(result.inputs.comparison.attackers), plain_dense(groups)
+    groups = groups_of(comparison_result.inputs.comparison, comparison_result.results)
+    figures, dense = shown_figures(comparison_result.inputs.comparison.attackers), plain_dense(groups)
     pairs = [
         pair
-        for entry in result.inputs.comparison.entries
+        for entry in comparison_result.inputs.comparison.entries
         if entry.is_ours
         for pair in pairs_with(entry, groups)
         if not (pair[1].entry.is_ours and groups.index(pair[1]) < groups.index(pair[0]))

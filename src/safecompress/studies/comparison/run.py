@@ -22,7 +22,7 @@ STEM = "compare"
 
 
 def compare(
-    inputs: ComparisonInputs,
+    comparison_inputs: ComparisonInputs,
     out: str | Path,
     *,
     name: str = "comparison",
@@ -31,7 +31,7 @@ def compare(
     progress: Progress | None = None,
     cache: str | Path | None = None,
 ) -> ComparisonResult:
-    """Train and attack every cell of ``inputs``; leave the page, the JSON document and the picture in ``out``.
+    """Train and attack every cell of the comparison; leave the page, the JSON document and the picture in ``out``.
 
     Exploratory: there is no ledger and no verdict. Cells that ``out`` holds are read instead of made, unless they
     failed; so a killed comparison resumes, and one with another method or seed does only what is missing. ``cache`` is
@@ -41,20 +41,20 @@ def compare(
     Raises UsageError (and its kinds) before any training for what would fail in every cell, RunFolderError when ``out``
     is in use or holds anything else, StorageError when the disk refuses. A method that fails does not raise.
     """
-    inputs.check()
+    comparison_inputs.check()
     folder, watcher = Path(out), progress or Silent()
     with open_study_folder(folder, "comparison", name) as opened:
         store = None if cache is None else Path(cache)
-        runner = Runner(CellStudy(inputs), opened, executor or SerialExecutor(), watcher, store)
-        stages = inputs.comparison.stages()
+        runner = Runner(CellStudy(comparison_inputs), opened, executor or SerialExecutor(), watcher, store)
+        stages = comparison_inputs.comparison.stages()
         runner.begin([cell for stage in stages for cell in stage])
         results = [result for stage in stages for result in runner.results(stage, _line)]
         result = ComparisonResult(
-            inputs,
+            comparison_inputs,
             tuple(results),
             name=name,
-            environment=environment(inputs.threads),
-            split=inputs.rows(inputs.comparison.seeds[0]).raw.summary(),
+            environment=environment(comparison_inputs.threads),
+            split=comparison_inputs.rows(comparison_inputs.comparison.seeds[0]).raw.summary(),
             spec=spec_tables or {},
         )
         write_outputs(
@@ -62,7 +62,7 @@ def compare(
             STEM,
             page=partial(to_markdown, result),
             document=result.to_json(),
-            draw=partial(draw, inputs.comparison, result.results),
+            draw=partial(draw, comparison_inputs.comparison, result.results),
             progress=watcher,
         )
     return result

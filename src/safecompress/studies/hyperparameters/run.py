@@ -94,9 +94,9 @@ def front_file(number: int) -> str:
     return f"front-{number}.toml"
 
 
-def _line(settings: Sequence[TrialParams], num_before: int, trial: TrialResult) -> str:
-    """One line of progress; ``num_before`` is how many trials came before the batch of ``settings``."""
-    return f"trial {num_before + settings.index(trial.choice) + 1}: {_line_of(trial)}"
+def _line(batch_params: Sequence[TrialParams], num_before: int, trial: TrialResult) -> str:
+    """One line of progress; ``num_before`` is how many trials came before the batch of ``batch_params``."""
+    return f"trial {num_before + batch_params.index(trial.choice) + 1}: {_line_of(trial)}"
 
 
 def _line_of(trial: TrialResult) -> str:
