@@ -25,7 +25,7 @@ from safecompress.attacks import (
     Target,
     simulate_attacker,
 )
-from safecompress.attacks.base import measure
+from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.membership.threshold import MIN_ROWS_PER_CLASS
 from safecompress.data import AuditData
 from safecompress.errors import UsageError
@@ -232,7 +232,7 @@ def test_measurements_are_the_figures_of_stats(data):
     is_member = np.arange(20) % 2 == 0
     threshold = data.draw(st.sampled_from([-np.inf, -1.5, 0.0, 2.5, np.inf]))
     levels = Levels(data.draw(st.sampled_from([0.05, 0.01])), data.draw(st.integers(1, 6)))
-    found = measure("mine", scores, is_member, threshold, levels)
+    found = MEMBERSHIP.measure("mine", Ranking(scores, is_member, threshold), levels)
     assert [m.name for m in found] == [f"mine.{metric}" for metric in map(attrgetter("name"), MEMBERSHIP.metrics)]
     confusion = stats.confusion_at(scores, is_member, threshold)
     values = [

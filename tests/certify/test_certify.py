@@ -148,13 +148,15 @@ def test_what_the_checks_are_given(monkeypatch):
     seen = {}
     monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *args, **kw: ("control", args, kw))
 
-    def examine(*args, **options):
-        seen.update(args=args, **options)
+    def examine(case, **options):
+        seen.update(case=case, **options)
         return ()
 
     monkeypatch.setattr("safecompress.certify.verdict.examine_health", examine)
     result = judged(untrained(), untrained(1), spec=LABELS, seed=3, opening=2)
-    target, fit, verdict, unseen, attackers, results = seen["args"]
+    case = seen["case"]
+    target, fit, verdict, unseen = case.target, case.fit, case.verdict, case.unseen
+    attackers, results = case.attackers, case.results
     pools = [SPLIT.audit(pool).digest for pool in ("fit", "verdict")]
     assert [fit.digest, verdict.digest] == pools
     assert torch.equal(unseen.features, SPLIT.part("population")[0])
@@ -162,7 +164,7 @@ def test_what_the_checks_are_given(monkeypatch):
     assert [attacker.attack.name for attacker in attackers] == [r.attack for r in results] == ["gap", "label_only"]
     assert results[0].measurements[0] == result.measurements["gap.auc"]
     assert (seen["levels"], seen["seed"]) == (LABELS.levels(2), derive_seed(3, "verdict", "health"))
-    _, (model, *rows), options = seen["control"]
+    _, (model, *rows), options = case.control
     assert model is target
     assert ([pool.digest for pool in rows], options) == (pools, {"seed": derive_seed(3, "verdict", "control")})
 
@@ -459,7 +461,7 @@ def test_verdict_rows_fit_nothing(attack, monkeypatch, unexamined):
         made.append((simulate_attacker(*args, **options), args[1]))
         return made[-1][0]
 
-    monkeypatch.setattr("safecompress.certify.verdict.simulate_attacker", kept)
+    monkeypatch.setattr("safecompress.attacks.measure_model.simulate_attacker", kept)
     spec = SafetySpec([attack], [at_most(f"{attack.name}.auc", 0.9)])
     results = [judged(untrained(), spec=spec, split=split) for split in (SPLIT, with_other_verdict_rows())]
     assert results[0].measurements[f"{attack.name}.auc"] != results[1].measurements[f"{attack.name}.auc"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from safecompress.attacks import Access, AttackResult
+from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.shadows import balanced_draws
 from safecompress.certify.exposure import (
     MIN_ROWS,
@@ -36,7 +37,7 @@ def pool(*counts):
 
 
 def result(audit, scores, name="loss"):
-    return AttackResult(name, Access.SCORES, scores=np.asarray(scores, float), is_member=audit.is_member)
+    return AttackResult(name, Access.SCORES, evidence=Ranking(np.asarray(scores, float), audit.is_member, 0.5))
 
 
 # --- the ROC

@@ -46,7 +46,7 @@ def artifact():
 ARTIFACT = artifact()
 MODELS = ("artifact", "dense")
 COUNTED = [Measurement.exact("density", 0.5, Direction.LOWER)]
-DESCRIBED = {"artifact": describe_artifact(ARTIFACT), "digest": ARTIFACT.digest()}
+DESCRIBED = {"artifact_facts": describe_artifact(ARTIFACT), "digest": ARTIFACT.digest()}
 
 
 @functools.cache

@@ -199,7 +199,7 @@ def test_how_to_have_it_again(whole, page):
 
 def test_an_audit_of_a_network_in_memory_has_no_empty_sections():
     facts = {"format": "Sequential", "num_weights": 10, "num_active": 10, "density": 1.0}
-    audited = replace(report(search=None), artifact=facts, dense={}, dense_verdicts={}, exposure={}, health=[])
+    audited = replace(report(search={}), artifact=facts, dense={}, dense_verdicts={}, exposure={}, health=[])
     page = read(to_html(audited))
     assert [one.attributes["id"] for one in page.all("h2")] == [
         "requirements", "choice", "ships", "split", "repeat", "details",
@@ -208,7 +208,7 @@ def test_an_audit_of_a_network_in_memory_has_no_empty_sections():
 
 
 def test_a_report_without_a_finding_or_a_figure_is_still_a_page():
-    bare = replace(report(search=None), findings=[], measurements={}, dense={}, exposure={}, prospects=[], seconds={})
+    bare = replace(report(search={}), findings=[], measurements={}, dense={}, exposure={}, prospects=[], seconds={})
     assert next(one.text for one in read(to_html(bare)).all("h2")) == "Requirements"
 
 

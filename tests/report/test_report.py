@@ -368,7 +368,7 @@ def test_rounds_beyond_noise_are_counted_with_bonferroni():
 
 
 def test_a_report_without_a_search_has_no_rounds():
-    audited = report(search=None)
+    audited = report(search={})
     assert list(audited.rounds) == []
     assert "## Rounds" not in to_markdown(audited)
 

@@ -48,7 +48,7 @@ def test_every_definition_is_used():
 def test_reports_are_what_it_says(whole):
     assert faults(whole) == []
     assert faults(json.loads(json.dumps(report().to_json()))) == []
-    assert faults(json.loads(json.dumps(report(search=None).to_json()))) == []
+    assert faults(json.loads(json.dumps(report(search={}).to_json()))) == []
     assert faults(json.loads(json.dumps(renamed_report(HOSTILE).to_json()))) == []
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import SafeCompressError
-from safecompress.metrics.catalogue import attack_of
 
 if TYPE_CHECKING:
     from safecompress.report import Report
@@ -102,6 +101,8 @@ class GateOutcome:
 
 
 def _cases(report: Report) -> Iterator[Case]:
+    from safecompress.metrics.catalogue import attack_of  # the gate speaks before NumPy and SciPy are loaded
+
     for finding in report.findings:
         yield _case(REQUIREMENT, finding["requirement"], finding["verdict"], finding_line(finding))
     required = {attack_of(str(finding["metric"])) for finding in report.findings}
