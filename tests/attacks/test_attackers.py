@@ -317,6 +317,15 @@ def test_a_class_without_a_threshold_of_its_own_uses_the_common_one():
     assert np.array_equal(scores, plain - offsets)
 
 
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_class_needs_members_and_non_members_enough_for_a_threshold_of_its_own(rare):
+    target, audit = Target(FirstColumns()), two_classes(MIN_ROWS_PER_CLASS)
+    is_rare = (audit.labels.numpy() == 1) & (audit.is_member == rare)
+    rows = np.setdiff1d(np.arange(len(audit.labels)), np.flatnonzero(is_rare)[1:])
+    part = AuditData(audit.features[rows], audit.labels[rows], audit.is_member[rows])
+    assert list(ModifiedEntropy().fit(target, part, generator=fresh()).thresholds) == [0]
+
+
 def test_an_unknown_attack_is_named_with_its_close_match():
     with pytest.raises(UsageError, match="mean 'neural'"):
         ATTACKS.make("neurl")
