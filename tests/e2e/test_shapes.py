@@ -9,13 +9,13 @@ import torch
 import safecompress as sc
 from safecompress.attacks.shadows import ShadowDraw
 from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
-from safecompress.cli import setup
 from safecompress.compression.job import Job
 from safecompress.compression.search import RunStore, parse_branches
 from safecompress.data import DATASETS, SplitSizes
 from safecompress.export import TaskInfo
 from safecompress.seeding import seeded
 from safecompress.sparsity import Blocks, Start, Units
+from safecompress.workflows import loading
 from whole_runs import SIZES, digests_of, report_of, run_cli, write_spec
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_a_run_keeps_its_shape_and_is_the_same_in_a_pool_and_after_a_crash(shape
     assert report["measurements"]["accuracy"]["value"] > 0.6
 
     with monkeypatch.context() as patched:
-        patched.setattr(setup, "ProcessExecutor", lambda workers: nullcontext(worker_pool))
+        patched.setattr(loading, "ProcessExecutor", lambda workers: nullcontext(worker_pool))
         run_cli("compress", spec, "--out", tmp_path / "pool", "--workers", 2)
     assert digests_of(tmp_path / "pool") == digests
 
