@@ -14,7 +14,7 @@ import pytest
 from safecompress.compression import phases
 from safecompress.compression.search import RunStore
 from safecompress.storage import read_tensors
-from safecompress.training import train
+from safecompress.training import Watch
 from whole_runs import SIZES, digests_of, report_of, run_cli, start_cli, write_spec
 
 pytestmark = pytest.mark.slow
@@ -146,9 +146,10 @@ def test_a_full_disk_after_long_training_costs_none_of_it(tmp_path, monkeypatch)
         save(store, name, state)
 
     with monkeypatch.context() as patched:
-        patched.setattr(phases, "train", functools.partial(train, checkpoint_every_s=0.0))
+        patched.setattr(phases, "Watch", functools.partial(Watch, checkpoint_every_s=0.0))
         patched.setattr(RunStore, "save_state", refuse)
-        assert run_cli("compress", spec, "--out", run).code == 3
+        ended = run_cli("compress", spec, "--out", run)
+    assert ended.code == 3 and "No space left" in ended.err
     assert (run / "work" / "checkpoint-dense.safetensors").exists()
     ended = run_cli("compress", spec, "--out", run)
     assert "dense: 28 steps" in ended.err  # of 60: a checkpoint is made every 32
@@ -168,7 +169,7 @@ def longer(tmp_path_factory):
 def test_a_phase_goes_on_from_its_checkpoint(phase, longer, tmp_path, monkeypatch):
     """Steps and digests: the checkpoint is read, and it leads to where the undisturbed run got."""
     spec, undisturbed = longer
-    monkeypatch.setattr(phases, "train", functools.partial(train, checkpoint_every_s=0.0))
+    monkeypatch.setattr(phases, "Watch", functools.partial(Watch, checkpoint_every_s=0.0))
     name, save = "checkpoint-" + phase.replace(" ", "-"), RunStore.save_state
 
     def save_and_die(store, saved, state):
