@@ -608,6 +608,10 @@ def test_a_rule_that_reads_signs_is_refused_where_an_entry_is_a_norm(shape):
     assert len(DropTaylor()(layers[0], 1, generator=generator)) == 1  # a size is enough for it
     with pytest.raises(UsageError, match="magnitude"):
         DropByGradientSign()(layers[0], 1, generator=generator)
+    with pytest.raises(UsageError, match="magnitude"):  # before any training, too
+        check_granularity(shape, AllocateErk(), [GrowRandom()], [DropByGradientSign()])
+    check_granularity(shape, AllocateErk(), [GrowRandom()], [DropTaylor(), DropMagnitude()])
+    check_granularity(EachWeight(), AllocateErk(), [GrowGradient()], [DropByGradientSign()])
     ones = torch.ones(4)
     (single,) = view_layers({"w": ones}, {"w": ones.bool()}, gradient={"w": ones})
     assert len(DropByGradientSign()(single, 1, generator=generator)) == 1

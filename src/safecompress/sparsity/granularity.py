@@ -7,6 +7,7 @@ weights, and their choices unfold into moves of weights.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -19,6 +20,7 @@ from safecompress.errors import UsageError
 from safecompress.registry import Registry
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import AllocateErk, Allocation, count_active, round_counts
+from safecompress.sparsity.drop import DropRule
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.initialise import Start, initial_pattern
 from safecompress.sparsity.layers import LayerView, flat_array
@@ -142,9 +144,18 @@ SHAPES: Registry[Granularity] = Registry(
 )
 
 
-def check_granularity(granularity: Granularity, allocation: Allocation, grow_rules: Iterable[GrowRule]) -> None:
-    """Raise UsageError, with what works, when a grow rule or the allocation does not go with ``granularity``."""
-    blind = [rule for rule in dict.fromkeys(grow_rules) if rule.reads & granularity.hides]
+def check_granularity(
+    granularity: Granularity,
+    allocation: Allocation,
+    grow_rules: Iterable[GrowRule],
+    drop_rules: Iterable[DropRule] = (),
+) -> None:
+    """Raise UsageError, with what works, when a rule or the allocation does not go with ``granularity``.
+
+    Where entries are blocks or units, a rule that reads the sign of a gradient is refused here, before any training.
+    """
+    grow_rules = tuple(dict.fromkeys(grow_rules))
+    blind = [rule for rule in grow_rules if rule.reads & granularity.hides]
     if blind:
         refused, hidden = ", ".join(map(repr, blind)), " or ".join(sorted(granularity.hides))
         works = " or ".join(repr(name) for name in GROW_RULES.names() if not _reads(name) & granularity.hides)
@@ -158,6 +169,18 @@ def check_granularity(granularity: Granularity, allocation: Allocation, grow_rul
             f"The shape {granularity!r} keeps one share of all groups of units and asks no allocation, got "
             f"{allocation!r}. Leave it out."
         )
+    if not isinstance(granularity, EachWeight):
+        for rule in (*grow_rules, *dict.fromkeys(drop_rules)):
+            _refuse_signs(rule)
+
+
+def _refuse_signs(rule: DropRule | GrowRule) -> None:
+    """Raise UsageError when ``rule`` reads signs that norms do not have; found out on eight entries."""
+    sizes = np.arange(8, dtype=np.float32)
+    mask = np.arange(8) % 2 == 0
+    entries = LayerView("eight entries", sizes, mask, fired=mask, norms=dict.fromkeys(("gradient", "momentum"), sizes))
+    with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # its own trouble with so few
+        rule(entries, 1, generator=np.random.default_rng(0))
 
 
 def _reads(name: str) -> frozenset[str]:

@@ -78,7 +78,7 @@ class SparseTraining:
         self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
         weights = find_maskable(model, include=include, exclude=exclude)
         made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
-        check_granularity(made, shares, [self._grow])
+        check_granularity(made, shares, [self._grow], [self._drop])
         self._fold = made.fit(model, input_shape, weights)
         if state is None:
             pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)

@@ -73,7 +73,9 @@ class Plan:
                 "among the spec's attacks (the report says how well the search's tests agree with it)."
             )
         branches = self.branches if self.rounds else ()
-        check_granularity(self.shape, self.allocation, [branch.grow for branch in branches if branch.grow is not None])
+        grow_rules = [branch.grow for branch in branches if branch.grow is not None]
+        drop_rules = [branch.drop for branch in branches if branch.drop is not None]
+        check_granularity(self.shape, self.allocation, grow_rules, drop_rules)
         if self.finalists < 1:
             raise UsageError(f"finalists must be at least 1, got {self.finalists}: one of them wins the round.")
         if not (0 < self.stop <= 1 and 0 <= self.recovery < 1):
