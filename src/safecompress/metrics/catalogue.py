@@ -187,6 +187,18 @@ def leaks(values: Mapping[str, float]) -> dict[str, float]:
     return {p.attack: p.metric.as_leak(value) for p, value in _of_attacks(values) if p.metric.is_headline}
 
 
+def headline_metric(names: Iterable[str], attack: str) -> Metric:
+    """The metric that ``attack`` is compared by, of the figures called ``names``: its AUC, or its success rate."""
+    known = _of_attacks(dict.fromkeys(names))
+    return next(p.metric for p, _ in known if p.attack == attack and p.metric.is_headline)
+
+
+def leak_label(names: Iterable[str]) -> str:
+    """What the largest of `leaks` is called: AUC, or ``leak`` where an attack on another question is among them."""
+    found = {p.metric for p, _ in _of_attacks(dict.fromkeys(names)) if p.metric.is_headline}
+    return AUC.label if found <= {AUC} else "leak"
+
+
 def decisions(values: Mapping[str, float]) -> dict[str, float]:
     """By attack, its figure of hard decisions on the scale of a balanced accuracy: what the TM-score divides by."""
     return {p.attack: p.metric.as_leak(value) for p, value in _of_attacks(values) if p.metric.is_decision}

@@ -7,7 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from safecompress.metrics.catalogue import ACCURACY, COMPRESSION_RATIO, LATENCY, attack_of, headlines
+from safecompress.metrics.catalogue import (
+    ACCURACY,
+    AUC,
+    COMPRESSION_RATIO,
+    LATENCY,
+    attack_of,
+    headline_metric,
+    headlines,
+)
 from safecompress.report import glossary
 from safecompress.report.model import Report
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
@@ -37,8 +45,12 @@ def tiles(report: Report) -> list[Section]:
         shown.append({"name": "Accuracy", "value": f"{100 * accuracy['value']:.1f}%", "beside": beside})
     worst, before = worst_auc(report.measurements), worst_auc(report.dense)
     if worst:
-        beside = f"by {worst[0]}; 0.5 is guessing" + (f"; dense model {before[1]['value']:.3f}" if before else "")
-        shown.append({"name": "Strongest attack, AUC", "value": f"{worst[1]['value']:.3f}", "beside": beside})
+        metric = headline_metric(report.measurements, worst[0])
+        beside = f"by {worst[0]}" + ("; 0.5 is guessing" if metric is AUC else "")
+        beside += f"; dense model {before[1]['value']:.3f}" if before else ""
+        shown.append(
+            {"name": f"Strongest attack, {metric.label}", "value": f"{worst[1]['value']:.3f}", "beside": beside}
+        )
     if "size_bytes" in report.artifact:
         ratio = report.measurements.get(COMPRESSION_RATIO.name)
         beside = f"{ratio['value']:.1f} times smaller than dense" if ratio else "on disk"

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from safecompress.compression.search import KEEP
-from safecompress.metrics.catalogue import COMPRESSION_RATIO, headlines, is_change, strongest_attack
+from safecompress.metrics.catalogue import (
+    AUC,
+    COMPRESSION_RATIO,
+    headline_metric,
+    headlines,
+    is_change,
+    strongest_attack,
+)
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 
@@ -112,15 +119,18 @@ def strongest_line(report: Report) -> str | None:
 
     None without any attack's figures.
     """
-    parts = []
+    parts: list[tuple[str, str, str]] = []
     models = (("artifact", report.measurements), (AS_TRAINED, report.trained), (DENSE, report.dense))
     for which, figures in models:
         values = {name: figure["value"] for name, figure in figures.items()}
         aucs, strongest = headlines(values), strongest_attack(values)
         if strongest is not None:
             alone = f", confidence alone {aucs['confidence']:.3f}" if "confidence" in aucs else ""
-            parts.append(f"{which} {aucs[strongest]:.3f} by {strongest}{alone}")
-    return f"Largest AUC: {'; '.join(parts)}" if parts else None
+            label = headline_metric(values, strongest).label
+            parts.append((which, label, f"{aucs[strongest]:.3f} by {strongest}{alone}"))
+    if all(label == AUC.label for _, label, _ in parts):
+        return f"Largest AUC: {'; '.join(f'{which} {figure}' for which, _, figure in parts)}" if parts else None
+    return f"Strongest attack: {'; '.join(f'{which} {label} {figure}' for which, label, figure in parts)}"
 
 
 def health_line(report: Report) -> str:

@@ -35,7 +35,7 @@ from safecompress.compression.search import Candidate, Executor, RoundResult, Ru
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact
-from safecompress.metrics.catalogue import leaks
+from safecompress.metrics.catalogue import leak_label, leaks
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, RunFacts, build_report, describe_round
 from safecompress.seeding import derive
@@ -228,7 +228,7 @@ def _feasibility_line(feasibility: Feasibility) -> str:
 def _round_line(entry: Mapping[str, Any]) -> str:
     winner = next(c for c in entry["candidates"] if c["won"])
     worst = max(leaks({name: figure["value"] for name, figure in winner["metrics"].items()}).values())
-    figures = f"accuracy {winner['accuracy']:.3f}, worst AUC {worst:.3f}"
+    figures = f"accuracy {winner['accuracy']:.3f}, worst {leak_label(winner['metrics'])} {worst:.3f}"
     return f"round {entry['round'] + 1}: {winner['branch']} {winner['reason']} ({figures})"
 
 

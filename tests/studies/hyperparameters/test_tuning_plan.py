@@ -50,7 +50,7 @@ def test_a_sound_search_is_let_be():
         ({"attacks": ()}, "least one attack"),
         ({"attacks": (JointLira(),)}, "joint_lira joins several versions"),
         ({"attacks": (Loss(),), "job": job_of(spec=spec("labels"))}, "loss needs more"),
-        ({"attacks": (Lira(num_shadows=4),), "job": job_of(without("population"))}, "4 shadow models"),
+        ({"attacks": (Lira(num_shadows=4),), "job": job_of(without("population"))}, "4 shadows"),
         ({"job": replace(job_of(), plan=Plan(rounds=30))}, "density 0.2, cross_entropy.*30 rounds"),
     ],
 )  # fmt: skip

@@ -105,4 +105,5 @@ def _line_of(trial: TrialResult) -> str:
     if not trial.has_numbers:
         return f"{trial.choice}: no number from {', '.join(trial.broken)}"
     accuracy, worst = trial.accuracy["value"], trial.worst_auc["value"]
-    return f"{trial.choice}: accuracy {accuracy:.3f}, worst AUC {worst:.3f} ({trial.worst_attack}), {trial.seconds} s"
+    leak = f"worst {trial.worst_label} {worst:.3f} ({trial.worst_attack})"
+    return f"{trial.choice}: accuracy {accuracy:.3f}, {leak}, {trial.seconds} s"

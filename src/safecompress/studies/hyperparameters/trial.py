@@ -22,7 +22,14 @@ from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.search import SerialExecutor
 from safecompress.data import DataSplit, one_row_per_unit, unit_ids
 from safecompress.export import Artifact, ServedModel
-from safecompress.metrics.catalogue import ACCURACY, headlines, leaks, strongest_attack, tm_score_of
+from safecompress.metrics.catalogue import (
+    ACCURACY,
+    headline_metric,
+    headlines,
+    leaks,
+    strongest_attack,
+    tm_score_of,
+)
 from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
 from safecompress.seeding import derive
@@ -70,6 +77,11 @@ class TrialResult(Measured):
     def worst_auc(self) -> Figure:
         """Its headline figure (AUC) on the selection pools; only where there are numbers."""
         return headlines(self.figures)[self.worst_attack]
+
+    @property
+    def worst_label(self) -> str:
+        """What that figure is: ``AUC``, ``success rate``."""
+        return headline_metric(self.values, self.worst_attack).label
 
     @property
     def objectives(self) -> tuple[float, float] | None:
