@@ -1,19 +1,22 @@
 """What is judged: a file that is what it is said to be, timed on one thread, and what the ledger knows of a verdict."""
 
+import numpy as np
 import pytest
 import torch
 
 from safecompress.auditing import latency as latency_page
 from safecompress.auditing.audited_model import AuditedModel
-from safecompress.auditing.judge import verdict_key
+from safecompress.auditing.judge import AuditCase, AuditResources, open_rows, verdict_key
 from safecompress.auditing.latency import latency
 from safecompress.auditing.shadow_training import RoundWeights, TrainingProvenance
+from safecompress.certify import Ledger
+from safecompress.data import Dataset, DataSplit
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.metrics.measurement import Levels
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
-from safecompress.spec import SafetySpec, at_most
+from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.training import Recipe
 
 SPEC = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
@@ -81,3 +84,20 @@ def test_shadows_without_dead_units_are_another_question():
     asked = [verdict_key(by_shadows, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)]
     assert asked[0] == asked[1] != asked[2]
     assert len({verdict_key(alone, 0, None, lineage, {}, into=into) for into in (None, whole, shrunk)}) == 1
+
+
+def test_a_verdict_uses_the_test_rows_that_its_requirements_read(tmp_path):
+    """Splits that share nothing but their test rows: a second use where the accuracy is bounded, else a first."""
+    rows = Dataset.from_arrays(np.arange(120.0).reshape(20, 6), np.arange(20) % 3)
+    pools = [
+        {"train": [0, 1, 2], "member_verdict": [0, 1], "nonmember_verdict": [3, 4], "test": [18, 19]},
+        {"train": [6, 7, 8], "member_verdict": [6, 7], "nonmember_verdict": [9, 10], "test": [18, 19]},
+    ]
+    subject = AuditedModel.of_network(artifact_of().build(), (6,), 3)
+    numbers = {}
+    for name, requirement in (("accuracy", at_least("accuracy", 0.5)), ("density", at_most("density", 1.0))):
+        spec = SafetySpec(["loss"], [at_most("loss.auc", 0.9), requirement])
+        resources = AuditResources(Ledger(tmp_path / name / "ledger.jsonl"))
+        cases = [AuditCase(subject, DataSplit.from_indices(rows, indices), spec, 0) for indices in pools]
+        numbers[name] = [open_rows(case, resources) for case in cases]
+    assert numbers == {"accuracy": [1, 2], "density": [1, 1]}
