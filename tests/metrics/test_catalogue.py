@@ -13,7 +13,9 @@ from safecompress.metrics.catalogue import (
     change_of,
     decisions,
     direction_of,
+    headline_metric,
     headlines,
+    leak_label,
     leaks,
     parse_name,
     strongest_attack,
@@ -74,6 +76,12 @@ def test_attacks_are_compared_by_their_headlines_on_one_scale():
     assert strongest_attack(FIGURES) == "pgd"
     assert strongest_attack({"accuracy": 1.0}) is None
     assert strongest_attack({"b.auc": 0.6, "a.auc": 0.6}) == "b"  # the first of equals
+
+
+def test_a_figure_is_called_what_it_is():
+    assert (headline_metric(FIGURES, "pgd"), headline_metric(FIGURES, "lira")) == (SUCCESS_RATE, AUC)
+    assert leak_label(FIGURES) == "leak"
+    assert leak_label({name: 1.0 for name in FIGURES if not name.startswith("pgd")}) == "AUC"
 
 
 def test_the_tm_score_by_hand():

@@ -187,10 +187,10 @@ def leaks(values: Mapping[str, float]) -> dict[str, float]:
     return {p.attack: p.metric.as_leak(value) for p, value in _of_attacks(values) if p.metric.is_headline}
 
 
-def headline_metric(names: Iterable[str], attack: str) -> Metric:
-    """The metric that ``attack`` is compared by, of the figures called ``names``: its AUC, or its success rate."""
+def headline_metric(names: Iterable[str], attack_name: str) -> Metric:
+    """The metric that the attack is compared by, of the figures called ``names``: its AUC, or its success rate."""
     known = _of_attacks(dict.fromkeys(names))
-    return next(p.metric for p, _ in known if p.attack == attack and p.metric.is_headline)
+    return next(p.metric for p, _ in known if p.attack == attack_name and p.metric.is_headline)
 
 
 def leak_label(names: Iterable[str]) -> str:
