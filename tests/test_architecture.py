@@ -278,22 +278,27 @@ def test_the_studies_stand_side_by_side_on_engine_and_methods():
         assert not above, f"studies/{own}/{module.name} imports {above}, which is not below it"
 
 
+@pytest.mark.slow
 def test_no_modules_import_one_another():
     assert circles(import_graph(sources())) == []
 
 
+@pytest.mark.slow
 def test_no_class_name_is_defined_twice():
     assert classes_named_alike(sources()) == {}
 
 
+@pytest.mark.slow
 def test_one_word_has_few_types():
     assert overloaded_words(sources()) == {}
 
 
+@pytest.mark.slow
 def test_functions_are_short_and_take_few_parameters():
     assert oversized_functions(sources()) == []
 
 
+@pytest.mark.slow
 def test_few_modules_spell_the_name_of_a_metric():
     """What a metric means is said once, in metrics/catalogue.py."""
     assert len(modules_that_spell(sources(), ".auc")) <= MOST_METRIC_FILES
@@ -318,6 +323,7 @@ def test_importing_the_package_is_free():
     assert result.stdout.strip() == "[]" and result.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rooms", "library"),
     [("safecompress.training, safecompress.sparsity", "sklearn"), ("safecompress.studies.methods", "jinja2")],

@@ -83,6 +83,7 @@ def spread(state):
 FLAT = Branch("flat", objective=Flat(4.0))
 
 
+@pytest.mark.slow
 def test_a_branch_trains_towards_its_objective_to_the_end(tmp_path):
     recipe = replace(RECIPE, epochs=40, optimizer="adam", learning_rate=0.02)
     _, plain, plainly = run(job_of("keep", recipe=recipe), tmp_path / "a")
@@ -121,6 +122,7 @@ def test_the_dense_model_teaches(tmp_path):
     assert ends[0] != ends[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [Distillation(1.0, 1.0), SplitDistillation(num_models=3, held_out=1)], ids=repr)
 def test_shadows_have_teachers_of_their_own(objective, tmp_path):
     recipe = replace(RECIPE, objective=objective)

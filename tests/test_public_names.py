@@ -70,6 +70,7 @@ def test_import_is_free():
     assert in_a_fresh_interpreter(f"import sys, safecompress; print({heavy} & set(sys.modules))") == "set()"
 
 
+@pytest.mark.slow
 def test_names_are_there_after_a_star_import_and_for_type_checkers():
     """The late imports in ``__init__`` and its imports for the checker name the same things."""
     code = "from safecompress import *; print(sorted(name for name in globals() if not name.startswith('__')))"

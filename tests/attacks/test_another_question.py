@@ -83,6 +83,7 @@ def test_test_rows_that_judge_are_counted_by_the_ledger():
     assert set(judged_parts(spec)) == {"test", "member_verdict", "nonmember_verdict"}
 
 
+@pytest.mark.slow
 def test_compress_measures_and_judges_it(tmp_path):
     spec = SafetySpec([Pgd(0.3), Loss()], [at_most("pgd.success_rate", 0.999), at_most("loss.auc", 0.95)])
     plan = sc.Plan(density=0.5, rounds=2)
@@ -99,6 +100,7 @@ def test_compress_measures_and_judges_it(tmp_path):
     assert "pgd.success_rate" in page
 
 
+@pytest.mark.slow
 def test_compare_and_tune_meet_it(tmp_path):
     study = tiny_study([Fresh()], attacks=(Pgd(0.3), Loss()), seeds=(0,))
     (cell,) = compare(study, tmp_path / "compared").results

@@ -201,6 +201,7 @@ def test_an_interrupt_is_no_finding():
         simulate_attacker(Interrupted(), leaky(), FIT, generator=fresh())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_a_model_that_says_nothing_gives_one_half_and_no_error(name):
     """Constant scores are right where the signals are constant too."""

@@ -362,6 +362,7 @@ LEAKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LEAKS)
 def test_the_baseline_sees_pools_that_differ(what):
     assert blind_auc(*pools(LEAKS[what])) > 0.65

@@ -125,6 +125,7 @@ def slow_lira(phi_QN, phi_KQN, is_in, variance, mode):
     return total / len(phi_QN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize("variance", ["per_sample", "pooled"])
 def test_masked_sums_equal_the_row_by_row_version(variance, mode):
@@ -243,6 +244,7 @@ def test_shrunken_offline_reads_shadows_without_the_row_only():
 # --- what shrinking is for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_shadows", [4, 8, 16, 32, 64, 128])
 @pytest.mark.parametrize("spread", [0.0, 0.5, 1.5])
 @pytest.mark.parametrize("tails", [None, 4])

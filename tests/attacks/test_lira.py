@@ -343,6 +343,7 @@ def test_with_real_shadows_lira_finds_what_the_loss_does_not(overfitted):
     assert target.shadows.num_trained == 16
 
 
+@pytest.mark.slow
 def test_with_real_shadows_rows_outside_the_pool_are_refused(overfitted):
     target, fit_pool, _ = overfitted
     strangers = replace(fit_pool, features=fit_pool.features + 0.5)

@@ -78,6 +78,7 @@ def test_it_sees_past_what_makes_a_row_easy():
     assert quantile > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.5, 0.9])
 def test_each_level_does(level):
     assert auc_of(Quantile(levels=(level,)), leaky()).value > 0.8

@@ -28,6 +28,7 @@ def fitted(attack, audit=AUDIT, target=TARGET, seed=0):
     return attack.fit(target, audit, generator=np.random.default_rng(seed))
 
 
+@pytest.mark.slow
 def test_it_conforms_with_the_papers_inputs():
     check_attack(Samia(epochs=3, inputs="paper"))
 
@@ -125,6 +126,7 @@ def test_a_leak_that_only_sensitivity_shows_is_found():
 # --- noise
 
 
+@pytest.mark.slow
 @KINDS
 def test_the_noise_is_the_same_for_all_rows_and_all_calls(attack):
     attacker = fitted(attack)

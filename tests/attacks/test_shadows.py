@@ -67,6 +67,7 @@ def test_half_of_the_rows_come_in_complementary_pairs(half, seed):
     assert np.array_equal(draws[::2], ~draws[1::2])
 
 
+@pytest.mark.slow
 def test_every_row_is_as_likely_in_the_first_draw_as_another():
     """10 rows, 4 in: .4 each, and each pair of rows together with 4/10 x 3/9."""
     draws = np.stack([draw(np.arange(10), 4, 3, seed) for seed in range(3000)])
@@ -392,6 +393,7 @@ def test_a_kill_within_the_keeping_of_a_group(tmp_path, monkeypatch):
     assert trainer.trained == [2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_shadows_of_other_rows_are_not_reused(tmp_path, what):
     outputs_of(run_of(tmp_path, SumTrainer()))

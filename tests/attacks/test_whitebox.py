@@ -218,6 +218,7 @@ def test_a_model_of_another_shape_is_refused(attack):
 # --- chance, and what must not matter
 
 
+@pytest.mark.slow
 @KINDS
 def test_the_same_generator_gives_the_same_attacker_and_another_one_another(attack):
     first, again, other = (fitted(attack, seed=seed) for seed in (0, 0, 1))
@@ -225,6 +226,7 @@ def test_the_same_generator_gives_the_same_attacker_and_another_one_another(atta
     assert not np.array_equal(first.score(TARGET, OTHER), other.score(TARGET, OTHER))
 
 
+@pytest.mark.slow
 @KINDS
 def test_dropout_rests_when_rows_are_scored_and_rows_are_scored_alone(attack):
     attacker = fitted(attack)

@@ -32,6 +32,7 @@ def artifact_of(seed=0):
     return Artifact(state, masks, SPEC, TASK)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
     """The dense model's, say: its density would be the artifact's."""
     pytest.importorskip("onnxruntime")
@@ -45,6 +46,7 @@ def test_an_onnx_file_that_is_not_the_artifact_beside_it_is_refused(tmp_path):
         AuditedModel.of_onnx(tmp_path / "a.onnx", original=artifact_of(1))
 
 
+@pytest.mark.slow
 def test_shadows_of_an_onnx_file_are_rounded_as_its_weights_were(tmp_path):
     """Also where it keeps them in float32: it may come of an artifact that was rounded before."""
     pytest.importorskip("onnxruntime")

@@ -243,6 +243,7 @@ def digits_job():
     return Job("digits", model, spec, raw, raw, task, tests, recipe, recipe, plan, seed=0)
 
 
+@pytest.mark.slow
 def test_a_search_on_digits(tmp_path):
     job = digits_job()
     stages = RunPhases(job, RunStore(tmp_path / "run"), PhaseTimer(RunFolder(tmp_path / "run", "", b"")), Silent())

@@ -156,6 +156,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_shadow_is_trained_as_one_would_by_hand(case):
     """In a group and alone."""
@@ -214,6 +215,7 @@ def test_served_shadows_read_raw_rows_as_the_artifact_does():
     assert np.array_equal(outputs.is_in_KN[:, :20], ROWS.draws(2)[:, places])
 
 
+@pytest.mark.slow
 def test_shadows_know_their_own_rows_better():
     made = trainer(pattern=None, recipe=replace(RECIPE, epochs=60))
     outputs = ShadowModels(ROWS, made).outputs(NOISE.audit("verdict"), count=8)
@@ -479,6 +481,7 @@ def dataset(features):
     return Dataset.from_arrays(features, np.arange(len(features)) % 2) if len(features) > 1 else NOISE.dataset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_shadow_chooses_by_its_own_members_and_non_members(jobs, number):
     draw = draws_of(DIGITS, 2)[number]
@@ -498,6 +501,7 @@ def test_a_shadow_chooses_by_its_own_members_and_non_members(jobs, number):
     assert set(rows) == {"train", "member_fit", "member_select", "nonmember_fit", "nonmember_select"}
 
 
+@pytest.mark.slow
 def test_a_verdict_member_is_a_shadows_non_member_only_where_it_is_out(jobs):
     """And is one there: members and non-members of the target are alike to its shadows."""
     draws = draws_of(DIGITS, 4)
@@ -540,6 +544,7 @@ def test_pools_shrink_with_the_rows_that_are_left_out(jobs):
     assert sizes == [30, 30, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_shadow_ran_the_whole_search():
     """Its weights have the plan's density, and some lie where its first pattern had none."""
     weights = find_maskable(JOB.model)
@@ -553,6 +558,7 @@ def test_a_shadow_ran_the_whole_search():
         assert 0.02 < grown / begun.num_active < 0.8
 
 
+@pytest.mark.slow
 def test_a_shadow_classifies_raw_rows():
     (weights,) = PipelineShadowTrainer(tiny_job(recipe=replace(JOB.recipe, epochs=30)))(DIGITS, draws_of(DIGITS, 1))
     network = PipelineShadowTrainer(JOB).build()
@@ -573,11 +579,13 @@ def test_twice_and_in_a_worker_the_weights_are_the_same(worker_pool):
     assert here[0][0] != here[1][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"seed": 7}, {"name": "other"}, {"dense": JOB.model.state_dict()}])
 def test_what_is_the_targets_alone_does_not_reach_its_shadows(changes):
     assert full(replace(JOB, **changes), 0) == full(JOB, 0)
 
 
+@pytest.mark.slow
 def test_fresh_weights_of_a_network_of_ones_own():
     job = replace(JOB, model_spec=None, model=copy.deepcopy(JOB.model))
     first, second = (full(job, number)[0] for number in range(2))
@@ -585,6 +593,7 @@ def test_fresh_weights_of_a_network_of_ones_own():
     assert full(job, 0)[0] == first
 
 
+@pytest.mark.slow
 def test_a_search_that_starts_dense_trains_a_dense_model_first(jobs, monkeypatch):
     trained = []
     real = shadow_training.RunPhases.dense
@@ -639,6 +648,7 @@ def test_other_validation_rows_are_another_pipeline():
     )
 
 
+@pytest.mark.slow
 def test_full_pipeline_shadows_answer_the_attacks_question():
     models = ShadowModels(DIGITS, PipelineShadowTrainer(JOB))
     outputs = models.outputs(JOB.raw.audit("verdict"), count=2)

@@ -121,6 +121,7 @@ def check(name, outcome, subject="gap"):
     return HealthCheck(name, subject, outcome, 0.5, f"{name} was looked at.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["INCONCLUSIVE", "ERROR"])
 def test_a_check_that_does_not_hold_is_a_doubt(outcome, monkeypatch):
     """Checks are made up: this is about what becomes of them."""
@@ -133,6 +134,7 @@ def test_a_check_that_does_not_hold_is_a_doubt(outcome, monkeypatch):
     assert result.health == checks
 
 
+@pytest.mark.slow
 def test_without_a_population_nobody_knows_what_the_attacks_find_in_nobody():
     indices = {**SPLIT.indices, "population": np.empty(0, dtype=np.int64)}
     result = judged(untrained(), spec=LABELS, split=DataSplit.from_indices(SPLIT.dataset, indices))
@@ -452,6 +454,7 @@ def with_other_verdict_rows():
     return DataSplit.from_indices(replace(SPLIT.dataset, stored=features), SPLIT.indices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [Loss(), Neural(epochs=3)])
 def test_verdict_rows_fit_nothing(attack, monkeypatch, unexamined):
     """Other verdict rows: the same sign, the same threshold, the same scores for rows that did not change."""

@@ -120,6 +120,7 @@ def test_a_contradicted_sign_is_an_error(strength, outcome):
     assert (check.name, check.outcome) == ("sign", outcome)
 
 
+@pytest.mark.slow
 def test_shared_checks_share_their_error_rate():
     """At twice the number of checks each has half: somewhere in between lies what one allows and the other does not."""
     assert SHARED_ALPHA == 0.001
@@ -438,6 +439,7 @@ def test_more_attacks_share_one_error_rate(audit):
         assert f"[{interval.low:.3f}, {interval.high:.3f}]" in checks["sign", "loss"].detail
 
 
+@pytest.mark.slow
 def test_a_sound_audit_of_an_untrained_model_passes_too(audit):
     """What keeps everything to itself is not unhealthy."""
     checks = examined(audit, Loss(), Entropy(), target=Target(network(seed=5)))
@@ -481,6 +483,7 @@ def test_an_attack_without_skill_is_caught_by_the_control_alone(audit):
     assert unsound(examined(audit, Fake("mine", "noise"))) == {("positive_control", "mine"): ERROR}
 
 
+@pytest.mark.slow
 def test_an_attack_that_reads_the_order_is_caught_where_nobody_is_a_member(audit):
     assert unsound(examined(audit, Fake("mine", "order"))) == {("negative_control", "mine"): ERROR}
 
@@ -620,6 +623,7 @@ class Overflowing(nn.Module):
         return self.head(features) * np.nan
 
 
+@pytest.mark.slow
 def test_a_model_without_numbers_is_an_error_in_every_check_that_asks_it(audit):
     target = Target(Overflowing(), shadows=audit[0].shadows)
     checks = examined(audit, Loss(), target=target, num_shadows=8)

@@ -194,6 +194,7 @@ def open_in_process(path, artifact, barrier, numbers):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_get_different_numbers(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier, numbers = context.Barrier(2), context.Queue()
@@ -209,6 +210,7 @@ def test_two_processes_get_different_numbers(tmp_path):
     assert sorted(found[0] + found[1]) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
     """One asks for its number while another opens: the slower must not put a second key in place of the first."""
     is_done, make = threading.Event(), ledger_module.secrets.token_bytes

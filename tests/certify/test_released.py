@@ -99,6 +99,7 @@ def test_another_version_goes_to_the_end(released, tmp_path):
     assert json.loads(lines(released)[2])["digest"] == artifact(3).digest()
 
 
+@pytest.mark.slow
 def test_versions_that_are_listed_at_once_are_all_there(tmp_path):
     listed = tmp_path / "released.jsonl"
     paths = [saved(tmp_path / f"v{seed}.safetensors", seed) for seed in range(6)]
@@ -162,6 +163,7 @@ def test_a_new_version_over_the_old_file_needs_the_old_one_back(released, tmp_pa
     assert len(lines(released)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".", "../runs"])
 def test_a_folder_is_no_version(name, released):
     replace_line(released, 2, json.dumps({"artifact": name, "digest": artifact(2).digest()}))
@@ -169,6 +171,7 @@ def test_a_folder_is_no_version(name, released):
         released.versions()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

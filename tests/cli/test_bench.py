@@ -47,6 +47,7 @@ def home(tmp_path_factory):
     return folder, artifact, run_cli("bench", folder / "a.safetensors", "--json")
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_nothing_else(home):
     folder, artifact, ended = home
     assert (ended.code, ended.err) == (0, "")
@@ -76,6 +77,7 @@ def test_json_is_one_object_and_nothing_else(home):
             assert side["num_calls"] >= 51
 
 
+@pytest.mark.slow
 def test_the_table_for_people(home):
     folder, artifact, _ = home
     ended = run_cli("bench", folder / "a.safetensors", "--dense", folder / "dense.safetensors")
@@ -88,6 +90,7 @@ def test_the_table_for_people(home):
     assert "1 row: " in told
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_timed_without_torch(home):
     folder = home[0]
     code = (
@@ -105,6 +108,7 @@ def test_an_onnx_file_is_timed_without_torch(home):
     assert says(word, "ONNX", "no speed")
 
 
+@pytest.mark.slow
 def test_an_onnx_file_beside_another(home):
     folder = home[0]
     ended = run_cli("bench", folder / "a.onnx", "--dense", folder / "a.onnx", "--json")
@@ -114,6 +118,7 @@ def test_an_onnx_file_beside_another(home):
     assert "bring no speed" in table.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", ["weights", "other shape", "other sizes"])
 def test_a_file_of_the_same_name_that_is_no_such_artifact_is_no_peer(home, tmp_path, beside):
     (tmp_path / "a.onnx").write_bytes((home[0] / "a.onnx").read_bytes())
@@ -128,6 +133,7 @@ def test_a_file_of_the_same_name_that_is_no_such_artifact_is_no_peer(home, tmp_p
     assert all(speed.dense is None for speed in measure(tmp_path / "a.onnx", rounds=2).speeds)
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_hears_that_zeros_bring_no_speed(tmp_path):
     """Or it hears nothing, should chance make it look quick: the words are tested below."""
     spec = ModelSpec("cnn", {"channels": (4,)}, (1, 4, 4), 3)
@@ -176,6 +182,7 @@ def test_an_artifact_of_the_users_own_class_is_refused(tmp_path):
     assert "user's own class" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

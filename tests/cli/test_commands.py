@@ -210,6 +210,7 @@ def test_without_its_list_of_released_versions_there_is_no_verdict(verb, finishe
 # --- list, version, help ---
 
 
+@pytest.mark.slow
 def test_list_names_everything_that_a_spec_can_name_with_its_origin():
     ended = run_cli("list")
     assert ended.code == 0

@@ -33,6 +33,7 @@ def write(tmp_path):
     return written
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_with_its_table_and_the_path_of_its_page(write, tmp_path):
     ended = run_cli("compare", write(), "--out", tmp_path / "out", "--cache", tmp_path / "cache")
     assert ended.code == 0
@@ -45,12 +46,14 @@ def test_a_comparison_ends_with_its_table_and_the_path_of_its_page(write, tmp_pa
     assert (tmp_path / "cache").is_dir() and not (tmp_path / "out" / "cache").exists()
 
 
+@pytest.mark.slow
 def test_without_out_it_lies_under_runs(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_cli("compare", write(methods=["dense"], seeds=[0])).code == 0
     assert (tmp_path / "runs" / "small" / "compare.md").exists()
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_ends_in_3_and_the_others_are_shown(write, tmp_path):
     spec = write(methods=["dense", "static"], densities=[1e-5], seeds=[0])
     ended = run_cli("compare", spec, "--out", tmp_path / "out")
@@ -66,6 +69,7 @@ def test_a_faulty_spec_ends_in_2_with_every_fault(write, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
     spec = write(methods=["dense"], seeds=[0])
     assert run_cli("compare", spec, "--out", tmp_path / "out").code == 0
@@ -73,6 +77,7 @@ def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on(write, tmp_path):
     spec, out = write(seeds=list(range(40))), tmp_path / "out"
     command = "import sys; import safecompress.cli.verbs.compare; from safecompress.cli.main import main; main()"

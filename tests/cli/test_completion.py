@@ -37,6 +37,7 @@ def test_names_are_offered(home):
     assert "mlp" in model_names("") and model_names("ml") == ["mlp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -62,6 +63,7 @@ def test_a_shell_is_answered(line, offered, home):
     assert set(done.stdout.split()) == offered, done.stderr
 
 
+@pytest.mark.slow
 def test_completion_is_turned_on(home):
     done = subprocess.run(
         [Path(sys.executable).with_name("safecompress"), "--show-completion", "bash"],

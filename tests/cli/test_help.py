@@ -32,6 +32,7 @@ def words(text):
     return re.sub(r"[│╭╰╮╯─]", " ", text).split()
 
 
+@pytest.mark.slow
 def test_every_text_is_shown_whole(verbs):
     missing = []
     for path, command in verbs.items():

@@ -66,6 +66,7 @@ def test_the_bounds_are_such_as_the_rows_can_certify(home):
     assert not (home / "tight.toml").exists()
 
 
+@pytest.mark.slow
 def test_what_init_writes_runs(home):
     """The whole way of a newcomer: a table, init, compress, a verdict."""
     flags = ("--access", "labels", "--epochs", "8", "--density", "0.3", "--max-bytes", "60000", "--min-accuracy", "0.6")
@@ -155,6 +156,7 @@ def test_yes_asks_nothing(home, monkeypatch):
     assert run_cli("init", *PEOPLE, "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_a_data_set_by_name_and_a_folder_for_the_spec(home):
     np.savez(home / "rows.npz", x=np.random.default_rng(0).random((400, 1, 6, 6)), y=np.arange(400) % 4)
     ended = run_cli("init", "specs/images.toml", "--data", "rows.npz", "--access", "labels")

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import tomli_w
 
 from whole_runs import run_cli, tiny
@@ -17,6 +18,7 @@ def test_list_and_release(finished):
     assert (finished / "out.jsonl").is_file()
 
 
+@pytest.mark.slow
 def test_compare(tmp_path):
     spec = tiny(recipe={"epochs": 1})
     kept = {key: spec[key] for key in ("name", "data", "model", "recipe")}

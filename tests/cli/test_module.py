@@ -28,6 +28,7 @@ def test_its_version(tmp_path):
     assert ended(MODULE, "--version", folder=tmp_path).stdout == f"safecompress {safecompress.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["audit", "--help"], 0), (["audti"], 2)], ids=["help", "no such verb"]
 )
@@ -38,6 +39,7 @@ def test_it_says_and_returns_what_the_script_does(arguments, code, tmp_path):
     assert (module.returncode, module.stdout, module.stderr) == (script.returncode, script.stdout, script.stderr)
 
 
+@pytest.mark.slow
 def test_it_leaves_the_same_gate_file(tmp_path):
     arguments = ("compress", "nowhere.toml", "--junit", "gate.xml")
     files = []

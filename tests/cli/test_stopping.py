@@ -14,6 +14,7 @@ from safecompress.compression.search import ProcessExecutor
 from whole_runs import start_cli, write_spec
 
 
+@pytest.mark.slow
 def test_while_it_loads(tmp_path):
     """The gate speaks before PyTorch loads, and an interrupted import is no fault of ours and no FAIL."""
     gate = tmp_path / "gate.xml"
@@ -70,6 +71,7 @@ def test_where_it_is_ignored_it_stays_so():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_workers_are_not_waited_for():
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), ProcessExecutor(1) as pool:

@@ -29,6 +29,7 @@ def write(tmp_path):
     return written
 
 
+@pytest.mark.slow
 def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tmp_path):
     """compress makes from the front's spec the very pattern that the trial had, and judges it on fresh rows."""
     out = tmp_path / "out"
@@ -50,6 +51,7 @@ def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tm
     assert report["name"] == "tiny-front-1"
 
 
+@pytest.mark.slow
 def test_without_out_it_lies_under_runs_and_goes_on(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_cli("tune", write({"trials": 1})).code == 0
@@ -75,6 +77,7 @@ def test_a_faulty_spec_ends_in_2_with_every_fault(write, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
     spec = write({"trials": 1})
     assert run_cli("tune", spec, "--out", tmp_path / "out").code == 0
@@ -82,6 +85,7 @@ def test_threads_are_part_of_what_results_depend_on(write, tmp_path):
     assert ended.code == 2 and "holds a run of another job" in ended.err
 
 
+@pytest.mark.slow
 def test_the_former_verb_says_the_new_one_and_does_the_same(write, tmp_path):
     spec = write({"trials": 1})
     ended = run_cli("search", spec, "--out", tmp_path / "out", "--quiet")

@@ -331,6 +331,7 @@ def test_every_value_changes_the_digest(path: str) -> None:
     assert (other.data_digest() != config.data_digest()) == draws_other_rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["density|at_most|0.81", "gap.auc|at_most|0.8", "density.rise|at_most|0.8"])
 def test_metric_and_bound_of_a_requirement_change_the_digest(other: str) -> None:
     metric, word, bound = other.split("|")
@@ -417,6 +418,7 @@ def test_a_factory_that_takes_any_keyword_gets_them(monkeypatch: pytest.MonkeyPa
     assert config.tables()["search"]["selector"] == {"name": "open", "a": 1, "b": ["x"]}
 
 
+@pytest.mark.slow
 def test_what_a_spec_cannot_name_is_not_written_down() -> None:
     config = parse(SMALL)
     with pytest.raises(UsageError, match=r"Stranger.* has no name"):

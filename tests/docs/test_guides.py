@@ -54,6 +54,7 @@ def quickened(words):
     return [*words, *(part for setting in QUICK for part in ("--set", setting))] if words[0] == "compress" else words
 
 
+@pytest.mark.slow
 def test_the_tutorial_is_followed_to_its_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     version, written, compressed, answers, refused = follow("tutorial.md")
@@ -71,6 +72,7 @@ def test_the_tutorial_is_followed_to_its_end(tmp_path, monkeypatch):
         assert part.strip() in told
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

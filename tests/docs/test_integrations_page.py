@@ -21,6 +21,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.S | re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_code_runs_in_its_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -37,6 +38,7 @@ def test_the_code_runs_in_its_order(tmp_path, monkeypatch):
     names["Winners"]().stands(RoundStatus(2, 3, 10, (CandidateStatus("keep", CandidateState.WON, 0.5, 0.5, 1.0),)))
 
 
+@pytest.mark.slow
 def test_the_commands_name_logs_that_can_be_opened(tmp_path):
     from typer.testing import CliRunner
 

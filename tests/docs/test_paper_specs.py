@@ -23,6 +23,7 @@ def test_there_are_five() -> None:
     assert len(SPECS) == 5 and all(f"({path.name})" in (PAPERS / "README.md").read_text() for path in SPECS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_a_spec_loads_at_every_density_and_shortened(path: Path) -> None:
     full, small = load_config(path), load_config(path, scale="small")
@@ -44,6 +45,7 @@ def test_networks_have_the_papers_sizes(name: str) -> None:
     assert sum(parameter.numel() for parameter in built.parameters()) == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_the_recipe_is_the_published_one(name: str) -> None:
     config = load_config(PAPERS / f"{name}.toml")

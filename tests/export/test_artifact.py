@@ -107,6 +107,7 @@ def test_any_artifact_comes_back_as_it_was(tmp_path, state, masked, options, met
     assert_same_artifacts(Artifact.load(str(tmp_path / "a.safetensors")), artifact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [MLP, CNN], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
 def test_the_loaded_model_predicts_as_the_original_to_the_bit(tmp_path, spec, density):

@@ -62,6 +62,7 @@ def test_it_answers_raw_samples_as_the_network_does(exported, num_rows):
     np.testing.assert_allclose(ask(path, samples.numpy()), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_file_is_one_and_says_what_it_is(exported):
     _, path, num_bytes = exported
     assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]

@@ -36,6 +36,7 @@ def artifact_of(spec=MLP, dead=4, **changes):
     return Artifact(**{"state": model.state_dict(), "masks": masks, "model_spec": spec, "task": task, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [MLP, RESNET], ids=lambda spec: spec.name)
 def test_dead_units_leave_and_answers_stay(tmp_path, spec):
     artifact = artifact_of(spec)

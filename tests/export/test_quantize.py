@@ -57,6 +57,7 @@ def test_it_answers_nearly_as_the_float_model(model, quantised):
         assert not np.array_equal(wanted, got)
 
 
+@pytest.mark.slow
 def test_weights_are_bytes_one_scale_a_channel(quantised):
     path, _ = quantised
     tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}

@@ -53,6 +53,7 @@ def sparse(name, density):
     return shrink(network, masks, IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("density", [0.002, 0.02, 1.0])
 def test_a_shrunk_network_stands_again_from_its_shapes(name, density):

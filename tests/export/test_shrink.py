@@ -354,6 +354,7 @@ def switch_off(network, shape, share, seed):
     return masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wide", "thin"),
     [

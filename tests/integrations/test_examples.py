@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "integrations"
 NEEDS = {"pytorch_loop": "torch", "huggingface_trainer": "transformers", "lightning_trainer": "lightning"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NEEDS)
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):

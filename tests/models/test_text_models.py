@@ -134,6 +134,7 @@ def test_controls_of_an_encoder_are_small(tmp_path: Path) -> None:
     assert plain.twin is plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -19,6 +19,7 @@ def parts(card):
     return yaml.safe_load(metadata), body
 
 
+@pytest.mark.slow
 def test_the_metadata_is_what_a_hub_reads():
     built = whole_report()
     metadata, _ = parts(to_card(built))

@@ -111,6 +111,7 @@ def test_the_verdict_is_read_first_in_words(verdict, whole):
     assert MEANING[verdict]
 
 
+@pytest.mark.slow
 def test_sections_come_in_the_order_in_which_they_are_asked_for(page):
     (main,) = page.all("main")
     assert [section.attributes["aria-labelledby"] for section in main.all("section")] == SECTIONS
@@ -399,6 +400,7 @@ def large_report(whole):
     )
 
 
+@pytest.mark.slow
 def test_even_a_large_report_is_a_small_file_made_at_once(whole):
     assert len(to_html(whole).encode()) < 300_000
     large = large_report(whole)

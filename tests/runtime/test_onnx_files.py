@@ -51,6 +51,7 @@ def test_an_exported_file_answers_as_the_network(exported, num_rows):
     assert predictor.engine == "onnxruntime"
 
 
+@pytest.mark.slow
 def test_importing_loads_numpy_alone_and_asking_loads_no_torch(exported):
     code = (
         "import sys, safecompress.runtime as runtime\n"

@@ -21,6 +21,7 @@ def test_built_in_drop_rules_conform(name):
     check_drop_rule(DROP_RULES.make(name), exact=name != "threshold")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROW_RULES.names())
 def test_built_in_grow_rules_conform(name):
     check_grow_rule(GROW_RULES.make(name))

@@ -144,6 +144,7 @@ def blocks_of(mask, width):
 ROWS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocation", ALLOCATIONS.names())
 @settings(max_examples=40)
 @given(rows=ROWS, density=st.floats(0.02, 1), start=st.sampled_from(Start), odd=st.booleans())
@@ -174,6 +175,7 @@ def test_a_dense_start_keeps_the_blocks_of_largest_norm():
     assert kept.sum() == 6 and norms[kept].min() > norms[~kept].max()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     drop=st.sampled_from(DROP_RULES.names()),
@@ -253,6 +255,7 @@ def living_units(fold, pattern):
     return alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", Start)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_masks_are_outer_products_of_living_units_before_and_after_a_rewire(name, start):
@@ -362,6 +365,7 @@ def train_a_bit(model, pattern, name, steps=3, optimizer=None):
         optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_recruiting_changes_no_output(name, mode):
@@ -382,6 +386,7 @@ def test_recruiting_changes_no_output(name, mode):
     assert any(not torch.equal(a, b) for a, b in zip(dropped.parameters(), recruited.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_recruits_learn(name):
     model, fold, pattern = fitted(name)

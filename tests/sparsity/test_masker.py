@@ -72,6 +72,7 @@ def assert_inactive_is_plus_zero(model, optimizer, pattern):
             assert is_plus_zero(state[~mask]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_fifty_steps_leave_inactive_weights_and_states_at_plus_zero(name):
     model = net()
@@ -113,6 +114,7 @@ def test_training_equals_two_slow_oracles(name):
         assert all(torch.equal(fast[n], oracle[n]) for n in fast)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_new_pattern_resurrects_nothing_and_starts_growth_at_zero(name):
     model = net()

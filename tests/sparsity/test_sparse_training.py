@@ -204,6 +204,7 @@ def from_tensors(tensors, numbers, model, optimizer, sparse):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grow", GROW_RULES.names())
 @pytest.mark.parametrize("make_optimizer", [sgd, fused_adam])
 def test_resuming_from_a_file_ends_in_the_same_bits(grow, make_optimizer, tmp_path):

@@ -198,6 +198,7 @@ def pattern_of(model):
     return initial_pattern(find_maskable(model), 0.3, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [None, Mixup()], ids=["plain", "mixup"])
 def test_any_split_into_segments_ends_in_the_same_bits(objective):
     pattern, ends = pattern_of(conv_net()), []
@@ -288,6 +289,7 @@ def test_signals_of_an_attack_are_the_same_whatever_the_recipe_augments():
     np.testing.assert_allclose(signals[0], predict_logits(conv, IMAGES).numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_in_a_whole_run_only_training_sees_what_is_not_a_row_of_the_data(monkeypatch):
     """Everything that is asked in evaluation mode (attacks, accuracy, controls) is a row of the data as it is."""
     by_mode = {True: [], False: []}

@@ -123,6 +123,7 @@ def test_a_step_that_draws_nobody_is_noise_and_counts():
     assert (noisy.model["weight"] - first.model["weight"]).std() > 0.3
 
 
+@pytest.mark.slow
 def test_portions_change_nothing_but_rounding(monkeypatch):
     """Rows go through in portions to bound memory; clipping is by row, so that the portions' sum is the step's."""
     model = nn.Linear(6, 3)
@@ -134,6 +135,7 @@ def test_portions_change_nothing_but_rounding(monkeypatch):
     assert all(torch.allclose(whole.model[name], halves.model[name], atol=1e-5) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_it_is_a_function_of_the_seed_and_leaves_the_model_as_it_found_it(optimizer):
     pytest.importorskip("opacus")
@@ -156,6 +158,7 @@ def test_it_is_a_function_of_the_seed_and_leaves_the_model_as_it_found_it(optimi
     assert traces == [] and hooks == []
 
 
+@pytest.mark.slow
 def test_the_learning_rate_follows_the_recipe():
     """Rate 0 from the half on (factor 0): the second half changes nothing."""
     pytest.importorskip("opacus")
@@ -167,6 +170,7 @@ def test_the_learning_rate_follows_the_recipe():
     assert whole.digest() == stopped.digest() and whole.step == 16
 
 
+@pytest.mark.slow
 def test_it_learns_and_a_watcher_hears_of_every_step():
     class Counting(Silent):
         steps = 0
@@ -191,6 +195,7 @@ def test_convolutions_and_group_norm_train():
 # --- the pattern
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_inactive_weights_and_their_moments_stay_at_plus_zero(optimizer):
     model = net()
@@ -287,6 +292,7 @@ def test_a_linear_layer_that_is_used_twice_is_refused():
 # --- the accountant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prv", "rdp"])
 def test_epsilon_is_the_accountant_s(name):
     accountants = pytest.importorskip("opacus.accountants")
@@ -298,6 +304,7 @@ def test_epsilon_is_the_accountant_s(name):
     assert (spent.delta, spent.noise_multiplier, spent.steps, spent.sample_rate) == (1e-4, 1.1, 16, 0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "epochs", "published"), [(1.3, 15, 1.19), (1.1, 60, 3.01), (0.7, 45, 7.10)])
 def test_figures_from_the_literature(noise, epochs, published):
     """The table of TensorFlow Privacy's MNIST tutorial: 60,000 rows, batches of 256, delta 1e-5.
@@ -312,12 +319,14 @@ def test_figures_from_the_literature(noise, epochs, published):
     assert 0.7 * published < prv < rdp < 0.9 * published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "epsilon"), [("rdp", 1.0), ("rdp", 8.0), ("prv", 8.0)])
 def test_an_epsilon_is_met_and_not_wasted(epsilon, name):
     _, spent = trained(course(epochs=1), DpSgd(epsilon=epsilon, accountant=name))
     assert epsilon - 0.011 <= spent.epsilon <= epsilon and spent.delta == 1 / 400
 
 
+@pytest.mark.slow
 def test_beyond_an_epsilon_of_20_rdp_stands_in_for_prv():
     """With noise of 1e-3 prv's tables would not fit into memory."""
     _, by_prv = trained(course(epochs=1), DpSgd(epsilon=None, noise_multiplier=1e-3))
@@ -334,6 +343,7 @@ def test_an_epsilon_out_of_reach_is_refused():
 # --- what it covers
 
 
+@pytest.mark.slow
 def test_only_a_start_and_mask_independent_of_the_data_make_a_guarantee():
     whole = trained(course(), NOISY)[1]
     assert whole.is_guarantee and "seed is secret" in whole.why
@@ -342,6 +352,7 @@ def test_only_a_start_and_mask_independent_of_the_data_make_a_guarantee():
     assert dense.epsilon == whole.epsilon
 
 
+@pytest.mark.slow
 def test_steps_taken_before_are_not_covered_whatever_the_caller_says():
     """From step 6 of 16 on: 10 noisy steps spend less, and are no guarantee."""
     pytest.importorskip("opacus")

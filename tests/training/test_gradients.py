@@ -97,6 +97,7 @@ def assert_inactive_are_zero(state, pattern):
             assert not value[~mask].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("name", NEW)
 def test_any_split_into_segments_ends_in_the_same_bits_and_inactive_weights_stay_zero(name, optimizer):
@@ -167,6 +168,7 @@ def test_growth_reads_gradients_that_are_neither_masked_nor_clipped():
 # --- parts of a batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective", [CrossEntropy(), Mixup(), Distillation(), AdversarialRegularisation(start=0.1)], ids=repr
 )
@@ -345,6 +347,7 @@ def test_growth_reads_the_gradient_at_the_moving_weights():
 # --- compiled
 
 
+@pytest.mark.slow
 def test_a_compiled_model_trains_as_the_model_does(monkeypatch):
     calls, compile_ = [], torch.compile
 

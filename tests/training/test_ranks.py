@@ -44,6 +44,7 @@ def test_both_ranks_hold_the_same_bits(ended, name):
     assert digest_tensors(first) == digest_tensors(second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "norm"])
 def test_two_ranks_end_where_one_process_does(ended, name):
     """Weights, moments, averages and the gradient for growing, to rounding."""

@@ -54,6 +54,7 @@ def differences(trained, expected):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_many_at_once_end_where_one_after_another_do(name, is_sparse):

@@ -52,6 +52,7 @@ def uninterrupted():
 # --- what it changes: nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_with_a_trace_ends_in_the_same_bits(name, is_sparse):

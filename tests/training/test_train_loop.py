@@ -80,6 +80,7 @@ def test_any_split_into_segments_ends_in_the_same_bits(name, is_sparse, cuts):
     assert (state.step, digest_tensors(state.to_tensors())) == uninterrupted(name, is_sparse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_resumed_from_a_file_ends_in_the_same_bits(name, tmp_path):
     file = tmp_path / "state.safetensors"

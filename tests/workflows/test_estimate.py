@@ -62,6 +62,7 @@ def test_what_a_run_would_refuse_is_refused() -> None:
         estimate(small_job(plan=Plan(rounds=500)))
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny.toml").write_text(tomli_w.dumps({**TINY, "scale": {"half": {"recipe": {"epochs": 6}}}}))

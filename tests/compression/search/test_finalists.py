@@ -323,6 +323,7 @@ def loaded(candidate):
     return model
 
 
+@pytest.mark.slow
 def test_without_a_costly_attack_all_are_finalists(tmp_path, monkeypatch):
     """However few were asked for: the choice is among all, and nobody is tested twice."""
     monkeypatch.setattr(
@@ -360,6 +361,7 @@ def test_the_random_control_is_seeded_through_both_stages(tmp_path):
     assert runs[0][0][0] == finalists(five, RandomChoice(), PLAN.finalists, generator=drawn)
 
 
+@pytest.mark.slow
 def test_winner_and_keep_are_compared_by_every_attack(tmp_path):
     """Both are finalists, so both have all figures."""
     for _, result in search(tmp_path, ["loss", Costly()], finalists=1):

@@ -44,6 +44,7 @@ def test_values_at_the_edge(options):
     assert getattr(Plan(**options), name) == value
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 12),
     st.integers(1, 500),

@@ -108,6 +108,7 @@ def test_all_branches_are_tuned_on_the_same_batches(tmp_path):
     assert seen[0] == [batch.numpy().tobytes() for batch in expected]
 
 
+@pytest.mark.slow
 def test_a_trial_changes_neither_the_scratch_model_nor_its_parent(job):
     parent = trained(job)
     tested_by, work = attackers(job, parent), proposals(job, parent)
@@ -226,6 +227,7 @@ def test_attackers_never_see_the_pool_that_they_test_on(tmp_path):
 # --- a cut that no tuning follows
 
 
+@pytest.mark.slow
 def test_without_recovery_batch_norm_is_estimated_anew(tmp_path):
     plan = replace(PLAN, recovery=0.0)
     job = trial(tmp_path, with_batch_norm(), plan)

@@ -40,6 +40,7 @@ def write_sheets(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_binary, write_sheets])
 @pytest.mark.parametrize(("part", "seeds"), [("train", range(5)), ("test", [5]), ("all", range(6))])
 def test_the_layouts_give_the_images(tmp_path, write, part, seeds):
@@ -100,6 +101,7 @@ def test_broken_sheets_are_named(tmp_path, change, message):
         cifar10(tmp_path, part="test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["y", "off", "blob"])
 @pytest.mark.parametrize("change", [lambda a: a.astype(float), lambda a: a[None], lambda a: a.astype(str)])
 def test_sheets_of_another_kind_are_named(tmp_path, name, change):

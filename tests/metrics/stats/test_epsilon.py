@@ -103,6 +103,7 @@ def test_a_perfect_rule_on_many_rows_shows_much_and_never_everything():
     assert found == sorted(found) and found[-1] == pytest.approx(math.log(10**9 / -math.log(0.025)), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tpr", "fpr"), [(0.02, 0.02), (0.5, 0.5), (0.9, 0.9), (0.3, 0.05), (0.95, 0.6), (0.99, 0.1)])
 @pytest.mark.parametrize("alpha", [0.3, 0.05])
 def test_it_exceeds_the_truth_in_at_most_alpha_of_runs(tpr, fpr, alpha):

@@ -199,6 +199,7 @@ def test_chernoff_interval_solves_its_equation(mean, num_independent, alpha):
             assert cost == pytest.approx(budget, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.358])
 def test_auc_interval_covers(shift):
     """400 data sets of 150 + 150 rows: more than 36 misses have probability under 0.0005 at 95 %."""
@@ -434,6 +435,7 @@ def test_a_constant_catches_nobody_at_a_low_fpr():
     assert limits(constant) == pytest.approx([0, 1 - 0.0125 ** (1 / 300)], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decimals", [12, 0], ids=["no ties", "many ties"])
 def test_tpr_at_fpr_interval_covers_where_the_plain_one_does_not(decimals):
     """A leak of AUC .99, FPR 1 %, 1000 + 1000 rows. Plain Clopper-Pearson at the empirical threshold covers 44-61 %."""

@@ -62,6 +62,7 @@ def test_each_requirement_is_a_test_and_one_audit_serves_all(run, pytester):
     assert audits == [(pytester.path / "model.onnx", pytester.path / "limits.toml", pytester.path / "in.npz")]
 
 
+@pytest.mark.slow
 def test_what_fails_says_its_interval_and_no_line_of_code(run):
     result, _ = run(REPORTS["FAIL"])
     result.assert_outcomes(passed=2, failed=2)
@@ -138,6 +139,7 @@ def test_a_function_may_make_the_model(run, pytester):
     assert audits[0][0] == pytester.path / "made" / "model.onnx"
 
 
+@pytest.mark.slow
 def test_a_function_that_breaks_fails_every_test_and_is_called_once(run):
     result, audits = run(PASSING, "-s", module=MAKER.format(ending='raise ValueError("no model")'))
     result.assert_outcomes(failed=3)
@@ -156,6 +158,7 @@ def test_an_audit_takes_what_a_spec_of_tests_names():
     )
 
 
+@pytest.mark.slow
 def test_it_costs_nothing_where_no_spec_is_tested(pytester):
     """pytest loads it at every start, in every project beside it."""
     pytester.makepyfile("import sys\ndef test_it():\n    assert not {'torch', 'numpy', 'typer'} & set(sys.modules)")

@@ -69,6 +69,7 @@ def test_the_same_cell_twice_and_another_seed(tmp_path):
     assert first.digest() == again.digest() != other.digest()
 
 
+@pytest.mark.slow
 def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
     _, result = measured(tmp_path, Static(), attacks=("lira",), num_shadows=4)
     assert result.shadows == "full pipeline" and result.has_numbers

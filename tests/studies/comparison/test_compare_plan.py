@@ -25,6 +25,7 @@ def test_dense_methods_come_first_and_once_a_seed_and_neighbours_differ_in_seed(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -35,6 +35,7 @@ def cell_files(folder):
     return {path: path.read_bytes() for path in (folder / "cells").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_ends_the_same(made, tmp_path):
     study = tiny_study([Fresh(), Halved()])
     first = compare(study, tmp_path)
@@ -46,6 +47,7 @@ def test_a_second_run_makes_nothing_and_ends_the_same(made, tmp_path):
     assert (tmp_path / "compare.md").read_bytes() == page
 
 
+@pytest.mark.slow
 def test_only_the_cell_whose_file_is_gone_is_made_again(made, tmp_path):
     study = tiny_study([Fresh(), Halved()])
     compare(study, tmp_path)
@@ -60,6 +62,7 @@ def test_only_the_cell_whose_file_is_gone_is_made_again(made, tmp_path):
     assert list((tmp_path / "cells").glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_a_method_or_a_seed_more_makes_only_what_is_missing(made, tmp_path):
     compare(tiny_study([Fresh()]), tmp_path)
     made.clear()
@@ -68,12 +71,14 @@ def test_a_method_or_a_seed_more_makes_only_what_is_missing(made, tmp_path):
     assert [str(result.cell) for result in grown.results][:3] == [f"Fresh, density 0.5, seed {s}" for s in (0, 1, 2)]
 
 
+@pytest.mark.slow
 def test_a_dense_method_is_made_once_a_seed_at_any_density(made, tmp_path):
     compare(tiny_study([Fresh(), MethodEntry("big", Fresh(dense=True))], densities=(0.5, 0.2, 0.1)), tmp_path)
     assert Counter((cell.label, cell.density) for cell in made if cell.label == "big") == {("big", 1.0): 2}
     assert [cell.label for cell in made[:2]] == ["big", "big"] and len(made) == 2 + 6
 
 
+@pytest.mark.slow
 def test_the_dense_model_of_a_seed_is_trained_once_for_all(monkeypatch, tmp_path):
     kept, keep = [], TrainingCache.keep
 
@@ -94,6 +99,7 @@ def test_two_workers_find_what_one_finds(tmp_path, worker_pool):
     assert alone.exit_code == 0 and all(r.shadows == "full pipeline" for r in alone.results)
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_lets_the_others_go_on_and_is_tried_again(made, tmp_path):
     study = tiny_study([Broken(), Fresh()])
     compared = compare(study, tmp_path)
@@ -106,6 +112,7 @@ def test_a_method_that_fails_lets_the_others_go_on_and_is_tried_again(made, tmp_
     assert Counter(cell.label for cell in made) == {"Broken": 2}
 
 
+@pytest.mark.slow
 def test_the_document_holds_every_cell_the_spec_and_no_row(tmp_path):
     study = tiny_study([Fresh()])
     compared = compare(study, tmp_path, name="n", spec_tables={"compare": {"methods": ["x"]}})
@@ -118,12 +125,14 @@ def test_the_document_holds_every_cell_the_spec_and_no_row(tmp_path):
     assert "scores" not in (tmp_path / "compare.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_private_is_readable_by_its_owner_only(tmp_path):
     compare(tiny_study([Dense()]), tmp_path)
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "study.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_cache_elsewhere_serves_another_folder(tmp_path):
     compare(tiny_study([Dense()]), tmp_path / "a", cache=tmp_path / "cache")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.safetensors")}
@@ -132,6 +141,7 @@ def test_a_cache_elsewhere_serves_another_folder(tmp_path):
     assert len(before) == 2 and not (tmp_path / "b" / "cache").exists()
 
 
+@pytest.mark.slow
 def test_folders_that_cannot_be_used(tmp_path):
     study = tiny_study([Fresh()])
     (tmp_path / "run").mkdir()
@@ -154,6 +164,7 @@ def test_nothing_is_left_behind_by_what_is_refused(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_who_watches_hears_of_every_cell(tmp_path):
     lines = []
 

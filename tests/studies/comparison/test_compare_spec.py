@@ -155,6 +155,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "words"), CASES, ids=[str(n) for n in range(len(CASES))])
 def test_one_fault_each(changes, words):
     (fault,) = faults_of(**changes)

@@ -30,6 +30,7 @@ RESULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_equal_results_make_equal_pictures(kind, tmp_path):
     pytest.importorskip("matplotlib")
@@ -41,6 +42,7 @@ def test_equal_results_make_equal_pictures(kind, tmp_path):
     assert (tmp_path / f"other.{kind}").read_bytes() != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 30])
 def test_a_crowd_is_drawn(count, tmp_path):
     """Beyond 24 points a legend lists the methods, and only the front is named beside its points."""

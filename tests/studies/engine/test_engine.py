@@ -101,6 +101,7 @@ def test_what_is_there_is_read_and_what_failed_is_measured_again(tmp_path):
     assert Counter(lines)["+"] == 2
 
 
+@pytest.mark.slow
 def test_workers_measure_what_this_process_does(tmp_path):
     with ProcessExecutor(1) as pool:
         assert run(tmp_path / "a", [1, 2], executor=pool)[0] == run(tmp_path / "b", [1, 2])[0]

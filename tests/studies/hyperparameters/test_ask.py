@@ -23,6 +23,7 @@ def honest(choice):
     return choice.density, 0.5 + choice.density / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_same_answers_lead_to_the_same_questions(sampler):
     assert asked(sampler, 0, honest) == asked(sampler, 0, honest)

@@ -11,6 +11,7 @@ from safecompress.report.picture import INSTALL
 from safecompress.studies.hyperparameters.plot import draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_equal_trials_make_equal_pictures(kind, tmp_path):
     pytest.importorskip("matplotlib")

@@ -33,6 +33,7 @@ def settings(found):
     return [tried.choice for tried in found.trials]
 
 
+@pytest.mark.slow
 def test_a_search_leaves_page_document_picture_and_its_trials(fake, tmp_path):
     fake()
     found = tune(tuning_of(trials=6), tmp_path)
@@ -46,6 +47,7 @@ def test_a_search_leaves_page_document_picture_and_its_trials(fake, tmp_path):
     assert (tmp_path / "tune.svg").exists() == (find_spec("matplotlib") is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [[0], [5, 11], [4, 6, 7, 8, 9, 10, 11], range(12)])
 def test_a_killed_search_ends_as_one_that_was_never_killed(fake, tmp_path, lost):
     """Whichever trials a kill left: only the lost are made again, and all that follows is the same."""
@@ -66,6 +68,7 @@ def test_a_killed_search_ends_as_one_that_was_never_killed(fake, tmp_path, lost)
     assert documents[0] == documents[1]
 
 
+@pytest.mark.slow
 def test_a_second_run_tries_nothing(fake, tmp_path):
     trials = fake()
     before = tune(tuning_of(), tmp_path), (tmp_path / "tune.md").read_bytes()
@@ -74,6 +77,7 @@ def test_a_second_run_tries_nothing(fake, tmp_path):
     assert trials.choices == [] and before[0].trials == after[0].trials and before[1] == after[1]
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_asked_for_again_is_not_tried_again(fake, tmp_path):
     trials = fake()
     few = Space((0.25, 0.5, 0.75), {"cross_entropy": SPACE.objectives["cross_entropy"]}, SPACE.branches, (0.01,))
@@ -93,6 +97,7 @@ def test_trials_in_a_worker_are_those_of_this_process(tmp_path, worker_pool):
     assert figures(alone) == figures(together) and all(tried.has_numbers for tried in alone.trials)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_lets_the_others_go_on_and_is_tried_again(fake, tmp_path):
     trials = fake(lambda c: TrialResult(c, error="TrainingError: x") if c.density < 0.4 else computed(c))
     found = tune(tuning_of(trials=8), tmp_path)
@@ -113,6 +118,7 @@ def test_without_any_number_it_ends_in_3_and_says_why(fake, tmp_path):
     assert not (tmp_path / "tune.svg").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_search_is_refused(fake, tmp_path):
     fake()
     tune(tuning_of(), tmp_path)
@@ -122,6 +128,7 @@ def test_a_folder_of_another_search_is_refused(fake, tmp_path):
         tune(tuning_of(), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_space_that_was_changed_goes_on_in_the_same_folder(fake, tmp_path):
     fake()
     tune(tuning_of(), tmp_path)
@@ -130,6 +137,7 @@ def test_a_space_that_was_changed_goes_on_in_the_same_folder(fake, tmp_path):
     assert {choice.objective for choice in settings(found)} == {"relax_loss"}
 
 
+@pytest.mark.slow
 def test_files_that_are_no_trials_are_said(fake, tmp_path):
     fake()
     tune(tuning_of(), tmp_path)
@@ -145,6 +153,7 @@ def test_files_that_are_no_trials_are_said(fake, tmp_path):
     assert len(tune(tuning_of(), tmp_path).trials) == 6
 
 
+@pytest.mark.slow
 def test_specs_of_a_former_front_are_cleared_and_a_users_are_kept(fake, tmp_path):
     fake()
     for name in ("front-7.toml", "front-mine.toml"):
@@ -159,6 +168,7 @@ def test_what_cannot_be_searched_leaves_no_folder(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_who_watches_hears_of_every_trial(fake, tmp_path):
     lines = []
 

@@ -99,6 +99,7 @@ def test_without_rounds_branches_are_no_choice():
     assert len(parsed(search={"rounds": 0}).space.branches) == 1
 
 
+@pytest.mark.slow
 def test_the_rest_is_read_as_compress_reads_it():
     tables = {key: value for key, value in GOOD.items() if key != "tune"}
     config = parse_config(tomli_w.dumps(tables), base=Path("/specs"), source="my.toml")

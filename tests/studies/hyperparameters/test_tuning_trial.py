@@ -31,6 +31,7 @@ def measured(choice=CHOICE, tuning=None):
     return measure(tuning or tuning_of(), choice, TrainingCache())
 
 
+@pytest.mark.slow
 def test_no_test_and_no_verdict_row_is_read():
     """They hold NaN here, and hold none elsewhere: the figures are finite, and the same."""
     clean = spoiled_split()
@@ -43,6 +44,7 @@ def test_no_test_and_no_verdict_row_is_read():
     assert found.accuracy["num_samples"] == 20 and found.worst_auc["num_samples"] == 40
 
 
+@pytest.mark.slow
 def test_shadows_read_none_of_them_either():
     found = measured(tuning=tuning_of(attacks=(Loss(), Lira(num_shadows=16))))
     assert found.has_numbers and found.shadows == "final pattern only"
@@ -50,6 +52,7 @@ def test_shadows_read_none_of_them_either():
     assert measured().shadows is None
 
 
+@pytest.mark.slow
 def test_the_pattern_is_that_of_a_search_by_the_same_plan():
     """The published method's own page makes the same model from the same setting."""
     tuning = tuning_of()
@@ -59,6 +62,7 @@ def test_the_pattern_is_that_of_a_search_by_the_same_plan():
     assert measured().pattern == made.pattern.digest()
 
 
+@pytest.mark.slow
 def test_every_part_of_the_setting_reaches_the_model():
     space = replace(SPACE, learning_rates=Range(0.001, 0.1))
     tuning = tuning_of(space=space)
@@ -74,6 +78,7 @@ def test_every_part_of_the_setting_reaches_the_model():
     assert found[1].num_bytes < found[0].num_bytes
 
 
+@pytest.mark.slow
 def test_the_dense_model_and_its_teaching_are_kept_for_the_next_trial(tmp_path, monkeypatch):
     kept, keep = [], TrainingCache.keep
 
@@ -91,6 +96,7 @@ def test_the_dense_model_and_its_teaching_are_kept_for_the_next_trial(tmp_path, 
     assert len(kept) == 1
 
 
+@pytest.mark.slow
 def test_dense_weights_that_are_given_are_used():
     weights = {name: torch.ones_like(tensor) * 0.1 for name, tensor in job_of().model.state_dict().items()}
     plan = Plan(rounds=1, start=Start.DENSE)
@@ -125,6 +131,7 @@ def test_training_that_diverges_is_a_trial_that_failed(tmp_path):
     assert TrialResult.from_json(json.loads(path.read_text())) == tried
 
 
+@pytest.mark.slow
 def test_a_trial_is_written_as_it_came_out(tmp_path):
     path, before = tmp_path / "trials" / "one.json", torch.get_num_threads()
     tried = run_item(TrialStudy(tuning_of()), tmp_path / "cache", (CHOICE, path))
@@ -169,6 +176,7 @@ def test_json_there_and_back():
         TrialResult.from_json({})
 
 
+@pytest.mark.slow
 def test_the_attacks_figures_do_not_hang_on_which_others_there_are():
     both, alone = measured(), measured(tuning=tuning_of(attacks=(Loss(),)))
     assert both.figures["loss.auc"] == alone.figures["loss.auc"]

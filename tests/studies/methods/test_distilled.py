@@ -23,6 +23,7 @@ def spoiled(monkeypatch, *parts):
     return setting_of(split_of(*FORBIDDEN, *parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ON_REFERENCE, ids=repr)
 def test_the_student_never_sees_a_member(method, monkeypatch):
     """Members hold NaN once the teacher is trained, and the student comes out the same."""
@@ -30,6 +31,7 @@ def test_the_student_never_sees_a_member(method, monkeypatch):
     assert same_weights(dict(made.weights), dict(method.make(setting_of()).weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ON_REFERENCE, ids=repr)
 def test_labels_of_reference_rows_are_not_read(method):
     split = split_of(*FORBIDDEN)
@@ -42,6 +44,7 @@ def test_the_plain_student_learns_on_members_alone(monkeypatch):
     assert all(torch.isfinite(tensor).all() for tensor in made.weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*ON_REFERENCE, Distilled()], ids=repr)
 def test_the_teacher_is_the_dense_model(method, monkeypatch):
     watched, setting = Watched(monkeypatch), setting_of()

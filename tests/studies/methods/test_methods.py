@@ -56,6 +56,7 @@ def test_the_weights_are_numbers_though_test_and_verdict_rows_are_not(made, name
     assert all(torch.isfinite(tensor).all() for tensor in one.weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_density(made, name):
     """Pruned: exactly round(density x N) weights, the inactive ones +0.0. Small: nearest. Dense: said to be."""
@@ -143,6 +144,7 @@ def test_values_are_told_apart_by_their_repr(name):
     assert all(f"{field.name}=" in repr(METHODS.make(name)) for field in fields(METHODS.make(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one_shot", "wemem", "kd_dmp", "selena"])
 def test_its_shadows_are_made_by_the_whole_method(made, name):
     split = split_of()

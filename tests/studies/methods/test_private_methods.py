@@ -108,6 +108,7 @@ def test_other_rows_noise_or_epsilon_are_not_taken_for_the_kept(asked, tmp_path)
     assert len(asked) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", ["shift", "scale"])
 @pytest.mark.parametrize("method", [pruned(), distilled()], ids=lambda one: type(one).__name__)
 def test_scaling_learnt_from_the_rows_voids_the_guarantee(asked, method, transform):

@@ -186,6 +186,7 @@ def test_before_the_start_it_is_plain_training_and_the_adversary_stands_still():
     assert digest_tensors(state.opponent) == digest_tensors(fresh) and not any("adam" in name for name in fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.5, 16), (2 / 3, 22), (0.51, 17)])
 def test_the_game_begins_at_the_first_step_whose_progress_has_reached_the_start(start, first):
     """32 steps: 2/3 of them are 21.3, so step 22 is the first; the penalty and the adversary's steps begin together."""
@@ -201,6 +202,7 @@ def test_the_game_begins_at_the_first_step_whose_progress_has_reached_the_start(
     assert paid == [step >= first for step in range(32)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "attacker_steps", "expected"), [(2, 2, 16), (1, 1, 16), (5, 3, 12), (20, 4, 4)])
 def test_how_often_the_adversary_learns(every, attacker_steps, expected):
     objective = objective_of(every=every, attacker_steps=attacker_steps)
@@ -209,6 +211,7 @@ def test_how_often_the_adversary_learns(every, attacker_steps, expected):
     assert counts == {expected}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adversary", ["black_box", "both"])
 @pytest.mark.parametrize("cut", [10, 16, 23])
 def test_a_resumed_game_ends_in_the_same_bits(cut, adversary):
@@ -408,6 +411,7 @@ def memorised(objective, seed):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adversary", ["black_box", "white_box"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_game_hides_members_from_the_loss_attack(seed, adversary):
@@ -416,6 +420,7 @@ def test_the_game_hides_members_from_the_loss_attack(seed, adversary):
     assert plain > 0.9 and played < plain - 0.1
 
 
+@pytest.mark.slow
 def test_the_paper_form_at_a_large_weight_turns_the_leak_round_and_the_bounded_form_does_not():
     """Members come to look less like members than others do, which an attacker reads as well."""
     large = {"weight": 5.0, "start": 0.5, "every": 10}
@@ -426,6 +431,7 @@ def test_the_paper_form_at_a_large_weight_turns_the_leak_round_and_the_bounded_f
     assert np.mean(paper) < 0.42 and min(bounded) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_against_an_adversary_that_stands_still_the_bounded_form_ends_where_the_slopes_meet(weight):
     """Two classes, q = p_y: cross entropy pulls with 1 - q, the penalty with weight (q - 1/2), and the paper's with

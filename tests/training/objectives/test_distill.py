@@ -124,6 +124,7 @@ def test_no_row_is_taught_by_a_model_that_saw_it():
     assert len({course.seed for course in asked.courses}) == 4
 
 
+@pytest.mark.slow
 def test_of_noise_a_split_teacher_knows_nothing_and_a_dense_one_everything():
     """The claim: what it says of members is what it would say of anybody."""
     features, labels = rows_of(90)

@@ -65,6 +65,7 @@ def test_the_generator_decides_what_is_mixed(seed):
     assert first.share != mixed(seed + 1).share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
 def test_shares_are_drawn_from_beta(alpha):
     torch.manual_seed(0)
@@ -73,6 +74,7 @@ def test_shares_are_drawn_from_beta(alpha):
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_partners_are_drawn_evenly():
     """Every row meets every row, itself among them, about as often: 400 / 4, chi-square with 9 degrees of freedom."""
     counts = np.zeros((4, 4))

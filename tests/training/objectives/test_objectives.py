@@ -61,6 +61,7 @@ def test_loss_and_gradient_are_finite(name, labels, is_right, size):
         assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25, deadline=None)
 @given(
@@ -181,6 +182,7 @@ def course(objective, *, epochs, features=20, labels=None, seed=0):
     return TrainingTask(x[:60], y[:60] if labels is None else labels, recipe, seed, teacher=teacher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_resumed_at_step_ten_ends_in_the_same_bits(name):
     """Step ten begins an odd epoch, and what a step draws by lot does not depend on the steps before."""
@@ -193,6 +195,7 @@ def test_a_run_resumed_at_step_ten_ends_in_the_same_bits(name):
     assert train(net(seed=2), half, taught, until=20).digest() == whole.digest()
 
 
+@pytest.mark.slow
 def test_no_two_objectives_train_to_the_same_weights():
     """The threshold is set high: by default no row is that sure so early, and the hinge is cross entropy to the bit."""
     made = {name: OBJECTIVES.make(name) for name in NAMES}
@@ -202,6 +205,7 @@ def test_no_two_objectives_train_to_the_same_weights():
     assert len(digests) == len(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_models_trained_at_once_end_where_models_trained_alone_do(name):
     courses = [course(OBJECTIVES.make(name), epochs=12, seed=seed) for seed in range(3)]
@@ -267,6 +271,7 @@ def test_label_smoothing_holds_members_at_the_smoothed_label():
     assert learnt("label_smoothing").gap < learnt("cross_entropy").gap / 2
 
 
+@pytest.mark.slow
 def test_confidence_penalty_raises_the_members_entropy():
     """Pereyra et al.; the more, the more it weighs."""
     levels = [learnt("cross_entropy"), learnt("confidence_penalty"), learnt("confidence_penalty", weight=0.5)]
@@ -274,6 +279,7 @@ def test_confidence_penalty_raises_the_members_entropy():
     assert levels[0].gap > levels[1].gap > 2 * levels[2].gap
 
 
+@pytest.mark.slow
 def test_thresholded_entropy_raises_it_to_the_threshold_and_not_much_further():
     """Rows come down to the threshold by the slow end of cross entropy; a penalty of that weight goes on to log C."""
     for threshold in (0.3, 0.5):
@@ -298,6 +304,7 @@ def test_terms_on_errors_leave_what_is_learnt_by_heart_alone():
     assert learnt("error_entropy").loss < 0.01 and learnt("error_entropy").auc > 0.85
 
 
+@pytest.mark.slow
 def test_relax_loss_holds_the_members_loss_at_its_target_and_hides_them():
     """Chen et al.: losses of members come near the target and spread, and the attack by loss gets weaker."""
     plain = learnt("cross_entropy")
@@ -308,6 +315,7 @@ def test_relax_loss_holds_the_members_loss_at_its_target_and_hides_them():
     assert relaxed.loss_N[:60].var() > 5 * plain.loss_N[:60].var()
 
 
+@pytest.mark.slow
 def test_high_entropy_labels_give_members_that_entropy():
     """Chen and Pattabiraman: members and others are predicted with the like low confidence."""
     soft = learnt("high_entropy_labels", entropy_weight=0.0)
@@ -322,6 +330,7 @@ def test_mixup_keeps_members_from_being_learnt_to_the_end():
     assert mixed.entropy > 10 * plain.entropy and mixed.gap < 0.7 * plain.gap
 
 
+@pytest.mark.slow
 def test_distillation_from_the_teacher_alone_says_what_the_teacher_says_and_reads_no_label():
     teacher = noise()[2].double().softmax(1).numpy()
     student = learnt("distillation", weight=1.0)
