@@ -1,10 +1,11 @@
 """Fixtures of the tests that look at whole runs, and how long any test may take."""
 
 import functools
+import json
 import os
-import pickle
 import shutil
 import signal
+from dataclasses import asdict
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers run on one thread, and equal bits need equal counts
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from patience import TEST_S, patience
-from whole_runs import run_cli, write_spec
+from whole_runs import Ended, run_cli, write_spec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
@@ -59,12 +60,12 @@ def finished_once(shared_folder):
 
     The first process of the session that wants it makes it.
     """
-    home, ended = shared_folder / "finished", shared_folder / "finished.pickle"
+    home, ended = shared_folder / "finished", shared_folder / "finished.json"
     with FileLock(shared_folder / "finished.lock"):
         if not ended.exists():
             spec = write_spec(home / "spec.toml")
-            ended.write_bytes(pickle.dumps(run_cli("compress", spec, "--out", home / "run")))
-    return home, pickle.loads(ended.read_bytes())
+            ended.write_text(json.dumps(asdict(run_cli("compress", spec, "--out", home / "run"))))
+    return home, Ended(**json.loads(ended.read_text()))
 
 
 @pytest.fixture(scope="session")
