@@ -178,9 +178,12 @@ def _refuse_signs(rule: DropRule | GrowRule) -> None:
     """Raise UsageError when ``rule`` reads signs that norms do not have; found out on eight entries."""
     sizes = np.arange(8, dtype=np.float32)
     mask = np.arange(8) % 2 == 0
-    entries = LayerView("eight entries", sizes, mask, fired=mask, norms=dict.fromkeys(("gradient", "momentum"), sizes))
-    with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # its own trouble with so few
-        rule(entries, 1, generator=np.random.default_rng(0))
+    entries = LayerView("any layer", sizes, mask, fired=mask, norms=dict.fromkeys(("gradient", "momentum"), sizes))
+    try:
+        with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # its own trouble with so few
+            rule(entries, 1, generator=np.random.default_rng(0))
+    except UsageError as error:
+        raise UsageError(f"{rule!r}: {error}") from error
 
 
 def _reads(name: str) -> frozenset[str]:
