@@ -17,6 +17,7 @@ from safecompress.auditing.audited_model import AuditedModel, digest_weights
 from safecompress.auditing.latency import latency
 from safecompress.auditing.shadow_training import TrainingProvenance, rounding_of, shadow_rows
 from safecompress.certify import Certification, JudgedModels, Ledger, certify, judged_parts
+from safecompress.certify.health import HealthCheck
 from safecompress.data import DataSplit
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.export import Artifact, ServedModel
@@ -45,7 +46,8 @@ class AuditCase:
 
     ``model`` is an instance of the network for artifacts of a user's own class. ``dense`` reads raw samples.
     ``provenance`` says how the model was trained; attacks by shadow models need it. ``trained`` is the model before it
-    was packed: where packing changed it, its figures stand beside the verdict's.
+    was packed: where packing changed it, its figures stand beside the verdict's. ``checks`` are what was found of the
+    file and its rows before any attack: whether its members are proved, for one.
     """
 
     subject: AuditedModel
@@ -57,6 +59,7 @@ class AuditCase:
     provenance: TrainingProvenance | None = None
     trained: Artifact | None = None
     device: str = "cpu"
+    checks: tuple[HealthCheck, ...] = ()
 
     def verdict_key(self, released: Mapping[str, Artifact]) -> str:
         """Identifies this verdict in the ledger (`verdict_key`)."""
@@ -105,7 +108,7 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
     counted = list(subject.counted)
     if any(requirement.metric == LATENCY.name for requirement in case.spec.requirements):
         counted.append(latency(subject, case.spec.levels(opening)))
-    models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted))
+    models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted), case.checks)
     return certify(models, case.evidence, case.spec, seed=case.seed, opening=opening, run=resources.run)
 
 

@@ -85,12 +85,14 @@ class JudgedModels:
 
     ``counted`` are figures of the file (density, bytes, latency). ``trained`` is the model before it was packed, judged
     beside the shipped one and deciding nothing. Without ``dense`` a `within` requirement is an ERROR that says so.
+    ``checks`` are what was found of the file and its rows before any attack; they count as health checks do.
     """
 
     shipped: Target
     dense: Target | None = None
     trained: Target | None = None
     counted: tuple[Measurement, ...] = ()
+    checks: tuple[HealthCheck, ...] = ()
 
 
 def certify(
@@ -109,7 +111,7 @@ def certify(
     measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels))
-    health = _examine_health(shipped, shipped_figures, split, levels, seed, run)
+    health = (*models.checks, *_examine_health(shipped, shipped_figures, split, levels, seed, run))
     return Certification(
         findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
         measurements=measurements,
