@@ -85,8 +85,10 @@ def test_an_audit_of_other_members_is_refused_where_the_run_proves_it_and_marked
     with pytest.raises(ArtifactError, match="with other rows"):
         sc.audit(artifact, other, spec=config.spec)
     alone = shutil.copy(artifact, tmp_path / "alone.safetensors")
-    assert any("Nothing proves" in note for note in sc.audit(alone, rows, spec=config.spec).notes)
-    assert not any("Nothing proves" in note for note in sc.audit(artifact, rows, spec=config.spec).notes)
+    unproved = sc.audit(alone, rows, spec=config.spec)
+    assert (unproved.verdict, unproved.exit_code) == ("INCONCLUSIVE", 3)
+    assert any("nothing proves that these members" in doubt for doubt in unproved.doubts)
+    assert sc.audit(artifact, rows, spec=config.spec).verdict == "PASS"
 
 
 def test_an_audit_may_use_attacks_that_the_search_never_saw(finished, tmp_path):

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from safecompress.attacks.bags import BagOfTokens
 from safecompress.attacks.shadows import OrderedMap, ShadowDraw, ShadowModels, ShadowRows
-from safecompress.attacks.signals import Floats
+from safecompress.attacks.signals import Floats, Signals
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
 from safecompress.data.dataset import row_contents, row_key
 from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
+from safecompress.metrics import stats
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
     Recipe,
@@ -31,6 +32,7 @@ from safecompress.training import (
     classified_right,
     evaluating,
     is_stackable,
+    predict_logits,
     train,
     train_many,
 )
@@ -41,8 +43,14 @@ OVERFITTED = 0.99
 RECIPE = Recipe(batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0.0, decay="constant")
 """How controls and their shadows are trained; ``epochs`` is found by training until the members are memorised."""
 
+WEAK_LEAK = 0.65
+"""The AUC that the loss finds on the weak control: an attack that works finds much of it, a broken one little."""
+
 _CHUNK = 10
 """Epochs between two looks at the accuracy."""
+
+_LOOKS = 4
+"""Looks at the leak of the weak control in an epoch: it grows fast."""
 
 _GROUP, _SMALL = 8, 150_000
 """Shadows trained at once, and the most weights up to which that is faster than one after another."""
@@ -61,6 +69,9 @@ class ControlModel:
     Its labels are permuted, so that only memorising predicts them: an attack that misses this model misses everything,
     and what it finds here says nothing about the target. ``accuracy`` is the share of members classified right (the
     lowest over network and ``versions``) after ``epochs``.
+
+    ``weak`` is the same network after so few steps (its ``steps``; None: all of them) that the loss finds `WEAK_LEAK`:
+    any attack catches a model that knows its members by heart, and one that is half broken misses this one.
     """
 
     network: nn.Module = field(repr=False)
@@ -71,6 +82,8 @@ class ControlModel:
     seed: int
     access: Access = Access.WEIGHTS
     versions: Mapping[str, nn.Module] = field(default_factory=dict, repr=False)
+    steps: int | None = None
+    weak: ControlModel | None = None
 
     @property
     def is_overfitted(self) -> bool:
@@ -89,7 +102,7 @@ class ControlModel:
 
         def under_attack(name: str, network: nn.Module, versions: Mapping[str, Target]) -> Target:
             shadows = ShadowModels(
-                rows, ControlShadowTrainer(network, recipe, name, tuple(features.shape[1:])), run=run
+                rows, ControlShadowTrainer(network, recipe, name, tuple(features.shape[1:]), self.steps), run=run
             )
             return Target(network, access=self.access, shadows=shadows, versions=versions)
 
@@ -121,8 +134,34 @@ def train_control(
         name: fresh(stand_in(version.model, row), derive_seed(seed, "control", "weights", name))
         for name, version in target.versions.items()
     }
+    control = ControlModel(network, *pools, 0.0, max_epochs, seed, target.access, versions)
+    weak = _train_weak(control, task, features, labels, is_member)
     epochs, accuracy = _overfit_([network, *versions.values()], task, max_epochs)
-    return ControlModel(network, pools[0], pools[1], accuracy, epochs, seed, target.access, versions)
+    return replace(control, accuracy=accuracy, epochs=epochs, weak=weak)
+
+
+def _train_weak(
+    control: ControlModel, task: TrainingTask, features: Tensor, labels: Tensor, is_member: np.ndarray
+) -> ControlModel | None:
+    """The control, trained from fresh weights until the loss finds `WEAK_LEAK` among all rows; or None."""
+    per_look = max(1, task.recipe.steps_per_epoch(len(task.labels)) // _LOOKS)
+    names, networks = ["", *control.versions], list(map(copy.deepcopy, (control.network, *control.versions.values())))
+    states = [TrainingState.capture(0, network) for network in networks]
+    for steps in range(per_look, task.total_steps + 1, per_look):
+        try:
+            pairs = zip(networks, states, strict=True)
+            states = [train(network, state, task, until=steps) for network, state in pairs]
+        except TrainingError:
+            return None
+        for network, state in zip(networks, states, strict=True):
+            state.restore_(network)
+            network.eval()
+        signals = Signals(predict_logits(networks[0], features).double().numpy(), labels.numpy().astype(np.int64))
+        if stats.auc(-signals.loss_N, is_member) >= WEAK_LEAK:
+            accuracy = float(signals.is_correct_N[is_member].mean())
+            versions = dict(zip(names[1:], networks[1:], strict=True))
+            return replace(control, network=networks[0], versions=versions, accuracy=accuracy, steps=steps)
+    return None
 
 
 def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
@@ -188,12 +227,13 @@ def _overfit_(networks: Sequence[nn.Module], task: TrainingTask, max_epochs: int
 
 @dataclass(frozen=True, eq=False)
 class ControlShadowTrainer:
-    """Trains shadows of a control: fresh weights, the control's recipe, as many steps."""
+    """Trains shadows of a control: fresh weights, the control's recipe, as many ``steps`` (None: all of them)."""
 
     network: nn.Module = field(repr=False)
     recipe: Recipe
     version: str = ""
     input_shape: tuple[int, ...] | None = None
+    steps: int | None = None
     mode: str = field(default="control", init=False)
 
     @property
@@ -206,7 +246,7 @@ class ControlShadowTrainer:
 
     def digest(self) -> str:
         """Over everything that the weights of a shadow depend on, beside its rows."""
-        shape = f"{self.mode}|{self.version}|{self.network!r}|{self.recipe.digest()}|"
+        shape = f"{self.mode}|{self.version}|{self.network!r}|{self.recipe.digest()}|{self.steps}|"
         return hashlib.sha256((shape + digest_tensors(self.network.state_dict())).encode()).hexdigest()
 
     def build(self) -> nn.Module:
@@ -222,12 +262,10 @@ class ControlShadowTrainer:
             for place, seed in zip(places, seeds, strict=True)
         ]
         states = [TrainingState.capture(0, fresh(self.network, seed)) for seed in seeds]
-        model = self.build()
+        model, until = self.build(), self.steps or tasks[0].total_steps
         if len(draws) > 1:
-            return [state.model for state in train_many(model, states, tasks)]
-        return [
-            train(model, state, task, until=task.total_steps).model for state, task in zip(states, tasks, strict=True)
-        ]
+            return [state.model for state in train_many(model, states, tasks, until=until)]
+        return [train(model, state, task, until=until).model for state, task in zip(states, tasks, strict=True)]
 
 
 def negative_pool(non_members_a: AuditData, non_members_b: AuditData) -> AuditData:

@@ -1,15 +1,24 @@
-"""Reference sets: the attacks that a verdict must rest on, by what the attacker is given.
+"""Reference sets: the attacks that a verdict must rest on, by what the attacker is given, and at which strength.
 
-A spec that bounds fewer, or runs them weaker, may be of use, but it cannot pass a model: its verdict is INCONCLUSIVE
-and says what is missing.
+A spec that bounds fewer may be of use, but it cannot pass a model: its verdict is INCONCLUSIVE and says what is
+missing. A spec that runs them with other options than the default ones is judged by the larger of both figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from types import MappingProxyType
+from typing import Any
 
 from safecompress.attacks.base import Attack
+from safecompress.attacks.membership.joint import JointLira
+from safecompress.attacks.membership.label_only import LabelOnly
+from safecompress.attacks.membership.lira import Lira
+from safecompress.attacks.membership.neural import Neural
+from safecompress.attacks.membership.rmia import Rmia
+from safecompress.attacks.membership.threshold import Entropy, Gap, Loss, ModifiedEntropy
+from safecompress.attacks.membership.whitebox import WhiteBox
 from safecompress.attacks.target import Access
 
 REFERENCE: Mapping[Access, tuple[str, ...]] = MappingProxyType(
@@ -33,7 +42,64 @@ LEAST: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "label_only": {"queries": 16},
     }
 )
-"""Least values of the options that an attack's strength hangs on."""
+"""Least values of the options whose strength costs time. Under them an attack counts as missing."""
+
+_CLASSES: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "gap": Gap,
+        "label_only": LabelOnly,
+        "modified_entropy": ModifiedEntropy,
+        "neural": Neural,
+        "whitebox": WhiteBox,
+        "lira": Lira,
+        "joint_lira": JointLira,
+    }
+)
+"""What each name of a reference set means; another class by the same name does not stand for it."""
+
+
+def companions_of(attack: Attack) -> tuple[Attack, ...]:
+    """The attacks that run beside a reference ``attack`` and whose figures count as its own where they are larger.
+
+    Its default, where an option that does not cost time differs from it or the class is another one; and LiRA over all
+    classes beside LiRA. Empty for attacks of no reference set.
+    """
+    cls = _CLASSES.get(attack.name)
+    if cls is None:
+        return ()
+    default = _at_default_strength(attack, cls)
+    companions = [] if default == attack else [default]
+    if isinstance(default, Lira):
+        companions.append(replace(default, signal="all"))
+    return tuple(one for one in companions if one != attack)
+
+
+def _at_default_strength(attack: Attack, cls: type[Any]) -> Attack:
+    """The attack of ``cls`` with default options, but for those that cost time, which are ``attack``'s own."""
+    own = type(attack) is cls
+    kept = [name for name in LEAST.get(attack.name, {}) if hasattr(attack, name)] if own else []
+    default: Attack = cls(**{one.name: getattr(attack, one.name) for one in fields(cls) if one.name in kept})
+    return default
+
+
+def siblings_of(attack: Attack) -> tuple[Attack, ...]:
+    """Simpler attacks that ``attack`` should not be significantly under, with as many shadows as its own."""
+    shadows = {"num_shadows": getattr(attack, "num_shadows", Lira().num_shadows)}
+    by_name: dict[str, tuple[Attack, ...]] = {
+        "modified_entropy": (Entropy(),),
+        "neural": (Loss(),),
+        "whitebox": (Neural(),),
+        "samia": (Neural(),),
+        "label_only": (Gap(),),
+        "quantile": (Loss(),),
+        "base": (Loss(),),
+        "rmia": (Loss(),),
+    }
+    if attack.name == "lira":
+        return Loss(), Rmia(temperature=2.0, **shadows)
+    if attack.name == "joint_lira":
+        return (Lira(**shadows),)
+    return by_name.get(attack.name, ())
 
 
 def missing_reference_attacks(attacks: Iterable[Attack], bounded: Iterable[str], access: Access) -> tuple[str, ...]:

@@ -101,12 +101,14 @@ class ShadowTrainer(Protocol):
 class ShadowOutputs:
     """The answers of K shadows for N rows under Q queries, and which of them trained on each row.
 
-    ``scaled_logit_KQN`` is phi = log(p_y / (1 - p_y)); log p_y = -log(1 + exp(-phi)) follows from it.
+    ``scaled_logit_KQN`` is phi = log(p_y / (1 - p_y)); log p_y = -log(1 + exp(-phi)) follows from it. ``signals_K`` are
+    the whole answers of each shadow for the rows themselves.
     """
 
     scaled_logit_KQN: Floats = field(repr=False)
     is_in_KN: Bools = field(repr=False)
     is_correct_KN: Bools = field(repr=False)
+    signals_K: Sequence[Signals] = field(default=(), repr=False)
 
 
 class WeightTransform(Protocol):
@@ -189,7 +191,8 @@ class ShadowModels:
                 logits_KQN[number, query] = signals.scaled_logit_N
                 if query == 0:
                     is_correct_KN[number] = signals.is_correct_N
-        return ShadowOutputs(logits_KQN, is_in_KN, is_correct_KN)
+        whole_K = [self._asked[variants[0].digest, number, 0] for number in range(count)]
+        return ShadowOutputs(logits_KQN, is_in_KN, is_correct_KN, whole_K)
 
     def _train(self, count: int) -> None:
         """Train what is missing of the first ``count``, in whole groups, and keep each group as it ends."""

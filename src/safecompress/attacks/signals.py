@@ -6,7 +6,7 @@ N rows, C classes. Logits come from the model as float32 and are used as float64
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,6 +60,15 @@ class Signals:
         rest = np.exp(shifted)
         rest[np.arange(len(rest)), shifted.argmax(axis=1)] = 0.0
         return np.asarray(shifted - np.log1p(rest.sum(axis=1, keepdims=True)))
+
+    @cached_property
+    def centred_log_probs_NC(self) -> Floats:
+        """log p less its mean over classes: where softened labels leave their mark on every class."""
+        return np.asarray(self.log_probs_NC - self.log_probs_NC.mean(axis=1, keepdims=True))
+
+    def at_temperature(self, temperature: float) -> Signals:
+        """The signals of a model whose logits are divided by ``temperature``: above 1 its answers are less sure."""
+        return self if temperature == 1 else replace(self, logits_NC=self.logits_NC / temperature)
 
     @cached_property
     def top_margin_N(self) -> Floats:

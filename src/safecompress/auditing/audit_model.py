@@ -8,11 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
+from safecompress import __version__
+from safecompress.attacks import capabilities_of
 from safecompress.auditing.audited_model import AuditedModel, check_task, digest_weights, subject_of
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows
+from safecompress.auditing.members import check_members
+from safecompress.auditing.recorded_training import check_training
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Feasibility, check_feasibility
-from safecompress.compression.run_folder import check_members
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ModelError
 from safecompress.export import Artifact
@@ -21,11 +24,6 @@ from safecompress.report import Report, RunFacts, build_report
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.training import CrossEntropy, Recipe
-
-UNVERIFIED = (
-    "Nothing proves that these rows' members are the artifact's own: it does not lie in its run folder, and carries no "
-    "digest of them. If they are not, this audit says nothing."
-)
 
 UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are opened."
 """The note of a report without a ledger."""
@@ -55,17 +53,21 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
     subject = subject_of(audit.artifact, audit.split, audit.model)
     audit.split.check()
     check_task(subject, audit.split)
-    is_verified = subject.path is not None and check_members(subject.path, audit.split)
+    checks = [check_members(subject, audit.split)]
     evidence = one_row_per_unit(audit.split)
     provenance = _provenance(audit, subject.artifact)
-    case = AuditCase(subject, evidence, audit.spec, audit.seed, audit.dense, audit.model, provenance)
+    if provenance is not None and _compares_with_shadows(audit.spec):
+        checks.append(check_training(subject, provenance))
+    case = AuditCase(
+        subject, evidence, audit.spec, audit.seed, audit.dense, audit.model, provenance, checks=tuple(checks)
+    )
     forecast = partial(_forecast, case)
     opening = open_rows(case, resources, check=forecast)
     certification = judge(case, resources, opening)
     facts = RunFacts(
         seed=audit.seed,
         digests={} if audit.dense is None else {"dense": digest_weights(audit.dense)},
-        notes=_notes(audit, resources, is_verified),
+        notes=_notes(audit, resources, subject.artifact),
     )
     return build_report(
         _name(subject),
@@ -114,9 +116,15 @@ def _whole_spec(artifact: Artifact, initial_spec: ModelSpec | None) -> ModelSpec
     return initial_spec
 
 
-def _notes(audit: ModelAudit, resources: AuditResources, is_verified: bool) -> list[str]:
-    notes = [] if is_verified else [UNVERIFIED]
-    notes += [] if resources.ledger else [UNCOUNTED]
+def _compares_with_shadows(spec: SafetySpec) -> bool:
+    return any(capabilities_of(attack).num_shadows for attack in spec.attacks)
+
+
+def _notes(audit: ModelAudit, resources: AuditResources, artifact: Artifact | None) -> list[str]:
+    notes = [] if resources.ledger else [UNCOUNTED]
+    version = __version__ if artifact is None else artifact.metadata.get("safecompress", __version__)
+    if version != __version__:
+        notes.append(f"The artifact was made by version {version}; its shadow models are trained by {__version__}.")
     if audit.dense is None and any(requirement.is_change() for requirement in audit.spec.requirements):
         notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
     return notes

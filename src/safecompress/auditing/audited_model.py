@@ -47,6 +47,11 @@ class AuditedModel:
     finish: RoundWeights | None = None
     path: Path | None = None
 
+    @property
+    def known_digests(self) -> frozenset[str]:
+        """Its own digest, and that of the artifact which an ONNX file was exported from."""
+        return frozenset({self.digest} | ({self.artifact.digest()} if self.artifact else set()))
+
     @classmethod
     def of_artifact(cls, path: Path, *, model: nn.Module | None = None, device: str = "cpu") -> AuditedModel:
         """The artifact at ``path``, read back. ``model`` is an instance of a network of the user's own class."""

@@ -100,7 +100,7 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
         own_provenance = provenance and provenance.of_version(
             source, targets.build(source) if source.is_resized else provenance.template
         )
-        trainer = targets.trainer(own_provenance, source.masks)
+        trainer = targets.trainer(own_provenance, source.masks, is_subject=True)
     if case.trained is not None and case.trained.digest() != subject.digest:
         network = ServedModel(targets.build(case.trained).to(case.device), case.trained.task)
         as_trained = targets.of(network, trainer)
@@ -149,13 +149,15 @@ class _Targets:
         trainer = self.trainer(own_provenance, version.masks)
         return self.of(ServedModel(network, version.task), trainer, {}, rounding_of(version))
 
-    def trainer(self, provenance: TrainingProvenance | None, masks: Mapping[str, Tensor]) -> ShadowTrainer | None:
-        """Trains shadows into ``masks``, or of the dense model where there are none."""
+    def trainer(
+        self, provenance: TrainingProvenance | None, masks: Mapping[str, Tensor], *, is_subject: bool = False
+    ) -> ShadowTrainer | None:
+        """Trains shadows into ``masks``; where there are none, of the model that is judged or of a dense version."""
         if provenance is None:
             return None
-        return (
-            provenance.trainer(SparsityPattern(masks), self._case.spec.shadows) if masks else provenance.dense_trainer()
-        )
+        if masks:
+            return provenance.trainer(SparsityPattern(masks), self._case.spec.shadows)
+        return provenance.unmasked_trainer() if is_subject else provenance.dense_trainer()
 
     def build(self, artifact: Artifact) -> nn.Module:
         """The artifact's network."""

@@ -111,12 +111,13 @@ class _Network:
 
 @dataclass(frozen=True, eq=False)
 class FixedMaskShadowTrainer:
-    """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: the dense model).
+    """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: a dense model).
 
     Differs from the target: its pattern was found while it trained, and depends on its rows; shadows are given it.
     With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut; where the objective needs a
-    teacher, it is that model. ``share`` of the sparse training is done: shadows of a candidate are as old as it is.
-    ``reference`` are the target's own reference rows, which the attacker is assumed to hold.
+    teacher, it is that model. Without a ``dense_recipe`` a dense model is trained by ``recipe`` alone. ``share`` of the
+    sparse training is done: shadows of a candidate are as old as it is. ``reference`` are the target's own reference
+    rows, which the attacker is assumed to hold.
     """
 
     network: _Network
@@ -168,7 +169,7 @@ class FixedMaskShadowTrainer:
                 TrainingTask(x, y, self.dense_recipe or self.recipe, seed, reference=self.reference)
                 for (x, y), seed in zip(data, seeds, strict=True)
             ]
-            if self.pattern is not None and self._has_dense
+            if self._has_dense
             else []
         )
         trainers = [
@@ -196,8 +197,9 @@ class FixedMaskShadowTrainer:
 
     @property
     def _has_dense(self) -> bool:
-        """Whether a dense model, or a part of one, comes before the sparse one."""
-        return self.start is Start.DENSE or "teacher" in self.recipe.objective.needs
+        """Whether a dense model, or a part of one, comes before the one that is asked."""
+        is_last = self.pattern is None and self.dense_recipe is None
+        return not is_last and (self.start is Start.DENSE or "teacher" in self.recipe.objective.needs)
 
     def _train(
         self,
@@ -335,8 +337,13 @@ class TrainingProvenance:
             )
         return PipelineShadowTrainer(self.job)
 
+    def unmasked_trainer(self) -> ShadowTrainer:
+        """Trains shadows of a model without a pattern that was trained as the sparse one is: by its objective."""
+        options = {"pattern": None, "reference": self.reference, "start": self.start, "dense_recipe": self.dense_recipe}
+        return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
+
     def dense_trainer(self) -> ShadowTrainer:
-        """Trains shadows of the dense model."""
+        """Trains shadows of the dense model that the sparse one is compared with."""
         options = {"pattern": None, "reference": self.reference}
         return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
 

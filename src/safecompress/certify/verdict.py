@@ -12,6 +12,7 @@ from safecompress.attacks import Access, Attack, Target, capabilities_of
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.measure_model import ModelFigures, measure_model
 from safecompress.attacks.shadows import OrderedMap
+from safecompress.certify.companions import describe_attack, with_companions
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.data import AuditData, DataSplit
@@ -111,14 +112,14 @@ def certify(
     measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels))
-    health = (*models.checks, *_examine_health(shipped, shipped_figures, split, levels, seed, run))
+    health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
     return Certification(
         findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
         measurements=measurements,
         dense=dense_figures.measurements if dense_figures else {},
         errors=shipped_figures.errors,
         dense_errors=dense_figures.errors if dense_figures else {},
-        attacks={attack.name: repr(attack) for attack in spec.attacks},
+        attacks={attack.name: describe_attack(attack) for attack in spec.attacks},
         opening=opening,
         levels=levels,
         access=spec.access,
@@ -167,20 +168,23 @@ BELOW = (
 
 
 def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels, seed: int) -> ModelFigures:
-    """The figures of one model on verdict and test rows."""
-    return measure_model(
-        target,
-        split,
-        attacks,
-        levels,
-        pool="verdict",
-        accuracy_part="test",
-        stream=lambda attack: derive(seed, "verdict", attack.name),
-    )
+    """The figures of one model on verdict and test rows, of each attack the largest among its companions'."""
+
+    def stream(attack: Attack) -> np.random.Generator:
+        return derive(seed, "verdict", attack.name)
+
+    figures = measure_model(target, split, attacks, levels, pool="verdict", accuracy_part="test", stream=stream)
+    return with_companions(figures, target, split, attacks, levels, stream)
 
 
 def _examine_health(
-    shipped: Target, shipped_figures: ModelFigures, split: DataSplit, levels: Levels, seed: int, run: OrderedMap
+    shipped: Target,
+    shipped_figures: ModelFigures,
+    split: DataSplit,
+    spec: SafetySpec,
+    opening: int,
+    seed: int,
+    run: OrderedMap,
 ) -> tuple[HealthCheck, ...]:
     fit_pool, verdict_pool = split.audit("fit"), split.audit("verdict")
     unseen = None
@@ -191,9 +195,16 @@ def _examine_health(
     with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
         control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
     case = HealthCase(
-        shipped, fit_pool, verdict_pool, unseen, shipped_figures.attackers, shipped_figures.results, control
+        shipped,
+        fit_pool,
+        verdict_pool,
+        unseen,
+        shipped_figures.attackers,
+        shipped_figures.results,
+        control,
+        spec.bounded,
     )
-    return examine_health(case, levels=levels, seed=derive_seed(seed, "verdict", "health"), run=run)
+    return examine_health(case, levels=spec.levels(opening), seed=derive_seed(seed, "verdict", "health"), run=run)
 
 
 def _changes(shipped_figures: ModelFigures, dense_figures: ModelFigures, levels: Levels) -> dict[str, Measurement]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -114,16 +114,20 @@ def _sweep(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def check_members(artifact_path: Path, split: DataSplit) -> bool:
+def check_run_members(artifact_path: Path, known_digests: Collection[str], split: DataSplit) -> bool:
     """Whether the run folder around ``artifact_path`` proves that ``split`` names the rows it was trained on.
 
-    False when the artifact lies elsewhere: it carries no digest of its members, by design. Raises ArtifactError when
-    the folder proves the contrary.
+    False when the artifact lies elsewhere, or is not the one that the run left (``known_digests`` are its own, and that
+    of the artifact it was exported from): it carries no digest of its members, by design. Raises ArtifactError when the
+    folder proves the contrary.
     """
     key, report = artifact_path.parent / KEY, artifact_path.parent / REPORT
     if not (key.exists() and report.exists()):
         return False
-    recorded = read_json(report).get("digests", {}).get("split", {})
+    digests = read_json(report).get("digests", {})
+    if not {digests.get("artifact"), digests.get("packed")} & set(known_digests):
+        return False
+    recorded = digests.get("split", {})
     changed = [part for part, digest in split.digest(key.read_bytes()).items() if recorded.get(part) != digest]
     if changed:
         raise ArtifactError(

@@ -27,14 +27,17 @@ ATTACKS = {
 """What the attacks that come with the product do."""
 
 CHECKS = {
-    "positive_control": "A model that has memorised its members must be caught.",
+    "positive_control": "A model that has memorised its members, or some of each, must be caught.",
     "negative_control": "Among rows that the model never saw, nobody may be found.",
     "blind_baseline": "Rows and labels alone, without the model, must not tell members apart.",
     "sign": "What points to members on one pool must not point away from them on another.",
     "ties": "Not too many rows may get the same score.",
     "saturation": "The model's answers must differ enough to be read.",
     "shadow_gap": "Shadow models must be as good as the model they stand for.",
-    "strength": "A strong attack must not find less than its weaker sibling.",
+    "likeness": "The model must know its members as shadow models know the rows that they trained on.",
+    "strength": "A strong attack must not find less than a simpler sibling.",
+    "members": "Something must prove that these members are the ones that it was trained on.",
+    "training": "The file must record the training that its shadow models repeat.",
 }
 """What each health check asks."""
 

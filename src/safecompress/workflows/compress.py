@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from safecompress.auditing.audit_model import UNCOUNTED
 from safecompress.auditing.audited_model import AuditedModel, digest_file
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, verdict_key
 from safecompress.auditing.proxy_check import rank_candidates
+from safecompress.auditing.recorded_training import record_training
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Certification, Feasibility, Ledger, check_feasibility, judged_parts
 from safecompress.compression.job import Job
@@ -112,13 +113,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     facts = RunFacts(
         job.seed,
         _describe_search(job, final.winner, search.rounds, search.initial_shares),
-        {
-            "pattern": final.winner.pattern.digest(),
-            "weights": final.state.digest(),
-            "dense": dense.digest(),
-            "job": folder.identity,
-            "split": job.raw.digest(folder.key),
-        },
+        _digests(job, final, dense, packed, folder),
         phases.timer.seconds,
         [] if context.ledger else [UNCOUNTED],
     )
@@ -180,11 +175,13 @@ class _Packed:
 
 def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolder) -> _Packed:
     """Write the dense weights, the artifact and, where it is asked for, the ONNX file."""
+    recipe = replace(job.recipe, objective=final.winner.objective)
     facts = {
         "safecompress": __version__,
         "name": job.name,
         "data_spec": job.data_digest,
         "objective": repr(final.winner.objective),
+        **record_training(recipe, dense_recipe=job.dense_recipe, start=job.plan.start),
     }
     trained = Artifact(final.state.model, final.winner.pattern.masks, job.model_spec, job.task, facts)
     network = None if job.model_spec else job.scratch().cpu()
@@ -196,6 +193,20 @@ def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolde
         path = folder.path / ONNX
         job.packing.export(artifact, path, _calibration(job), None if job.model_spec else job.scratch().cpu())
     return _Packed(trained, artifact, path)
+
+
+def _digests(
+    job: Job, final: Trained, dense_state: TrainingState, packed: _Packed, folder: RunFolder
+) -> dict[str, Any]:
+    """What the report identifies the run by, beside the file that is judged."""
+    return {
+        "pattern": final.winner.pattern.digest(),
+        "weights": final.state.digest(),
+        "dense": dense_state.digest(),
+        "packed": packed.artifact.digest(),
+        "job": folder.identity,
+        "split": job.raw.digest(folder.key),
+    }
 
 
 def _calibration(job: Job) -> NDArray[np.float32]:

@@ -66,6 +66,30 @@ def lira_offline(phi_QN: Floats, phi_KQN: Floats, is_in_KN: Bools, *, variance: 
     return np.asarray(np.mean(scores_QN, axis=0))
 
 
+def lira_classes(log_p_NC: Floats, log_p_KNC: Floats, is_in_KN: Bools) -> Floats:
+    """The mean over classes of log p(l | in) - log p(l | out), l being a class's log-probability (N,).
+
+    Normal densities around a row's means; a class has one variance a side, pooled over rows. Raises AttackError for a
+    row with fewer than two shadows on a side.
+    """
+    require_shadows(is_in_KN, num_in=2, num_out=2)
+    sides = sides_of(log_p_KNC, is_in_KN)
+    squares_SC = np.stack([np.square(side.residual_KNV).sum(axis=(0, 1)) for side in sides])
+    df_S = np.array([side.df_N.sum() for side in sides])
+    shared_C = squares_SC.sum(axis=0) / df_S.sum()
+    variance_SC = np.maximum(squares_SC / df_S[:, None], FLOOR * np.where(shared_C > 0, shared_C, 1 / FLOOR))
+    log_SNC = [
+        -(np.log(variance_C) + (log_p_NC - side.mean_NV) ** 2 / variance_C) / 2
+        for side, variance_C in zip(sides, variance_SC, strict=True)
+    ]
+    return np.asarray((log_SNC[0] - log_SNC[1]).mean(axis=1))
+
+
+def sum_of_standard_scores(*scores_N: Floats) -> Floats:
+    """Scores (N,), each divided by its standard deviation over the rows, added up; a constant one adds nothing."""
+    return np.asarray(sum(score_N / (score_N.std() or 1.0) for score_N in scores_N))
+
+
 def joint_lira(phi_NV: Floats, phi_KNV: Floats, is_in_KN: Bools) -> Floats:
     """log p(phi | in) - log p(phi | out) of each row (N,), phi being what all V versions say of it as one vector.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,8 @@ class Rmia(ComparesWithShadows):
 
     ``mode``: online averages shadows with and without the row, both sides weighing the same; offline stands in for the
     former by ``a`` (see ``likelihood.log_ratio_offline``). Scoring raises AttackError for rows without a shadow on a
-    side that the mode reads.
+    side that the mode reads. ``temperature`` divides the logits of target and shadows: at 2 the ratio is as strong as
+    LiRA's on plain training, at 1 it is the paper's.
 
     Differs from the paper: the score is log ratio(x), not the share of rows z with ratio(x) / ratio(z) > gamma. With
     one set of z for all rows that share only rises with ratio(x), so the order, and with it the ROC, is the same but
@@ -36,6 +38,7 @@ class Rmia(ComparesWithShadows):
     num_shadows: int = 16
     mode: Mode = "online"
     a: float = 0.3
+    temperature: float = 1.0
     name: str = field(default="rmia", init=False)
     access: Access = field(default=Access.SCORES, init=False)
     tier: int = field(default=2, init=False)
@@ -43,6 +46,8 @@ class Rmia(ComparesWithShadows):
     def __post_init__(self) -> None:
         require_num_shadows(self.name, self.num_shadows, 2)
         require_mode(self.name, self.mode)
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"rmia has temperature={self.temperature}. Give a finite number above 0: 1, or 2.")
         if not 0 <= self.a <= 1:
             raise UsageError(
                 f"rmia has a={self.a}. Give a number in [0, 1]: 0 where models are sure of all rows that they trained "
@@ -51,7 +56,7 @@ class Rmia(ComparesWithShadows):
 
     def compare(self, target: Target, audit: AuditData) -> Floats:
         """log ratio(x)."""
-        phi_N, phi_KN, is_in_KN = phi_and_shadows(target, audit, self.num_shadows)
+        phi_N, phi_KN, is_in_KN = phi_and_shadows(target, audit, self.num_shadows, temperature=self.temperature)
         if self.mode == "online":
             return likelihood.log_ratio_online(phi_N, phi_KN, is_in_KN)
         return likelihood.log_ratio_offline(phi_N, phi_KN, is_in_KN, a=self.a)

@@ -1,23 +1,41 @@
 """Health of attacks: whether an attack that found nothing could have found something. It judges no model."""
 
 from safecompress.certify.health.check import HealthCheck
-from safecompress.certify.health.controls import SHARED_ALPHA, blind_baseline, negative_control, positive_control
+from safecompress.certify.health.controls import (
+    SHARED_ALPHA,
+    WEAK_ALPHA,
+    blind_baseline,
+    negative_control,
+    positive_control,
+    weak_control,
+)
 from safecompress.certify.health.examine import HealthCase, examine_health
 from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
-from safecompress.certify.health.shadow_models import DECISIVE, LARGEST_GAP, shadow_gap
-from safecompress.certify.health.strength import STRONGER_THAN, strength
+from safecompress.certify.health.shadow_models import (
+    DECISIVE,
+    LARGEST_GAP,
+    LARGEST_SHIFT,
+    Answers,
+    likeness,
+    shadow_gap,
+)
+from safecompress.certify.health.strength import MARGIN, strength
 
 __all__ = [
     "DECISIVE",
     "LARGEST_GAP",
+    "LARGEST_SHIFT",
     "LARGEST_TIE",
+    "MARGIN",
     "SHARED_ALPHA",
-    "STRONGER_THAN",
+    "WEAK_ALPHA",
+    "Answers",
     "HealthCase",
     "HealthCheck",
     "blind_baseline",
     "examine_health",
     "largest_tie",
+    "likeness",
     "negative_control",
     "positive_control",
     "saturation",
@@ -25,4 +43,5 @@ __all__ = [
     "sign_agreement",
     "strength",
     "ties",
+    "weak_control",
 ]

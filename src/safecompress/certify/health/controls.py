@@ -20,6 +20,10 @@ SHARED_ALPHA = 0.001
 """The chance that any of the negative, blind and sign checks of a sound audit raises an ERROR (Bonferroni)."""
 
 
+WEAK_ALPHA = 0.1
+"""Two-sided, of the limits on the weak control: 0.05 on the side that counts."""
+
+
 def positive_control(result: AttackResult, *, accuracy: float, alpha: float) -> HealthCheck:
     """Whether the attack catches a model that knows its members by heart: the lower limit of its AUC is above 0.5.
 
@@ -40,6 +44,37 @@ def positive_control(result: AttackResult, *, accuracy: float, alpha: float) -> 
         return HealthCheck(name, result.attack, Verdict.INCONCLUSIVE, value, f"{seen}, and {advice}")
     advice = (
         "not caught, so its figure on the target means nothing. Mend or drop the attack, or give the pools more rows."
+    )
+    return HealthCheck(name, result.attack, Verdict.ERROR, value, f"{seen}: {advice}")
+
+
+def weak_control(result: AttackResult, reference: AttackResult) -> HealthCheck:
+    """Whether the attack finds at least half of a weak leak, of which the ``reference`` attack finds all.
+
+    Both are results on the weak control. A model that knows its members by heart is caught by a half-broken attack
+    too; this one is not. ``value`` is the attack's AUC. ERROR where its upper limit (one-sided, at 0.05) lies under
+    half of what the reference finds; INCONCLUSIVE where the reference itself finds nothing.
+    """
+    name = "positive_control"
+    for one in (result, reference):
+        if one.scores is None or one.is_member is None:
+            return broken(name, one)
+    assert reference.scores is not None and reference.is_member is not None  # as just seen
+    there, least = auc_and_interval(reference.scores, reference.is_member, WEAK_ALPHA)
+    value, interval = auc_and_interval(result.scores, result.is_member, WEAK_ALPHA)
+    half = 0.5 + (there - 0.5) / 2
+    seen = (
+        f"AUC {value:.3f} {in_brackets(interval)} on a control with a weak leak, of which {reference.attack} finds "
+        f"{there:.3f}"
+    )
+    if least.low <= 0.5:
+        advice = "that is too little to try an attack on. Give the pools more rows."
+        return HealthCheck(name, result.attack, Verdict.INCONCLUSIVE, value, f"{seen}: {advice}")
+    if interval.high >= half:
+        return HealthCheck(name, result.attack, Verdict.PASS, value, f"{seen}: caught.")
+    advice = (
+        f"less than half of it ({half:.3f}), so its figure on the target means nothing. Mend or drop the attack, or "
+        "use its default options."
     )
     return HealthCheck(name, result.attack, Verdict.ERROR, value, f"{seen}: {advice}")
 

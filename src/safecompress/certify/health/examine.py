@@ -9,24 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.attacks import (
-    ATTACKS,
     MEMBERSHIP,
+    Access,
     Attack,
     Attacker,
     AttackResult,
     FailedAttacker,
+    Loss,
     Target,
     capabilities_of,
     simulate_attacker,
-    with_shadows,
 )
 from safecompress.attacks.controls import ControlModel, blind_scores, negative_pool
+from safecompress.attacks.reference import REFERENCE, siblings_of
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.health.check import HealthCheck
-from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control
+from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control, weak_control
 from safecompress.certify.health.scores import saturation, sign_agreement, ties
-from safecompress.certify.health.shadow_models import compare_shadows
-from safecompress.certify.health.strength import STRONGER_THAN, strength
+from safecompress.certify.health.shadow_models import compare_members, compare_outside
+from safecompress.certify.health.strength import strength
 from safecompress.data import AuditData
 from safecompress.errors import SafeCompressError
 from safecompress.metrics.measurement import Levels
@@ -43,7 +44,8 @@ class HealthCase:
 
     ``unseen`` are further rows, all non-members, one of each unit, drawn as the verdict's non-members were: the target
     saw none of them, and shadows as many as of those. ``control`` comes from `train_control`. Without one of the two
-    the checks that need it are INCONCLUSIVE.
+    the checks that need it are INCONCLUSIVE. ``bounded`` names the attacks that a requirement bounds: what such an
+    attack finds is judged, whichever attack is weaker.
     """
 
     target: Target
@@ -53,6 +55,7 @@ class HealthCase:
     attackers: Sequence[Attacker | FailedAttacker]
     results: Sequence[AttackResult]
     control: ControlModel | None = None
+    bounded: frozenset[str] = frozenset()
 
 
 def examine_health(
@@ -77,19 +80,17 @@ def examine_health(
         _attempt("saturation", "target", lambda: saturation(target.signals(verdict))),
     ]
     if num_shadows:
-        checks.append(_attempt("shadow_gap", "shadows", lambda: compare_shadows(target, verdict, num_shadows)))
+        checks.append(_attempt("shadow_gap", "shadows", lambda: compare_outside(target, verdict, num_shadows)))
+        checks.append(_attempt("likeness", "shadows", lambda: compare_members(target, verdict, num_shadows)))
     nobody = _nobody(case, num_shadows, seed)
-    control_target = case.control.as_target(run=run) if case.control is not None else None
-    by_name = {result.attack: result for result in case.results}
+    controls = _Controls(case, levels, seed, run)
     for attacker, result in zip(case.attackers, case.results, strict=True):
-        checks.append(_try_control(attacker.attack, case.control, control_target, levels, seed))
+        checks.append(controls.check(attacker.attack))
         if result.question != MEMBERSHIP:
             continue  # the other checks are of scores that tell members from non-members
         checks.append(_try_nobody(attacker, target, nobody, levels, num_checks))
         checks += [sign_agreement(result, num_checks=num_checks), ties(result)]
-        if result.attack in STRONGER_THAN:
-            weak = by_name.get(STRONGER_THAN[result.attack])
-            checks.append(strength(result, weak or _try_sibling(attacker.attack, case, levels, seed)))
+        checks += _compare_with_siblings(attacker.attack, result, case, levels, seed)
     return tuple(checks)
 
 
@@ -107,19 +108,45 @@ def _num_shadows(target: Target, attackers: Sequence[Attacker | FailedAttacker])
     return max([*asked, target.shadows.num_used if target.has_shadows else 0])
 
 
-def _try_control(
-    attack: Attack, control: ControlModel | None, control_target: Target | None, levels: Levels, seed: int
-) -> HealthCheck:
-    """The attack fitted and tested on the control, exactly as on the target."""
-    if control is None or control_target is None:
-        reason = (
-            "there is no control model to try the attack on. Train one (train_control); it takes a network whose "
-            "layers have reset_parameters, as those of torch.nn do."
-        )
-        return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
-    attacker = simulate_attacker(attack, control_target, control.fit, generator=derive(seed, "control", attack.name))
-    result = attacker.test(control_target, control.verdict, levels)
-    return positive_control(result, accuracy=control.accuracy, alpha=levels.alpha)
+class _Controls:
+    """The controls under attack, made once for all attacks: the one that knows its members by heart, and the weak one.
+
+    The weak one is for attacks that a verdict rests on (`REFERENCE`) and those by shadow models: for what they are made
+    for, a model that knows everything by heart is no trial. Labels alone show little of a weak leak.
+    """
+
+    def __init__(self, case: HealthCase, levels: Levels, seed: int, run: OrderedMap) -> None:
+        self._control, self._levels, self._seed = case.control, levels, seed
+        self._strong = None if case.control is None else case.control.as_target(run=run)
+        weak = None if case.control is None else case.control.weak
+        self._weak = None if weak is None else weak.as_target(run=run)
+
+    def check(self, attack: Attack) -> HealthCheck:
+        """The attack fitted and tested on its control, exactly as on the target."""
+        if self._control is None or self._strong is None:
+            reason = (
+                "there is no control model to try the attack on. Train one (train_control); it takes a network whose "
+                "layers have reset_parameters, as those of torch.nn do."
+            )
+            return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
+        if not _is_tried_on_weak_leak(attack):
+            result = self._test(attack, self._strong, self._control)
+            return positive_control(result, accuracy=self._control.accuracy, alpha=self._levels.alpha)
+        if self._weak is None or self._control.weak is None:
+            reason = "no control with a weak leak could be trained: it learns none of its members. Scale the features."
+            return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
+        reference = self._test(Loss(), self._weak, self._control.weak)
+        return weak_control(self._test(attack, self._weak, self._control.weak), reference)
+
+    def _test(self, attack: Attack, target: Target, control: ControlModel) -> AttackResult:
+        attacker = simulate_attacker(attack, target, control.fit, generator=derive(self._seed, "control", attack.name))
+        return attacker.test(target, control.verdict, self._levels)
+
+
+def _is_tried_on_weak_leak(attack: Attack) -> bool:
+    capabilities = capabilities_of(attack)
+    is_of_reference = attack.name in REFERENCE[Access.WEIGHTS]
+    return capabilities.question == MEMBERSHIP and (is_of_reference or capabilities.num_shadows > 0)
 
 
 def _nobody(case: HealthCase, num_shadows: int, seed: int) -> AuditData | str:
@@ -158,13 +185,22 @@ def _try_nobody(
     return negative_control(attacker.test(target, nobody, levels), num_checks=num_checks)
 
 
-def _try_sibling(attack: Attack, case: HealthCase, levels: Levels, seed: int) -> AttackResult | None:
-    """The weaker sibling's result, with as many shadows as the attack's own; None when there is no such attack."""
-    name = STRONGER_THAN[attack.name]
-    if name not in ATTACKS.names():
-        return None
-    weak, num_shadows = ATTACKS.make(name), capabilities_of(attack).num_shadows
-    if num_shadows:
-        weak = with_shadows(weak, num_shadows)
-    attacker = simulate_attacker(weak, case.target, case.fit, generator=derive(seed, "verdict", name))
+def _compare_with_siblings(
+    attack: Attack, result: AttackResult, case: HealthCase, levels: Levels, seed: int
+) -> list[HealthCheck]:
+    """The one check of strength that speaks most against the attack; none where it has no siblings."""
+    checks = [
+        strength(result, _result_of(sibling, case, levels, seed), is_judged=sibling.name in case.bounded)
+        for sibling in siblings_of(attack)
+    ]
+    least = sorted(checks, key=lambda check: (check.outcome is Verdict.PASS, check.value or 0.0))
+    return least[:1]
+
+
+def _result_of(sibling: Attack, case: HealthCase, levels: Levels, seed: int) -> AttackResult:
+    """What the sibling found: in the verdict, where the spec has it with the same options, or now."""
+    for attacker, result in zip(case.attackers, case.results, strict=True):
+        if attacker.attack == sibling:
+            return result
+    attacker = simulate_attacker(sibling, case.target, case.fit, generator=derive(seed, "verdict", sibling.name))
     return attacker.test(case.target, case.verdict, levels)

@@ -1,0 +1,111 @@
+"""Proof that rows are the members of a file: keyed digests of its train rows, in a file beside it that never ships."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from safecompress.auditing.audited_model import AuditedModel, digest_file
+from safecompress.certify.health import HealthCheck
+from safecompress.compression.run_folder import check_run_members
+from safecompress.data import Dataset, DataSplit
+from safecompress.data.sizes import MEMBER_POOLS, PARTS, SEPARATE
+from safecompress.errors import ArtifactError
+from safecompress.spec import Verdict
+from safecompress.storage import read_json, write_json
+
+SUFFIX = ".members"
+"""How the name of the file beside an artifact ends: ``model.onnx`` has ``model.members``."""
+
+UNPROVED = (
+    "nothing proves that these members are what it was trained on: it does not lie in its run folder, and no file of "
+    "members lies beside it. If they are not, this audit says nothing. Whoever trains a model writes that file: "
+    "safecompress members FILE --rows TRAIN.npz, or write_members in Python."
+)
+
+_HEX = Annotated[str, Field(pattern=r"^[0-9a-f]+$")]
+
+
+class _MembersFile(BaseModel):
+    """What the file holds: the digest of the model it belongs to, a secret key, and the rows' digests under it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal["safecompress members"] = "safecompress members"
+    version: Literal[1] = 1
+    model: _HEX
+    key: _HEX
+    rows: list[_HEX]
+
+
+def write_members(path: str | Path, trained_on: DataSplit | Dataset) -> Path:
+    """Write which rows the model in the file ``path`` was trained on beside it, as keyed digests; where they are.
+
+    ``trained_on`` are all of its train rows, as the data file has them, with class numbers as labels: a data set, or
+    the part train of a split. The file has the secret key in it, is readable by its owner alone, and must not ship:
+    with it anybody can test whether a row was trained on. Raises ArtifactError for a file that is no model.
+    """
+    path = Path(path)
+    split = trained_on if isinstance(trained_on, DataSplit) else _all_train(trained_on)
+    key = secrets.token_bytes(32)
+    content = _MembersFile(model=digest_file(path), key=key.hex(), rows=sorted(split.row_digests("train", key)))
+    beside = path.with_suffix(SUFFIX)
+    write_json(beside, content.model_dump(), mode=0o600)
+    return beside
+
+
+def check_members(subject: AuditedModel, split: DataSplit) -> HealthCheck:
+    """PASS where something proves that ``split`` names the rows that the model was trained on, else INCONCLUSIVE.
+
+    Proof is the folder of its run, or the file that `write_members` left. Raises ArtifactError where that proves the
+    contrary.
+    """
+    name = "members"
+    if subject.path is not None and check_run_members(subject.path, subject.known_digests, split):
+        return HealthCheck(name, "data", Verdict.PASS, None, "the folder of the run proves who its members are.")
+    beside = None if subject.path is None else subject.path.with_suffix(SUFFIX)
+    if subject.path is None or beside is None or not beside.exists():
+        return HealthCheck(name, "data", Verdict.INCONCLUSIVE, None, UNPROVED)
+    _check_against(_read(beside), subject.path, beside, split)
+    return HealthCheck(name, "data", Verdict.PASS, None, f"{beside.name} proves who its members are.")
+
+
+def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: DataSplit) -> None:
+    """Raise ArtifactError unless the file belongs to the model and its rows to the split."""
+    if recorded.model != digest_file(path):
+        raise ArtifactError(
+            f"{beside} belongs to another model than {path.name}, or the model has changed since. Write it anew from "
+            "the rows that this model was trained on."
+        )
+    known, key = set(recorded.rows), bytes.fromhex(recorded.key)
+    for part in ("train", *MEMBER_POOLS, *(one for one in SEPARATE if one != "train")):
+        are_known = [digest in known for digest in split.row_digests(part, key)]
+        is_member = part == "train" or part in MEMBER_POOLS
+        wrong = are_known.count(not is_member)
+        if wrong:
+            what = "were not trained on" if is_member else "were trained on"
+            raise ArtifactError(
+                f"By {beside.name}, {wrong} of {len(are_known)} rows of {part} {what}. Members and non-members are not "
+                "what you say, so the audit would say nothing. Give the rows that this model was trained on, and "
+                "others that it never saw."
+            )
+
+
+def _read(path: Path) -> _MembersFile:
+    try:
+        return _MembersFile.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ArtifactError(
+            f"{path} is no file of members ({place}: {first['msg']}). Write it again with safecompress members."
+        ) from error
+
+
+def _all_train(dataset: Dataset) -> DataSplit:
+    indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
+    return DataSplit(dataset, indices | {"train": np.arange(dataset.num_rows)})
