@@ -34,8 +34,10 @@ NAMES = [
     "data",
     "make_split",
     "models",
+    "record_training",
     "sparsity",
     "within",
+    "write_members",
 ]
 
 

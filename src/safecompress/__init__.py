@@ -10,6 +10,8 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from safecompress import attacks, data, models, sparsity
     from safecompress.api import CompressionResult, audit, compress
+    from safecompress.auditing.members import write_members
+    from safecompress.auditing.recorded_training import record_training
     from safecompress.compression.search import Branch, Plan, ProcessExecutor
     from safecompress.data import Dataset, DataSplit, SplitSizes, make_split
     from safecompress.errors import SafeCompressError
@@ -44,7 +46,9 @@ _HOMES = {
     "audit": "api",
     "compress": "api",
     "make_split": "data",
+    "record_training": "auditing.recorded_training",
     "within": "spec",
+    "write_members": "auditing.members",
 }
 _ROOMS = ("attacks", "data", "models", "sparsity")
 
@@ -75,8 +79,10 @@ __all__ = [
     "data",
     "make_split",
     "models",
+    "record_training",
     "sparsity",
     "within",
+    "write_members",
 ]
 
 

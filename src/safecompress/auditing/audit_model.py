@@ -31,7 +31,10 @@ UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are 
 
 @dataclass(frozen=True, eq=False)
 class ModelAudit:
-    """Which model is audited by which spec, on which raw rows; the fields are arguments of `api.audit`."""
+    """Which model is audited by which spec, on which raw rows; the fields are arguments of `api.audit`.
+
+    ``file`` is where the weights of a network in memory come from, beside which its members may be recorded.
+    """
 
     artifact: str | Path | nn.Module
     split: DataSplit
@@ -43,6 +46,7 @@ class ModelAudit:
     recipe: Recipe | None = None
     dense_recipe: Recipe | None = None
     start: Start = Start.SCRATCH
+    file: Path | None = None
 
 
 def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
@@ -53,7 +57,7 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
     subject = subject_of(audit.artifact, audit.split, audit.model)
     audit.split.check()
     check_task(subject, audit.split)
-    checks = [check_members(subject, audit.split)]
+    checks = [check_members(subject, audit.split, subject.path or audit.file)]
     evidence = one_row_per_unit(audit.split)
     provenance = _provenance(audit, subject.artifact)
     if provenance is not None and _compares_with_shadows(audit.spec):

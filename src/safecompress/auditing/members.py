@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from safecompress.auditing.audited_model import AuditedModel, digest_file
+from safecompress.auditing.audited_model import AuditedModel
 from safecompress.certify.health import HealthCheck
 from safecompress.compression.run_folder import check_run_members
 from safecompress.data import Dataset, DataSplit
@@ -47,36 +48,36 @@ def write_members(path: str | Path, trained_on: DataSplit | Dataset) -> Path:
 
     ``trained_on`` are all of its train rows, as the data file has them, with class numbers as labels: a data set, or
     the part train of a split. The file has the secret key in it, is readable by its owner alone, and must not ship:
-    with it anybody can test whether a row was trained on. Raises ArtifactError for a file that is no model.
+    with it anybody can test whether a row was trained on. Raises StorageError when it cannot be written.
     """
     path = Path(path)
     split = trained_on if isinstance(trained_on, DataSplit) else _all_train(trained_on)
     key = secrets.token_bytes(32)
-    content = _MembersFile(model=digest_file(path), key=key.hex(), rows=sorted(split.row_digests("train", key)))
+    content = _MembersFile(model=_digest_of(path), key=key.hex(), rows=sorted(split.row_digests("train", key)))
     beside = path.with_suffix(SUFFIX)
     write_json(beside, content.model_dump(), mode=0o600)
     return beside
 
 
-def check_members(subject: AuditedModel, split: DataSplit) -> HealthCheck:
+def check_members(subject: AuditedModel, split: DataSplit, path: Path | None) -> HealthCheck:
     """PASS where something proves that ``split`` names the rows that the model was trained on, else INCONCLUSIVE.
 
-    Proof is the folder of its run, or the file that `write_members` left. Raises ArtifactError where that proves the
-    contrary.
+    Proof is the folder of its run around the file ``path``, or the file that `write_members` left beside it. Raises
+    ArtifactError where that proves the contrary.
     """
     name = "members"
-    if subject.path is not None and check_run_members(subject.path, subject.known_digests, split):
+    if path is not None and check_run_members(path, subject.known_digests, split):
         return HealthCheck(name, "data", Verdict.PASS, None, "the folder of the run proves who its members are.")
-    beside = None if subject.path is None else subject.path.with_suffix(SUFFIX)
-    if subject.path is None or beside is None or not beside.exists():
+    if path is None or not path.with_suffix(SUFFIX).exists():
         return HealthCheck(name, "data", Verdict.INCONCLUSIVE, None, UNPROVED)
-    _check_against(_read(beside), subject.path, beside, split)
+    beside = path.with_suffix(SUFFIX)
+    _check_against(_read(beside), path, beside, split)
     return HealthCheck(name, "data", Verdict.PASS, None, f"{beside.name} proves who its members are.")
 
 
 def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: DataSplit) -> None:
     """Raise ArtifactError unless the file belongs to the model and its rows to the split."""
-    if recorded.model != digest_file(path):
+    if recorded.model != _digest_of(path):
         raise ArtifactError(
             f"{beside} belongs to another model than {path.name}, or the model has changed since. Write it anew from "
             "the rows that this model was trained on."
@@ -93,6 +94,11 @@ def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: Data
                 "what you say, so the audit would say nothing. Give the rows that this model was trained on, and "
                 "others that it never saw."
             )
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 of the file's bytes: any format will do."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> _MembersFile:

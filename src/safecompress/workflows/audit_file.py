@@ -76,7 +76,9 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
     limits = load_limits(request.spec_path)
     foreign = load_foreign_model(request.artifact_path, request.model_factory, request.members_path)
     pools = load_pools(request.members_path, request.non_members_path, foreign.num_classes, limits.seed)
-    audit = ModelAudit(foreign.target, pools, limits.spec, model=foreign.network, seed=limits.seed)
+    audit = ModelAudit(
+        foreign.target, pools, limits.spec, model=foreign.network, seed=limits.seed, file=request.artifact_path
+    )
     ledger = Ledger(request.ledger_path or request.artifact_path.resolve().parent / "ledger.jsonl")
     with fixed_threads(request.threads):
         report = audit_model(audit, AuditResources(ledger))

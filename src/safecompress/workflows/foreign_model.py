@@ -58,6 +58,13 @@ def load_pools(members_path: Path, non_members_path: Path, num_classes: int, see
     return split_of(read(members_path), read(non_members_path), num_classes=num_classes, seed=seed)
 
 
+def read_train_rows(path: Path) -> Dataset:
+    """The rows ``x`` and class numbers ``y`` of an .npz file that a model was trained on."""
+    features, labels = _read_rows(path)
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    return Dataset.from_arrays(features, labels, name=path.stem, class_names=names)
+
+
 def _of_artifact(path: Path, factory: str | None) -> ForeignModel:
     artifact = Artifact.load(path)
     num_classes = artifact.task.num_classes
