@@ -153,9 +153,9 @@ def test_other_people_of_one_table_are_other_people(ledger):
 
 
 def test_a_row_or_two_alike_make_no_second_use(ledger):
-    """Of 160 rows, eight must be known again: a chance likeness of one stranger is none of all."""
+    """Of 160 rows, sixteen must be known again: a chance likeness of one stranger is none of all."""
     assert opened(ledger, "a", split=people()) == 1
-    for shared, number in ((7, 1), (8, 2)):
+    for shared, number in ((15, 1), (16, 2)):
         table = WAYS["another unit"](PEOPLE)
         split = people(table, start=200)
         indices = {**split.indices, "nonmember_verdict": np.r_[80 : 80 + shared, 280 : 360 - shared]}
