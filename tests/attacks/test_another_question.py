@@ -78,6 +78,12 @@ def test_the_change_of_a_rate_is_paired_by_row():
         MEMBERSHIP.measure("pgd", before, Levels())
 
 
+def test_a_bound_on_another_question_can_be_empty_too():
+    """A success rate of at most 1 is one of every evasion."""
+    for bound, bounded in ((1.0, set()), (0.4, {"pgd"})):
+        assert SafetySpec([Pgd(0.3)], [at_most("pgd.success_rate", bound)]).bounded == bounded
+
+
 def test_test_rows_that_judge_are_counted_by_the_ledger():
     spec = SafetySpec([Pgd(), Loss()], [at_most("pgd.success_rate", 0.9)])
     assert set(judged_parts(spec)) == {"test", "member_verdict", "nonmember_verdict"}

@@ -110,6 +110,16 @@ def test_an_attack_that_is_reported_and_not_bounded_does_not_count(unexamined):
     assert result.bounded == {"gap"}
 
 
+def test_a_bound_that_nothing_can_break_passes_nothing(unexamined):
+    """The requirement itself holds, as it must, and the verdict says that it is none."""
+    spec = replace_requirements(LABELS, [at_most("gap.auc", 1.0), LABELS.requirements[1]])
+    result = judged(untrained(), spec=spec)
+    assert verdicts(result) == ["PASS", "PASS"]
+    assert (result.findings.verdict, result.bounded) == (Verdict.INCONCLUSIVE, {"label_only"})
+    ((_, reason),) = doubts(result)
+    assert says(reason, "gap.auc ≤ 1 can be broken by no outcome")
+
+
 def replace_requirements(spec, requirements):
     return SafetySpec(spec.attacks, requirements, spec.alpha, spec.access, spec.shadows)
 

@@ -12,9 +12,8 @@ import pytest
 
 from patience import patience
 from safecompress.attacks import Loss
-from safecompress.certify import Ledger, judged_parts
-from safecompress.certify import ledger as ledger_module
-from safecompress.data import DataSplit, row_keys
+from safecompress.certify import Ledger, chain, judged_parts
+from safecompress.data import Dataset, DataSplit, row_keys
 from safecompress.errors import ArtifactError, SpecError, StorageError
 from safecompress.spec import SafetySpec, at_least, at_most
 from safecompress.testing.fakes import noise_split
@@ -37,8 +36,8 @@ def ledger(tmp_path):
     return Ledger(tmp_path / "openings.jsonl")
 
 
-def opened(ledger, artifact, spec="spec", split=SPLIT):
-    return ledger.open(split, artifact_digest=artifact, spec_digest=spec).number
+def opened(ledger, artifact, spec="spec", split=SPLIT, alpha=0.05):
+    return ledger.open(split, artifact_digest=artifact, spec_digest=spec, alpha=alpha).number
 
 
 def test_each_new_question_is_the_next_opening(ledger):
@@ -53,10 +52,12 @@ def test_the_same_question_is_the_old_opening(ledger):
 
 def test_the_number_is_known_beforehand_without_an_opening(ledger):
     for artifact in ("a", "b"):
-        number = ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec")
-        assert ledger.number_for(SPLIT, artifact_digest=None, spec_digest="spec") == number
-        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec") == opened(ledger, artifact)
-        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec") == number
+        number = ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec", alpha=0.05)
+        assert ledger.number_for(SPLIT, artifact_digest=None, spec_digest="spec", alpha=0.05) == number
+        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec", alpha=0.05) == opened(
+            ledger, artifact
+        )
+        assert ledger.number_for(SPLIT, artifact_digest=artifact, spec_digest="spec", alpha=0.05) == number
 
 
 def test_one_shared_row_counts(ledger):
@@ -100,6 +101,111 @@ def test_a_second_reader_of_the_file_goes_on(ledger):
     assert opened(Ledger(ledger.path), "a") == 1
 
 
+# --- altered rows
+
+TABLE = np.random.default_rng(0).normal(size=(400, 10)) @ np.random.default_rng(1).normal(size=(10, 10))
+PEOPLE = np.concatenate([np.exp(TABLE[:, :3] / 3), TABLE[:, 3:6], TABLE[:, 6:] > 1], axis=1)
+TURN = np.random.default_rng(2).permutation(10)
+PARTS = {"train": (0, 80), "member_verdict": (0, 80), "nonmember_verdict": (80, 160)}
+WAYS = {
+    "1e-6 more in one column": lambda table: table + 1e-6 * (np.arange(10) == 4),
+    "1e-6 more in all": lambda table: table + 1e-6,
+    "three digits": lambda table: np.round(table, 3),
+    "another unit": lambda table: table * np.geomspace(0.01, 100, 10),
+    "a logarithm": lambda table: np.concatenate([np.log(table[:, :3]), table[:, 3:]], axis=1),
+    "a constant column": lambda table: np.concatenate([table, np.ones((len(table), 1))], axis=1),
+    "other places of the columns": lambda table: table[:, TURN],
+    "all at once": lambda table: np.concatenate([3 * np.round(table + 1e-6, 3)[:, TURN], table[:, :1] * 0], axis=1),
+}
+
+
+def people(table=PEOPLE, start=0, order=None):
+    """Eighty members and eighty others of ``table`` from row ``start`` on; its rows are stored in ``order``."""
+    order = np.arange(len(table)) if order is None else order
+    place = np.argsort(order)
+    indices = {name: place[start + low : start + high] for name, (low, high) in PARTS.items()}
+    return DataSplit.from_indices(Dataset.from_arrays(table[order], order % 2), indices)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_altered_rows_are_the_same_people(ledger, way):
+    assert opened(ledger, "a", split=people()) == 1
+    assert opened(ledger, "b", split=people(WAYS[way](PEOPLE))) == 2
+    backwards = people(WAYS[way](PEOPLE), order=np.arange(400)[::-1])
+    assert opened(ledger, "c", split=backwards) == 3
+    assert opened(ledger, "d", split=people()) == 4
+
+
+def test_other_labels_are_the_same_people(ledger):
+    assert opened(ledger, "a", split=people()) == 1
+    split = people()
+    turned = Dataset.from_arrays(PEOPLE, 1 - split.dataset.labels.numpy())
+    assert opened(ledger, "b", split=DataSplit(turned, split.indices)) == 2
+
+
+def test_other_people_of_one_table_are_other_people(ledger):
+    """Altered or not: a first use of the second half, whatever was done with the first."""
+    assert opened(ledger, "a", split=people()) == 1
+    assert opened(ledger, "b", split=people(start=200)) == 1
+    for number, way in enumerate(WAYS.values(), 2):
+        assert opened(ledger, f"c{number}", split=people(way(PEOPLE), start=200)) == number
+    assert opened(ledger, "d", split=people()) == 2
+
+
+def test_a_row_or_two_alike_make_no_second_use(ledger):
+    """Of 160 rows, sixteen must be known again: a chance likeness of one stranger is none of all."""
+    assert opened(ledger, "a", split=people()) == 1
+    for shared, number in ((15, 1), (16, 2)):
+        table = WAYS["another unit"](PEOPLE)
+        split = people(table, start=200)
+        indices = {**split.indices, "nonmember_verdict": np.r_[80 : 80 + shared, 280 : 360 - shared]}
+        fresh = Ledger(ledger.path)
+        number_of = fresh.number_for(
+            DataSplit.from_indices(split.dataset, indices), artifact_digest=None, spec_digest="spec", alpha=0.05
+        )
+        assert number_of == number
+
+
+# --- alpha
+
+
+def test_the_first_opening_fixes_alpha(ledger):
+    assert opened(ledger, "a", alpha=0.04) == 1
+    before = ledger.path.read_bytes()
+    for ask in (ledger.open, ledger.number_for):
+        with pytest.raises(SpecError, match=r"alpha 0\.05.*fixed alpha 0\.04.*alpha = 0\.04 or less"):
+            ask(SPLIT, artifact_digest="b", spec_digest="spec", alpha=0.05)
+    assert ledger.path.read_bytes() == before
+    assert opened(ledger, "b", alpha=0.04) == 2
+
+
+def test_a_smaller_alpha_may_be_asked_and_fixes_nothing(ledger):
+    assert [opened(ledger, "a"), opened(ledger, "b", alpha=0.01), opened(ledger, "c")] == [1, 2, 3]
+    assert [json.loads(line)["alpha"] for line in ledger.path.read_text().splitlines()] == [0.05, 0.01, 0.05]
+
+
+def test_the_same_question_may_be_asked_again(ledger):
+    assert [opened(ledger, artifact) for artifact in "aba"] == [1, 2, 1]
+
+
+def test_rows_keep_the_alpha_at_which_each_was_first_opened(ledger):
+    """Rows that a second opening brought in were first opened at its alpha, whatever the first one had."""
+    assert opened(ledger, "a", split=with_verdict_rows([0, 1], [0, 1])) == 1
+    assert opened(ledger, "b", split=with_verdict_rows([1, 2], [1, 2]), alpha=0.02) == 2
+    assert opened(ledger, "c", split=with_verdict_rows([0, 1], [0, 1])) == 3
+    with pytest.raises(SpecError, match=r"fixed alpha 0\.02"):
+        opened(ledger, "d", split=with_verdict_rows([2, 3], [3, 4]))
+    with pytest.raises(SpecError, match=r"fixed alpha 0\.02"):
+        opened(ledger, "d", split=with_verdict_rows([0, 2], [0, 1]))
+    assert opened(ledger, "d", split=with_verdict_rows([5], [5]), alpha=0.1) == 1
+
+
+def test_altered_rows_have_the_alpha_of_their_first_opening(ledger):
+    assert opened(ledger, "a", split=people(), alpha=0.02) == 1
+    with pytest.raises(SpecError, match=r"fixed alpha 0\.02"):
+        opened(ledger, "b", split=people(PEOPLE + 1e-6))
+
+
 # --- what the files say
 
 
@@ -130,8 +236,8 @@ def test_no_row_can_be_recognised_without_the_key(ledger, tmp_path):
 
 
 def test_an_opening_prints_no_rows(ledger):
-    opening = ledger.open(SPLIT, artifact_digest="a", spec_digest="s")
-    assert repr(opening) == f"HoldoutUse(number=1, artifact='a', spec={opening.spec!r})"
+    opening = ledger.open(SPLIT, artifact_digest="a", spec_digest="s", alpha=0.05)
+    assert repr(opening) == f"HoldoutUse(number=1, artifact='a', spec={opening.spec!r}, alpha=0.05)"
 
 
 # --- broken files
@@ -156,7 +262,7 @@ def test_a_corrupt_line_stops_every_verdict(ledger, line):
     ledger.path.write_bytes(before + line + b"\n")
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.jsonl, line 2.*restore"):
-            ask(SPLIT, artifact_digest="b", spec_digest="spec")
+            ask(SPLIT, artifact_digest="b", spec_digest="spec", alpha=0.05)
     assert ledger.path.read_bytes() == before + line + b"\n"
 
 
@@ -173,7 +279,7 @@ def test_a_lost_key_stops_every_verdict(ledger):
     ledger.path.with_suffix(".key").unlink()
     for ask in (ledger.open, ledger.number_for):
         with pytest.raises(ArtifactError, match=r"openings\.key, is gone.*restore the key"):
-            ask(SPLIT, artifact_digest="b", spec_digest="spec")
+            ask(SPLIT, artifact_digest="b", spec_digest="spec", alpha=0.05)
     assert not ledger.path.with_suffix(".key").exists()
 
 
@@ -190,7 +296,10 @@ def open_in_process(path, artifact, barrier, numbers):
     split = noise_split(8, other=8)
     barrier.wait()
     numbers.put(
-        [Ledger(path).open(split, artifact_digest=f"{artifact}{n}", spec_digest="spec").number for n in range(5)]
+        [
+            Ledger(path).open(split, artifact_digest=f"{artifact}{n}", spec_digest="spec", alpha=0.05).number
+            for n in range(5)
+        ]
     )
 
 
@@ -213,16 +322,17 @@ def test_two_processes_get_different_numbers(tmp_path):
 @pytest.mark.slow
 def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
     """One asks for its number while another opens: the slower must not put a second key in place of the first."""
-    is_done, make = threading.Event(), ledger_module.secrets.token_bytes
+    is_done, make = threading.Event(), chain.secrets.token_bytes
 
     def slow_for_the_first(count):
         if threading.current_thread().name == "first":
             is_done.wait(1.0)
         return make(count)
 
-    monkeypatch.setattr(ledger_module.secrets, "token_bytes", slow_for_the_first)
+    monkeypatch.setattr(chain.secrets, "token_bytes", slow_for_the_first)
     first = threading.Thread(
-        name="first", target=lambda: Ledger(ledger.path).number_for(SPLIT, artifact_digest=None, spec_digest="spec")
+        name="first",
+        target=lambda: Ledger(ledger.path).number_for(SPLIT, artifact_digest=None, spec_digest="spec", alpha=0.05),
     )
     first.start()
     time.sleep(0.2)
@@ -233,19 +343,22 @@ def test_the_key_is_made_once_though_two_want_it(ledger, monkeypatch):
 
 
 def test_a_ledger_that_is_gone_while_its_key_is_there_is_no_fresh_start(ledger):
-    ledger.open(SPLIT, artifact_digest="a", spec_digest="s")
+    ledger.open(SPLIT, artifact_digest="a", spec_digest="s", alpha=0.05)
     ledger.path.unlink()
     with pytest.raises(ArtifactError, match=r"gone.* key"):
-        ledger.open(SPLIT, artifact_digest="b", spec_digest="s")
+        ledger.open(SPLIT, artifact_digest="b", spec_digest="s", alpha=0.05)
 
 
 def test_other_fitting_rows_ask_anew(ledger):
     """Or an attacker could be drawn again and again until it is a weak one."""
-    first = ledger.open(SPLIT, artifact_digest="a", spec_digest="s").number
+    first = ledger.open(SPLIT, artifact_digest="a", spec_digest="s", alpha=0.05).number
     indices = dict(SPLIT.indices)
     indices["member_fit"] = indices["member_fit"][1:]
-    assert ledger.open(DataSplit(SPLIT.dataset, indices), artifact_digest="a", spec_digest="s").number == first + 1
-    assert ledger.open(SPLIT, artifact_digest="a", spec_digest="s").number == first
+    assert (
+        ledger.open(DataSplit(SPLIT.dataset, indices), artifact_digest="a", spec_digest="s", alpha=0.05).number
+        == first + 1
+    )
+    assert ledger.open(SPLIT, artifact_digest="a", spec_digest="s", alpha=0.05).number == first
 
 
 # --- rows of every part that judges
@@ -258,7 +371,9 @@ def with_pools(number):
 
 
 def use_number(ledger, number, parts):
-    return ledger.open(with_pools(number), artifact_digest=f"a{number}", spec_digest="s", parts=parts).number
+    return ledger.open(
+        with_pools(number), artifact_digest=f"a{number}", spec_digest="s", alpha=0.05, parts=parts
+    ).number
 
 
 def test_test_rows_that_judge_are_counted(ledger):
@@ -267,7 +382,8 @@ def test_test_rows_that_judge_are_counted(ledger):
     parts = judged_parts(spec)
     assert set(parts) == {"member_verdict", "nonmember_verdict", "test"}
     numbers = [
-        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", parts=parts).number for n in range(3)
+        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", alpha=0.05, parts=parts).number
+        for n in range(3)
     ]
     assert numbers == [1, 2, 3]
 
@@ -275,7 +391,8 @@ def test_test_rows_that_judge_are_counted(ledger):
 def test_test_rows_that_judge_nothing_are_not(ledger):
     parts = judged_parts(SafetySpec([Loss()], [at_most("loss.auc", 0.9), at_most("density", 0.5)]))
     numbers = [
-        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", parts=parts).number for n in range(3)
+        ledger.open(with_pools(n), artifact_digest=f"a{n}", spec_digest="s", alpha=0.05, parts=parts).number
+        for n in range(3)
     ]
     assert numbers == [1, 1, 1]
 
@@ -287,5 +404,5 @@ def test_rows_that_can_certify_nothing_are_not_used(ledger):
         raise SpecError(f"use {number}")
 
     with pytest.raises(SpecError, match="use 1"):
-        ledger.open(SPLIT, artifact_digest="a", spec_digest="s", check=refuse)
+        ledger.open(SPLIT, artifact_digest="a", spec_digest="s", alpha=0.05, check=refuse)
     assert opened(ledger, "b") == 1

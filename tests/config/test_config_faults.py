@@ -212,7 +212,7 @@ CASES = [
     ("[safety]", None, ["[safety]: is missing. Say which attacks to simulate"]),
     ("[safety]", "", ["[safety] attacks: is missing. List at least one of: ", "confidence, entropy, gap"]),
     ("[safety]", "attacks = []", ["[safety] attacks: must list at least 1, got []."]),
-    ("[safety]", 'attacks = ["gap"]\nalpha = 0.5', ["[safety] alpha: must be below 0.5, got 0.5."]),
+    ("[safety]", 'attacks = ["gap"]\nalpha = 0.5', ["[safety] alpha: must be at most 0.1, got 0.5."]),
     ("[safety]", 'attacks = ["gap"]\nalpha = 0', ["[safety] alpha: must be above 0, got 0."]),
     ("[safety]", 'attacks = ["gap", "gap"]', ["[safety] attacks: the attack 'gap' is listed twice."]),
     ("[safety]", 'attacks = ["nueral"]', ["[safety] attacks 1: Unknown attack 'nueral'. Did you mean 'neural'?"]),

@@ -64,7 +64,7 @@ def test_every_key_says_what_it_takes_and_what_it_is():
 def test_limits_defaults_and_names_are_the_codes():
     spec, names = ((DOCS / "reference" / name).read_text() for name in ("spec.md", "names.md"))
     assert "| `density` | a number, above 0, at most 1 | `0.1` |" in spec
-    assert "| `alpha` | a number, above 0, below 0.5 | `0.05` |" in spec
+    assert "| `alpha` | a number, above 0, at most 0.1 | `0.05` |" in spec
     assert all(f"| `{name}` |" in names for registry in (ATTACKS, DATASETS) for name in registry.builtins)
     assert re.search(r"\| `lira` \| .* \| `scores` \| 2 \| `num_shadows = 16`", names)
 

@@ -21,7 +21,7 @@ from sample_reports import (
 from safecompress.attacks import AttackResult
 from safecompress.certify.exposure import ROC_FPRS
 from safecompress.errors import ArtifactError
-from safecompress.metrics.measurement import Direction, Measurement
+from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.report import (
     Report,
     describe_measurements,
@@ -325,7 +325,15 @@ def test_an_attack_that_broke_on_the_dense_model_is_a_note():
 )
 def test_the_claim_goes_no_further_than_what_was_bounded(bounded, shadows, claim):
     built = report(replace(certification(), bounded=frozenset(bounded), shadows=shadows))
-    assert says(built.claim, *claim) and built.claim.endswith(claim[-1]) and built.shadows == shadows
+    scope, _, alpha = built.claim.partition("; alpha ")
+    assert says(scope, *claim) and scope.endswith(claim[-1]) and built.shadows == shadows
+    assert alpha == "0.05; this is opening 1, at 0.025"
+
+
+def test_the_claim_names_alpha_and_the_opening():
+    judged = replace(certification(), opening=3, levels=Levels(0.02 / 8, 2))
+    said = report(judged).claim.partition("; alpha ")[2]
+    assert said == "0.02, within what the first opening of these rows fixed; this is opening 3, at 0.0025"
 
 
 # --- rounds

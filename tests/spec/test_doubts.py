@@ -152,6 +152,49 @@ def test_a_change_from_the_dense_model_bounds_nothing(requirements, bounded):
     assert SafetySpec(["loss", "gap"], requirements).bounded == bounded
 
 
+@pytest.mark.parametrize(
+    ("attack", "requirement", "is_bound"),
+    [
+        ("gap", at_most("gap.auc", 1.0), False),
+        ("gap", at_most("gap.auc", 5), False),
+        ("gap", at_most("gap.auc", 0.999), True),
+        ("gap", at_most("gap.tpr@fpr=0.001", 1.0), False),
+        ("gap", at_most("gap.tpr@fpr=0.001", 0.5), True),
+        ("gap", at_most("gap.balanced_accuracy", 1.0), False),
+        ("gap", at_most("gap.advantage", 1.0), False),
+        ("gap", at_most("gap.advantage", 0.9), True),
+    ],
+)
+def test_a_bound_that_nothing_can_break_bounds_nothing(attack, requirement, is_bound):
+    """And the reason says so, of this requirement: the verdict is INCONCLUSIVE with it."""
+    spec = SafetySpec([attack, "label_only"], [requirement, at_most("label_only.auc", 0.6)], access="labels")
+    assert (attack in spec.bounded) is requirement.can_break() is is_bound
+    missing = spec.missing_reference_attacks()
+    assert len(missing) == (0 if is_bound else 1)
+    assert all(says(reason, str(requirement), "broken by no outcome", attack) for reason in missing)
+
+
+def test_one_bound_that_can_be_broken_is_enough():
+    requirements = [at_most("gap.auc", 1.0), at_most("gap.advantage", 0.3), at_most("label_only.auc", 0.6)]
+    spec = SafetySpec(["gap", "label_only"], requirements, access="labels")
+    assert (spec.bounded, spec.missing_reference_attacks()) == ({"gap", "label_only"}, ())
+
+
+@pytest.mark.parametrize(
+    ("requirement", "can_break"),
+    [
+        (at_least("accuracy", 0.0), False), (at_least("accuracy", 0.01), True), (at_least("accuracy", -1), False),
+        (at_most("density", 1.0), False), (at_most("density", 0.99), True),
+        (at_most("artifact.size_bytes", 1e12), True),
+        (at_most("latency.p50_ms", 1e6), True), (at_least("compression.ratio", 0.0), False),
+        (within(1.0, metric="accuracy"), False), (within(0.99, metric="accuracy"), True),
+        (at_most("mine.own_figure", 1e9), True),
+    ],
+)  # fmt: skip
+def test_what_can_be_broken_is_read_from_the_range_of_the_metric(requirement, can_break):
+    assert requirement.can_break() is can_break
+
+
 def test_what_a_spec_lacks_is_asked_at_its_own_access():
     labels = SafetySpec([Gap()], [at_most("gap.auc", 0.6)], access="labels")
     scores = SafetySpec([Gap(), Loss()], [AUC], access="scores")

@@ -60,7 +60,7 @@ def test_all_faults_are_said_at_once():
     message = str(caught.value)
     assert message.startswith("The safety spec: 7 faults")
     for fault in (
-        "alpha must lie in (0, 0.5), got 0.7",
+        "alpha must lie in (0, 0.1], got 0.7: it is how often a PASS may be luck",
         "the attack 'loss' is named twice",
         "unknown metric 'loss.acu'. Did you mean 'loss.auc'?",
         "loss.auc: lower is better, so it takes at_most",
@@ -79,7 +79,7 @@ def test_a_spec_needs_an_attack_and_a_requirement():
     assert "no requirement is" in str(caught.value)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, -0.1, float("nan")])
+@pytest.mark.parametrize("alpha", [0.0, 0.1001, 0.5, -0.1, float("nan")])
 def test_alpha_is_an_error_rate(alpha):
     with pytest.raises(SpecError, match="1 fault\n  - alpha"):
         SafetySpec(["loss"], [AUC], alpha)

@@ -102,10 +102,12 @@ def siblings_of(attack: Attack) -> tuple[Attack, ...]:
     return by_name.get(attack.name, ())
 
 
-def missing_reference_attacks(attacks: Iterable[Attack], bounded: Iterable[str], access: Access) -> tuple[str, ...]:
+def missing_reference_attacks(
+    attacks: Iterable[Attack], bounded: Iterable[str], access: Access, reasons: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, ...]:
     """What ``attacks``, of which those named ``bounded`` have a requirement, lack of the reference set of ``access``.
 
-    One phrase each; empty when nothing is missing.
+    One phrase each; empty when nothing is missing. ``reasons`` say of an attack why its requirement does not bound it.
     """
     by_name, required = {attack.name: attack for attack in attacks}, set(bounded)
     missing = []
@@ -115,7 +117,8 @@ def missing_reference_attacks(attacks: Iterable[Attack], bounded: Iterable[str],
         if not candidates:
             missing.append(f"the attack {name} is not simulated")
         elif not ready:
-            missing.append(f"no requirement bounds {name}")
+            said = [reasons[attack.name] for attack in candidates if attack.name in reasons]
+            missing.append(said[0] if said else f"no requirement bounds {name}")
         elif all(map(weaknesses, ready)):
             missing.append(weaknesses(ready[0])[0])
     return tuple(missing)

@@ -72,7 +72,8 @@ def open_rows(
 ) -> int:
     """Record in the ledger that the rows are used for this verdict; the number of that use, 1 without a ledger.
 
-    ``check`` is called with the number first: where that raises, the rows were not used.
+    ``check`` is called with the number first: where that raises, the rows were not used. Raises SpecError where the
+    spec's alpha is larger than the one that the first use of these rows fixed.
     """
     if resources.ledger is None:
         check(1)
@@ -81,6 +82,7 @@ def open_rows(
         case.evidence,
         artifact_digest=case.subject.digest,
         spec_digest=case.verdict_key(resources.released),
+        alpha=case.spec.alpha,
         parts=judged_parts(case.spec),
         check=check,
     ).number

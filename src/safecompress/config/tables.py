@@ -139,7 +139,12 @@ class SafetyShape(StrictTable):
         min_length=1,
         description='They judge what ships; each is a name or a table: { name = "lira", num_shadows = 64 }.',
     )
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="It is the error rate of the verdict: 0.05 gives 95 % limits.")
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        le=0.1,
+        description="It is the error rate of all verdicts on the same rows; the first fixes it.",
+    )
     access: Literal["labels", "scores", "weights"] = Field(
         "weights", description="It is what an attacker is given; a file on a device gives weights."
     )

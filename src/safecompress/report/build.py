@@ -93,16 +93,24 @@ def build_report(
 
 def _claim(certification: Certification) -> str:
     required = [name for name in certification.attacks if name in certification.bounded]
+    alpha = _alpha(certification)
     if not required:
-        return "no requirement bounds an attack, so nothing is said about privacy"
+        return f"no requirement bounds an attack, so nothing is said about privacy; {alpha}"
     reported = [name for name in certification.attacks if name not in required]
     also = f" (reported, not required: {', '.join(reported)})" if reported else ""
     shadows = f"; shadow models: {certification.shadows}" if certification.shadows else ""
     access = certification.access.name.lower()
     return (
         f"judged for an attacker who is given {access}, against the attacks that the spec bounds: "
-        f"{', '.join(required)}{also}{shadows}"
+        f"{', '.join(required)}{also}{shadows}; {alpha}"
     )
+
+
+def _alpha(certification: Certification) -> str:
+    """The spec's error rate, and what this opening has of it."""
+    opening, level = certification.opening, certification.levels.alpha
+    limit = ", within what the first opening of these rows fixed" if opening > 1 else ""
+    return f"alpha {level * 2**opening:g}{limit}; this is opening {opening}, at {level:g}"
 
 
 def describe_artifact(artifact: Artifact) -> dict[str, Any]:

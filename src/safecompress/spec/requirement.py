@@ -39,6 +39,21 @@ class Requirement:
         """Whether it bounds a change from the dense model."""
         return catalogue.is_change(self.metric)
 
+    def can_break(self) -> bool:
+        """Whether any outcome breaks it: the worst figure that its metric can have lies beyond the bound.
+
+        Nothing breaks an AUC of at most 1, or an accuracy of at least 0. Of a metric that is not in the catalogue the
+        worst figure is not known; it counts as one that does.
+        """
+        name = catalogue.parse_name(self.metric)
+        if name is None:
+            return True
+        if name.is_change:
+            return self.bound < name.metric.high - name.metric.low
+        if self.direction is Direction.LOWER:
+            return self.bound < name.metric.high
+        return self.bound > name.metric.low
+
     def judge(self, measurement: Measurement | None, *, fault: str | None = None) -> Finding:
         """PASS if the whole interval is within the bound, FAIL if the whole simultaneous interval is outside.
 

@@ -17,6 +17,9 @@ from safecompress.spec.requirement import Finding, Requirement, Verdict
 ShadowMode = Literal["final pattern", "full pipeline"]
 SHADOW_MODES: tuple[str, ...] = get_args(ShadowMode)
 
+MOST_ALPHA = 0.1
+"""The largest error rate of verdicts. Limits that are wrong more often than one time in ten show nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValidityIssue:
@@ -64,6 +67,8 @@ class SafetySpec:
     ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
     it.
 
+    ``alpha`` is at most `MOST_ALPHA`; the first use of rows in a ledger fixes the largest that later ones may ask.
+
     Raises SpecError, with every fault at once, for no attack or requirement, unknown metrics, a direction against the
     metric's own, a name used twice, or an attack beyond ``access``.
     """
@@ -99,14 +104,20 @@ class SafetySpec:
 
     @property
     def bounded(self) -> frozenset[str]:
-        """Names of the attacks that a requirement bounds from above; a change from the dense model bounds none."""
-        bounds = [requirement for requirement in self.requirements if not requirement.is_change()]
-        names = {attack.name for attack in self.attacks}
-        return frozenset(attack_of(requirement.metric) for requirement in bounds) & names
+        """Names of the attacks that a requirement bounds from above.
+
+        A change from the dense model bounds none, nor does a bound that no outcome could break.
+        """
+        return frozenset(attack for attack, requirement in self._bounds() if requirement.can_break())
 
     def missing_reference_attacks(self) -> tuple[str, ...]:
         """What this spec lacks for a verdict at its access, one phrase each (see attacks/reference.py)."""
-        return missing_reference_attacks(self.attacks, self.bounded, self.access)
+        empty = {
+            attack: f"{requirement} can be broken by no outcome, so nothing bounds {attack}"
+            for attack, requirement in self._bounds()
+            if not requirement.can_break()
+        }
+        return missing_reference_attacks(self.attacks, self.bounded, self.access, empty)
 
     def digest(self) -> str:
         """SHA-256 over all fields."""
@@ -144,14 +155,24 @@ class SafetySpec:
         )
         return Findings(findings, tuple(f"{name}: {reason}" for name, reason in broken.items()), tuple(doubts))
 
+    def _bounds(self) -> Iterable[tuple[str, Requirement]]:
+        """Each requirement on a figure of an attack, by its attack."""
+        names = {attack.name for attack in self.attacks}
+        for requirement in self.requirements:
+            if attack_of(requirement.metric) in names and not requirement.is_change():
+                yield attack_of(requirement.metric), requirement
+
     def _faults(self) -> Iterable[str]:
         names = [attack.name for attack in self.attacks]
         if not names:
             yield "no attack is named; a verdict needs at least one"
         if not self.requirements:
             yield "no requirement is set; say what must hold, e.g. at_most('neural.auc', 0.55)"
-        if not 0 < self.alpha < 0.5:
-            yield f"alpha must lie in (0, 0.5), got {self.alpha}"
+        if not 0 < self.alpha <= MOST_ALPHA:
+            yield (
+                f"alpha must lie in (0, {MOST_ALPHA:g}], got {self.alpha:g}: it is how often a PASS may be luck, and "
+                f"more than one time in {1 / MOST_ALPHA:.0f} is no evidence"
+            )
         if self.shadows not in SHADOW_MODES:
             yield f"unknown way of training shadows {self.shadows!r}. {suggest(str(self.shadows), SHADOW_MODES)}"
         for attack in self.attacks:

@@ -228,7 +228,9 @@ def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context:
         provenance = TrainingProvenance.of_job(job, winner.objective if winner else None)
         spec_digest = verdict_key(job.spec, job.seed, dense, provenance, context.released)
     parts = judged_parts(job.spec)
-    return context.ledger.number_for(evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, parts=parts)
+    return context.ledger.number_for(
+        evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, alpha=job.spec.alpha, parts=parts
+    )
 
 
 def _feasibility_line(feasibility: Feasibility) -> str:
