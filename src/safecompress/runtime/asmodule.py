@@ -24,9 +24,9 @@ _PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Reshape", 
 class OnnxNetwork(nn.Module):
     """The classifier in the ONNX file at ``path``: raw samples (N, *input_shape) to logits (N, C), on one thread.
 
-    ``twin`` is a network that can be trained where one like this is asked for (attacks are tried on a model that must
-    be caught); by default a perceptron of two layers. Its weights are of no account. Raises UsageError without
-    onnxruntime, ArtifactError for a file that is no classifier.
+    ``twin`` is the network that the file was exported from: its gradients are this one's. One like it can be trained
+    where that is asked for (attacks are tried on a model that must be caught); by default a perceptron of two layers.
+    Raises UsageError without onnxruntime, ArtifactError for a file that is no classifier.
     """
 
     def __init__(self, path: str | Path, twin: nn.Module | None = None) -> None:
@@ -37,6 +37,7 @@ class OnnxNetwork(nn.Module):
         self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         # beside the modules: its weights are none of this one's
         self.__dict__["twin"] = twin if twin is not None else _perceptron(self.facts)
+        self.__dict__["differentiable"] = twin
         self.register_parameter("where", nn.Parameter(torch.zeros(0), requires_grad=False))  # callers ask for a device
         self._is_int8 = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node)
         self._inner = _with_inner_output(proto, self.path)
@@ -122,7 +123,10 @@ def _with_inner_output(proto: Any, path: Path) -> tuple[Any, str, str] | None:
 
 
 def last_linear_input(proto: Any) -> str | None:
-    """The value that the linear layer reads whose result is the graph's output, as it is; None where there is none."""
+    """The value that the last linear layer reads whose weights are constants; None where there is none.
+
+    That is the layer whose result is the graph's output, as it is, or else the last one that the output depends on.
+    """
     makers = {output: node for node in proto.graph.node for output in node.output}
     constants = {tensor.name for tensor in proto.graph.initializer}
 
@@ -139,12 +143,28 @@ def last_linear_input(proto: Any) -> str | None:
             name = node.input[0]
         return name in constants or (name in makers and makers[name].op_type == "Constant")
 
+    def is_linear(node: Any) -> bool:
+        if node is None or node.op_type not in ("Gemm", "MatMul") or not is_constant(node.input[1]):
+            return False
+        return not any(attribute.name == "transA" and attribute.i for attribute in node.attribute)  # rows, columns
+
     node = behind(proto.graph.output[0].name)
     if node is not None and node.op_type == "Add":  # a bias
         sums = [name for name in node.input if not is_constant(name)]
         node = behind(sums[0]) if len(sums) == 1 else None
-    if node is None or node.op_type not in ("Gemm", "MatMul") or not is_constant(node.input[1]):
-        return None
-    if any(attribute.name == "transA" and attribute.i for attribute in node.attribute):  # rows and columns changed
-        return None
-    return str(node.input[0])
+    if not is_linear(node):
+        needed = _ancestors(makers, proto.graph.output[0].name)
+        node = next((one for one in reversed(proto.graph.node) if is_linear(one) and needed & set(one.output)), None)
+    return None if node is None else str(node.input[0])
+
+
+def _ancestors(makers: dict[str, Any], name: str) -> set[str]:
+    """All values that ``name`` depends on, itself included."""
+    needed: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in needed:
+            needed.add(one)
+            waiting += makers[one].input if one in makers else []
+    return needed
