@@ -8,6 +8,7 @@ N rows, B rows of a batch, C classes, H inputs, L parameter tensors.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,7 +234,9 @@ def _pulled_norms(logits: _Logits, weights: dict[str, Tensor], batch: Tensor, un
         return torch.stack([gradient.norm() for gradient in grad(along)(weights, row, unit_C).values()])
 
     try:
-        return vmap(norms)(batch, units_BC)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # an operator without a rule
+            return vmap(norms)(batch, units_BC)
     except (RuntimeError, ValueError):  # vmap refuses, or the model does: one row alone tells which
         try:
             return torch.stack([norms(row, unit_C) for row, unit_C in zip(batch, units_BC, strict=True)])

@@ -50,7 +50,7 @@ def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
     behind a softmax or a temperature, and do not behind noise that is keyed to it or a rounding that hides it.
     """
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
-        everything, rows = rows, rows[:: max(1, len(rows) // FEW)][:FEW]
+        everything, rows = rows, rows[spread_over(len(rows), FEW)]
         calls, outputs_NC = _recorded(network, rows)
         if not calls.layers:
             return (
@@ -75,6 +75,11 @@ def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
                 "without what stands behind that layer."
             )
     return None
+
+
+def spread_over(length: int, count: int) -> Tensor:
+    """At most ``count`` row numbers, spread evenly over ``length``: pools have members first."""
+    return torch.linspace(0, length - 1, min(count, length)).long()
 
 
 def _unlike_the_rest(network: nn.Module, rows: Tensor) -> str | None:

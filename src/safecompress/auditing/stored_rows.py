@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,6 +38,9 @@ STEP = 0.75 / 127
 SIGNIFICANT = 1e-6
 """Of Fisher's exact test. With 500 tensors, two readings and two ways of comparing, one file in 500 at most."""
 
+FLAT = 1e-5
+"""Variance of a window, as a share of its mean square, under which it is one value and float32's rounding."""
+
 _WORK = 500_000_000
 """Products, about, that finding the places may take; fewer rows are looked for in larger networks."""
 
@@ -63,36 +67,58 @@ def rows_to_compare(num_numbers: int) -> int:
     return int(np.clip(_WORK // (2 * ANCHORS * max(1, num_numbers)), fewest, most))
 
 
-def find_rows(tensor: Tensor, members: Tensor, others: Tensor) -> Match | None:
-    """The rows of ``members`` (M, ...) in ``tensor``, or None where it holds none beyond chance.
+class SoughtRows:
+    """Different rows (M, F) that are sought in tensors, those of a single value left out."""
 
-    A row is sought at every place of the tensor, read along its last axes and along its first. ``others`` (N, ...)
-    show what chance is: a copy that is found for both alike says nothing of train. Rows with many features cannot be
-    found by chance, unless several have the same place.
+    def __init__(self, rows: Tensor) -> None:
+        flat = rows.detach().cpu().flatten(1).to(torch.float32)
+        flat = flat[flat.amin(dim=1) < flat.amax(dim=1)] if flat.numel() else flat
+        distinct = {row.tobytes(): row for row in flat.numpy()}
+        self.rows_MF: Floats = np.stack([*distinct.values()]) if distinct else flat.numpy()
+        self.anchors_K = np.sort(np.argsort(-self.rows_MF.var(axis=0), kind="stable")[:ANCHORS]) if distinct else None
+
+    @property
+    def count(self) -> int:
+        """M."""
+        return len(self.rows_MF)
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return self.rows_MF.shape[1]
+
+    @cached_property
+    def directions_MK(self) -> Tensor:
+        """The anchors of each row with mean 0 and length 1; 0 where they are all alike."""
+        anchors_MK = self.rows_MF[:, self.anchors_K]
+        centred = anchors_MK - anchors_MK.mean(axis=1, keepdims=True)
+        length = np.linalg.norm(centred, axis=1, keepdims=True)
+        floor = FLAT**0.5 * np.linalg.norm(anchors_MK, axis=1, keepdims=True)
+        return torch.from_numpy(np.divide(centred, length, out=np.zeros_like(centred), where=length > floor))
+
+
+def find_rows(tensor: Tensor, members: SoughtRows, others: SoughtRows) -> Match | None:
+    """The rows of ``members`` in ``tensor``, or None where it holds none beyond chance.
+
+    A row is sought at every place of the tensor, read along its last axes and along its first. ``others`` show what
+    chance is: a copy that is found for both alike says nothing of train. Rows with many features cannot be found by
+    chance, unless what is found is as much like other rows: one ramp is like all ramps.
     """
-    members_MF, others_NF = (_flat(rows) for rows in (members, others))
     numbers = _numbers(tensor)
-    if numbers is None or tensor.numel() < members_MF.shape[1] or not len(members_MF):
+    if numbers is None or not members.count or tensor.numel() < members.width:
         return None
-    for views, find in ((_views(numbers), _equal), (_views(numbers), _scaled)):
-        for view_P in views:
-            is_likely_M, is_sure_M, places_M = find(view_P, members_MF, tensor)
-            if not is_likely_M.any():
-                continue
-            is_likely_N, _, places_N = find(view_P, others_NF, tensor)
-            sure = places_M[is_sure_M]
-            shared = np.unique(np.concatenate([places_M[is_likely_M], places_N[is_likely_N]]), return_counts=True)
-            is_own = ~np.isin(sure, shared[0][shared[1] > 1])
-            match = Match(int(is_likely_M.sum()), len(members_MF), int(is_likely_N.sum()), len(others_NF))
-            if is_own.any() or _is_significant(match):
-                return match
+    find = _equal if members.width < FEWEST_FEATURES else _scaled
+    step = 0.75 if not tensor.is_floating_point() else STEP * float(np.abs(numbers).max())
+    for view_P in _views(numbers):
+        is_likely_M, is_sure_M, places_M = find(view_P, members, step)
+        if not is_likely_M.any():
+            continue
+        is_likely_N, _, _ = find(view_P, others, step)
+        is_own = _is_own(view_P, members, np.flatnonzero(is_sure_M), places_M, others)
+        match = Match(int(is_likely_M.sum()), members.count, int(is_likely_N.sum()), others.count)
+        if is_own or _is_significant(match):
+            return match
     return None
-
-
-def _flat(rows: Tensor) -> Floats:
-    """Different rows (M, F), those of a single value left out."""
-    flat: Floats = np.unique(rows.detach().cpu().flatten(1).to(torch.float32).numpy(), axis=0)
-    return flat[flat.min(axis=1) < flat.max(axis=1)]
 
 
 def _numbers(tensor: Tensor) -> Floats | None:
@@ -116,61 +142,70 @@ Found = tuple[Bools, Bools, NDArray[np.int64]]
 """By row: whether it is likely there, whether it surely is, and where."""
 
 
-def _equal(view_P: Floats, rows_MF: Floats, tensor: Tensor) -> Found:
-    """Rows that stand in the view as they are, to float16."""
-    width = rows_MF.shape[1]
-    nobody = np.zeros(len(rows_MF), dtype=bool)
-    if width >= FEWEST_FEATURES:  # `_scaled` finds them
-        return nobody, nobody, np.zeros(len(rows_MF), dtype=np.int64)
+def _equal(view_P: Floats, rows: SoughtRows, step: float) -> Found:
+    """Rows that stand in the view as they are, to float16. None is sure: others may be equal."""
+    nobody, nowhere = np.zeros(rows.count, dtype=bool), np.zeros(rows.count, dtype=np.int64)
+    if not rows.count:
+        return nobody, nobody, nowhere
     with np.errstate(over="ignore"):
-        windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(view_P.astype(np.float16), width))
-        wanted = np.ascontiguousarray(rows_MF.astype(np.float16))
-    kind = np.dtype((np.void, windows.dtype.itemsize * width))
-    return np.isin(wanted.view(kind)[:, 0], windows.view(kind)[:, 0]), nobody, np.zeros(len(rows_MF), dtype=np.int64)
+        narrow = np.lib.stride_tricks.sliding_window_view(view_P.astype(np.float16), rows.width)
+        windows, wanted = (np.ascontiguousarray(part) for part in (narrow, rows.rows_MF.astype(np.float16)))
+    kind = np.dtype((np.void, windows.dtype.itemsize * rows.width))
+    return np.isin(wanted.view(kind)[:, 0], windows.view(kind)[:, 0]), nobody, nowhere
 
 
-def _scaled(view_P: Floats, rows_MF: Floats, tensor: Tensor) -> Found:
-    """Rows x that stand in the view as a x + b, to rounding."""
-    width = rows_MF.shape[1]
-    if width < FEWEST_FEATURES or not len(rows_MF):
-        nobody = np.zeros(len(rows_MF), dtype=bool)
-        return nobody, nobody, np.zeros(len(rows_MF), dtype=np.int64)
-    places_M = _most_alike(view_P, rows_MF)
-    windows_MF = np.stack([view_P[place : place + width] for place in places_M]).astype(np.float64)
-    rows = rows_MF.astype(np.float64)
-    x, w = (part - part.mean(axis=1, keepdims=True) for part in (rows, windows_MF))
+def _scaled(view_P: Floats, sought: SoughtRows, step: float) -> Found:
+    """Rows x that stand in the view as a x + b, to rounding by ``step``."""
+    if not sought.count:
+        return _equal(view_P, sought, step)
+    places_M = _most_alike(view_P, sought)
+    windows_MF = np.stack([view_P[place : place + sought.width] for place in places_M]).astype(np.float64)
+    rows_MF = sought.rows_MF.astype(np.float64)
+    x, w = (part - part.mean(axis=1, keepdims=True) for part in (rows_MF, windows_MF))
     slope_M1 = (x * w).sum(axis=1, keepdims=True) / (x * x).sum(axis=1, keepdims=True)
     length_M = np.maximum(np.linalg.norm(w, axis=1) * np.linalg.norm(x, axis=1), np.finfo(np.float64).tiny)
     is_alike_M = np.abs((x * w).sum(axis=1)) / length_M >= ALIKE
-    step = 0.75 if not tensor.is_floating_point() else STEP * float(np.abs(view_P).max())
     is_alike_M &= np.abs(w - slope_M1 * x).max(axis=1) <= step
-    stands_out_MF = np.abs(slope_M1 * (rows - np.median(rows, axis=1, keepdims=True))) > 3 * step
+    stands_out_MF = np.abs(slope_M1 * (rows_MF - np.median(rows_MF, axis=1, keepdims=True))) > 3 * step
     telling_M = stands_out_MF.sum(axis=1)
-    return is_alike_M & (telling_M >= min(LEAST_TELLING, width - 1)), is_alike_M & (telling_M >= TELLING), places_M
+    return is_alike_M & (telling_M >= min(LEAST_TELLING, sought.width - 1)), is_alike_M & (telling_M >= TELLING), places_M
 
 
-def _most_alike(view_P: Floats, rows_MF: Floats) -> NDArray[np.int64]:
+def _most_alike(view_P: Floats, rows: SoughtRows) -> NDArray[np.int64]:
     """For each row the place (M,) of the window whose anchors correlate best with the row's, of either sign."""
-    width = rows_MF.shape[1]
-    anchors_K = np.sort(np.argsort(-rows_MF.var(axis=0), kind="stable")[:ANCHORS])
-    rows_MK = torch.from_numpy(_directions(rows_MF[:, anchors_K]))
-    best_M, places_M = torch.full((len(rows_MF),), -1.0), torch.zeros(len(rows_MF), dtype=torch.int64)
-    count = len(view_P) - width + 1
+    view, anchors_K = torch.from_numpy(view_P - view_P.mean()), rows.anchors_K
+    assert anchors_K is not None  # there are rows
+    best_M, places_M = torch.full((rows.count,), -1.0), torch.zeros(rows.count, dtype=torch.int64)
+    count = len(view_P) - rows.width + 1
     for first in range(0, count, _CHUNK):
-        starts = np.arange(first, min(first + _CHUNK, count))
-        windows = torch.from_numpy(_directions(view_P[starts[:, None] + anchors_K]))
-        likeness_MB = (rows_MK @ windows.T).abs_()
+        size = min(_CHUNK, count - first)
+        windows_KB = torch.stack([view[first + anchor : first + anchor + size] for anchor in anchors_K.tolist()])
+        square_B = (windows_KB * windows_KB).sum(dim=0)
+        spread_B = square_B - windows_KB.sum(dim=0).square() / len(windows_KB)
+        inverse_B = torch.where(spread_B > FLAT * square_B, spread_B, torch.inf).rsqrt()
+        likeness_MB = (rows.directions_MK @ windows_KB).mul_(inverse_B).abs_()
         better = (likeness_MB.amax(dim=1) > best_M).nonzero()[:, 0]
         best_M[better], where = likeness_MB[better].max(dim=1)
         places_M[better] = where + first
     return places_M.numpy()
 
 
-def _directions(values: Floats) -> Floats:
-    """Rows with mean 0 and length 1; those of a single value become 0."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-6 * np.abs(values).max(initial=0))
+def _is_own(
+    view_P: Floats, members: SoughtRows, sure: NDArray[np.int64], places_M: NDArray[np.int64], others: SoughtRows
+) -> bool:
+    """Whether the place of one of the ``sure`` members holds something that is like no other row."""
+    if not len(sure):
+        return False
+    windows = _directions(np.stack([view_P[place : place + members.width] for place in places_M[sure]]))
+    likeness = np.abs(windows @ _directions(np.concatenate([members.rows_MF, others.rows_MF])).T)
+    return bool(((likeness >= ALIKE).sum(axis=1) <= 1).any())
+
+
+def _directions(rows: Floats) -> Floats:
+    """Rows with mean 0 and length 1."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    directions: Floats = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-30)
+    return directions
 
 
 def _is_significant(match: Match) -> bool:

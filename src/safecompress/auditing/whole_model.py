@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from safecompress.attacks.lastlayer import gradient_norms, predict_with_hidden
 from safecompress.auditing.audited_model import AuditedModel
-from safecompress.auditing.behind_head import fault_behind_head, has_weights
-from safecompress.auditing.stored_rows import find_rows, rows_to_compare
+from safecompress.auditing.behind_head import fault_behind_head, has_weights, spread_over
+from safecompress.auditing.stored_rows import SoughtRows, find_rows, rows_to_compare
 from safecompress.certify.health import HealthCheck
 from safecompress.data import AuditData, DataSplit
 from safecompress.runtime.asmodule import OnnxNetwork
@@ -25,7 +25,7 @@ from safecompress.training import evaluating
 
 SUBJECT = "file"
 
-FEW = 8
+FEW = 4
 """Rows that are read once for every tensor."""
 
 
@@ -73,17 +73,21 @@ def _look_for_unread(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
 
 
 def unread_tensors(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
-    """Names of parameters and buffers whose content makes no difference to the outputs of ``rows`` (N, ...).
+    """Names of tensors of the state whose content makes no difference to the outputs of ``rows`` (N, ...).
 
-    Each that autograd does not find in the outputs is filled with NaN, or with zeros where it holds whole numbers. One
-    that holds a single value holds nothing: bookkeeping, or a layer that is pruned away.
+    Each that autograd does not trace is filled with NaN, or with zeros where it holds whole numbers. One that holds a
+    single value holds nothing: bookkeeping, or a layer that is pruned away.
     """
-    scratch = copy.deepcopy(network).requires_grad_()
+    scratch = copy.deepcopy(network)
+    for weight in scratch.parameters():
+        weight.requires_grad_(weight.is_floating_point())
     device = next(chain(scratch.parameters(), scratch.buffers())).device
-    tensors = {name: tensor for name, tensor in _state(scratch) if not _is_constant(tensor)}
-    some = rows[:: max(1, len(rows) // FEW)][:FEW].to(device)
+    ships = scratch.state_dict().keys()
+    tensors = {name: tensor for name, tensor in _state(scratch) if name in ships and not _is_constant(tensor)}
+    some = rows[spread_over(len(rows), FEW)].to(device)
     with torch.inference_mode(False), evaluating(scratch):
-        waiting = _outside_the_graph(scratch, tensors, some)
+        traced = _in_the_graph(scratch, some)
+        waiting = [name for name in tensors if name not in traced]
         with torch.no_grad():
             for portion in (some, rows.to(device)):
                 waiting = [name for name in waiting if not _is_read(scratch, tensors[name], portion)]
@@ -100,20 +104,15 @@ def _is_constant(tensor: Tensor) -> bool:
     return tensor.numel() < 2 or bool((tensor == tensor.flatten()[0]).all())
 
 
-def _outside_the_graph(network: nn.Module, tensors: Mapping[str, Tensor], rows: Tensor) -> list[str]:
-    """The tensors that autograd does not trace from the outputs."""
-    traced = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    for tensor in traced.values():
-        tensor.requires_grad_()
+def _in_the_graph(network: nn.Module, rows: Tensor) -> set[str]:
+    """The parameters that autograd traces from the outputs; of buffers it knows nothing."""
+    weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     with torch.enable_grad():
         outputs = network(rows)
-        if not outputs.requires_grad:
-            return list(tensors)
-        found = torch.autograd.grad(outputs.sum(), list(traced.values()), allow_unused=True)
-    for tensor in traced.values():
-        tensor.requires_grad_(False)
-    reached = {name for name, gradient in zip(traced, found, strict=True) if gradient is not None}
-    return [name for name in tensors if name not in reached]
+        if not outputs.requires_grad or not weights:
+            return set()
+        found = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True)
+    return {name for name, gradient in zip(weights, found, strict=True) if gradient is not None}
 
 
 def _is_read(network: nn.Module, tensor: Tensor, rows: Tensor) -> bool:
@@ -138,9 +137,10 @@ def _look_for_rows(subject: AuditedModel, split: DataSplit) -> HealthCheck:
     readings = [sides]
     if subject.artifact is not None and subject.artifact.task.tensors():
         readings.append([subject.artifact.task.prepare(rows) for rows in sides])
+    sought = [[SoughtRows(rows) for rows in reading] for reading in readings]
     holds, seen = [], 0
     for name, tensor in tensors.items():
-        match = next(filter(None, (find_rows(tensor, *reading) for reading in readings)), None)
+        match = next(filter(None, (find_rows(tensor, *reading) for reading in sought)), None)
         if match is not None:
             seen += match.members
             holds.append(
@@ -205,8 +205,8 @@ def _look_behind_head(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
 def _look_for_gradients(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
     """Whether rows have gradients, and those reach more than the head."""
     name, network = "layer_gradients", subject.network
-    rows = slice(None, None, max(1, len(verdict.labels) // FEW))
-    features, labels = verdict.features[rows][:FEW], verdict.labels[rows][:FEW]
+    rows = spread_over(len(verdict.labels), FEW)
+    features, labels = verdict.features[rows], verdict.labels[rows]
     try:
         norms_NL = gradient_norms(network, features, labels)
     except Exception as error:  # of the network's own, too
