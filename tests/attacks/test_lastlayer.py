@@ -179,7 +179,9 @@ def test_a_sequence_is_read_as_the_mean_over_its_places():
 def test_nothing_is_claimed_without_a_layer_that_reads_rows():
     assert hidden_of(Wrapped(lambda m, x: linear(x, m.layer.weight))) is None
     assert hidden_of(Wrapped(lambda m, x: torch.stack([m.layer(row) for row in x]))) is None
-    assert hidden_of(Wrapped(lambda m, x: m.layer(x if len(x) == 5 else x.repeat(2, 1))[: len(x)]), batch_size=5) is None
+    assert (
+        hidden_of(Wrapped(lambda m, x: m.layer(x if len(x) == 5 else x.repeat(2, 1))[: len(x)]), batch_size=5) is None
+    )
 
 
 def test_what_the_layer_gives_is_given_for_all_rows_when_some_differ_from_it():

@@ -92,7 +92,7 @@ def tables():
 def test_honest_tensors_hold_no_rows(name, table):
     """Layers trained on the rows, dense and sparse, rounded, statistics, positions, masks, one-hot tables."""
     rows = torch.from_numpy(table.astype(np.float32))
-    members, others = rows[:120], rows[120:]
+    members = rows[:120]
     width = rows.shape[1]
     with seeded(0, "net"):
         network = nn.Sequential(nn.Linear(width, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 2))

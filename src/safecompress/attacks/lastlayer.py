@@ -215,7 +215,9 @@ class _Logits:
 
     def __call__(self, weights: dict[str, Tensor], rows: Tensor) -> Tensor:
         caught: list[Tensor] = []
-        hook = self.head and self.head.register_forward_hook(lambda layer, inputs, output: caught.append(output.clone()))
+        hook = self.head and self.head.register_forward_hook(
+            lambda layer, inputs, output: caught.append(output.clone())
+        )
         try:
             output: Tensor = functional_call(self.model, weights, (rows,))
         finally:

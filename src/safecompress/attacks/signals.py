@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 class Signals:
     """Logits (N, C) and labels (N,) of the rows under attack, with the quantities that attacks derive from them.
 
-    For attacks with access to the weights: ``hidden_NH`` is what the last linear layer reads, None when the model has no
-    such layer; ``inner_NC`` is what it gives where something stands between it and the logits, else None. Raises
+    For attacks with access to the weights: ``hidden_NH`` is what the last linear layer reads, None when the model has
+    no such layer; ``inner_NC`` is what it gives where something stands between it and the logits, else None. Raises
     AttackError when a logit is not a finite number.
     """
 
@@ -124,9 +124,7 @@ class SignalCache:
         if key not in self._entries and self._folder is not None:
             tensors = self._folder.load(_name(key))
             if tensors is not None:
-                hidden, inner = (
-                    tensors[name].numpy() if name in tensors else None for name in ("hidden", "inner")
-                )
+                hidden, inner = (tensors[name].numpy() if name in tensors else None for name in ("hidden", "inner"))
                 self._remember(key, Signals(tensors["logits"].numpy(), tensors["labels"].numpy(), hidden, inner))
         if key in self._entries:
             self._entries.move_to_end(key)

@@ -65,8 +65,8 @@ def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
         if not float((alike_NC - alike_NC[:1]).abs().max()) <= SAME * spread:
             return (
                 f"Its outputs differ from row to row even where {_named(network, heads)} gives all rows the same: "
-                "something else reads the row, such as noise that is keyed to it. Audit the network without what stands "
-                "behind that layer."
+                "something else reads the row, such as noise that is keyed to it. Audit the network without what "
+                "stands behind that layer."
             )
         if spread and _jumps(network, rows, heads, spread):
             return (
@@ -189,9 +189,7 @@ def _roughness(
         return torch.lerp(start[None], end[None], share.to(start.dtype)).reshape(output.shape)
 
     outputs_TC = _forced(network, first[None].expand(STEPS + 1, *first.shape), heads, between)
-    single, double = (
-        float((outputs_TC[size::size] - outputs_TC[:-size:size]).norm(dim=1).max()) for size in (1, 2)
-    )
+    single, double = (float((outputs_TC[size::size] - outputs_TC[:-size:size]).norm(dim=1).max()) for size in (1, 2))
     return None if double <= SAME * spread else single / double
 
 

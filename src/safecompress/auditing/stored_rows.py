@@ -168,7 +168,11 @@ def _scaled(view_P: Floats, sought: SoughtRows, step: float) -> Found:
     is_alike_M &= np.abs(w - slope_M1 * x).max(axis=1) <= step
     stands_out_MF = np.abs(slope_M1 * (rows_MF - np.median(rows_MF, axis=1, keepdims=True))) > 3 * step
     telling_M = stands_out_MF.sum(axis=1)
-    return is_alike_M & (telling_M >= min(LEAST_TELLING, sought.width - 1)), is_alike_M & (telling_M >= TELLING), places_M
+    return (
+        is_alike_M & (telling_M >= min(LEAST_TELLING, sought.width - 1)),
+        is_alike_M & (telling_M >= TELLING),
+        places_M,
+    )
 
 
 def _most_alike(view_P: Floats, rows: SoughtRows) -> NDArray[np.int64]:

@@ -23,7 +23,21 @@ _PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Reshape", 
 _LAYERS = ("Gemm", "MatMul", "Conv", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "QGemm")
 """Operators with weights."""
 
-_HIDING = {"ArgMax", "Round", "Floor", "Ceil", "TopK", "OneHot", "Mod", "Sin", "Cos", "Sign", "Greater", "Less", "Equal"}
+_HIDING = {
+    "ArgMax",
+    "Round",
+    "Floor",
+    "Ceil",
+    "TopK",
+    "OneHot",
+    "Mod",
+    "Sin",
+    "Cos",
+    "Sign",
+    "Greater",
+    "Less",
+    "Equal",
+}
 """Operators that keep less of what they read than whoever has the weights can read before them, or scramble it."""
 
 
@@ -78,9 +92,7 @@ class OnnxNetwork(nn.Module):
         helper, proto = importlib.import_module("onnx.numpy_helper"), _read(self.path)
         held = [(tensor.name or f"constant {number}", tensor) for number, tensor in enumerate(_tensors_in(proto))]
         arrays = {name: helper.to_array(tensor) for name, tensor in held}
-        return {
-            name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "fiub"
-        }
+        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "fiub"}
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -104,7 +116,9 @@ class OnnxNetwork(nn.Module):
         needed = _ancestors(makers, graph.output[0].name)
         layers = [node for node in graph.node if node.op_type in _LAYERS and needed & set(node.output)]
         if not layers:
-            return "Its graph has no linear or convolutional layer, so that nobody can tell what its outputs are made of."
+            return (
+                "Its graph has no linear or convolutional layer, so that nobody can tell what its outputs are made of."
+            )
         head = layers[-1].output[0]
         beside = _ancestors({name: node for name, node in makers.items() if name != head}, graph.output[0].name)
         if inputs & beside:
