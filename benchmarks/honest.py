@@ -128,9 +128,9 @@ def render(work: Path, command: str) -> None:
     page = (
         "# Honest runs that a health check turned away\n\n"
         "Small MLPs, densities 0.1 to 0.4, three rounds, the reference set for weights with 16 shadow models, "
-        "200 + 200 verdict rows; another split, model and search for each seed. Bounds are at 0.99, so only a check can "
-        "keep a "
-        f"run from PASS. {len(audits)} runs were audited again from their folder: {audits.count('PASS')} PASS.\n\n"
+        "200 + 200 verdict rows; another split, model and search for each seed. Bounds are at 0.99, so only a check "
+        f"can keep a run from PASS. {len(audits)} runs were audited again from their folder, with "
+        f"{audits.count('PASS')} PASS.\n\n"
         + common.table(header, rows)
     )
     common.save("honest", command, found, page)

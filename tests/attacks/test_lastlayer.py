@@ -55,7 +55,7 @@ def net(seed=0):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_outer_product_is_the_last_layers_gradient(seed):
     model, features, labels = dyadic(seed)
-    logits, hidden = predict_with_hidden(model, features, batch_size=7)
+    logits, hidden, _ = predict_with_hidden(model, features, batch_size=7)
     outer, inner = gradient_factors(Signals(logits.numpy(), labels.numpy(), hidden))
     expected = gradients_by_loop(model, features, labels)
     assert np.abs(outer[:, :, None] * inner[:, None, :] - expected["2.weight"].numpy()).max() < 1e-9
@@ -96,7 +96,7 @@ def hidden_of(model, features=AUDIT.features, **options):
 
 def test_logits_are_those_of_a_plain_pass_and_hooks_are_gone():
     model = net().train()
-    logits, hidden = predict_with_hidden(model, AUDIT.features, batch_size=5)
+    logits, hidden, _ = predict_with_hidden(model, AUDIT.features, batch_size=5)
     with torch.no_grad():
         assert torch.equal(logits, torch.cat([model(part) for part in AUDIT.features.split(5)]))
         assert np.array_equal(hidden, torch.cat([model.body(part) for part in AUDIT.features.split(5)]).numpy())
@@ -149,28 +149,50 @@ def other_head_last(model, features):
         lambda m, x: relu(m.layer(x)),
         lambda m, x: relu_(m.layer(x)),
         lambda m, x: m.layer(x).mul_(2),
-        lambda m, x: m.layer(x).flip(0),
-        lambda m, x: linear(x, m.layer.weight),
-        lambda m, x: m.layer(x[:, None]).squeeze(1),
-        overwritten,
-        other_head_last,
+        lambda m, x: m.layer(x).argmax(dim=1, keepdim=True).expand(-1, 4).float(),
     ],
-    ids=["scaled", "softmax", "relu", "relu in place", "scaled in place", "turned", "functional", "sequence",
-         "overwritten", "auxiliary"],
-)  # fmt: skip
-def test_nothing_is_claimed_when_logits_are_not_the_layers_output(behind):
-    logits, hidden = predict_with_hidden(Wrapped(behind), AUDIT.features)
-    assert hidden is None
-    assert logits.shape == (12, 4)
+    ids=["scaled", "softmax", "relu", "relu in place", "scaled in place", "hidden"],
+)
+def test_what_stands_behind_the_layer_hides_neither_what_it_reads_nor_what_it_gives(behind):
+    model = Wrapped(behind)
+    logits, hidden, inner = predict_with_hidden(model, AUDIT.features, batch_size=5)
+    with torch.no_grad():
+        assert torch.equal(logits, model(AUDIT.features))
+        assert np.array_equal(inner, torch.cat([model.layer(part) for part in AUDIT.features.split(5)]).numpy())
+    assert np.array_equal(hidden, AUDIT.features.numpy())
 
 
-def test_nothing_is_claimed_of_rows_when_some_are_unclaimed():
+@pytest.mark.parametrize("behind", [overwritten, other_head_last], ids=["overwritten", "auxiliary"])
+def test_the_layer_whose_output_the_logits_are_comes_first(behind):
+    _, hidden, inner = predict_with_hidden(Wrapped(behind), AUDIT.features)
+    assert inner is None
+    assert np.array_equal(hidden, AUDIT.features.numpy() * (2 if behind is overwritten else 1))
+
+
+def test_a_sequence_is_read_as_the_mean_over_its_places():
+    model = Wrapped(lambda m, x: m.layer(torch.stack([x, 3 * x], dim=1)).sum(dim=1))
+    _, hidden, inner = predict_with_hidden(model, AUDIT.features)
+    assert inner is None
+    assert np.allclose(hidden, 2 * AUDIT.features.numpy())
+
+
+def test_nothing_is_claimed_without_a_layer_that_reads_rows():
+    assert hidden_of(Wrapped(lambda m, x: linear(x, m.layer.weight))) is None
+    assert hidden_of(Wrapped(lambda m, x: torch.stack([m.layer(row) for row in x]))) is None
+    assert (
+        hidden_of(Wrapped(lambda m, x: m.layer(x if len(x) == 5 else x.repeat(2, 1))[: len(x)]), batch_size=5) is None
+    )
+
+
+def test_what_the_layer_gives_is_given_for_all_rows_when_some_differ_from_it():
     """An activation that changes nothing for the rows of some batches."""
     model = Wrapped(lambda m, x: m.layer(x).clamp(-1e3, 1e3))
     rows = AUDIT.features.clone()
-    assert hidden_of(model, rows, batch_size=6).shape == (12, 8)
+    assert predict_with_hidden(model, rows, batch_size=6)[2] is None
     rows[-1] *= 1e6
-    assert hidden_of(model, rows, batch_size=6) is None
+    _, hidden, inner = predict_with_hidden(model, rows, batch_size=6)
+    assert np.array_equal(hidden, rows.numpy())
+    assert inner.shape == (12, 4) and np.abs(inner).max() > 1e3
 
 
 def test_a_batch_that_skips_the_layer_does_not_borrow_another_batchs_input():
@@ -185,8 +207,8 @@ def test_a_batch_that_skips_the_layer_does_not_borrow_another_batchs_input():
 
 def test_a_caller_in_inference_mode_is_told_the_same():
     with torch.inference_mode():
-        assert hidden_of(Wrapped(lambda m, x: relu_(m.layer(x)))) is None
-        assert hidden_of(Wrapped(overwritten)) is None
+        assert np.array_equal(hidden_of(Wrapped(lambda m, x: relu_(m.layer(x)))), AUDIT.features.numpy())
+        assert np.array_equal(hidden_of(Wrapped(overwritten)), 2 * AUDIT.features.numpy())
         made_there = AUDIT.features + 0
         assert np.array_equal(hidden_of(nn.Linear(8, 4), made_there), AUDIT.features.numpy())
 
@@ -194,7 +216,7 @@ def test_a_caller_in_inference_mode_is_told_the_same():
 def test_a_layer_called_twice_gives_its_last_use():
     with seeded(0, "twice"):
         model = nn.Sequential(shared := nn.Linear(8, 8), nn.ReLU(), shared)
-    logits, hidden = predict_with_hidden(model, AUDIT.features)
+    logits, hidden, _ = predict_with_hidden(model, AUDIT.features)
     outer, inner = gradient_factors(Signals(logits.double().numpy(), AUDIT.labels.numpy(), hidden))
     apart = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     apart.load_state_dict({f"{n}.{part}": value for part, value in shared.state_dict().items() for n in (0, 2)})
@@ -274,6 +296,49 @@ def test_the_last_layers_norm_is_the_product_of_the_factors_norms():
     products = np.linalg.norm(outer, axis=1) * np.linalg.norm(inner, axis=1)
     assert np.allclose(norms[:, names.index("head.weight")], products, rtol=1e-5)
     assert np.allclose(norms[:, names.index("head.bias")], np.linalg.norm(outer, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make_head", [lambda: nn.Linear(12, 4), lambda: nn.Conv1d(4, 4, 3)], ids=["linear", "none"])
+def test_behind_a_wrapper_the_gradient_is_that_of_the_layers_output(make_head):
+    """Whoever has the weights leaves the wrapper out, which answers nothing but the predicted class."""
+    with seeded(0, "wrapped"):
+        head = make_head()
+        body = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), *([] if head.weight.ndim == 2 else [nn.Unflatten(1, (4, 3))]))
+        bare = nn.Sequential(body, head, nn.Flatten())
+    wrapped = nn.Sequential(bare, Answer())
+    found = gradient_norms(wrapped, AUDIT.features, AUDIT.labels)
+    if isinstance(head, nn.Linear):
+        assert np.allclose(found, gradient_norms(bare, AUDIT.features, AUDIT.labels), rtol=1e-5)
+        assert (found > 0).all(axis=0).any()
+    else:
+        assert not found.any()
+
+
+class Answer(nn.Module):
+    """The predicted class, as logits."""
+
+    def forward(self, logits):
+        return nn.functional.one_hot(logits.argmax(dim=1), 4).float()
+
+
+class Foreign(nn.Module):
+    """Answers in a runtime of its own."""
+
+    def __init__(self, network, differentiable):
+        super().__init__()
+        self.register_parameter("where", nn.Parameter(torch.zeros(0)))
+        self.__dict__.update(network=network, differentiable=differentiable)
+
+    def forward(self, rows):
+        return self.network(rows).detach()
+
+
+def test_a_runtime_has_the_gradients_of_the_network_that_it_runs():
+    model = net()
+    found = gradient_norms(Foreign(model, model), AUDIT.features, AUDIT.labels)
+    assert np.array_equal(found, gradient_norms(model, AUDIT.features, AUDIT.labels))
+    with pytest.raises(AttackError, match="a runtime of its own"):
+        gradient_norms(Foreign(model, None), AUDIT.features, AUDIT.labels)
 
 
 def test_certain_rows_do_not_round_to_nothing():

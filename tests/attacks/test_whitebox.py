@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from safecompress.attacks import Access, Loss, Neural, Target, simulate_attacker
+from safecompress.attacks import Access, Loss, Neural, Target, as_searched, simulate_attacker
 from safecompress.attacks.lastlayer import gradient_norms
 from safecompress.attacks.membership.whitebox import MATRIX_ROWS, MatrixBranch, WhiteBox, gradient_factors
+from safecompress.compression.search import Plan
 from safecompress.data import SplitSizes, digits, make_split
 from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, UsageError
@@ -25,7 +26,7 @@ AUDIT, OTHER = noise_audit(40, 40, seed=0), noise_audit(20, 20, seed=1)
 with seeded(0, "net"):
     TARGET = Target(Mlp((8,), 4, hidden=(12, 7)))
 
-EVERY_KIND = [WhiteBox(epochs=2), WhiteBox(epochs=2, gradients="all"), WhiteBox(epochs=2, inputs="paper")]
+EVERY_KIND = [WhiteBox(epochs=2, gradients="last"), WhiteBox(epochs=2), WhiteBox(epochs=2, inputs="paper")]
 KINDS = pytest.mark.parametrize("attack", EVERY_KIND, ids=["factors", "all layers", "paper"])
 
 
@@ -35,7 +36,7 @@ def fitted(attack, audit=AUDIT, target=TARGET, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "attack", [WhiteBox(epochs=8, gradients="all"), WhiteBox(epochs=8, inputs="paper")], ids=["all layers", "paper"]
+    "attack", [WhiteBox(epochs=8, gradients="last"), WhiteBox(epochs=8, inputs="paper")], ids=["factors", "paper"]
 )
 def test_it_conforms(attack):
     check_attack(attack)
@@ -132,7 +133,7 @@ def test_the_branches_inputs():
     assert np.allclose(first, outer, atol=1e-7)
     assert np.allclose(second, inner, atol=1e-7)
 
-    scores, loss, label, factors = fitted(WhiteBox(epochs=1)).reader.read(TARGET, AUDIT)
+    scores, loss, label, factors = fitted(WhiteBox(epochs=1, gradients="last")).reader.read(TARGET, AUDIT)
     assert [part.shape[1] for part in (scores, loss, label, factors)] == [4, 1, 4, 4 + 7 + 2]
     for part in (scores, loss, factors):
         assert part.mean(dim=0).abs().max() < 1e-5
@@ -146,8 +147,8 @@ def test_the_branches_inputs():
 
 
 def test_all_layers_are_added_as_norms():
-    last = fitted(WhiteBox(epochs=1)).reader.read(TARGET, AUDIT)
-    every = fitted(WhiteBox(epochs=1, gradients="all")).reader.read(TARGET, AUDIT)
+    last = fitted(WhiteBox(epochs=1, gradients="last")).reader.read(TARGET, AUDIT)
+    every = fitted(WhiteBox(epochs=1)).reader.read(TARGET, AUDIT)
     assert all(torch.equal(a, b) for a, b in zip(last[:3], every[:3], strict=True))
     assert torch.equal(last[3], every[3][:, :13])
     norms = np.log(gradient_norms(TARGET.model, AUDIT.features, AUDIT.labels))
@@ -191,7 +192,7 @@ def test_the_net_has_the_papers_layers():
     assert (convolution.kernel_size, sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())) == ((5, 5), 1)
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.0, 0.2}
     full = fitted(WhiteBox(epochs=1)).net
-    assert widths(full.gradient) == [(13, 128), (128, 64)]
+    assert widths(full.gradient) == [(13 + 6, 128), (128, 64)]
 
 
 # --- models of other shapes
@@ -245,7 +246,6 @@ def test_dropout_rests_when_rows_are_scored_and_rows_are_scored_alone(attack):
         ({"epochs": 0}, "whitebox.*epochs=0"),
         ({"inputs": "papers"}, r"whitebox attack's inputs:.*'paper'\?"),
         ({"gradients": "al"}, r"gradients:.*'all'\? Allowed: all, last"),
-        ({"inputs": "paper", "gradients": "all"}, 'Choose inputs="full"'),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -256,3 +256,70 @@ def test_options_that_cannot_work_are_refused(options, message):
 def test_a_pool_that_is_too_small_names_the_attack():
     with pytest.raises(AttackError, match=r"too small.*whitebox"):
         fitted(WhiteBox(), noise_audit(5, 5))
+
+
+def test_the_papers_net_has_no_branch_for_other_layers():
+    assert WhiteBox(inputs="paper", gradients="all").gradients == "last"
+
+
+def test_a_search_reads_the_last_layer_and_a_verdict_all():
+    """A backward pass for every row costs too much in every round."""
+    assert WhiteBox().gradients == "all"
+    cheap, costly = Plan(branches=("keep",)).tests((Loss(), WhiteBox(epochs=60)))
+    assert (cheap, costly) == ((Loss(),), (WhiteBox(epochs=60, gradients="last"),))
+    assert as_searched(Loss()) == Loss()
+
+
+# --- what stands behind the head, and models without gradients
+
+
+class Keyed(nn.Module):
+    """Answers the predicted class, and noise that depends on the row: the weights are those of ``network``."""
+
+    def __init__(self, network, num_classes):
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+
+    def forward(self, features):
+        label = self.network(features).argmax(dim=1)
+        key = (features.flatten(1).double() * 1e4).sum(dim=1, keepdim=True)
+        noise = torch.sin(key * torch.arange(1, self.num_classes + 1))
+        return (6 * nn.functional.one_hot(label, self.num_classes) + noise).float()
+
+
+class Sure(nn.Module):
+    """Always right: the label is the largest of four entries. It is surer where the last entry is larger."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.eye(4))
+
+    def forward(self, features):
+        return self.head(features[:, :4] * features[:, -1:])
+
+
+def test_a_wrapper_hides_nothing_from_whoever_has_the_weights():
+    """Behind it the scores say nothing of how sure the model is."""
+
+    def leaking(audit):
+        sure = torch.from_numpy(np.where(audit.is_member, 3.0, 1.0)).float()[:, None]
+        features = torch.cat([audit.features[:, :-1], sure], dim=1)
+        return replace(audit, features=features, labels=features[:, :4].argmax(dim=1))
+
+    fit_pool, test_pool = (leaking(noise_audit(100, 100, seed=seed)) for seed in (0, 1))
+    target = Target(Keyed(Sure(), 4))
+    found, blind = (
+        stats.auc(fitted(attack, fit_pool, target).score(target, test_pool), test_pool.is_member)
+        for attack in (WhiteBox(epochs=40), Neural(epochs=40))
+    )
+    assert found > 0.8
+    assert blind < 0.65
+
+
+def test_a_model_without_gradients_is_read_as_before():
+    alone = Target(nn.Sequential(nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 4)))
+    every, last = (fitted(WhiteBox(epochs=1, gradients=which), target=alone) for which in ("all", "last"))
+    assert every.reader.gradients == "last"
+    assert np.array_equal(every.score(alone, AUDIT), last.score(alone, AUDIT))

@@ -73,7 +73,7 @@ def test_padding_says_nothing(config: dict) -> None:
 
 def test_attacks_read_the_last_layer_of_an_encoder() -> None:
     model = encoder()
-    logits, hidden = predict_with_hidden(model, TEXTS)
+    logits, hidden, _ = predict_with_hidden(model, TEXTS)
     assert hidden is not None and hidden.shape == (3, 16)
     head = model.network.classifier
     assert torch.allclose(torch.as_tensor(hidden) @ head.weight.T + head.bias, torch.as_tensor(logits), atol=1e-5)

@@ -9,7 +9,7 @@ from safecompress.attacks.base import (
     FittedTally,
     simulate_attacker,
 )
-from safecompress.attacks.capabilities import Capabilities, capabilities_of, with_shadows
+from safecompress.attacks.capabilities import Capabilities, as_searched, capabilities_of, with_shadows
 from safecompress.attacks.evidence import Evidence, Ranking, Tally
 from safecompress.attacks.membership.joint import JointLira
 from safecompress.attacks.membership.label_only import LabelOnly
@@ -79,6 +79,7 @@ __all__ = [
     "Tally",
     "Target",
     "WhiteBox",
+    "as_searched",
     "capabilities_of",
     "simulate_attacker",
     "with_shadows",

@@ -46,3 +46,12 @@ def with_shadows(attack: A, num_shadows: int) -> A:
     """``attack`` with ``num_shadows`` shadow models, if it asks for any."""
     dataclass_like: Any = attack
     return replace(dataclass_like, num_shadows=num_shadows) if capabilities_of(attack).num_shadows else attack
+
+
+def as_searched(attack: A) -> A:
+    """The attack that tests candidates of a search in the place of ``attack``: its ``in_search``, or itself.
+
+    An attack has one where it reads more than a search can pay for in every round. It has the same name.
+    """
+    searched: A = getattr(attack, "in_search", attack)
+    return searched

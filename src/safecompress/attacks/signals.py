@@ -24,13 +24,15 @@ Floats = NDArray[np.float64]
 class Signals:
     """Logits (N, C) and labels (N,) of the rows under attack, with the quantities that attacks derive from them.
 
-    ``hidden_NH`` is what the last linear layer reads (for attacks with access to the weights); None when the model has
-    no such layer. Raises AttackError when a logit is not a finite number.
+    For attacks with access to the weights: ``hidden_NH`` is what the last linear layer reads, None when the model has
+    no such layer; ``inner_NC`` is what it gives where something stands between it and the logits, else None. Raises
+    AttackError when a logit is not a finite number.
     """
 
     logits_NC: Floats = field(repr=False)
     labels_N: NDArray[np.int64] = field(repr=False)
     hidden_NH: NDArray[np.float32] | None = field(default=None, repr=False)
+    inner_NC: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         broken = int((~np.isfinite(self.logits_NC)).any(axis=1).sum())
@@ -39,6 +41,13 @@ class Signals:
                 f"The model gives logits that are not finite numbers for {broken} of {len(self.logits_NC)} rows. "
                 "No attack can judge it: look for overflow in the model, or features on another scale than in training."
             )
+
+    @cached_property
+    def head(self) -> Signals | None:
+        """The signals of what the last linear layer gives; None where the logits are just that."""
+        if self.inner_NC is None or not np.isfinite(self.inner_NC).all():
+            return None
+        return Signals(self.inner_NC.astype(np.float64), self.labels_N, self.hidden_NH)
 
     @cached_property
     def scaled_logit_N(self) -> Floats:
@@ -124,8 +133,8 @@ class SignalCache:
         if key not in self._entries and self._folder is not None:
             tensors = self._folder.load(_name(key))
             if tensors is not None:
-                hidden = tensors["hidden"].numpy() if "hidden" in tensors else None
-                self._remember(key, Signals(tensors["logits"].numpy(), tensors["labels"].numpy(), hidden))
+                hidden, inner = (tensors[name].numpy() if name in tensors else None for name in ("hidden", "inner"))
+                self._remember(key, Signals(tensors["logits"].numpy(), tensors["labels"].numpy(), hidden, inner))
         if key in self._entries:
             self._entries.move_to_end(key)
         return self._entries.get(key)
@@ -133,7 +142,12 @@ class SignalCache:
     def put(self, key: tuple[str, str], signals: Signals) -> Signals:
         """Keep ``signals`` under ``key`` and return them; the oldest entry goes when there is no room."""
         if self._folder is not None:
-            arrays = {"logits": signals.logits_NC, "labels": signals.labels_N, "hidden": signals.hidden_NH}
+            arrays = {
+                "logits": signals.logits_NC,
+                "labels": signals.labels_N,
+                "hidden": signals.hidden_NH,
+                "inner": signals.inner_NC,
+            }
             kept = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
             self._folder.save(_name(key), kept)
         return self._remember(key, signals)

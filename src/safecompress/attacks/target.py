@@ -84,9 +84,9 @@ class Target:
         cached = self._cache.get(key)
         if cached is not None:
             return cached
-        logits, hidden = predict_with_hidden(self.model, audit.features)
+        logits, hidden, inner = predict_with_hidden(self.model, audit.features)
         labels = audit.labels.numpy().astype(np.int64)
-        return self._cache.put(key, Signals(logits.double().numpy(), labels, hidden))
+        return self._cache.put(key, Signals(logits.double().numpy(), labels, hidden, inner))
 
     def query(self, audit: AuditData, number: int) -> Signals:
         """Signals of the ``number``-th fixed variant of the rows (see queries.py); number 0 are the rows themselves."""

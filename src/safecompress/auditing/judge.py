@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from safecompress import __version__
-from safecompress.attacks import SignalCache, Target, capabilities_of
+from safecompress.attacks import Access, SignalCache, Target, capabilities_of
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import OrderedMap, ShadowModels, ShadowRows, ShadowTrainer, WeightTransform
 from safecompress.auditing.audited_model import AuditedModel, digest_weights
 from safecompress.auditing.latency import latency
 from safecompress.auditing.shadow_training import TrainingProvenance, rounding_of, shadow_rows
+from safecompress.auditing.whole_model import look_at_whole
 from safecompress.certify import Certification, JudgedModels, Ledger, certify, judged_parts
 from safecompress.certify.health import HealthCheck
 from safecompress.data import DataSplit
@@ -110,7 +111,10 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
     counted = list(subject.counted)
     if any(requirement.metric == LATENCY.name for requirement in case.spec.requirements):
         counted.append(latency(subject, case.spec.levels(opening)))
-    models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted), case.checks)
+    checks = case.checks
+    if case.spec.access is Access.WEIGHTS:  # whoever is given less has the answers alone
+        checks = (*checks, *look_at_whole(subject, case.evidence))
+    models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted), checks)
     return certify(models, case.evidence, case.spec, seed=case.seed, opening=opening, run=resources.run)
 
 

@@ -15,7 +15,7 @@ ATTACKS = {
     "entropy": "reads how undivided the answer is",
     "modified_entropy": "reads sureness of the right answer, class by class",
     "neural": "a network that learnt to read the scores",
-    "whitebox": "a network that reads scores, loss and last-layer gradients",
+    "whitebox": "a network that reads scores, loss and the gradients of all layers",
     "lira": "compares with models trained with and without the row",
     "rmia": "compares with models, and with how other rows fare",
     "base": "compares with the average of reference models",

@@ -1,4 +1,4 @@
-"""The papers' white-box attacker: a net on scores, loss, label and the last layer's gradient (Nasr et al. 2019).
+"""The papers' white-box attacker: a net on scores, loss, label and gradients (Nasr et al. 2019).
 
 N rows, C classes, H inputs of the last linear layer.
 """
@@ -6,7 +6,7 @@ N rows, C classes, H inputs of the last linear layer.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from safecompress.attacks.lastlayer import gradient_norms, logit_gradients
-from safecompress.attacks.membership.attacknet import Columns, FittedNet, check_options, train_net
+from safecompress.attacks.membership.attacknet import Columns, FittedNet, Inputs, check_options, train_net
 from safecompress.attacks.signals import Floats, Signals
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
-from safecompress.errors import UsageError, suggest
+from safecompress.errors import AttackError, UsageError, suggest
 
 Reading = Literal["full", "paper"]
 Gradients = Literal["last", "all"]
@@ -37,22 +37,29 @@ SMALLEST_NORM = 1e-12
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """Four branches: scores C-128-64, loss 1-128-64, label C-128-64, last-layer gradient; fused 256-256-128-64-1.
+    """Four branches: scores C-128-64, loss 1-128-64, label C-128-64, gradients; fused 256-256-128-64-1.
 
     The gradient of the loss for the last layer's weights is the outer product of p - onehot(y) and h, the layer's
-    input; both come from the forward pass that gives the scores. ``gradients="all"`` adds the norms of the gradients
-    for all layers, which take a backward pass for every row (``inputs="full"`` only).
+    input; both come from the forward pass that gives the scores. ``gradients="all"`` (the default) adds the logarithms
+    of the gradient's norms for every parameter tensor, which take a backward pass for every row
+    (``inputs="full"`` only). A model that has no gradient for a row alone is read as with ``"last"``.
+
+    The search tests its finalists in every round, so there it reads ``"last"`` (``in_search``): on a small perceptron a
+    backward pass for every row takes 25 times the forward pass, on a deep convolutional network 12 times. The verdict
+    reads each row once or twice, which is less than an epoch of training.
 
     ``inputs`` says what the branches read. ``paper``: probabilities, cross entropy, one-hot label, and the C x H
     gradient through conv 5x5, batch norm, pooling and 256-128-64. ``full`` (the default): log-probabilities in
     descending order, the scaled logit log(p_y / (1 - p_y)), one-hot label, and the gradient's two factors beside the
     logarithms of their norms, through 128-64; the same information in C + H numbers instead of C x H.
 
-    A model whose logits do not come straight from a linear layer is read as if a bias were added to them: h is 1, and
-    the gradient p - onehot(y).
+    Where something stands behind the last linear layer (a softmax, a wrapper), ``full`` reads what the layer gives
+    beside what the model answers: whoever has the weights leaves the rest out. A model without such a layer is read as
+    if a bias were added to its logits: h is 1, and the gradient p - onehot(y).
 
     Differs from the paper: the best epoch is chosen on held-out fitting rows, never on the rows it is reported on; and
-    the default ``inputs``, whose factors' branch has a dropout of 0.6 at its entrance.
+    the default ``inputs``, whose branch of gradients has a dropout of 0.6 at its entrance, and has the other layers'
+    gradients as norms.
     """
 
     epochs: int = 100
@@ -61,7 +68,7 @@ class WhiteBox:
     learning_rate: float = 1e-3
     holdout: float = 0.25
     inputs: Reading = "full"
-    gradients: Gradients = "last"
+    gradients: Gradients = "all"
     name: str = field(default="whitebox", init=False)
     access: Access = field(default=Access.WEIGHTS, init=False)
     tier: int = field(default=1, init=False)
@@ -70,35 +77,40 @@ class WhiteBox:
         check_options(self, get_args(Reading))
         if self.gradients not in get_args(Gradients):
             raise UsageError(f"The whitebox attack's gradients: {suggest(self.gradients, get_args(Gradients))}")
-        if self.inputs == "paper" and self.gradients == "all":
-            raise UsageError(
-                'The whitebox attack got inputs="paper" with gradients="all", but the paper\'s net has no branch for '
-                'the other layers. Choose inputs="full", or gradients="last".'
-            )
+        if self.inputs == "paper":  # whose net has no branch for the other layers
+            object.__setattr__(self, "gradients", "last")
+
+    @property
+    def in_search(self) -> WhiteBox:
+        """The attack that tests finalists of a search in this one's place."""
+        return replace(self, gradients="last")
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedNet:
         """The attacker net trained on the fitting rows. Raises AttackError when a side is too small."""
-        reader = BranchReader.fit(self.inputs, self.gradients, target, audit)
-        inputs = reader.read(target, audit)
-        scores, _, label, *gradient = (branch.shape[1] for branch in inputs)
+        reader, inputs = BranchReader.fit(self.inputs, self.gradients, target, audit)
+        scores, loss, label, *gradient = (branch.shape[1] for branch in inputs)
 
         def build() -> WhiteBoxNet:
             if self.inputs == "paper":
-                return WhiteBoxNet(scores, label, MatrixBranch(*gradient))
-            return WhiteBoxNet(scores, label, _branch(*gradient, 128, 64, entrance=FACTORS_DROPOUT))
+                return WhiteBoxNet((scores, loss, label), MatrixBranch(*gradient))
+            return WhiteBoxNet((scores, loss, label), _branch(*gradient, 128, 64, entrance=FACTORS_DROPOUT))
 
         net = train_net(build, inputs, audit.is_member, self, generator=generator)
         return FittedNet(net.double(), reader)
 
 
 class WhiteBoxNet(nn.Module):
-    """Membership logit (N,) from scores (N, C), loss (N, 1), one-hot label (N, C) and what ``gradient`` reads."""
+    """Membership logit (N,) from scores (N, C), loss (N, 1), one-hot label (N, C) and what ``gradient`` reads.
 
-    def __init__(self, num_scores: int, num_classes: int, gradient: nn.Module) -> None:
+    ``widths`` are the numbers of columns of the first three.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], gradient: nn.Module) -> None:
         super().__init__()
-        self.scores = _branch(num_scores, 128, 64)
-        self.loss = _branch(1, 128, 64, dropout=0.0)  # one number: to drop it is to drop the branch
-        self.label = _branch(num_classes, 128, 64)
+        scores, loss, label = widths
+        self.scores = _branch(scores, 128, 64)
+        self.loss = _branch(loss, 128, 64, dropout=0.0)  # one number: to drop it is to drop the branch
+        self.label = _branch(label, 128, 64)
         self.gradient = gradient
         self.fused = nn.Sequential(
             nn.Linear(256, 256), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(DROPOUT),
@@ -152,14 +164,31 @@ class BranchReader:
     columns: tuple[Columns, ...]
 
     @classmethod
-    def fit(cls, reading: Reading, gradients: Gradients, target: Target, audit: AuditData) -> BranchReader:
-        """The reader whose columns have mean 0 and deviation 1 on these rows; ``paper`` leaves them as they are."""
-        make = Columns.unchanged if reading == "paper" else Columns.fit
-        return cls(reading, gradients, tuple(make(values) for values in _values(reading, gradients, target, audit)))
+    def fit(
+        cls, reading: Reading, gradients: Gradients, target: Target, audit: AuditData
+    ) -> tuple[BranchReader, Inputs]:
+        """The reader whose columns have mean 0 and deviation 1 on these rows, and what it reads of them.
 
-    def read(self, target: Target, audit: AuditData) -> tuple[Tensor, ...]:
-        """Float32 inputs: scores (N, C), loss (N, 1), one-hot label (N, C), then the gradient branch's."""
-        values = _values(self.reading, self.gradients, target, audit)
+        ``paper`` leaves the columns as they are. A model without a gradient for a row alone is read as with ``"last"``.
+        """
+        try:
+            values = _values(reading, gradients, target, audit)
+        except AttackError:
+            if gradients == "last":
+                raise
+            return cls.fit(reading, "last", target, audit)
+        make = Columns.unchanged if reading == "paper" else Columns.fit
+        reader = cls(reading, gradients, tuple(map(make, values)))
+        return reader, reader._standardised(values, target, audit)
+
+    def read(self, target: Target, audit: AuditData) -> Inputs:
+        """Float32 inputs: scores (N, C), loss (N, 1), one-hot label (N, C), then the gradient branch's.
+
+        Where something stands behind the last linear layer, scores and loss are twice as many.
+        """
+        return self._standardised(_values(self.reading, self.gradients, target, audit), target, audit)
+
+    def _standardised(self, values: tuple[Floats, ...], target: Target, audit: AuditData) -> Inputs:
         scores, loss, *gradient = (columns.read(branch) for columns, branch in zip(self.columns, values, strict=True))
         signals = target.signals(audit)
         label = one_hot(torch.from_numpy(signals.labels_N), signals.logits_NC.shape[1])
@@ -172,12 +201,17 @@ def _values(reading: Reading, gradients: Gradients, target: Target, audit: Audit
     outer_NC, inner_NH = gradient_factors(signals)
     if reading == "paper":
         return np.exp(signals.log_probs_NC), signals.loss_N[:, None], outer_NC, inner_NH
-    factors = [outer_NC, inner_NH, _log_norms(outer_NC), _log_norms(inner_NH)]
+    views, factors = [signals], [outer_NC, inner_NH, _log_norms(outer_NC), _log_norms(inner_NH)]
+    if signals.head is not None:
+        views.append(signals.head)
+        head_NC = logit_gradients(signals.head)
+        factors += [head_NC, _log_norms(head_NC)]
     if gradients == "all":
         norms_NL = gradient_norms(target.model, audit.features, audit.labels)
         factors.append(np.log(norms_NL + SMALLEST_NORM))
-    scores = np.sort(signals.log_probs_NC, axis=1)[:, ::-1]
-    return scores, signals.scaled_logit_N[:, None], np.concatenate(factors, axis=1)
+    scores = [np.sort(view.log_probs_NC, axis=1)[:, ::-1] for view in views]
+    losses = [view.scaled_logit_N[:, None] for view in views]
+    return tuple(np.concatenate(branch, axis=1) for branch in (scores, losses, factors))
 
 
 def gradient_factors(signals: Signals) -> tuple[Floats, Floats]:

@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """What one check saw of ``subject``: an attack by name, "data", "target" or "shadows".
+    """What one check saw of ``subject``: an attack by name, "data", "target", "shadows" or "file".
 
     ``outcome`` is PASS, INCONCLUSIVE or ERROR. It is never FAIL, which would speak of the model. ``value`` is the
     figure looked at, None when there is none; ``detail`` says what was seen and, where it is no PASS, what to do.

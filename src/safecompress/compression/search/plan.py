@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from safecompress.attacks import Attack, Loss, capabilities_of
+from safecompress.attacks import Attack, Loss, as_searched, capabilities_of
 from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.compression.search.select import Selector, TmScore
 from safecompress.errors import UsageError
@@ -84,11 +84,11 @@ class Plan:
             )
 
     def tests(self, spec_attacks: Sequence[Attack]) -> tuple[tuple[Attack, ...], tuple[Attack, ...]]:
-        """The attacks that test every candidate, and those that test only finalists.
+        """The attacks that test every candidate, and those that test only finalists, as a search runs them.
 
         The loss stands in where no attack is of tier 0.
         """
-        attacks = self.attacks or tuple(spec_attacks)
+        attacks = tuple(map(as_searched, self.attacks or tuple(spec_attacks)))
         cheap, costly = (tuple(a for a in attacks if capabilities_of(a).tier == tier) for tier in (0, 1))
         return cheap or (Loss(),), costly
 
