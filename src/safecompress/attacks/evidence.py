@@ -1,6 +1,6 @@
 """Evidence: what an attack brings back about each row. The framework makes all figures of it.
 
-N rows.
+N rows, S ways to split an attack's shadow models in two, H halves.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ class Ranking:
     ``scores_N`` (N,) are finite, higher = more surely true; ``truth_N`` (N,) is what is true (is a member,
     has the value); rows at or above ``threshold`` are called true. They stay in the process: never printed, logged or
     written.
+
+    ``halves_SHN`` (S, 2, N) are the scores by either half of the attack's shadow models, for several ways to split
+    them. They say how far its figures hang on which shadows were drawn; None for attacks without shadows, or with too
+    few to be split.
     """
 
     scores_N: NDArray[np.float64] = field(repr=False)
     truth_N: Bools = field(repr=False)
     threshold: float
+    halves_SHN: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.likelihood import VARIANCES, Bools, Variance
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
-from safecompress.errors import UsageError, suggest
+from safecompress.errors import AttackError, UsageError, suggest
 from safecompress.metrics import stats
 
 Mode = Literal["online", "offline"]
@@ -23,22 +25,54 @@ MODES = ("online", "offline")
 _SIGN_ALPHA = 0.001
 
 
-class ShadowAttack(Protocol):
-    """An attack whose score is a comparison of the target with its shadows."""
+MOST_GROUPS = 16
+"""Groups of shadows that are taken into one half or the other: fifteen splits, thirty more looks at answers known."""
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """Scores (N,), higher = more likely a member by what shadows say."""
-        ...
+
+LEAST_SPLITS = 3
+"""Of eight shadows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShadowAnswers:
+    """What is compared: phi of the target, phi of K shadows (first axis), and which of them trained on each row."""
+
+    target: Floats = field(repr=False)
+    shadows: Floats = field(repr=False)
+    is_in_KN: Bools = field(repr=False)
+
+    def of(self, numbers: NDArray[np.int64]) -> ShadowAnswers:
+        """The same by some of the shadows only."""
+        return ShadowAnswers(self.target, self.shadows[numbers], self.is_in_KN[numbers])
 
 
 class ComparesWithShadows:
-    """What attacks by shadows share: sign and threshold from the fitting rows, and when a constant score is honest."""
+    """What attacks by shadows share: sign and threshold from the fitting rows, and when a constant score is honest.
+
+    An attack gathers ``answers`` and says how to ``rate`` rows by them.
+    """
 
     num_shadows: int
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """What target and shadows say of the rows."""
+        raise NotImplementedError
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
         """Scores (N,), higher = more likely a member by what shadows say."""
         raise NotImplementedError
+
+    def compare(self, target: Target, audit: AuditData) -> Floats:
+        """Scores (N,) by all shadows."""
+        return self.rate(self.answers(target, audit))
+
+    def rate_halves(self, answers: ShadowAnswers) -> Floats | None:
+        """Scores (S, 2, N) by either half of the shadows; None where too few splits leave each row what it takes."""
+        scores_SHN = []
+        for halves in stats.split_halves(len(answers.shadows), MOST_GROUPS):
+            with contextlib.suppress(AttackError):  # some row has too few shadows in a half of this split
+                scores_SHN.append([self.rate(answers.of(half)) for half in halves])
+        return np.array(scores_SHN) if len(scores_SHN) >= LEAST_SPLITS else None
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedComparison:
         """The comparison with the threshold that is best for balanced accuracy on the fitting rows.
@@ -67,13 +101,18 @@ class ComparesWithShadows:
 class FittedComparison:
     """A comparison with its sign; calls rows at or above ``threshold`` members."""
 
-    attack: ShadowAttack
+    attack: ComparesWithShadows
     sign: float
     threshold: float | None
 
     def score(self, target: Target, audit: AuditData) -> Floats:
         """The comparison's scores, turned by the sign."""
         return self.sign * self.attack.compare(target, audit)
+
+    def score_halves(self, target: Target, audit: AuditData) -> Floats | None:
+        """The scores by either half of the shadows, turned by the sign; None where they are too few to be split."""
+        halves_SHN = self.attack.rate_halves(self.attack.answers(target, audit))
+        return None if halves_SHN is None else self.sign * halves_SHN
 
 
 @dataclass(frozen=True)
@@ -104,18 +143,22 @@ class Lira(ComparesWithShadows):
         if self.queries < 1:
             raise UsageError(f"lira asks each row {self.queries} times. Give queries of at least 1: the row itself.")
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """The log likelihood ratio (online), or the z-score (offline)."""
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """phi of the target (Q, N) and of shadows (K, Q, N)."""
         outputs = target.shadows.outputs(audit, count=self.num_shadows, queries=self.queries)
         phi_QN = np.stack([target.query(audit, query).scaled_logit_N for query in range(self.queries)])
+        return ShadowAnswers(phi_QN, outputs.scaled_logit_KQN, outputs.is_in_KN)
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
+        """The log likelihood ratio (online), or the z-score (offline)."""
         score = likelihood.lira_online if self.mode == "online" else likelihood.lira_offline
-        return score(phi_QN, outputs.scaled_logit_KQN, outputs.is_in_KN, variance=self.variance)
+        return score(answers.target, answers.shadows, answers.is_in_KN, variance=self.variance)
 
 
-def phi_and_shadows(target: Target, audit: AuditData, count: int) -> tuple[Floats, Floats, Bools]:
-    """phi of the target (N,) and of ``count`` shadows (K, N) for the rows themselves, and who is in (K, N)."""
+def phi_and_shadows(target: Target, audit: AuditData, count: int) -> ShadowAnswers:
+    """phi of the target (N,) and of ``count`` shadows (K, N) for the rows themselves."""
     outputs = target.shadows.outputs(audit, count=count)
-    return target.signals(audit).scaled_logit_N, outputs.scaled_logit_KQN[:, 0], outputs.is_in_KN
+    return ShadowAnswers(target.signals(audit).scaled_logit_N, outputs.scaled_logit_KQN[:, 0], outputs.is_in_KN)
 
 
 def require_num_shadows(name: str, num_shadows: int, least: int) -> None:
