@@ -64,7 +64,7 @@ def build_report(
         },
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
-        prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
+        prospects=[prospect.to_json() for prospect in prospects],
         artifact=dict(artifact_facts),
         search=_as_json(dict(facts.search)),
         split=split.summary(),

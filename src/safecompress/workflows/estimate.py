@@ -86,9 +86,7 @@ class Estimate:
             "memory_bytes": dict(self.memory),
             "phases": [{"phase": p.name, "what": p.what, "steps": p.steps, "seconds": p.seconds} for p in self.phases],
             "seconds": self.seconds,
-            "prospects": [
-                {"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in self.prospects
-            ],
+            "prospects": [prospect.to_json() for prospect in self.prospects],
         }
 
 

@@ -37,6 +37,7 @@ from safecompress.metrics.stats.planning import (
     min_non_members,
     min_rows_for_auc,
     min_trials_for_lower_bound,
+    passable_tpr,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "min_non_members",
     "min_rows_for_auc",
     "min_trials_for_lower_bound",
+    "passable_tpr",
     "roc_curve",
     "split_halves",
     "tpr_at_fpr",
