@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from safecompress.attacks import MEMBERSHIP, Access, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.joint import JointLira
-from safecompress.attacks.membership.lira import Lira
+from safecompress.attacks.membership.lira import Lira, ShadowAnswers
 from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.attacks.shadows import ShadowModels, ShadowOutputs, ShadowRows
 from safecompress.data import AuditData, digits
@@ -374,6 +374,21 @@ def test_evidence_has_the_scores_of_either_half_of_the_shadows(attack):
     for full, plain in zip(result.measurements, given, strict=True):
         assert full.value == plain.value
         assert full.interval.low <= plain.interval.low and full.interval.high >= plain.interval.high
+
+
+def test_rows_with_too_few_shadows_in_a_half_are_left_out_of_its_split():
+    """Where shadows train on more than half of the rows, some row is out of one shadow of eight only."""
+    random = np.random.default_rng(3)
+    is_in = random.random((16, 300)) < 0.6
+    answers = ShadowAnswers(random.normal(size=(1, 300)), random.normal(size=(16, 1, 300)), is_in)
+    expected = [
+        np.all([np.minimum(is_in[half].sum(axis=0), (~is_in[half]).sum(axis=0)) >= 2 for half in halves], axis=0)
+        for halves in stats.split_halves(16, 16)
+    ]
+    scores = Lira().rate_halves(answers)
+    assert scores.shape == (7, 2, 300)
+    assert all(150 < is_scored.sum() < 300 for is_scored in expected)
+    assert np.array_equal(~np.isnan(scores), np.stack([expected, expected], axis=1))
 
 
 def test_halves_are_turned_with_the_scores():

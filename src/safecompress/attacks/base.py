@@ -196,11 +196,12 @@ def _checked_scores(attack: Attack, fitted: FittedAttack, target: Target, audit:
 def _checked_halves(
     attack: Attack, halves_SHN: NDArray[np.float64], scores_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The scores by halves of the shadows, finite and of as many rows as there are scores."""
-    if halves_SHN.ndim != 3 or halves_SHN.shape[1:] != (2, *scores_N.shape) or not np.isfinite(halves_SHN).all():
+    """The scores by halves of the shadows: of as many rows as there are scores, finite or, in both halves, NaN."""
+    is_shaped = halves_SHN.ndim == 3 and halves_SHN.shape[1:] == (2, *scores_N.shape)
+    if not is_shaped or np.isinf(halves_SHN).any() or (np.isnan(halves_SHN[:, 0]) != np.isnan(halves_SHN[:, 1])).any():
         raise AttackError(
             f"{attack.name}: scores by halves of the shadows have shape {halves_SHN.shape}. Give finite numbers of "
-            f"shape (S, 2, {len(scores_N)}), or None where shadows are too few."
+            f"shape (S, 2, {len(scores_N)}), NaN in both halves for a row without enough shadows, or None for too few."
         )
     return halves_SHN
 

@@ -18,7 +18,7 @@ from safecompress.metrics.stats import (
     auc_noise,
     tpr_noise,
 )
-from safecompress.metrics.stats.draws import draw_noise
+from safecompress.metrics.stats.draws import Gap, draw_noise
 
 HALF = 60
 IS_MEMBER = np.arange(2 * HALF) < HALF
@@ -26,12 +26,25 @@ IS_MEMBER = np.arange(2 * HALF) < HALF
 
 def test_draw_noise_by_hand():
     """Gaps 1, 3, -2 of rows that move together: the mean of 1, 9 and 4. What single rows owe to chance is taken off."""
-    gap_S = np.array([1.0, 3.0, -2.0])
-    together_SM = np.repeat(gap_S[:, None], 4, axis=1)
-    assert draw_noise(gap_S, together_SM) == DrawNoise(14 / 3, 3)
-    apart_SM = together_SM + np.outer([1.0, 0.0, -1.0], [1, 1, -1, -1])  # variance 4/3 over 4 rows, twice
-    assert draw_noise(gap_S, apart_SM).variance == pytest.approx((14 - 2 * (4 / 3) / 4) / 3)
-    assert draw_noise(np.zeros(3), apart_SM) == DrawNoise(0.0, 3)
+    together = [Gap(value, (np.full(4, value),)) for value in (1.0, 3.0, -2.0)]
+    assert draw_noise(together) == DrawNoise(14 / 3, 3)
+    apart = [Gap(0.0, (np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(2)))]  # variance 4/3 over 4 rows
+    assert draw_noise([*together, *apart]) == DrawNoise((14 - (4 / 3) / 4) / 4, 4)
+    assert draw_noise(apart) == DrawNoise(0.0, 1)
+    assert draw_noise([]) == DrawNoise()
+
+
+def test_rows_without_a_score_are_left_out_of_their_split():
+    random = np.random.default_rng(6)
+    halves = random.normal(size=(7, 2, 2 * HALF)) + IS_MEMBER * random.normal(size=(7, 2, 1))
+    missing = random.random((7, 2 * HALF)) < 0.2
+    holed = np.where(missing[:, None], np.nan, halves)
+    for split in range(7):
+        rows = ~missing[split]
+        alone = auc_noise(halves[split : split + 1][:, :, rows], IS_MEMBER[rows])
+        assert auc_noise(holed[split : split + 1], IS_MEMBER) == alone
+    assert auc_difference_noise(holed, 2 * holed, IS_MEMBER).variance == 0.0
+    assert auc_noise(np.full((7, 2, 2 * HALF), np.nan), IS_MEMBER) == DrawNoise()
 
 
 @pytest.mark.parametrize(("num_shadows", "num_splits"), [(7, 0), (8, 3), (15, 3), (16, 7), (25, 7), (64, 15), (65, 15)])
@@ -120,7 +133,7 @@ def simulated(leak, shared, num_shadows, random):
 def test_the_interval_covers_the_figure_expected_over_rows_and_draws(leak, shared):
     """At the null it is hardly wider than over rows alone; where draws move the figure, that one covers less."""
     random, attack, found = np.random.default_rng(5), Rmia(8), []
-    for _ in range(100):
+    for _ in range(60):
         answers = simulated(leak, shared, 8, random)
         scores, halves = attack.rate(answers), attack.rate_halves(answers)
         found.append(
@@ -133,5 +146,5 @@ def test_the_interval_covers_the_figure_expected_over_rows_and_draws(leak, share
     truth = np.mean([value for value, *_ in found])
     plain, full = (np.mean([one[place].low <= truth <= one[place].high for one in found]) for place in (1, 2))
     wider = np.mean([f.high - f.low for *_, f in found]) / np.mean([p.high - p.low for _, p, _ in found])
-    assert full > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert full > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 60)
     assert wider < 1.05 if leak == 0 else plain < full and wider > 1.08, (plain, full, wider)

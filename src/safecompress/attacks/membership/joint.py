@@ -53,7 +53,7 @@ class JointLira(ComparesWithShadows):
                     "of all versions from the same ShadowRows: rows, units, size and seed."
                 )
         phi_VN, phi_VKN = zip(*((answers.target, answers.shadows) for answers in of_version.values()), strict=True)
-        return ShadowAnswers(np.stack(phi_VN, axis=-1), np.stack(phi_VKN, axis=-1), is_in_KN)
+        return ShadowAnswers(np.stack(phi_VN, axis=-1), np.stack(phi_VKN, axis=-1), is_in_KN, row_axis=-2)
 
     def rate(self, answers: ShadowAnswers) -> Floats:
         """The log likelihood ratio of all versions' scaled logits."""

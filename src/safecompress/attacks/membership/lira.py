@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from safecompress.attacks.membership.likelihood import VARIANCES, Bools, Varianc
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
-from safecompress.errors import AttackError, UsageError, suggest
+from safecompress.errors import UsageError, suggest
 from safecompress.metrics import stats
 
 Mode = Literal["online", "offline"]
@@ -29,21 +28,26 @@ MOST_GROUPS = 16
 """Groups of shadows that are taken into one half or the other: fifteen splits, thirty more looks at answers known."""
 
 
-LEAST_SPLITS = 3
-"""Of eight shadows."""
-
-
 @dataclass(frozen=True, eq=False)
 class ShadowAnswers:
-    """What is compared: phi of the target, phi of K shadows (first axis), and which of them trained on each row."""
+    """What is compared: phi of the target, phi of K shadows (first axis), and which of them trained on each row.
+
+    ``row_axis`` is where rows lie in the first two, counted from the end.
+    """
 
     target: Floats = field(repr=False)
     shadows: Floats = field(repr=False)
     is_in_KN: Bools = field(repr=False)
+    row_axis: int = -1
 
     def of(self, numbers: NDArray[np.int64]) -> ShadowAnswers:
         """The same by some of the shadows only."""
-        return ShadowAnswers(self.target, self.shadows[numbers], self.is_in_KN[numbers])
+        return replace(self, shadows=self.shadows[numbers], is_in_KN=self.is_in_KN[numbers])
+
+    def of_rows(self, places: NDArray[np.int64]) -> ShadowAnswers:
+        """The same of some of the rows only."""
+        target, shadows = (np.take(phi, places, axis=self.row_axis) for phi in (self.target, self.shadows))
+        return replace(self, target=target, shadows=shadows, is_in_KN=self.is_in_KN[:, places])
 
 
 class ComparesWithShadows:
@@ -67,12 +71,28 @@ class ComparesWithShadows:
         return self.rate(self.answers(target, audit))
 
     def rate_halves(self, answers: ShadowAnswers) -> Floats | None:
-        """Scores (S, 2, N) by either half of the shadows; None where too few splits leave each row what it takes."""
+        """Scores (S, 2, N) by either half of the shadows; None for fewer than eight shadows.
+
+        A row is NaN in both halves of a split in which it has fewer than two shadows of a kind, with it or without it,
+        that it has two of among all shadows. Splits that leave out more than half of the rows are left out.
+        """
+        needed_N = [np.minimum(side.sum(axis=0), 2) for side in (answers.is_in_KN, ~answers.is_in_KN)]
         scores_SHN = []
         for halves in stats.split_halves(len(answers.shadows), MOST_GROUPS):
-            with contextlib.suppress(AttackError):  # some row has too few shadows in a half of this split
-                scores_SHN.append([self.rate(answers.of(half)) for half in halves])
-        return np.array(scores_SHN) if len(scores_SHN) >= LEAST_SPLITS else None
+            parts = [answers.of(half) for half in halves]
+            is_enough_N = np.all(
+                [
+                    (part.is_in_KN.sum(axis=0) >= needed_N[0]) & ((~part.is_in_KN).sum(axis=0) >= needed_N[1])
+                    for part in parts
+                ],
+                axis=0,
+            )
+            if 2 * np.count_nonzero(is_enough_N) < len(is_enough_N):
+                continue
+            scores_HN = np.full((2, len(is_enough_N)), np.nan)
+            scores_HN[:, is_enough_N] = [self.rate(part.of_rows(np.flatnonzero(is_enough_N))) for part in parts]
+            scores_SHN.append(scores_HN)
+        return np.array(scores_SHN) if scores_SHN else None
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedComparison:
         """The comparison with the threshold that is best for balanced accuracy on the fitting rows.

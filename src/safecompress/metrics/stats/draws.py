@@ -10,6 +10,7 @@ Shape letters: S ways to split the shadows in two, H halves, N rows, M members, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +52,27 @@ class DrawNoise:
 NO_NOISE = DrawNoise()
 
 
-def draw_noise(gap_S: FloatArray, *pools: FloatArray) -> DrawNoise:
-    """The main effect of draws on a figure that differs by 2 x ``gap_S`` (S,) between the halves of each split.
+@dataclass(frozen=True, slots=True, eq=False)
+class Gap:
+    """Half of the difference between the halves of one split: of the figure, and of what each row stands for in it.
+
+    ``pools`` are members (M,) and non-members (Q,), as far as the figure's chance comes from either.
+    """
+
+    value: float
+    pools: tuple[FloatArray, ...]
+
+
+def draw_noise(gaps: Sequence[Gap]) -> DrawNoise:
+    """The main effect of draws on a figure, from its gap in every split.
 
     Half of the difference between two halves scatters as the figure of all shadows does, if its variance falls with
-    their number. From each square goes what it owes to the rows at hand: ``pools`` are the halved differences of what
-    each row stands for, (S, M) and (S, Q), and the variance of their means is that of DeLong's test of two halves.
-    Splits are taken to be independent, as those of `split_halves` are.
+    their number. From each square goes what it owes to the rows at hand: the variance of the means of its pools, which
+    is that of DeLong's test of one half against the other. Splits are taken to be independent, as those of
+    `split_halves` are.
     """
-    squares_S = np.square(gap_S)
-    for pool in pools:
-        if pool.shape[1] > 1:
-            squares_S = squares_S - pool.var(axis=1, ddof=1) / pool.shape[1]
-    return DrawNoise(max(0.0, float(squares_S.mean())), len(gap_S))
+    main = [gap.value**2 - sum(pool.var(ddof=1) / pool.size for pool in gap.pools if pool.size > 1) for gap in gaps]
+    return DrawNoise(max(0.0, sum(main) / len(main)), len(main)) if main else NO_NOISE
 
 
 def split_halves(num_shadows: int, most_groups: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -83,24 +92,29 @@ def split_halves(num_shadows: int, most_groups: int) -> list[tuple[NDArray[np.in
 
 
 def auc_noise(halves_SHN: FloatArray, is_member: BoolArray) -> DrawNoise:
-    """Of the AUC. Raises AttackError as ``auc`` does."""
-    gap_SM, gap_SQ = _placement_gaps(halves_SHN, is_member)
-    return draw_noise(gap_SM.mean(axis=1), gap_SM, gap_SQ)
+    """Of the AUC. Rows that are NaN in a split are left out of it. Raises AttackError as ``auc`` does."""
+    return draw_noise([_auc_gap(*split) for split in _splits(halves_SHN, is_member)])
 
 
 def auc_difference_noise(halves_SHN: FloatArray, others_SHN: FloatArray, is_member: BoolArray) -> DrawNoise:
     """Of AUC(scores) - AUC(others), whose shadows were split alike. Raises AttackError as ``auc`` does."""
-    ours, theirs = _placement_gaps(halves_SHN, is_member), _placement_gaps(others_SHN, is_member)
-    gap_SM, gap_SQ = (mine - other for mine, other in zip(ours, theirs, strict=True))
-    return draw_noise(gap_SM.mean(axis=1), gap_SM, gap_SQ)
+    both = np.concatenate([halves_SHN, others_SHN], axis=1)
+    gaps = []
+    for scores_HN, members in _splits(both, is_member):
+        ours, theirs = _auc_gap(scores_HN[:2], members), _auc_gap(scores_HN[2:], members)
+        pools = tuple(mine - other for mine, other in zip(ours.pools, theirs.pools, strict=True))
+        gaps.append(Gap(ours.value - theirs.value, pools))
+    return draw_noise(gaps)
 
 
 def advantage_noise(halves_SHN: FloatArray, is_member: BoolArray, threshold: float) -> DrawNoise:
     """Of TPR - FPR when rows with scores at or above ``threshold`` are called members."""
-    called_SHN = (halves_SHN >= threshold).astype(np.float64)
-    gap_SN = (called_SHN[:, 0] - called_SHN[:, 1]) / 2
-    gap_SM, gap_SQ = gap_SN[:, is_member], gap_SN[:, ~is_member]
-    return draw_noise(gap_SM.mean(axis=1) - gap_SQ.mean(axis=1), gap_SM, gap_SQ)
+    gaps = []
+    for (first_N, second_N), members in _splits(halves_SHN, is_member):
+        gap_N = ((first_N >= threshold).astype(np.float64) - (second_N >= threshold)) / 2
+        pools = gap_N[members], gap_N[~members]
+        gaps.append(Gap(float(pools[0].mean() - pools[1].mean()), pools))
+    return draw_noise(gaps)
 
 
 def tpr_noise(halves_SHN: FloatArray, is_member: BoolArray, fpr: float) -> DrawNoise:
@@ -108,9 +122,27 @@ def tpr_noise(halves_SHN: FloatArray, is_member: BoolArray, fpr: float) -> DrawN
 
     What thresholds owe to the non-members at hand is not taken off, so this is rather too large.
     """
-    called_SHM = np.array([[_called(scores_N, is_member, fpr) for scores_N in halves] for halves in halves_SHN])
-    gap_SM = (called_SHM[:, 0] - called_SHM[:, 1]) / 2
-    return draw_noise(gap_SM.mean(axis=1), gap_SM)
+    gaps = []
+    for scores_HN, members in _splits(halves_SHN, is_member):
+        first_M, second_M = (_called(scores_N, members, fpr) for scores_N in scores_HN)
+        gap_M = (first_M - second_M) / 2
+        gaps.append(Gap(float(gap_M.mean()), (gap_M,)))
+    return draw_noise(gaps)
+
+
+def _splits(halves_SHN: FloatArray, is_member: BoolArray) -> Iterator[tuple[FloatArray, BoolArray]]:
+    """The scores by halves (H, N) of each split and who is a member, for the rows that all halves have scores of."""
+    for scores_HN in halves_SHN:
+        has_score_N = ~np.isnan(scores_HN).any(axis=0)
+        members = is_member[has_score_N]
+        if 0 < np.count_nonzero(members) < members.size:
+            yield scores_HN[:, has_score_N], members
+
+
+def _auc_gap(scores_HN: FloatArray, is_member: BoolArray) -> Gap:
+    first, second = (placements(scores_N, is_member) for scores_N in scores_HN)
+    gap_M, gap_Q = (first.members - second.members) / 2, (first.non_members - second.non_members) / 2
+    return Gap(float(gap_M.mean()), (gap_M, gap_Q))
 
 
 def _called(scores_N: FloatArray, is_member: BoolArray, fpr: float) -> FloatArray:
@@ -120,12 +152,3 @@ def _called(scores_N: FloatArray, is_member: BoolArray, fpr: float) -> FloatArra
     called_M = np.zeros(members_M.size)
     called_M[np.argsort(-members_M, kind="stable")[:num_called]] = 1
     return called_M
-
-
-def _placement_gaps(halves_SHN: FloatArray, is_member: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Halved differences of placements between the halves, of members (S, M) and of non-members (S, Q)."""
-    placed = [[placements(scores_N, is_member) for scores_N in halves] for halves in halves_SHN]
-    return (
-        np.stack([(first.members - second.members) / 2 for first, second in placed]),
-        np.stack([(first.non_members - second.non_members) / 2 for first, second in placed]),
-    )
