@@ -5,14 +5,32 @@ N rows, S ways to split an attack's shadow models in two, H halves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.errors import AttackError
+from safecompress.metrics import stats
+from safecompress.metrics.catalogue import FPRS
 
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RankingNoise:
+    """What draws of shadow models add to each figure of a ranking, ``tprs`` by false positive rate."""
+
+    auc: stats.DrawNoise
+    advantage: stats.DrawNoise
+    tprs: Mapping[float, stats.DrawNoise]
+
+    @property
+    def balanced_accuracy(self) -> stats.DrawNoise:
+        """That of half of the advantage."""
+        return stats.DrawNoise(self.advantage.variance / 4, self.advantage.df)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +50,19 @@ class Ranking:
     truth_N: Bools = field(repr=False)
     threshold: float
     halves_SHN: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @cached_property
+    def noise(self) -> RankingNoise:
+        """How far the figures hang on the draw of shadows; nothing without halves."""
+        halves_SHN, is_member = self.halves_SHN, self.truth_N
+        if halves_SHN is None:
+            none = stats.DrawNoise()
+            return RankingNoise(none, none, dict.fromkeys(FPRS, none))
+        return RankingNoise(
+            stats.auc_noise(halves_SHN, is_member),
+            stats.advantage_noise(halves_SHN, is_member, self.threshold),
+            {fpr: stats.tpr_noise(halves_SHN, is_member, fpr) for fpr in FPRS},
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,7 @@ class Membership:
         ranking = _ranking(name, evidence)
         scores, is_member = ranking.scores_N, ranking.truth_N
         confusion = stats.confusion_at(scores, is_member, ranking.threshold)
-        noise = _Noise.of(ranking)
+        noise = ranking.noise
 
         def measurement(metric: Metric, value: float, interval_at: Callable[[float], Interval]) -> Measurement:
             near, far = (interval_at(alpha) for alpha in (levels.alpha, levels.simultaneous_alpha))
@@ -146,7 +146,7 @@ class Membership:
         """The AUC."""
         ranking = _ranking("the attack", evidence)
         scores, is_member = ranking.scores_N, ranking.truth_N
-        return stats.auc(scores, is_member), stats.auc_interval(scores, is_member, alpha, _auc_noise(ranking))
+        return stats.auc(scores, is_member), stats.auc_interval(scores, is_member, alpha, ranking.noise.auc)
 
     def difference(self, now: Evidence, before: Evidence, alpha: float) -> stats.PairedDifference:
         """Of the AUCs, by DeLong's test."""
@@ -156,15 +156,20 @@ class Membership:
 
     def change(self, name: str, now: Evidence, before: Evidence, levels: Levels) -> tuple[Measurement, ...]:
         """The AUC's is paired; the others' intervals are differences of intervals at half of alpha."""
-        num_rows = len(_ranking(name, now).scores_N)
-        paired = [self.difference(now, before, alpha) for alpha in (levels.alpha, levels.simultaneous_alpha)]
+        ours, theirs = _ranking(name, now), _ranking(name, before)
+        num_rows = len(ours.scores_N)
+        noise = _difference_noise(ours, theirs)
+        paired = [
+            stats.auc_difference(ours.scores_N, theirs.scores_N, ours.truth_N, alpha, noise)
+            for alpha in (levels.alpha, levels.simultaneous_alpha)
+        ]
         changes = [_change(AUC.of(name), paired[0].value, [one.interval for one in paired], num_rows)]
         half = Levels(levels.alpha / 2, levels.num_figures)  # two intervals at half of alpha hold together at alpha
-        for ours, theirs in zip(self.measure(name, now, half), self.measure(name, before, half), strict=True):
-            if ours.name != AUC.of(name):
-                pairs = ((ours.interval, theirs.interval), (ours.simultaneous, theirs.simultaneous))
+        for mine, other in zip(self.measure(name, now, half), self.measure(name, before, half), strict=True):
+            if mine.name != AUC.of(name):
+                pairs = ((mine.interval, other.interval), (mine.simultaneous, other.simultaneous))
                 intervals = [stats.difference_of_intervals(*pair) for pair in pairs]
-                changes.append(_change(ours.name, ours.value - theirs.value, intervals, num_rows))
+                changes.append(_change(mine.name, mine.value - other.value, intervals, num_rows))
         return tuple(changes)
 
     def epsilon(self, evidence: Evidence, alpha: float) -> float | None:
@@ -243,36 +248,6 @@ class RateOfSuccess:
         return None
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """What draws of shadows add to each figure of a ranking; nothing where it has no halves."""
-
-    auc: stats.DrawNoise = stats.DrawNoise()
-    advantage: stats.DrawNoise = stats.DrawNoise()
-    tprs: Mapping[float, stats.DrawNoise] = field(default_factory=lambda: dict.fromkeys(FPRS, stats.DrawNoise()))
-
-    @classmethod
-    def of(cls, ranking: Ranking) -> _Noise:
-        halves_SHN, is_member = ranking.halves_SHN, ranking.truth_N
-        if halves_SHN is None:
-            return cls()
-        return cls(
-            stats.auc_noise(halves_SHN, is_member),
-            stats.advantage_noise(halves_SHN, is_member, ranking.threshold),
-            {fpr: stats.tpr_noise(halves_SHN, is_member, fpr) for fpr in FPRS},
-        )
-
-    @property
-    def balanced_accuracy(self) -> stats.DrawNoise:
-        return stats.DrawNoise(self.advantage.variance / 4, self.advantage.df)
-
-
-def _auc_noise(ranking: Ranking) -> stats.DrawNoise:
-    if ranking.halves_SHN is None:
-        return stats.DrawNoise()
-    return stats.auc_noise(ranking.halves_SHN, ranking.truth_N)
-
-
 def _difference_noise(ours: Ranking, theirs: Ranking) -> stats.DrawNoise:
     """That of the difference of two AUCs, whose shadows trained on the same rows where both have as many.
 
@@ -281,7 +256,7 @@ def _difference_noise(ours: Ranking, theirs: Ranking) -> stats.DrawNoise:
     first_SHN, second_SHN = ours.halves_SHN, theirs.halves_SHN
     if first_SHN is not None and second_SHN is not None and len(first_SHN) == len(second_SHN):
         return stats.auc_difference_noise(first_SHN, second_SHN, ours.truth_N)
-    mine, other = _auc_noise(ours), _auc_noise(theirs)
+    mine, other = ours.noise.auc, theirs.noise.auc
     df = min((noise.df for noise in (mine, other) if noise.variance), default=1)
     return stats.DrawNoise(mine.variance + other.variance, df)
 

@@ -218,7 +218,7 @@ def _changes(
     ]
     intervals = [drop.interval for drop in drops]
     name = change_of(ACCURACY.name)
-    drop = Measurement(name, drops[0].value, *intervals, len(shipped_figures.is_right), Direction.LOWER)
+    drop = Measurement(name, drops[0].value, intervals[0], intervals[1], len(shipped_figures.is_right), Direction.LOWER)
     by_attack = {
         result.attack: looks[result.attack].levels if result.attack in looks else levels
         for result in shipped_figures.results
