@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from safecompress.attacks import Access, Target, simulate_attacker
+from safecompress.attacks import MEMBERSHIP, Access, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.joint import JointLira
-from safecompress.attacks.membership.lira import Lira
+from safecompress.attacks.membership.lira import Lira, ShadowAnswers
 from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.attacks.shadows import ShadowModels, ShadowOutputs, ShadowRows
 from safecompress.data import AuditData, digits
@@ -349,3 +349,67 @@ def test_with_real_shadows_rows_outside_the_pool_are_refused(overfitted):
     strangers = replace(fit_pool, features=fit_pool.features + 0.5)
     with pytest.raises(AttackError, match="200 are in"):
         Lira().compare(target, strangers)
+
+
+# --- how far it hangs on the draw of shadows
+
+
+def evidence_of(attack, num_shadows, **options):
+    target, fit_pool, test_pool = written(400, num_shadows, **options)
+    attacker = simulate_attacker(attack, target, fit_pool, generator=np.random.default_rng(0))
+    result = attacker.test(target, test_pool, Levels())
+    assert result.error is None, result.error
+    return result
+
+
+@pytest.mark.parametrize("attack", [Lira(), Lira(mode="offline"), Rmia(), Base()], ids=repr)
+def test_evidence_has_the_scores_of_either_half_of_the_shadows(attack):
+    """They rank rows as the scores do, and every interval of the attack is the wider for them."""
+    result = evidence_of(attack, 16, effect=1.5)
+    halves = result.ranking.halves_SHN
+    assert halves.shape == (7, 2, len(result.scores))
+    assert (halves[:, 0] != halves[:, 1]).any(axis=1).all()
+    assert all(np.corrcoef(half, result.scores)[0, 1] > 0.5 for half in halves.reshape(14, -1))
+    given = MEMBERSHIP.measure(attack.name, replace(result.ranking, halves_SHN=None), Levels())
+    for full, plain in zip(result.measurements, given, strict=True):
+        assert full.value == plain.value
+        assert full.interval.low <= plain.interval.low and full.interval.high >= plain.interval.high
+
+
+def test_rows_with_too_few_shadows_in_a_half_are_left_out_of_its_split():
+    """Where shadows train on more than half of the rows, some row is out of one shadow of eight only."""
+    random = np.random.default_rng(3)
+    is_in = random.random((16, 300)) < 0.6
+    answers = ShadowAnswers(random.normal(size=(1, 300)), random.normal(size=(16, 1, 300)), is_in)
+    expected = [
+        np.all([np.minimum(is_in[half].sum(axis=0), (~is_in[half]).sum(axis=0)) >= 2 for half in halves], axis=0)
+        for halves in stats.split_halves(16, 16)
+    ]
+    scores = Lira().rate_halves(answers)
+    assert scores.shape == (7, 2, 300)
+    assert all(150 < is_scored.sum() < 300 for is_scored in expected)
+    assert np.array_equal(~np.isnan(scores), np.stack([expected, expected], axis=1))
+
+
+def test_halves_are_turned_with_the_scores():
+    result = evidence_of(Lira(), 16, effect=3.0, target_effect=-3.0)
+    assert all(np.corrcoef(half, result.scores)[0, 1] > 0.5 for half in result.ranking.halves_SHN.reshape(14, -1))
+    assert stats.auc(result.scores, result.is_member) > 0.6
+
+
+def test_too_few_shadows_to_be_split_are_taken_as_given():
+    assert evidence_of(Lira(6), 6).ranking.halves_SHN is None
+    assert evidence_of(Lira(8), 8).ranking.halves_SHN.shape[:2] == (3, 2)
+
+
+def test_shadows_that_differ_in_what_they_remember_widen_the_interval():
+    """Half of the groups know nothing: which of them are drawn decides."""
+    target, fit_pool, test_pool = written(1200, 16, effect=3.0)
+    shadows = target.shadows
+    shadows.phi_KN[8:] -= 3.0 * shadows.is_in_KN[8:]
+    attacker = simulate_attacker(Rmia(), target, fit_pool, generator=np.random.default_rng(0))
+    ranking = attacker.test(target, test_pool, Levels()).ranking
+    wide, plain = (MEMBERSHIP.interval(r, 0.05)[1] for r in (ranking, replace(ranking, halves_SHN=None)))
+    assert wide.high - wide.low > 1.02 * (plain.high - plain.low)
+    alike = MEMBERSHIP.difference(ranking, ranking, 0.05)
+    assert (alike.interval.low, alike.interval.high) == (0.0, 0.0)

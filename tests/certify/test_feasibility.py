@@ -1,5 +1,6 @@
 """What the verdict rows can certify, said before training: golden numbers, and requirements that cannot pass."""
 
+import numpy as np
 import pytest
 
 from safecompress.attacks import MEMBERSHIP
@@ -7,6 +8,7 @@ from safecompress.certify import check_feasibility
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.metrics import stats
+from safecompress.metrics.certifiers import RowCounts, rows_needed
 from safecompress.metrics.measurement import Levels
 from safecompress.spec import SafetySpec, at_least, at_most, within
 from safecompress.testing.fakes import noise_split
@@ -154,3 +156,70 @@ def test_unequal_pools_count_each_for_itself():
     prospect = one(at_most("loss.auc", 0.9), split)
     assert prospect.tightest == 0.5 + stats.auc_half_width(300, 100, 0.05)
     assert says(prospect.note, "300 members", "100 non-members")
+
+
+# --- what a model without a leak passes
+
+
+HIGH = {
+    "auc": lambda scores, is_member: stats.auc_interval(scores, is_member, 0.05).high,
+    "balanced_accuracy": lambda scores, is_member: (
+        stats.balanced_accuracy_interval(stats.confusion_at(scores, is_member, 0.0), 0.05).high
+    ),
+    "tpr@fpr=0.01": lambda scores, is_member: stats.tpr_at_fpr_interval(scores, is_member, 0.01, 0.05).high,
+}
+
+
+def share_that_pass(metric, bound, correlation, rows=300, repeats=150):
+    """Of simulated models that leak nothing: the limits of four attacks are all within the bound."""
+    random, is_member = np.random.default_rng(7), np.arange(2 * rows) < rows
+    passed = 0
+    for _ in range(repeats):
+        own = np.sqrt(1 - correlation) * random.normal(size=(4, 2 * rows))
+        scores = np.sqrt(correlation) * random.normal(size=2 * rows) + own
+        passed += all(HIGH[metric](each, is_member) <= bound for each in scores)
+    return passed / repeats
+
+
+@pytest.mark.parametrize("metric", HIGH)
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_four_in_five_models_without_a_leak_pass_all_bounds_at_passable(metric, correlation):
+    """At the tightest certifiable bound hardly any of them does."""
+    names, rows = ("loss", "confidence", "entropy", "modified_entropy"), 400
+    made = SafetySpec(names, [at_most(f"{name}.{metric}", 0.9) for name in names])
+    prospects = check_feasibility(made, noise_split(rows, other=8, num_features=2), LEVELS)
+    (bound,) = {prospect.passable for prospect in prospects}
+    (tightest,) = {prospect.tightest for prospect in prospects}
+    assert share_that_pass(metric, bound, correlation, rows) >= 0.8 - 2 * np.sqrt(0.16 / 150)
+    assert share_that_pass(metric, tightest, correlation, rows) < (0.5 if correlation else 0.2)
+
+
+@pytest.mark.parametrize("metric", ["loss.auc", "loss.balanced_accuracy", "loss.advantage", "loss.tpr@fpr=0.01"])
+def test_needed_rows_are_those_with_which_the_bound_is_passable(metric):
+    bound = 0.12 if "advantage" in metric else 0.05 if "tpr" in metric else 0.56
+    certifier = next(m.certifier for m in MEMBERSHIP.metrics if metric.endswith("." + m.name))
+    count = rows_needed(certifier, bound, 0.05, 0.8)
+    assert certifier.passable(RowCounts(count, count), 0.05, 0.8) <= bound
+    assert certifier.passable(RowCounts(count - 1, count - 1), 0.05, 0.8) > bound
+    assert rows_needed(certifier, -0.5, 0.05, 0.8) is None
+
+
+def test_more_requirements_on_attacks_make_each_bound_looser_and_others_do_not():
+    alone, with_accuracy, two = (
+        check_feasibility(spec(*requirements), SPLIT, LEVELS)[0].passable
+        for requirements in (
+            [at_most("loss.auc", 0.7)],
+            [at_most("loss.auc", 0.7), at_least("accuracy", 0.5), within(0.1, metric="loss.auc")],
+            [at_most("loss.auc", 0.7), at_most("gap.auc", 0.7)],
+        )
+    )
+    assert alone == with_accuracy < two
+    others = check_feasibility(spec(at_least("accuracy", 0.5), within(0.1, metric="loss.auc")), SPLIT, LEVELS)
+    assert [(p.passable, p.needed_rows) for p in others] == [(None, None)] * 2
+
+
+def test_a_bound_tighter_than_passable_says_what_it_takes():
+    prospect = one(at_most("loss.auc", 0.55))
+    assert prospect.tightest < 0.55 < prospect.passable
+    assert says(str(prospect), "80%", f"{prospect.passable:.3f}", f"{prospect.needed_rows} rows in each pool")
+    assert "rows in each pool" not in str(one(at_most("loss.auc", 0.7)))

@@ -38,6 +38,15 @@ class FittedAttack(Protocol):
 
 
 @runtime_checkable
+class HasHalves(Protocol):
+    """An attacker whose scores hang on a draw of shadow models."""
+
+    def score_halves(self, target: Target, audit: AuditData) -> NDArray[np.float64] | None:
+        """Scores (S, 2, N) by either half of the shadows, for S splits; None where they are too few to be split."""
+        ...
+
+
+@runtime_checkable
 class FittedTally(Protocol):
     """An attacker ready to count successes, for questions that take a `Tally`."""
 
@@ -123,7 +132,10 @@ class Attacker:
         if isinstance(self.fitted, FittedTally):
             return _checked_tally(self.attack, self.fitted.tally(target, audit), audit)
         scores = self.sign * _checked_scores(self.attack, self.fitted, target, audit)
-        return Ranking(scores, audit.is_member, self.threshold)
+        halves_SHN = self.fitted.score_halves(target, audit) if isinstance(self.fitted, HasHalves) else None
+        if halves_SHN is not None:
+            halves_SHN = self.sign * _checked_halves(self.attack, halves_SHN, scores)
+        return Ranking(scores, audit.is_member, self.threshold, halves_SHN)
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,19 @@ def _checked_scores(attack: Attack, fitted: FittedAttack, target: Target, audit:
             "them. The attack is broken (saturated or collapsed), which says nothing about the model."
         )
     return scores
+
+
+def _checked_halves(
+    attack: Attack, halves_SHN: NDArray[np.float64], scores_N: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The scores by halves of the shadows: of as many rows as there are scores, finite or, in both halves, NaN."""
+    is_shaped = halves_SHN.ndim == 3 and halves_SHN.shape[1:] == (2, *scores_N.shape)
+    if not is_shaped or np.isinf(halves_SHN).any() or (np.isnan(halves_SHN[:, 0]) != np.isnan(halves_SHN[:, 1])).any():
+        raise AttackError(
+            f"{attack.name}: scores by halves of the shadows have shape {halves_SHN.shape}. Give finite numbers of "
+            f"shape (S, 2, {len(scores_N)}), NaN in both halves for a row without enough shadows, or None for too few."
+        )
+    return halves_SHN
 
 
 def _checked_tally(attack: Attack, tally: Tally, audit: AuditData) -> Tally:

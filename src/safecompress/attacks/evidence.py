@@ -1,18 +1,36 @@
 """Evidence: what an attack brings back about each row. The framework makes all figures of it.
 
-N rows.
+N rows, S ways to split an attack's shadow models in two, H halves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.errors import AttackError
+from safecompress.metrics import stats
+from safecompress.metrics.catalogue import FPRS
 
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RankingNoise:
+    """What draws of shadow models add to each figure of a ranking, ``tprs`` by false positive rate."""
+
+    auc: stats.DrawNoise
+    advantage: stats.DrawNoise
+    tprs: Mapping[float, stats.DrawNoise]
+
+    @property
+    def balanced_accuracy(self) -> stats.DrawNoise:
+        """That of half of the advantage."""
+        return stats.DrawNoise(self.advantage.variance / 4, self.advantage.df)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +40,29 @@ class Ranking:
     ``scores_N`` (N,) are finite, higher = more surely true; ``truth_N`` (N,) is what is true (is a member,
     has the value); rows at or above ``threshold`` are called true. They stay in the process: never printed, logged or
     written.
+
+    ``halves_SHN`` (S, 2, N) are the scores by either half of the attack's shadow models, for several ways to split
+    them. They say how far its figures hang on which shadows were drawn; None for attacks without shadows, or with too
+    few to be split.
     """
 
     scores_N: NDArray[np.float64] = field(repr=False)
     truth_N: Bools = field(repr=False)
     threshold: float
+    halves_SHN: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @cached_property
+    def noise(self) -> RankingNoise:
+        """How far the figures hang on the draw of shadows; nothing without halves."""
+        halves_SHN, is_member = self.halves_SHN, self.truth_N
+        if halves_SHN is None:
+            none = stats.DrawNoise()
+            return RankingNoise(none, none, dict.fromkeys(FPRS, none))
+        return RankingNoise(
+            stats.auc_noise(halves_SHN, is_member),
+            stats.advantage_noise(halves_SHN, is_member, self.threshold),
+            {fpr: stats.tpr_noise(halves_SHN, is_member, fpr) for fpr in FPRS},
+        )
 
 
 @dataclass(frozen=True, eq=False)

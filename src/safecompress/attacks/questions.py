@@ -6,7 +6,7 @@ one question among others: what an attack answers unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -112,51 +112,64 @@ class Membership:
         ranking = _ranking(name, evidence)
         scores, is_member = ranking.scores_N, ranking.truth_N
         confusion = stats.confusion_at(scores, is_member, ranking.threshold)
-        alphas = (levels.alpha, levels.simultaneous_alpha)
+        noise = ranking.noise
 
-        def measurement(metric: Metric, value: float, intervals: Sequence[Interval]) -> Measurement:
-            return Measurement(metric.of(name), value, intervals[0], intervals[1], len(scores), metric.direction)
+        def measurement(metric: Metric, value: float, interval_at: Callable[[float], Interval]) -> Measurement:
+            near, far = (interval_at(alpha) for alpha in (levels.alpha, levels.simultaneous_alpha))
+            return Measurement(metric.of(name), value, near, far, len(scores), metric.direction)
+
+        def accuracy_at(alpha: float) -> Interval:
+            interval = stats.balanced_accuracy_interval(confusion, alpha)
+            return noise.balanced_accuracy.widen(confusion.balanced_accuracy, interval, 0.0, 1.0)
+
+        def advantage_at(alpha: float) -> Interval:
+            return noise.advantage.widen(confusion.advantage, stats.advantage_interval(confusion, alpha), -1.0, 1.0)
+
+        def tpr_measurement(metric: Metric, fpr: float) -> Measurement:
+            value, extra = stats.tpr_at_fpr(scores, is_member, fpr), noise.tprs[fpr]
+            return measurement(
+                metric,
+                value,
+                lambda alpha: extra.widen(value, stats.tpr_at_fpr_interval(scores, is_member, fpr, alpha), 0.0, 1.0),
+            )
 
         return (
-            measurement(AUC, stats.auc(scores, is_member), [stats.auc_interval(scores, is_member, a) for a in alphas]),
             measurement(
-                BALANCED_ACCURACY,
-                confusion.balanced_accuracy,
-                [stats.balanced_accuracy_interval(confusion, a) for a in alphas],
+                AUC, stats.auc(scores, is_member), lambda a: stats.auc_interval(scores, is_member, a, noise.auc)
             ),
-            measurement(ADVANTAGE, confusion.advantage, [stats.advantage_interval(confusion, a) for a in alphas]),
-            *(
-                measurement(
-                    metric,
-                    stats.tpr_at_fpr(scores, is_member, fpr),
-                    [stats.tpr_at_fpr_interval(scores, is_member, fpr, a) for a in alphas],
-                )
-                for metric, fpr in zip(TPRS, FPRS, strict=True)
-            ),
+            measurement(BALANCED_ACCURACY, confusion.balanced_accuracy, accuracy_at),
+            measurement(ADVANTAGE, confusion.advantage, advantage_at),
+            *(tpr_measurement(metric, fpr) for metric, fpr in zip(TPRS, FPRS, strict=True)),
         )
 
     def interval(self, evidence: Evidence, alpha: float) -> tuple[float, Interval]:
         """The AUC."""
         ranking = _ranking("the attack", evidence)
         scores, is_member = ranking.scores_N, ranking.truth_N
-        return stats.auc(scores, is_member), stats.auc_interval(scores, is_member, alpha)
+        return stats.auc(scores, is_member), stats.auc_interval(scores, is_member, alpha, ranking.noise.auc)
 
     def difference(self, now: Evidence, before: Evidence, alpha: float) -> stats.PairedDifference:
         """Of the AUCs, by DeLong's test."""
         ours, theirs = _ranking("the attack", now), _ranking("the attack", before)
-        return stats.auc_difference(ours.scores_N, theirs.scores_N, ours.truth_N, alpha)
+        noise = _difference_noise(ours, theirs)
+        return stats.auc_difference(ours.scores_N, theirs.scores_N, ours.truth_N, alpha, noise)
 
     def change(self, name: str, now: Evidence, before: Evidence, levels: Levels) -> tuple[Measurement, ...]:
         """The AUC's is paired; the others' intervals are differences of intervals at half of alpha."""
-        num_rows = len(_ranking(name, now).scores_N)
-        paired = [self.difference(now, before, alpha) for alpha in (levels.alpha, levels.simultaneous_alpha)]
+        ours, theirs = _ranking(name, now), _ranking(name, before)
+        num_rows = len(ours.scores_N)
+        noise = _difference_noise(ours, theirs)
+        paired = [
+            stats.auc_difference(ours.scores_N, theirs.scores_N, ours.truth_N, alpha, noise)
+            for alpha in (levels.alpha, levels.simultaneous_alpha)
+        ]
         changes = [_change(AUC.of(name), paired[0].value, [one.interval for one in paired], num_rows)]
         half = Levels(levels.alpha / 2, levels.num_figures)  # two intervals at half of alpha hold together at alpha
-        for ours, theirs in zip(self.measure(name, now, half), self.measure(name, before, half), strict=True):
-            if ours.name != AUC.of(name):
-                pairs = ((ours.interval, theirs.interval), (ours.simultaneous, theirs.simultaneous))
+        for mine, other in zip(self.measure(name, now, half), self.measure(name, before, half), strict=True):
+            if mine.name != AUC.of(name):
+                pairs = ((mine.interval, other.interval), (mine.simultaneous, other.simultaneous))
                 intervals = [stats.difference_of_intervals(*pair) for pair in pairs]
-                changes.append(_change(ours.name, ours.value - theirs.value, intervals, num_rows))
+                changes.append(_change(mine.name, mine.value - other.value, intervals, num_rows))
         return tuple(changes)
 
     def epsilon(self, evidence: Evidence, alpha: float) -> float | None:
@@ -233,6 +246,19 @@ class RateOfSuccess:
     def epsilon(self, evidence: Evidence, alpha: float) -> float | None:
         """None: it is no question of membership."""
         return None
+
+
+def _difference_noise(ours: Ranking, theirs: Ranking) -> stats.DrawNoise:
+    """That of the difference of two AUCs, whose shadows trained on the same rows where both have as many.
+
+    Otherwise variances add, as those of independent draws do.
+    """
+    first_SHN, second_SHN = ours.halves_SHN, theirs.halves_SHN
+    if first_SHN is not None and second_SHN is not None and len(first_SHN) == len(second_SHN):
+        return stats.auc_difference_noise(first_SHN, second_SHN, ours.truth_N)
+    mine, other = ours.noise.auc, theirs.noise.auc
+    df = min((noise.df for noise in (mine, other) if noise.variance), default=1)
+    return stats.DrawNoise(mine.variance + other.variance, df)
 
 
 def _change(name: str, value: float, intervals: Sequence[Interval], num_rows: int) -> Measurement:

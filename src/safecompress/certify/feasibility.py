@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from safecompress.attacks import Access, Question, capabilities_of
+from safecompress.attacks import MEMBERSHIP, Access, Question, capabilities_of
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import ACCURACY, AUC, DENSITY, LATENCY, MetricName, parse_name
-from safecompress.metrics.certifiers import RowCounts
+from safecompress.metrics.certifiers import MOST_ROWS, Certifier, RowCounts, rows_needed
 from safecompress.metrics.measurement import Levels
 from safecompress.spec import Requirement, SafetySpec
+
+JOINT_CHANCE = 0.8
+"""The probability at which a model that leaks nothing should pass all requirements on attacks together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,37 @@ class Feasibility:
     ``tightest`` is the confidence limit of a model that leaks nothing (or makes no mistake); None for figures
     that are counted, or whose interval depends on the outcome. ``fault`` says why no outcome could pass but by luck: a
     model that leaks nothing would have to be measured to leak less than nothing.
+
+    A model that leaks nothing is measured to leak a little about half of the time. With probability `JOINT_CHANCE` it
+    passes every requirement on attacks, if each bound is ``passable`` or looser; for the bound that is asked for it
+    would take ``needed_rows`` in each pool. Both are None for what has nothing to do with leaks, and for changes.
     """
 
     requirement: Requirement
     tightest: float | None
     note: str
     fault: str | None = None
+    passable: float | None = None
+    needed_rows: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As reports have it."""
+        return {
+            "requirement": str(self.requirement),
+            "tightest": self.tightest,
+            "passable": self.passable,
+            "needed_rows": self.needed_rows,
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        words = [] if self.tightest is None else [f"the tightest certifiable is {self.tightest:.4g}"]
+        if self.passable is not None:
+            words.append(f"without a leak {JOINT_CHANCE:.0%} pass at {self.passable:.3f}, with all bounds on attacks")
+            if self.passable > self.requirement.bound:
+                needed = f"over {MOST_ROWS:,}" if self.needed_rows is None else f"{self.needed_rows:,}"
+                words[-1] += f" (at {self.requirement.bound:g} it takes {needed} rows in each pool)"
+        return f"{self.requirement}: {'; '.join([*words, self.note])}"
 
 
 def check_feasibility(
@@ -35,16 +63,46 @@ def check_feasibility(
     """The feasibility of every requirement. Raises SpecError, with all faults, when one could pass by luck only."""
     binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
     questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
-    feasibilities = tuple(
+    at_best = [
         Feasibility(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
         else _feasibility_of(requirement, split, questions, levels.alpha, density)
         for requirement in spec.requirements
-    )
+    ]
+    feasibilities = _with_chances(at_best, split, questions, levels.alpha)
     faults = [feasibility.fault for feasibility in feasibilities if feasibility.fault]
     if faults:
         raise SpecError.from_faults("The spec asks for what this data could not certify, except by luck", faults)
     return feasibilities
+
+
+def _with_chances(
+    feasibilities: Sequence[Feasibility], split: DataSplit, questions: Mapping[str, Question], alpha: float
+) -> tuple[Feasibility, ...]:
+    """Each with the bound that a model without leaks passes: of m attacks' with probability 0.8^(1/m).
+
+    That is exact for attacks that err independently; where they err together, more pass.
+    """
+    leaks = [_leak_of(feasibility, questions) for feasibility in feasibilities]
+    chance = JOINT_CHANCE ** (1 / max(1, sum(leak is not None for leak in leaks)))
+    found = []
+    for feasibility, leak in zip(feasibilities, leaks, strict=True):
+        if leak is None:
+            found.append(feasibility)
+            continue
+        name, certifier = leak
+        passable = certifier.passable(_rows(name, split, questions), alpha, chance)
+        needed = rows_needed(certifier, feasibility.requirement.bound, alpha, chance)
+        found.append(replace(feasibility, passable=passable, needed_rows=needed))
+    return tuple(found)
+
+
+def _leak_of(feasibility: Feasibility, questions: Mapping[str, Question]) -> tuple[MetricName, Certifier] | None:
+    """The figure and its certifier, where it says how much of the training rows an attack finds."""
+    name = parse_name(feasibility.requirement.metric)
+    if name is None or name.attack is None or name.is_change or questions[name.attack].name != MEMBERSHIP.name:
+        return None
+    return None if name.metric.certifier is None else (name, name.metric.certifier)
 
 
 def _feasibility_of(

@@ -15,6 +15,7 @@ from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.companions import describe_attack, with_companions
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
+from safecompress.certify.looks import Look, changes_of, take_looks
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
 from safecompress.metrics import stats
@@ -58,6 +59,8 @@ class Certification:
     """The spec's requirements applied to it, as far as it was measured."""
     exposure: Exposure = field(default_factory=Exposure, repr=False)
     """Who is exposed: ROCs, each class, the most exposed rows. It describes, and decides nothing."""
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    """The attacks that a budget of shadow models let be run more than once, each with its last look."""
 
     @property
     def tm_score(self) -> float | None:
@@ -106,12 +109,20 @@ def certify(
     """
     levels, shipped = spec.levels(opening), models.shipped
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
-    shipped_figures = _examine(shipped, split, spec.attacks, levels, seed)
-    dense_figures = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
-    trained_figures = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
+    targets = {"shipped": shipped, "dense": models.dense, "trained": models.trained}
+    known = {name: target for name, target in targets.items() if target is not None}
+    figures = {
+        name: _examine(target, split, spec.attacks if name == "shipped" else alone, levels, seed)
+        for name, target in known.items()
+    }
+    figures, looks = take_looks(
+        spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
+    )
+    shipped_figures, dense_figures, trained_figures = (figures.get(name) for name in targets)
+    assert shipped_figures is not None
     measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
     if dense_figures is not None:
-        measurements.update(_changes(shipped_figures, dense_figures, levels))
+        measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
     return Certification(
         findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
@@ -119,7 +130,7 @@ def certify(
         dense=dense_figures.measurements if dense_figures else {},
         errors=shipped_figures.errors,
         dense_errors=dense_figures.errors if dense_figures else {},
-        attacks={attack.name: describe_attack(attack) for attack in spec.attacks},
+        attacks={one.attack.name: describe_attack(one.attack) for one in shipped_figures.attackers},
         opening=opening,
         levels=levels,
         access=spec.access,
@@ -138,6 +149,7 @@ def certify(
             dense_figures.results if dense_figures else (),
             levels.alpha,
         ),
+        looks=looks,
     )
 
 
@@ -207,7 +219,9 @@ def _examine_health(
     return examine_health(case, levels=spec.levels(opening), seed=derive_seed(seed, "verdict", "health"), run=run)
 
 
-def _changes(shipped_figures: ModelFigures, dense_figures: ModelFigures, levels: Levels) -> dict[str, Measurement]:
+def _changes(
+    shipped_figures: ModelFigures, dense_figures: ModelFigures, levels: Levels, looks: Mapping[str, Look]
+) -> dict[str, Measurement]:
     """Every figure's change from the dense model: accuracy.drop, and .rise of each attack figure."""
     drops = [
         stats.accuracy_drop_interval(dense_figures.is_right, shipped_figures.is_right, alpha)
@@ -215,12 +229,9 @@ def _changes(shipped_figures: ModelFigures, dense_figures: ModelFigures, levels:
     ]
     intervals = [drop.interval for drop in drops]
     name = change_of(ACCURACY.name)
-    changes = [
-        Measurement(name, drops[0].value, intervals[0], intervals[1], len(shipped_figures.is_right), Direction.LOWER)
-    ]
-    evidence = {result.attack: result.evidence for result in dense_figures.results}
-    for result in shipped_figures.results:
-        other = evidence.get(result.attack)
-        if result.evidence is not None and other is not None:
-            changes += result.question.change(result.attack, result.evidence, other, levels)
-    return {change.name: change for change in changes}
+    drop = Measurement(name, drops[0].value, intervals[0], intervals[1], len(shipped_figures.is_right), Direction.LOWER)
+    by_attack = {
+        result.attack: looks[result.attack].levels if result.attack in looks else levels
+        for result in shipped_figures.results
+    }
+    return {change.name: change for change in (drop, *changes_of(shipped_figures, dense_figures, by_attack))}

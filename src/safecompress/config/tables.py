@@ -151,6 +151,12 @@ class SafetyShape(StrictTable):
     shadows: Literal["final pattern", "full pipeline"] = Field(
         "final pattern", description="It says how shadow models are trained."
     )
+    shadow_budget: int | None = Field(
+        None,
+        ge=4,
+        le=LARGEST,
+        description="It is up to how many shadow models an attack by them is given when fewer do not decide.",
+    )
 
 
 class RequireShape(StrictTable):

@@ -71,6 +71,7 @@ def safety_tables(spec: SafetySpec, strategies: Iterable[BuiltStrategy]) -> dict
             "alpha": float(spec.alpha),
             "access": spec.access.name.lower(),
             "shadows": spec.shadows,
+            **({} if spec.shadow_budget is None else {"shadow_budget": spec.shadow_budget}),
         },
         "require": [_requirement_table(requirement) for requirement in spec.requirements],
     }

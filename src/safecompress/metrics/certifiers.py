@@ -5,9 +5,12 @@ The figures are those of a model that leaks nothing (or makes no mistake); no ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+from scipy.special import ndtri
 
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Interval
@@ -32,9 +35,42 @@ class Certifier(Protocol):
         """Why no outcome on ``rows`` certifies ``bound`` but by luck, and what to do; None when one does."""
         ...
 
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """The bound that a model without a leak passes with probability ``chance``; None where leaks do not decide."""
+        ...
+
     def describe(self, rows: RowCounts) -> str:
         """The rows in words."""
         ...
+
+
+MOST_ROWS = 2**17
+"""Rows of a pool beyond which nobody is told how many more it takes: 131,072."""
+
+
+def rows_needed(certifier: Certifier, bound: float, alpha: float, chance: float) -> int | None:
+    """The smallest n such that a model without any leak passes ``bound`` with probability ``chance`` on n rows a pool.
+
+    By bisection, so that a stray smaller number may do, too: counts are whole. None where `MOST_ROWS` are too few.
+    """
+
+    def is_enough(count: int) -> bool:
+        passed = certifier.passable(RowCounts(count, count), alpha, chance)
+        return passed is not None and passed <= bound
+
+    enough = next((2**power for power in range(2, 17) if is_enough(2**power)), MOST_ROWS)
+    if not is_enough(enough):
+        return None
+    few = enough // 2
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if is_enough(middle) else (middle, enough)
+    return enough
+
+
+WIDER = 1.05
+"""How much draws of shadows widen the interval of an AUC at most where nothing leaks (benchmarks/coverage_shadows.py:
+1 to 5 % with 16 shadows)."""
 
 
 class _OnPools:
@@ -52,6 +88,16 @@ class CertifyAuc(_OnPools):
     def tightest(self, rows: RowCounts, alpha: float) -> float:
         """Falls with the square root of the rows."""
         return 0.5 + stats.auc_half_width(rows.positives, rows.negatives, alpha)
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """The measured AUC lies at most a quantile of the null law above 0.5; half the width comes on top.
+
+        The width is that of an attack by shadows, which is up to 5 % wider than that of rows alone (measured). Ties
+        would make both smaller.
+        """
+        half = stats.auc_half_width(rows.positives, rows.negatives, alpha)
+        luck = stats.auc_half_width(rows.positives, rows.negatives, 2 * (1 - chance)) if chance > 0.5 else 0.0
+        return min(1.0, 0.5 + luck + WIDER * half)
 
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
         """Says how many rows of each side the bound takes."""
@@ -80,6 +126,17 @@ class CertifyCalls(_OnPools):
         """The upper limit when every row is called a non-member."""
         return self.interval(stats.Confusion(0, rows.positives, 0, rows.negatives), alpha).high
 
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """When half of the rows are called members, which scatters most, and by luck more of the members."""
+        shares = [0.25 / count for count in (rows.positives, rows.negatives)]
+        luck = float(ndtri(max(chance, 0.5))) / math.sqrt(sum(shares))
+        hits, alarms = (
+            min(count, max(0, math.ceil(count * (0.5 + sign * luck * share))))
+            for count, sign, share in zip((rows.positives, rows.negatives), (1, -1), shares, strict=True)
+        )
+        calls = stats.Confusion(hits, rows.positives, alarms, rows.negatives)
+        return min(1.0, self.interval(calls, alpha).high)
+
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
         """Asks for more rows or another bound."""
         tightest = self.tightest(rows, alpha)
@@ -100,6 +157,10 @@ class CertifyTpr(_OnPools):
     def tightest(self, rows: RowCounts, alpha: float) -> float:
         """The upper limit when no member lies above any non-member."""
         return stats.best_tpr_upper_limit(rows.positives, rows.negatives, self.fpr, alpha)
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """How many members lie above a non-member of given rank is a matter of order alone when nothing leaks."""
+        return stats.passable_tpr(rows.positives, rows.negatives, self.fpr, alpha, chance)
 
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
         """Says from how many non-members on the false positive rate is certified."""
@@ -123,6 +184,10 @@ class CertifyAccuracy:
         """The lower limit when every row is classified right."""
         return stats.best_lower_limit(rows.positives, alpha)
 
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """None: what the model gets right has nothing to do with leaks."""
+        return None
+
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
         """Says how many rows the bound takes."""
         tightest = self.tightest(rows, alpha)
@@ -145,6 +210,10 @@ class CertifyRate:
     def tightest(self, rows: RowCounts, alpha: float) -> float:
         """The upper limit when no row is hit."""
         return stats.clopper_pearson(0, rows.positives, alpha).high
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """None: how often such an attack succeeds has nothing to do with training rows."""
+        return None
 
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
         """Asks for more rows or another bound."""

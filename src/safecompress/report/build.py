@@ -64,7 +64,7 @@ def build_report(
         },
         errors=dict(certification.errors),
         ledger={"opening": certification.opening, "alpha": certification.levels.alpha},
-        prospects=[{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects],
+        prospects=[prospect.to_json() for prospect in prospects],
         artifact=dict(artifact_facts),
         search=_as_json(dict(facts.search)),
         split=split.summary(),
@@ -87,7 +87,11 @@ def build_report(
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.levels.alpha),
-        notes=[*facts.notes, *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items())],
+        notes=[
+            *facts.notes,
+            *map(str, certification.looks.values()),
+            *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items()),
+        ],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from safecompress.attacks import ATTACKS, Access, Attack, capabilities_of
@@ -65,7 +65,8 @@ class SafetySpec:
     ``access`` is what the attacker is given: a file on a device grants WEIGHTS (the default); say SCORES or LABELS for
     a model that only answers over a network. Each has its reference set of attacks (`missing_reference_attacks`).
     ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
-    it.
+    it. With a ``shadow_budget`` an attack by shadow models that decides none of its requirements clearly is run again
+    with more of them, up to that number, at levels that share alpha (certify/looks.py).
 
     ``alpha`` is at most `MOST_ALPHA`; the first use of rows in a ledger fixes the largest that later ones may ask.
 
@@ -78,6 +79,7 @@ class SafetySpec:
     alpha: float = 0.05
     access: Access = Access.WEIGHTS
     shadows: ShadowMode = "final pattern"
+    shadow_budget: int | None = field(default=None, repr=False)
 
     def __init__(
         self,
@@ -86,12 +88,14 @@ class SafetySpec:
         alpha: float = 0.05,
         access: Access | str = Access.WEIGHTS,
         shadows: ShadowMode = "final pattern",
+        shadow_budget: int | None = None,
     ) -> None:
         object.__setattr__(self, "attacks", tuple(ATTACKS.make(attack) for attack in attacks))
         object.__setattr__(self, "requirements", tuple(requirements))
         object.__setattr__(self, "alpha", float(alpha))
         object.__setattr__(self, "access", Access.parse(access))
         object.__setattr__(self, "shadows", shadows)
+        object.__setattr__(self, "shadow_budget", shadow_budget)
         faults = list(self._faults())
         if faults:
             raise SpecError.from_faults("The safety spec", faults)
@@ -120,8 +124,9 @@ class SafetySpec:
         return missing_reference_attacks(self.attacks, self.bounded, self.access, empty)
 
     def digest(self) -> str:
-        """SHA-256 over all fields."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
+        """SHA-256 over all fields; a spec without a budget of shadow models has the digest that it always had."""
+        budget = "" if self.shadow_budget is None else f"|shadow_budget={self.shadow_budget}"
+        return hashlib.sha256(f"{self!r}{budget}".encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
         """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL."""
@@ -175,6 +180,7 @@ class SafetySpec:
             )
         if self.shadows not in SHADOW_MODES:
             yield f"unknown way of training shadows {self.shadows!r}. {suggest(str(self.shadows), SHADOW_MODES)}"
+        yield from self._budget_faults()
         for attack in self.attacks:
             if attack.access > self.access:
                 yield (
@@ -188,6 +194,19 @@ class SafetySpec:
             elif requirement.direction is not direction_of(requirement.metric):
                 word = "at_least" if direction_of(requirement.metric) is Direction.HIGHER else "at_most"
                 yield f"{requirement.metric}: {direction_of(requirement.metric)}, so it takes {word}"
+
+    def _budget_faults(self) -> Iterable[str]:
+        if self.shadow_budget is None:
+            return
+        asked = {attack.name: capabilities_of(attack).num_shadows for attack in self.attacks}
+        if not any(asked.values()):
+            yield "shadow_budget is for attacks by shadow models, such as lira, and none is listed: leave it out"
+        for name, num_shadows in asked.items():
+            if num_shadows > self.shadow_budget:
+                yield (
+                    f"shadow_budget is {self.shadow_budget}, and {name} asks for num_shadows={num_shadows} at first: "
+                    "raise the budget to twice that or more, or leave it out"
+                )
 
 
 def metrics_of(attack: Attack) -> list[str]:

@@ -28,7 +28,7 @@ from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_r
 from safecompress.auditing.proxy_check import rank_candidates
 from safecompress.auditing.recorded_training import record_training
 from safecompress.auditing.shadow_training import TrainingProvenance
-from safecompress.certify import Certification, Feasibility, Ledger, check_feasibility, judged_parts
+from safecompress.certify import Certification, Ledger, check_feasibility, judged_parts
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, PhaseTimer, RoundLog, RunFolder
@@ -85,7 +85,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     levels = job.spec.levels(_opening(phases, evidence, folder, context))
     feasibilities = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
     for feasibility in feasibilities:
-        watcher.say(_feasibility_line(feasibility))
+        watcher.say(str(feasibility))
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = phases.dense()
     search = _search(phases, dense, folder, store, context.executor)
@@ -231,11 +231,6 @@ def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context:
     return context.ledger.number_for(
         evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, alpha=job.spec.alpha, parts=parts
     )
-
-
-def _feasibility_line(feasibility: Feasibility) -> str:
-    tightest = "" if feasibility.tightest is None else f"tightest certifiable {feasibility.tightest:.4g}; "
-    return f"{feasibility.requirement}: {tightest}{feasibility.note}"
 
 
 def _round_line(entry: Mapping[str, Any]) -> str:

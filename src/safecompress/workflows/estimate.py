@@ -86,9 +86,7 @@ class Estimate:
             "memory_bytes": dict(self.memory),
             "phases": [{"phase": p.name, "what": p.what, "steps": p.steps, "seconds": p.seconds} for p in self.phases],
             "seconds": self.seconds,
-            "prospects": [
-                {"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in self.prospects
-            ],
+            "prospects": [prospect.to_json() for prospect in self.prospects],
         }
 
 
@@ -175,6 +173,8 @@ def _verdict(job: Job, dense_step: float, step: float, row: float, workers: int)
         elif job.plan.start is Start.DENSE:
             one += job.dense_steps * dense_step
         share = _share(count, workers)
+        if job.spec.shadow_budget is not None:
+            what += f", and up to {job.spec.shadow_budget} where these do not decide"
         phases.append(Phase("shadows", f"{count} shadow models {what}", count * job.total_steps, count * one / share))
         steps = count * job.dense_steps
         phases.append(Phase("dense shadows", f"{count} of the dense model", steps, steps * dense_step / share))

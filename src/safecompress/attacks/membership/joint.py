@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from safecompress.attacks.membership import likelihood
-from safecompress.attacks.membership.lira import ComparesWithShadows, phi_and_shadows, require_num_shadows
+from safecompress.attacks.membership.lira import (
+    ComparesWithShadows,
+    ShadowAnswers,
+    phi_and_shadows,
+    require_num_shadows,
+)
 from safecompress.attacks.signals import Floats
 from safecompress.attacks.target import Access, Target
 from safecompress.data import AuditData
@@ -33,21 +38,26 @@ class JointLira(ComparesWithShadows):
     def __post_init__(self) -> None:
         require_num_shadows(self.name, self.num_shadows, 4)
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """The log likelihood ratio of all versions' scaled logits."""
-        phi_VN, phi_VKN, is_in_VKN = zip(
-            *(phi_and_shadows(version, audit, self.num_shadows) for version in self._versions(target).values()),
-            strict=True,
-        )
-        for name, is_in_KN in zip(self._versions(target), is_in_VKN, strict=True):
-            differ = int((is_in_KN != is_in_VKN[0]).sum())
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """phi of all versions, (N, V), and of their shadows, (K, N, V)."""
+        of_version = {
+            name: phi_and_shadows(version, audit, self.num_shadows) for name, version in self._versions(target).items()
+        }
+        is_in_KN = of_version["target"].is_in_KN
+        for name, answers in of_version.items():
+            differ = int((answers.is_in_KN != is_in_KN).sum())
             if differ:
                 raise AttackError(
                     f"joint_lira: shadows of version {name!r} trained on other rows than those of the target "
                     f"({differ} of {is_in_KN.size} draws differ), so what they say cannot be joined. Draw the shadows "
                     "of all versions from the same ShadowRows: rows, units, size and seed."
                 )
-        return likelihood.joint_lira(np.stack(phi_VN, axis=-1), np.stack(phi_VKN, axis=-1), is_in_VKN[0])
+        phi_VN, phi_VKN = zip(*((answers.target, answers.shadows) for answers in of_version.values()), strict=True)
+        return ShadowAnswers(np.stack(phi_VN, axis=-1), np.stack(phi_VKN, axis=-1), is_in_KN, row_axis=-2)
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
+        """The log likelihood ratio of all versions' scaled logits."""
+        return likelihood.joint_lira(answers.target, answers.shadows, answers.is_in_KN)
 
     def varies(self, target: Target, audit: AuditData) -> bool:
         """Whether any version differs from its shadows by more on some rows than on others."""

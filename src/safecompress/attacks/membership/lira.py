@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.likelihood import VARIANCES, Bools, Variance
@@ -28,22 +29,79 @@ SIGNALS = ("label", "all")
 _SIGN_ALPHA = 0.001
 
 
-class ShadowAttack(Protocol):
-    """An attack whose score is a comparison of the target with its shadows."""
+MOST_GROUPS = 16
+"""Groups of shadows that are taken into one half or the other: fifteen splits, thirty more looks at answers known."""
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """Scores (N,), higher = more likely a member by what shadows say."""
-        ...
+
+@dataclass(frozen=True, eq=False)
+class ShadowAnswers:
+    """What is compared: phi of the target, phi of K shadows (first axis), and which of them trained on each row.
+
+    ``row_axis`` is where rows lie in the first two, counted from the end. ``classes`` are centred log-probabilities of
+    all classes, of the target (N, C) and of the shadows (K, N, C), for an attack that reads them.
+    """
+
+    target: Floats = field(repr=False)
+    shadows: Floats = field(repr=False)
+    is_in_KN: Bools = field(repr=False)
+    row_axis: int = -1
+    classes: tuple[Floats, Floats] | None = field(default=None, repr=False)
+
+    def of(self, numbers: NDArray[np.int64]) -> ShadowAnswers:
+        """The same by some of the shadows only."""
+        classes = None if self.classes is None else (self.classes[0], self.classes[1][numbers])
+        return replace(self, shadows=self.shadows[numbers], is_in_KN=self.is_in_KN[numbers], classes=classes)
+
+    def of_rows(self, places: NDArray[np.int64]) -> ShadowAnswers:
+        """The same of some of the rows only."""
+        target, shadows = (np.take(phi, places, axis=self.row_axis) for phi in (self.target, self.shadows))
+        classes = None if self.classes is None else (self.classes[0][places], self.classes[1][:, places])
+        return replace(self, target=target, shadows=shadows, is_in_KN=self.is_in_KN[:, places], classes=classes)
 
 
 class ComparesWithShadows:
-    """What attacks by shadows share: sign and threshold from the fitting rows, and when a constant score is honest."""
+    """What attacks by shadows share: sign and threshold from the fitting rows, and when a constant score is honest.
+
+    An attack gathers ``answers`` and says how to ``rate`` rows by them.
+    """
 
     num_shadows: int
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """What target and shadows say of the rows."""
+        raise NotImplementedError
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
         """Scores (N,), higher = more likely a member by what shadows say."""
         raise NotImplementedError
+
+    def compare(self, target: Target, audit: AuditData) -> Floats:
+        """Scores (N,) by all shadows."""
+        return self.rate(self.answers(target, audit))
+
+    def rate_halves(self, answers: ShadowAnswers) -> Floats | None:
+        """Scores (S, 2, N) by either half of the shadows; None for fewer than eight shadows.
+
+        A row is NaN in both halves of a split in which it has fewer than two shadows of a kind, with it or without it,
+        that it has two of among all shadows. Splits that leave out more than half of the rows are left out.
+        """
+        needed_N = [np.minimum(side.sum(axis=0), 2) for side in (answers.is_in_KN, ~answers.is_in_KN)]
+        scores_SHN = []
+        for halves in stats.split_halves(len(answers.shadows), MOST_GROUPS):
+            parts = [answers.of(half) for half in halves]
+            is_enough_N = np.all(
+                [
+                    (part.is_in_KN.sum(axis=0) >= needed_N[0]) & ((~part.is_in_KN).sum(axis=0) >= needed_N[1])
+                    for part in parts
+                ],
+                axis=0,
+            )
+            if 2 * np.count_nonzero(is_enough_N) < len(is_enough_N):
+                continue
+            scores_HN = np.full((2, len(is_enough_N)), np.nan)
+            scores_HN[:, is_enough_N] = [self.rate(part.of_rows(np.flatnonzero(is_enough_N))) for part in parts]
+            scores_SHN.append(scores_HN)
+        return np.array(scores_SHN) if scores_SHN else None
 
     def fit(self, target: Target, audit: AuditData, *, generator: np.random.Generator) -> FittedComparison:
         """The comparison with the threshold that is best for balanced accuracy on the fitting rows.
@@ -72,13 +130,18 @@ class ComparesWithShadows:
 class FittedComparison:
     """A comparison with its sign; calls rows at or above ``threshold`` members."""
 
-    attack: ShadowAttack
+    attack: ComparesWithShadows
     sign: float
     threshold: float | None
 
     def score(self, target: Target, audit: AuditData) -> Floats:
         """The comparison's scores, turned by the sign."""
         return self.sign * self.attack.compare(target, audit)
+
+    def score_halves(self, target: Target, audit: AuditData) -> Floats | None:
+        """The scores by either half of the shadows, turned by the sign; None where they are too few to be split."""
+        halves_SHN = self.attack.rate_halves(self.attack.answers(target, audit))
+        return None if halves_SHN is None else self.sign * halves_SHN
 
 
 @dataclass(frozen=True)
@@ -117,24 +180,28 @@ class Lira(ComparesWithShadows):
         if self.queries < 1:
             raise UsageError(f"lira asks each row {self.queries} times. Give queries of at least 1: the row itself.")
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """The log likelihood ratio (online), or the z-score (offline)."""
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """phi of the target (Q, N) and of shadows (K, Q, N)."""
         outputs = target.shadows.outputs(audit, count=self.num_shadows, queries=self.queries)
         phi_QN = np.stack([target.query(audit, query).scaled_logit_N for query in range(self.queries)])
+        classes = None
+        if self.signal == "all":
+            log_p_KNC = np.stack([signals.centred_log_probs_NC for signals in outputs.signals_K])
+            classes = target.signals(audit).centred_log_probs_NC, log_p_KNC
+        return ShadowAnswers(phi_QN, outputs.scaled_logit_KQN, outputs.is_in_KN, classes=classes)
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
+        """The log likelihood ratio (online), or the z-score (offline)."""
         score = likelihood.lira_online if self.mode == "online" else likelihood.lira_offline
-        by_label = score(phi_QN, outputs.scaled_logit_KQN, outputs.is_in_KN, variance=self.variance)
-        if self.signal == "label":
+        by_label = score(answers.target, answers.shadows, answers.is_in_KN, variance=self.variance)
+        if answers.classes is None:
             return by_label
-        log_p_NC = target.signals(audit).centred_log_probs_NC
-        log_p_KNC = np.stack([signals.centred_log_probs_NC for signals in outputs.signals_K])
-        by_class = likelihood.lira_classes(log_p_NC, log_p_KNC, outputs.is_in_KN)
+        by_class = likelihood.lira_classes(*answers.classes, answers.is_in_KN)
         return likelihood.sum_of_standard_scores(by_label, by_class)
 
 
-def phi_and_shadows(
-    target: Target, audit: AuditData, count: int, *, temperature: float = 1.0
-) -> tuple[Floats, Floats, Bools]:
-    """phi of the target (N,) and of ``count`` shadows (K, N) for the rows themselves, and who is in (K, N).
+def phi_and_shadows(target: Target, audit: AuditData, count: int, *, temperature: float = 1.0) -> ShadowAnswers:
+    """phi of the target (N,) and of ``count`` shadows (K, N) for the rows themselves.
 
     Logits are divided by ``temperature`` first.
     """
@@ -143,7 +210,7 @@ def phi_and_shadows(
     if temperature != 1:
         phi_N = target.signals(audit).at_temperature(temperature).scaled_logit_N
         phi_KN = np.stack([signals.at_temperature(temperature).scaled_logit_N for signals in outputs.signals_K])
-    return phi_N, phi_KN, outputs.is_in_KN
+    return ShadowAnswers(phi_N, phi_KN, outputs.is_in_KN)
 
 
 def require_num_shadows(name: str, num_shadows: int, least: int) -> None:

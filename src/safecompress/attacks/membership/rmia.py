@@ -11,6 +11,7 @@ from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.lira import (
     ComparesWithShadows,
     Mode,
+    ShadowAnswers,
     phi_and_shadows,
     require_mode,
     require_num_shadows,
@@ -54,12 +55,15 @@ class Rmia(ComparesWithShadows):
                 "on, 1 where training on a row changes nothing."
             )
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """phi of the target (N,) and of shadows (K, N)."""
+        return phi_and_shadows(target, audit, self.num_shadows, temperature=self.temperature)
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
         """log ratio(x)."""
-        phi_N, phi_KN, is_in_KN = phi_and_shadows(target, audit, self.num_shadows, temperature=self.temperature)
         if self.mode == "online":
-            return likelihood.log_ratio_online(phi_N, phi_KN, is_in_KN)
-        return likelihood.log_ratio_offline(phi_N, phi_KN, is_in_KN, a=self.a)
+            return likelihood.log_ratio_online(answers.target, answers.shadows, answers.is_in_KN)
+        return likelihood.log_ratio_offline(answers.target, answers.shadows, answers.is_in_KN, a=self.a)
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,19 @@ class Base(ComparesWithShadows):
     def __post_init__(self) -> None:
         require_num_shadows(self.name, self.num_shadows, 2)
 
-    def compare(self, target: Target, audit: AuditData) -> Floats:
-        """log p_y of the target, less log of the mean p_y of the references."""
-        phi_N, phi_KN, is_in_KN = phi_and_shadows(target, audit, self.num_shadows)
-        num_outside = int(np.count_nonzero(~is_in_KN.any(axis=0)))
-        if 0 < num_outside < len(phi_N):
+    def answers(self, target: Target, audit: AuditData) -> ShadowAnswers:
+        """phi of the target (N,) and of shadows (K, N)."""
+        answers = phi_and_shadows(target, audit, self.num_shadows)
+        num_outside = int(np.count_nonzero(~answers.is_in_KN.any(axis=0)))
+        num_rows = len(answers.target)
+        if 0 < num_outside < num_rows:
             raise AttackError(
-                f"base: {num_outside} of {len(phi_N)} rows are in none of the {self.num_shadows} shadows, unlike the "
+                f"base: {num_outside} of {num_rows} rows are in none of the {self.num_shadows} shadows, unlike the "
                 "others, so their references differ. Draw shadows from rows that include all of these, or from none of "
                 "them, or raise num_shadows."
             )
-        return likelihood.log_ratio_references(phi_N, phi_KN)
+        return answers
+
+    def rate(self, answers: ShadowAnswers) -> Floats:
+        """log p_y of the target, less log of the mean p_y of the references."""
+        return likelihood.log_ratio_references(answers.target, answers.shadows)

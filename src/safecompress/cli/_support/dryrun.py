@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
+from safecompress.certify.feasibility import JOINT_CHANCE
 from safecompress.cli._support.output import stdout_console
 from safecompress.workflows.estimate import Estimate
 
@@ -32,12 +33,18 @@ def show_estimate(name: str, cost: Estimate, workers: int) -> None:
     table.add_row("all", f"one step takes {cost.step_seconds * 1e3:.3g} ms", "", _duration(cost.seconds))
     console.print(table)
     limits = Table(title="What the verdict rows can certify at best", title_justify="left")
-    for header in ("requirement", "tightest bound", "because of"):
+    for header in ("requirement", "tightest bound", "passed without a leak", "rows it takes", "because of"):
         limits.add_column(header)
     for prospect in cost.prospects:
         tightest = "-" if prospect.tightest is None else f"{prospect.tightest:.4g}"
-        limits.add_row(escape(str(prospect.requirement)), tightest, escape(prospect.note))
+        passable = "-" if prospect.passable is None else f"{prospect.passable:.3f}"
+        needed = "-" if prospect.needed_rows is None else f"{prospect.needed_rows:,}"
+        limits.add_row(escape(str(prospect.requirement)), tightest, passable, needed, escape(prospect.note))
     console.print(limits)
+    console.print(
+        f"Passed without a leak: by {JOINT_CHANCE:.0%} of models that leak nothing, all bounds on attacks together. "
+        "Rows it takes: in each verdict pool, for the bound asked for to be passed so often."
+    )
     console.print("Nothing was trained and nothing was written.")
 
 

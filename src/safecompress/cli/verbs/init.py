@@ -144,11 +144,9 @@ def _refuse_existing(spec_path: Path) -> None:
 
 def _show(spec_path: Path, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
     if as_json:
-        requirements = [{"requirement": str(p.requirement), "tightest": p.tightest, "note": p.note} for p in prospects]
-        say_json({"spec": str(spec_path), "requirements": requirements})
+        say_json({"spec": str(spec_path), "requirements": [prospect.to_json() for prospect in prospects]})
         return
     if not quiet:
         for prospect in prospects:
-            tightest = "" if prospect.tightest is None else f"the tightest certifiable is {prospect.tightest:.4g}; "
-            typer.echo(f"{prospect.requirement}: {tightest}{prospect.note}")
+            typer.echo(str(prospect))
     typer.echo(f"Wrote {spec_path}. Next: safecompress compress {spec_path}")

@@ -2,6 +2,7 @@
 
 Rates and TPR at FPR are exact: coverage is at least 1 - alpha whatever the scores are. AUC and paired differences are
 large-sample, guarded against the small-sample failures that ``benchmarks/coverage.py`` shows for the plain formulas.
+All hold over rows; for scores that hang on a draw of shadow models, ``draws`` has what is added.
 
 Shape letters: N rows, M members, Q non-members.
 """
@@ -17,6 +18,7 @@ from scipy.special import bdtr, bdtrc, betaincinv, expit, logit, ndtr, ndtri, re
 
 from safecompress.errors import AttackError, UsageError
 from safecompress.metrics.measurement import Interval
+from safecompress.metrics.stats.draws import NO_NOISE, DrawNoise
 from safecompress.metrics.stats.metrics import (
     BoolArray,
     Confusion,
@@ -79,22 +81,24 @@ def advantage_interval(confusion: Confusion, alpha: float) -> Interval:
     return Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1, 1 - alpha)
 
 
-def auc_interval(scores: FloatArray, is_member: BoolArray, alpha: float) -> Interval:
+def auc_interval(scores: FloatArray, is_member: BoolArray, alpha: float, noise: DrawNoise = NO_NOISE) -> Interval:
     """The interval of the AUC, never of zero width: DeLong et al. (1988) on the logit scale, by ranks (Sun & Xu 2014).
 
     Each pool's variance counts two more rows, one at placement 0 and one at 1, the idea of Agresti & Caffo (2000). Near
     AUC 0.5 this costs under 1 % of width; near 1, or where few rows differ, it mends what the plain formula misses.
     Neither end goes further out than the distribution-free ``chernoff_interval``, which stands alone where the scores
-    show no variance: perfect separation, one constant score. Raises AttackError as ``auc`` does.
+    show no variance: perfect separation, one constant score. ``noise`` of draws widens all of them.
+    Raises AttackError as ``auc`` does.
     """
     check_alpha(alpha)
     placed = placements(scores, is_member)
     value, pools = float(placed.members.mean()), (placed.members, placed.non_members)
     bound = chernoff_interval(value, min(pool.size for pool in pools), alpha)
+    bound = noise.widen(value, bound, 0.0, 1.0)
     if not any(_varies(pool) for pool in pools):
         return bound
     error = math.sqrt(sum(_variance_of_mean(pool, 0.0, 1.0) for pool in pools))
-    reach = _z(alpha) * error / (value * (1 - value))
+    reach = noise.widened(_z(alpha) * error, alpha) / (value * (1 - value))
     low, high = float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
     return Interval(max(low, bound.low), min(high, bound.high), 1 - alpha)
 
@@ -142,13 +146,15 @@ def _divergence(mean: float, expectation: float) -> float:
     return float(rel_entr(mean, expectation) + rel_entr(1 - mean, 1 - expectation))
 
 
-def auc_difference(scores_a: FloatArray, scores_b: FloatArray, is_member: BoolArray, alpha: float) -> PairedDifference:
+def auc_difference(
+    scores_a: FloatArray, scores_b: FloatArray, is_member: BoolArray, alpha: float, noise: DrawNoise = NO_NOISE
+) -> PairedDifference:
     """AUC(a) - AUC(b) on the same rows, by paired DeLong (DeLong et al. 1988; Sun & Xu 2014), limits in [-1, 1].
 
     Each pool's variance counts two more rows, at plus and minus the largest difference seen, so that a pair which
     differs in a handful of rows is not taken for certain. Without any variance: the same scores are no difference,
     [0, 0] with p 1; scores of the same order get a bound on how often they may disagree; all else gets Hoeffding's.
-    Raises AttackError as ``auc`` does.
+    ``noise`` of draws is added, to the interval and to the p-value. Raises AttackError as ``auc`` does.
     """
     check_alpha(alpha)
     placed_a, placed_b = placements(scores_a, is_member), placements(scores_b, is_member)
@@ -158,9 +164,9 @@ def auc_difference(scores_a: FloatArray, scores_b: FloatArray, is_member: BoolAr
         return _difference_without_variance(value, scores_a, scores_b, min(pool.size for pool in pools), alpha)
     largest = max(float(np.abs(pool).max()) for pool in pools)
     error = math.sqrt(sum(_variance_of_mean(pool, -largest, largest) for pool in pools))
-    reach = _z(alpha) * error
+    reach = noise.widened(_z(alpha) * error, alpha)
     limits = Interval(max(-1.0, value - reach), min(1.0, value + reach), 1 - alpha)
-    return PairedDifference(value, limits, 2 * float(ndtr(-abs(value) / error)))
+    return PairedDifference(value, limits, 2 * float(ndtr(-abs(value) / math.hypot(error, math.sqrt(noise.variance)))))
 
 
 def _difference_without_variance(

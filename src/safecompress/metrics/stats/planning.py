@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.special import ndtri
+import numpy as np
+from scipy.special import betaln, gammaln, ndtri
 
 from safecompress.errors import UsageError
 from safecompress.metrics.stats.intervals import check_alpha, clopper_pearson, threshold_ranks
@@ -70,6 +71,28 @@ def best_tpr_upper_limit(num_members: int, num_non_members: int, fpr: float, alp
     _check_rows(num_members, num_non_members)
     _, loose = threshold_ranks(num_non_members, fpr, alpha)
     return clopper_pearson(0, num_members, alpha / 2).high if loose <= num_non_members else 1.0
+
+
+def passable_tpr(num_members: int, num_non_members: int, fpr: float, alpha: float, chance: float) -> float:
+    """What the upper limit of ``tpr_at_fpr_interval`` stays under with probability ``chance`` when nothing leaks.
+
+    The number of members above the r-th largest of Q non-members is then beta-binomial, whatever the scores are; 1
+    where the non-members bound no threshold.
+    """
+    _check_rows(num_members, num_non_members)
+    _, loose = threshold_ranks(num_non_members, fpr, alpha)
+    if loose > num_non_members:
+        return 1.0
+    above = np.arange(num_members + 1)
+    law = np.exp(
+        betaln(above + loose, num_members - above + num_non_members - loose + 1)
+        - betaln(loose, num_non_members - loose + 1)
+        + gammaln(num_members + 1)
+        - gammaln(above + 1)
+        - gammaln(num_members - above + 1)
+    )
+    most = int(np.searchsorted(np.cumsum(law), chance))
+    return clopper_pearson(min(most, num_members), num_members, alpha / 2).high
 
 
 def _check_rows(*counts: int) -> None:
