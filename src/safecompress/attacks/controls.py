@@ -134,7 +134,7 @@ def train_control(
         name: fresh(stand_in(version.model, row), derive_seed(seed, "control", "weights", name))
         for name, version in target.versions.items()
     }
-    control = ControlModel(network, *pools, 0.0, max_epochs, seed, target.access, versions)
+    control = ControlModel(network, pools[0], pools[1], 0.0, max_epochs, seed, target.access, versions)
     weak = _train_weak(control, task, features, labels, is_member)
     epochs, accuracy = _overfit_([network, *versions.values()], task, max_epochs)
     return replace(control, accuracy=accuracy, epochs=epochs, weak=weak)

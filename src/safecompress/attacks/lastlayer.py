@@ -58,7 +58,7 @@ def predict_with_hidden(model: nn.Module, features: Tensor, *, batch_size: int =
                 )
             logits.append(output.cpu())
             calls.append(linear.head_of(output))
-    hidden = _joined([call and call.hidden for call in calls])
+    hidden = _joined([None if call is None else call.hidden for call in calls])
     inner = None
     if any(call and not call.is_output for call in calls):
         inner = _joined([call.gave.float().cpu() if call and call.gives_logits else None for call in calls])
@@ -215,9 +215,9 @@ class _Logits:
 
     def __call__(self, weights: dict[str, Tensor], rows: Tensor) -> Tensor:
         caught: list[Tensor] = []
-        hook = self.head and self.head.register_forward_hook(
-            lambda layer, inputs, output: caught.append(output.clone())
-        )
+        head, hook = self.head, None
+        if head is not None:
+            hook = head.register_forward_hook(lambda layer, inputs, output: caught.append(output.clone()))
         try:
             output: Tensor = functional_call(self.model, weights, (rows,))
         finally:

@@ -84,7 +84,7 @@ def _at_default_strength(attack: Attack, cls: type[Any]) -> Attack:
 
 def siblings_of(attack: Attack) -> tuple[Attack, ...]:
     """Simpler attacks that ``attack`` should not be significantly under, with as many shadows as its own."""
-    shadows = {"num_shadows": getattr(attack, "num_shadows", Lira().num_shadows)}
+    num_shadows = int(getattr(attack, "num_shadows", Lira().num_shadows))
     by_name: dict[str, tuple[Attack, ...]] = {
         "modified_entropy": (Entropy(),),
         "neural": (Loss(),),
@@ -96,9 +96,9 @@ def siblings_of(attack: Attack) -> tuple[Attack, ...]:
         "rmia": (Loss(),),
     }
     if attack.name == "lira":
-        return Loss(), Rmia(temperature=2.0, **shadows)
+        return Loss(), Rmia(num_shadows, temperature=2.0)
     if attack.name == "joint_lira":
-        return (Lira(**shadows),)
+        return (Lira(num_shadows),)
     return by_name.get(attack.name, ())
 
 

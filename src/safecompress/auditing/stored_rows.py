@@ -85,7 +85,7 @@ class SoughtRows:
     @property
     def width(self) -> int:
         """F."""
-        return self.rows_MF.shape[1]
+        return int(self.rows_MF.shape[1])
 
     @cached_property
     def directions_MK(self) -> Tensor:

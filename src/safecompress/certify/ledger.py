@@ -2,7 +2,7 @@
 
 Every use of verdict rows is recorded before anything is measured. Use number j spends alpha / 2^j, and the first use of
 rows fixes the largest alpha that may be asked of them, so that all uses together spend at most that. Rows are known by
-keyed digests; the key lies beside the ledger. They are known again by their likeness, too (`data.likeness`): after
+keyed digests; the key lies beside the ledger. They are known again by their sketches, too (`data.sketches`): after
 rescaling, rounding and reordering, or with other columns.
 """
 
@@ -22,7 +22,7 @@ from filelock import FileLock
 from safecompress.attacks import capabilities_of
 from safecompress.certify.chain import ChainedFile
 from safecompress.data import DataSplit
-from safecompress.data.likeness import likeness_digests
+from safecompress.data.sketches import sketch_digests
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import parse_name
 from safecompress.spec import SafetySpec
@@ -53,7 +53,7 @@ class HoldoutUse:
     """One use of verdict rows: for which artifact, and which number it has among the uses of these rows.
 
     ``spec`` is the digest of all that a verdict depends on beside artifact and rows: spec, seed, dense model. ``alpha``
-    is the error rate that the spec asked for; None in lines of before it was recorded. By the digests of ``likeness``
+    is the error rate that the spec asked for; None in lines of before it was recorded. By the digests of ``sketches``
     the rows are known again though they were altered.
     """
 
@@ -62,7 +62,7 @@ class HoldoutUse:
     spec: str
     rows: frozenset[str] = field(repr=False)
     alpha: float | None = None
-    likeness: frozenset[str] = field(default=frozenset(), repr=False)
+    sketches: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 class Ledger:
@@ -114,7 +114,7 @@ class Ledger:
             check(use.number)
             if use not in earlier:
                 entry = {"number": use.number, "artifact": use.artifact, "spec": use.spec, "alpha": use.alpha}
-                self._file.append({**entry, "rows": sorted(use.rows), "likeness": sorted(use.likeness)})
+                self._file.append({**entry, "rows": sorted(use.rows), "sketches": sorted(use.sketches)})
             return use
 
     def _find(
@@ -133,7 +133,7 @@ class Ledger:
         for use in earlier:
             if (use.artifact, use.spec, use.rows) == (artifact_digest, bound_digest, rows):
                 return use
-        alike = likeness_digests(split, parts, key)
+        alike = sketch_digests(split, parts, key)
         sharing = [use for use in earlier if use.rows & rows or _is_alike(use, alike)]
         self._check_alpha(alpha, _first_alpha(sharing, rows))
         return HoldoutUse(1 + len(sharing), artifact_digest or "", bound_digest, rows, alpha, frozenset().union(*alike))
@@ -164,7 +164,7 @@ class Ledger:
 
 
 def _use_of(entry: Mapping[str, Any]) -> HoldoutUse:
-    """The use that a line records; lines of before there was a chain say neither alpha nor likeness."""
+    """The use that a line records; lines of before there was a chain say neither alpha nor sketches."""
     alpha = entry.get("alpha")
     return HoldoutUse(
         int(entry["number"]),
@@ -172,7 +172,7 @@ def _use_of(entry: Mapping[str, Any]) -> HoldoutUse:
         str(entry["spec"]),
         frozenset(map(str, entry["rows"])),
         None if alpha is None else float(alpha),
-        frozenset(map(str, entry.get("likeness", ()))),
+        frozenset(map(str, entry.get("sketches", ()))),
     )
 
 
@@ -183,8 +183,8 @@ def _bound_to_rows(split: DataSplit, spec_digest: str, key: bytes) -> str:
 
 
 def _is_alike(use: HoldoutUse, alike: Sequence[frozenset[str]]) -> bool:
-    """Whether enough of the rows, by the likeness of each, are rows of ``use``."""
-    num_known = sum(not digests.isdisjoint(use.likeness) for digests in alike)
+    """Whether enough of the rows, by the sketches of each, are rows of ``use``."""
+    num_known = sum(not digests.isdisjoint(use.sketches) for digests in alike)
     return num_known >= max(2, math.ceil(LEAST_ALIKE * min(len(alike), len(use.rows))))
 
 

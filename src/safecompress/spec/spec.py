@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from safecompress.attacks import ATTACKS, Access, Attack, capabilities_of
-from safecompress.attacks.reference import missing_reference_attacks
+from safecompress.attacks.reference import companions_of, missing_reference_attacks
 from safecompress.errors import SpecError, suggest
 from safecompress.metrics.catalogue import OF_THE_TASK, attack_of, change_of, direction_of
 from safecompress.metrics.measurement import Direction, Levels, Measurement
@@ -129,8 +129,13 @@ class SafetySpec:
         return hashlib.sha256(f"{self!r}{budget}".encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
-        """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL."""
-        return Levels(self.alpha / 2**opening, len(self.requirements))
+        """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL.
+
+        It is shared by all figures that could break a requirement: those of companions of an attack, too.
+        """
+        beside = {attack.name: len(companions_of(attack)) for attack in self.attacks}
+        figures = sum(1 + beside.get(attack_of(requirement.metric), 0) for requirement in self.requirements)
+        return Levels(self.alpha / 2**opening, figures)
 
     def judge(
         self,

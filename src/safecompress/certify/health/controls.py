@@ -56,10 +56,10 @@ def weak_control(result: AttackResult, reference: AttackResult) -> HealthCheck:
     half of what the reference finds; INCONCLUSIVE where the reference itself finds nothing.
     """
     name = "positive_control"
-    for one in (result, reference):
-        if one.scores is None or one.is_member is None:
-            return broken(name, one)
-    assert reference.scores is not None and reference.is_member is not None  # as just seen
+    if result.scores is None or result.is_member is None:
+        return broken(name, result)
+    if reference.scores is None or reference.is_member is None:
+        return broken(name, reference)
     there, least = auc_and_interval(reference.scores, reference.is_member, WEAK_ALPHA)
     value, interval = auc_and_interval(result.scores, result.is_member, WEAK_ALPHA)
     half = 0.5 + (there - 0.5) / 2

@@ -1,11 +1,11 @@
-"""Rows are known again by their likeness after changes that alter no person, and strangers share next to none."""
+"""Rows are known again by their sketches after changes that alter no person, and strangers share next to none."""
 
 import numpy as np
 import pytest
 import torch
 
 from safecompress.data import Dataset, DataSplit, digits
-from safecompress.data.likeness import likeness, likeness_digests
+from safecompress.data.sketches import sketches, sketch_digests
 
 N, RANDOM = 600, np.random.default_rng(0)
 
@@ -39,7 +39,7 @@ def share_known(keys, others):
     return float(np.any(is_known, axis=0).mean())
 
 
-KEYS = likeness(dataset_of(TABLE), CHOSEN)
+KEYS = sketches(dataset_of(TABLE), CHOSEN)
 
 
 # --- the same people
@@ -70,17 +70,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_same_people_are_known_again(change):
-    assert share_known(KEYS, likeness(dataset_of(CHANGES[change](TABLE)), CHOSEN)) > 0.9
+    assert share_known(KEYS, sketches(dataset_of(CHANGES[change](TABLE)), CHOSEN)) > 0.9
 
 
 def test_the_order_of_rows_does_not_count():
     table, chosen = reordered(TABLE)
-    assert share_known(KEYS, likeness(dataset_of(table), chosen)) > 0.99
+    assert share_known(KEYS, sketches(dataset_of(table), chosen)) > 0.99
 
 
 def test_a_tenth_of_the_rows_less_leaves_some_known():
     kept = np.union1d(ORDER[: int(0.9 * N)], CHOSEN)
-    assert share_known(KEYS, likeness(dataset_of(TABLE[kept]), np.searchsorted(kept, CHOSEN))) > 0.1
+    assert share_known(KEYS, sketches(dataset_of(TABLE[kept]), np.searchsorted(kept, CHOSEN))) > 0.1
 
 
 # --- strangers
@@ -88,18 +88,18 @@ def test_a_tenth_of_the_rows_less_leaves_some_known():
 
 def test_strangers_of_one_data_set_share_nothing():
     others = np.setdiff1d(np.arange(N), CHOSEN)
-    assert share_known(KEYS, likeness(dataset_of(TABLE), others)) == 0
+    assert share_known(KEYS, sketches(dataset_of(TABLE), others)) == 0
     assert (KEYS > 0).any(1).mean() > 0.9  # who has no key shares none either, and proves nothing
 
 
 def test_strangers_of_another_data_set_share_next_to_nothing():
     for seed in (1, 2, 3):
-        assert share_known(KEYS, likeness(dataset_of(people(seed=seed)), np.arange(N))) < 0.02
+        assert share_known(KEYS, sketches(dataset_of(people(seed=seed)), np.arange(N))) < 0.02
 
 
 def test_halves_of_digits_are_strangers():
     data = digits()
-    keys, half = likeness(data, np.arange(data.num_rows)), data.num_rows // 2
+    keys, half = sketches(data, np.arange(data.num_rows)), data.num_rows // 2
     for seed in range(3):
         rows = np.random.default_rng(seed).permutation(data.num_rows)
         assert share_known(keys[rows[:half]], keys[rows[half:]]) == 0
@@ -108,9 +108,9 @@ def test_halves_of_digits_are_strangers():
 def test_a_key_that_another_row_has_is_none():
     """Copies are one person, who keeps the key; people whom the ranks hardly tell apart have none."""
     twice = np.concatenate([TABLE, TABLE])
-    assert share_known(likeness(dataset_of(twice), CHOSEN), likeness(dataset_of(twice), N + CHOSEN)) > 0.9
+    assert share_known(sketches(dataset_of(twice), CHOSEN), sketches(dataset_of(twice), N + CHOSEN)) > 0.9
     few = np.random.default_rng(0).integers(0, 2, (N, 2)).astype(np.float32)
-    keys = likeness(dataset_of(few), np.arange(N))
+    keys = sketches(dataset_of(few), np.arange(N))
     assert len(np.unique(keys[:, -1][keys[:, -1] > 0])) <= 4
 
 
@@ -123,13 +123,13 @@ def test_pictures_that_are_brighter_mirrored_or_noisy_are_known_again():
     smooth = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
     pixels = ((smooth * 35 + 128).clamp(0, 255)).byte()
     chosen = np.arange(100)
-    keys = likeness(Dataset.from_pixels(pixels, np.arange(400) % 2), chosen)
+    keys = sketches(Dataset.from_pixels(pixels, np.arange(400) % 2), chosen)
     noise = torch.from_numpy(random.integers(-1, 2, pixels.shape))
     for changed in (pixels.flip(3), (pixels * 0.9 + 10).byte(), (pixels + noise).clamp(0, 255).byte()):
-        assert share_known(keys, likeness(Dataset.from_pixels(changed, np.arange(400) % 2), chosen)) > 0.4
+        assert share_known(keys, sketches(Dataset.from_pixels(changed, np.arange(400) % 2), chosen)) > 0.4
     as_values = Dataset.from_arrays(pixels.float() / 127.5 - 1, np.arange(400) % 2)
-    assert share_known(keys, likeness(as_values, chosen)) > 0.9
-    assert share_known(keys, likeness(Dataset.from_pixels(pixels, np.arange(400) % 2), np.arange(100, 400))) == 0
+    assert share_known(keys, sketches(as_values, chosen)) > 0.9
+    assert share_known(keys, sketches(Dataset.from_pixels(pixels, np.arange(400) % 2), np.arange(100, 400))) == 0
 
 
 def test_texts_with_another_token_or_end_are_known_again():
@@ -137,33 +137,33 @@ def test_texts_with_another_token_or_end_are_known_again():
     tokens = np.minimum(random.zipf(1.3, size=(400, 30)), 499) - 1
     tokens[np.arange(30) >= random.integers(10, 31, 400)[:, None]] = -1
     chosen = np.arange(100)
-    keys = likeness(tokens_of(tokens), chosen)
+    keys = sketches(tokens_of(tokens), chosen)
     another, started = tokens.copy(), np.concatenate([np.full((400, 1), 499), tokens], axis=1)
     another[:, 5] = random.integers(0, 499, 400)
     for changed in (another, started, tokens[:, :25]):
-        assert share_known(keys, likeness(tokens_of(changed), chosen)) > 0.6
-    assert share_known(keys, likeness(tokens_of(tokens), np.arange(100, 400))) == 0
+        assert share_known(keys, sketches(tokens_of(changed), chosen)) > 0.6
+    assert share_known(keys, sketches(tokens_of(tokens), np.arange(100, 400))) == 0
 
 
 # --- large data sets, odd ones, digests
 
 
 def test_of_a_large_data_set_some_rows_are_looked_at(monkeypatch):
-    monkeypatch.setattr("safecompress.data.likeness.MOST_CELLS", 300 * TABLE.shape[1])
-    keys = likeness(dataset_of(TABLE), CHOSEN)
-    assert share_known(keys, likeness(dataset_of(scaled(TABLE)), CHOSEN)) > 0.9
-    assert share_known(keys, likeness(dataset_of(TABLE), np.setdiff1d(np.arange(N), CHOSEN))) < 0.02
+    monkeypatch.setattr("safecompress.data.sketches.MOST_CELLS", 300 * TABLE.shape[1])
+    keys = sketches(dataset_of(TABLE), CHOSEN)
+    assert share_known(keys, sketches(dataset_of(scaled(TABLE)), CHOSEN)) > 0.9
+    assert share_known(keys, sketches(dataset_of(TABLE), np.setdiff1d(np.arange(N), CHOSEN))) < 0.02
 
 
 @pytest.mark.parametrize("table", [np.ones((20, 3)), np.ones((20, 1)), np.arange(2.0)[:, None], np.eye(4)])
 def test_whatever_the_rows_are_they_have_keys_or_none(table):
-    assert likeness(dataset_of(table), np.arange(2)).shape == (2, 4)
+    assert sketches(dataset_of(table), np.arange(2)).shape == (2, 4)
 
 
 def test_digests_are_keyed_and_of_each_row():
     indices = {"train": [0, 1, 2, 3], "member_verdict": [0, 1], "nonmember_verdict": [4, 5, 6]}
     split, parts = DataSplit.from_indices(dataset_of(TABLE), indices), ("member_verdict", "nonmember_verdict")
-    mine, again, other = (likeness_digests(split, parts, key) for key in (b"a" * 32, b"a" * 32, b"b" * 32))
+    mine, again, other = (sketch_digests(split, parts, key) for key in (b"a" * 32, b"a" * 32, b"b" * 32))
     assert mine == again and len(mine) == 5 and all(mine)
     assert not frozenset().union(*mine) & frozenset().union(*other)
     assert all(len(digest) == 12 for digests in mine for digest in digests)

@@ -52,7 +52,7 @@ HASHES = 4
 """Minhashes in the key of a text's band: two texts that share 80 % of their pairs share a band with 88 %."""
 
 
-def likeness_digests(split: DataSplit, parts: Sequence[str], key: bytes) -> list[frozenset[str]]:
+def sketch_digests(split: DataSplit, parts: Sequence[str], key: bytes) -> list[frozenset[str]]:
     """For each row of ``parts`` the keyed digests (12 hex digits) of its distinctive bands, at most one of each band.
 
     Labels do not count. Nobody without ``key`` can test a guess at a row by them.
@@ -60,15 +60,15 @@ def likeness_digests(split: DataSplit, parts: Sequence[str], key: bytes) -> list
     chosen = np.concatenate([split.indices[part] for part in parts])
     return [
         frozenset(
-            hmac.digest(key, b"likeness%d:%d" % (band, value), "sha256").hex()[:12]
+            hmac.digest(key, b"sketch%d:%d" % (band, value), "sha256").hex()[:12]
             for band, value in enumerate(values)
             if value
         )
-        for values in likeness(split.dataset, chosen).tolist()
+        for values in sketches(split.dataset, chosen).tolist()
     ]
 
 
-def likeness(dataset: Dataset, chosen: Int64Array) -> UInt64Array:
+def sketches(dataset: Dataset, chosen: Int64Array) -> UInt64Array:
     """(n, bands) the keys of the rows with the numbers ``chosen``.
 
     A key is zero where another row of the data set has it too, and in bands where too few rows have one of their own.
