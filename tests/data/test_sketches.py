@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from safecompress.data import Dataset, DataSplit, digits
-from safecompress.data.sketches import sketches, sketch_digests
+from safecompress.data.sketches import sketch_digests, sketches
 
 N, RANDOM = 600, np.random.default_rng(0)
 
