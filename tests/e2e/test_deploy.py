@@ -173,7 +173,8 @@ def test_an_onnx_file_that_leaks_fails(elsewhere):
     assert ended.code == 1, ended.err
     assert [f["verdict"] for f in report["findings"]] == ["FAIL", "FAIL"]
     assert report["name"] == "elsewhere" and report["errors"] == {}
-    assert all(check["outcome"] == "PASS" for check in report["health"])
+    doubted = [check["check"] for check in report["health"] if check["outcome"] != "PASS"]
+    assert doubted == ["layer_gradients"]  # nobody knows the network that the file was exported from
     assert any("Nothing proves" in note for note in report["notes"])
 
 
