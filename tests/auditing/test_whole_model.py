@@ -236,6 +236,7 @@ def test_an_onnx_file_is_looked_at_by_its_graph(behind, held, names, tmp_path):
     assert "a runtime of its own" in found["layer_gradients"].detail
 
 
+@pytest.mark.slow
 def test_an_onnx_file_has_the_gradients_of_its_artifact(tmp_path):
     pytest.importorskip("onnxruntime")
     from safecompress.export.onnx import export_onnx

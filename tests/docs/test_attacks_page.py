@@ -15,6 +15,8 @@ import torch
 
 from safecompress.attacks import ATTACKS, Access, Lira, Loss, Target, capabilities_of, simulate_attacker
 from safecompress.attacks.reference import LEAST, REFERENCE, STANDS_FOR, siblings_of
+from safecompress.auditing.audited_model import AuditedModel
+from safecompress.auditing.whole_model import look_at_whole
 from safecompress.certify.health import (
     DECISIVE,
     LARGEST_GAP,
@@ -27,7 +29,7 @@ from safecompress.compression.search import Plan
 from safecompress.config import parse_config
 from safecompress.config.options import parameters_of, plain
 from safecompress.config.tables import SafetyShape
-from safecompress.data import AuditData
+from safecompress.data import AuditData, Dataset, DataSplit
 from safecompress.metrics.measurement import Levels
 from safecompress.spec import SafetySpec, at_most
 from safecompress.spec.spec import SHADOW_MODES
@@ -182,7 +184,13 @@ def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     attackers = [simulate_attacker(attack, target, pools[0], generator=np.random.default_rng(0)) for attack in made]
     results = [attacker.test(target, pools[1], Levels()) for attacker in attackers]
     checks = examine_health(HealthCase(target, *pools, None, attackers, results), levels=Levels(), seed=0)
-    assert {words(row[0])[0] for row in tables(part("Health checks", 3))[0]} == {check.name for check in checks}
+    rows = Dataset.from_arrays(np.arange(40.0).reshape(8, 5), np.arange(8) % 2)
+    sides = ("member_fit", "member_verdict", "nonmember_fit", "nonmember_verdict")
+    places = {side: [2 * place, 2 * place + 1] for place, side in enumerate(sides)}
+    split = DataSplit.from_indices(rows, {"train": range(4), **places})
+    of_file = look_at_whole(AuditedModel.of_network(torch.nn.Linear(5, 2), (5,), 2), split)
+    named = {check.name for check in (*checks, *of_file)}
+    assert {words(row[0])[0] for row in tables(part("Health checks", 3))[0]} == named
 
 
 def test_figures_of_the_health_checks_are_the_codes():
