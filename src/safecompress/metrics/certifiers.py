@@ -69,8 +69,8 @@ def rows_needed(certifier: Certifier, bound: float, alpha: float, chance: float)
 
 
 WIDER = 1.05
-"""How much draws of 16 shadows widen the interval of an AUC where nothing leaks: under 1 % with real models, 1 to 6 % in
-simulation (benchmarks/results/flip-rate.md, coverage-shadows.md)."""
+"""How much draws of 16 shadows widen the interval of an AUC where nothing leaks: under 1 % with real models, up to 6 %
+in simulation (benchmarks/results/flip-rate.md, coverage-shadows.md)."""
 
 
 class _OnPools:
