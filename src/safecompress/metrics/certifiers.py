@@ -69,8 +69,8 @@ def rows_needed(certifier: Certifier, bound: float, alpha: float, chance: float)
 
 
 WIDER = 1.05
-"""How much draws of shadows widen the interval of an AUC at most where nothing leaks (benchmarks/coverage_shadows.py:
-1 to 5 % with 16 shadows)."""
+"""How much draws of 16 shadows widen the interval of an AUC where nothing leaks: under 1 % with real models, up to 6 %
+in simulation (benchmarks/results/flip-rate.md, coverage-shadows.md)."""
 
 
 class _OnPools:
@@ -92,8 +92,7 @@ class CertifyAuc(_OnPools):
     def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
         """The measured AUC lies at most a quantile of the null law above 0.5; half the width comes on top.
 
-        The width is that of an attack by shadows, which is up to 5 % wider than that of rows alone (measured). Ties
-        would make both smaller.
+        The width is that of an attack by shadows (`WIDER`). Ties would make both smaller.
         """
         half = stats.auc_half_width(rows.positives, rows.negatives, alpha)
         luck = stats.auc_half_width(rows.positives, rows.negatives, 2 * (1 - chance)) if chance > 0.5 else 0.0
