@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from safecompress.attacks import Access, Question, capabilities_of
+from safecompress.attacks import Access, capabilities_of
+from safecompress.attacks.capabilities import Capabilities
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import ACCURACY, AUC, DENSITY, LATENCY, MetricName, parse_name
@@ -34,11 +35,11 @@ def check_feasibility(
 ) -> tuple[Feasibility, ...]:
     """The feasibility of every requirement. Raises SpecError, with all faults, when one could pass by luck only."""
     binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
-    questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
+    asked = {attack.name: capabilities_of(attack) for attack in spec.attacks}
     feasibilities = tuple(
         Feasibility(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
-        else _feasibility_of(requirement, split, questions, levels.alpha, density)
+        else _feasibility_of(requirement, split, asked, levels.alpha, density)
         for requirement in spec.requirements
     )
     faults = [feasibility.fault for feasibility in feasibilities if feasibility.fault]
@@ -50,7 +51,7 @@ def check_feasibility(
 def _feasibility_of(
     requirement: Requirement,
     split: DataSplit,
-    questions: Mapping[str, Question],
+    asked: Mapping[str, Capabilities],
     alpha: float,
     density: float | None,
 ) -> Feasibility:
@@ -58,14 +59,14 @@ def _feasibility_of(
     if name is None:  # of a question that brings metrics of its own
         return Feasibility(requirement, None, "nothing is known of how rows certify it")
     if name.is_change:
-        return _of_change(requirement, name, split, questions)
+        return _of_change(requirement, name, split, asked)
     if name.metric is DENSITY:
         return _of_density(requirement, density)
     certifier = name.metric.certifier
     if certifier is None:
         note = "timed on this machine" if name.metric is LATENCY else "counted, not estimated"
         return Feasibility(requirement, None, note)
-    rows = _rows(name, split, questions)
+    rows = _rows(name, split, asked)
     fault = certifier.fault(requirement.bound, rows, alpha)
     return Feasibility(
         requirement,
@@ -75,22 +76,23 @@ def _feasibility_of(
     )
 
 
-def _rows(name: MetricName, split: DataSplit, questions: Mapping[str, Question]) -> RowCounts:
+def _rows(name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities]) -> RowCounts:
     """The rows that the verdict measures the figure on."""
     if name.attack is None:
         return RowCounts(split.size("test"))
-    return questions[name.attack].count_rows(split, "verdict")
+    attack = asked[name.attack]
+    return replace(attack.question.count_rows(split, "verdict"), shadows=attack.num_shadows)
 
 
 def _of_change(
-    requirement: Requirement, name: MetricName, split: DataSplit, questions: Mapping[str, Question]
+    requirement: Requirement, name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities]
 ) -> Feasibility:
     if not name.metric.is_compared:
         plain = requirement.metric.rpartition(".")[0]
         fault = f"{requirement}: nothing measures it; set a bound on {plain} itself"
         return Feasibility(requirement, None, "counted, and not compared with the dense model", fault)
     assert name.metric.certifier is not None  # as every metric that is compared has
-    rows = name.metric.certifier.describe(_rows(name, split, questions))
+    rows = name.metric.certifier.describe(_rows(name, split, asked))
     what = "err" if name.metric is ACCURACY else "leak"
     return Feasibility(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
 

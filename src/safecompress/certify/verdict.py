@@ -14,6 +14,7 @@ from safecompress.attacks.measure_model import ModelFigures, measure_model
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
+from safecompress.certify.worst_case import PersonFigures, measure_persons
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
 from safecompress.metrics import stats
@@ -108,14 +109,24 @@ def certify(
     shipped_figures = _examine(shipped, split, spec.attacks, levels, seed)
     dense_figures = None if models.dense is None else _examine(models.dense, split, alone, levels, seed)
     trained_figures = None if models.trained is None else _examine(models.trained, split, alone, levels, seed)
-    measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
+    persons, dense_persons, trained_persons = (
+        PersonFigures() if model is None else measure_persons(model, split.audit("verdict"), attacks, levels)
+        for model, attacks in ((shipped, spec.attacks), (models.dense, alone), (models.trained, alone))
+    )
+    counted = {figure.name: figure for figure in models.counted}
+    measurements = {**shipped_figures.measurements, **persons.measurements, **counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels))
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, levels, seed, run))
     return Certification(
-        findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
+        findings=spec.judge(
+            measurements,
+            shipped_figures.errors,
+            unmeasured=persons.unmeasured,
+            doubts=_validity_issues(spec, health),
+        ),
         measurements=measurements,
-        dense=dense_figures.measurements if dense_figures else {},
+        dense={**dense_figures.measurements, **dense_persons.measurements} if dense_figures else {},
         errors=shipped_figures.errors,
         dense_errors=dense_figures.errors if dense_figures else {},
         attacks={attack.name: repr(attack) for attack in spec.attacks},
@@ -124,11 +135,11 @@ def certify(
         access=spec.access,
         bounded=spec.bounded,
         epsilon={result.attack: result.epsilon for result in shipped_figures.results if result.epsilon is not None},
-        dense_findings=_partly_judged(spec, dense_figures),
+        dense_findings=_partly_judged(spec, dense_figures, dense_persons),
         health=health,
         shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        trained=trained_figures.measurements if trained_figures else {},
-        trained_findings=_partly_judged(spec, trained_figures),
+        trained={**trained_figures.measurements, **trained_persons.measurements} if trained_figures else {},
+        trained_findings=_partly_judged(spec, trained_figures, trained_persons),
         exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
@@ -140,9 +151,11 @@ def certify(
     )
 
 
-def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
+def _partly_judged(spec: SafetySpec, figures: ModelFigures | None, persons: PersonFigures) -> Findings:
     """The requirements applied to a model beside the shipped one, as far as it was measured."""
-    return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
+    if figures is None:
+        return Findings(())
+    return spec.judge({**figures.measurements, **persons.measurements}, figures.errors, partly=True)
 
 
 def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safecompress.certify import Exposure, HealthCheck
-from safecompress.certify.exposure import ClassExposure, RocPoint, WorstCase
+from safecompress.certify.exposure import ClassExposure, RocPoint
+from safecompress.certify.worst_case import WorstCase
 from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.metrics.measurement import Interval, Measurement
 from safecompress.spec import Finding
