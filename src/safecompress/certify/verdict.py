@@ -204,7 +204,7 @@ def _examine_health(
     with contextlib.suppress(AttackError):  # a network that cannot be made anew: the checks will say so
         control = train_control(shipped, fit_pool, verdict_pool, seed=derive_seed(seed, "verdict", "control"))
     case = HealthCase(
-        shipped, fit_pool, verdict_pool, unseen, shipped_figures.attackers, shipped_figures.results, control
+        shipped, fit_pool, verdict_pool, unseen, shipped_figures.attackers, shipped_figures.results, control, split
     )
     return examine_health(case, levels=levels, seed=derive_seed(seed, "verdict", "health"), run=run)
 

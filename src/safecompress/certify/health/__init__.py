@@ -3,6 +3,7 @@
 from safecompress.certify.health.check import HealthCheck
 from safecompress.certify.health.controls import SHARED_ALPHA, blind_baseline, negative_control, positive_control
 from safecompress.certify.health.examine import HealthCase, examine_health
+from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import DECISIVE, LARGEST_GAP, shadow_gap
 from safecompress.certify.health.strength import STRONGER_THAN, strength
@@ -18,6 +19,7 @@ __all__ = [
     "blind_baseline",
     "examine_health",
     "largest_tie",
+    "near_duplicates",
     "negative_control",
     "positive_control",
     "saturation",

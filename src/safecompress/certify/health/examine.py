@@ -24,10 +24,11 @@ from safecompress.attacks.controls import ControlModel, blind_scores, negative_p
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.health.check import HealthCheck
 from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control
+from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.scores import saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import compare_shadows
 from safecompress.certify.health.strength import STRONGER_THAN, strength
-from safecompress.data import AuditData
+from safecompress.data import AuditData, DataSplit
 from safecompress.errors import SafeCompressError
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, derive_seed
@@ -43,7 +44,8 @@ class HealthCase:
 
     ``unseen`` are further rows, all non-members, one of each unit, drawn as the verdict's non-members were: the target
     saw none of them, and shadows as many as of those. ``control`` comes from `train_control`. Without one of the two
-    the checks that need it are INCONCLUSIVE.
+    the checks that need it are INCONCLUSIVE. ``split`` is where all rows lie, for the check that no row outside train
+    is nearly equal to one in it; None leaves that check out.
     """
 
     target: Target
@@ -53,6 +55,7 @@ class HealthCase:
     attackers: Sequence[Attacker | FailedAttacker]
     results: Sequence[AttackResult]
     control: ControlModel | None = None
+    split: DataSplit | None = None
 
 
 def examine_health(
@@ -76,6 +79,8 @@ def examine_health(
         _attempt("blind_baseline", "data", blind),
         _attempt("saturation", "target", lambda: saturation(target.signals(verdict))),
     ]
+    if (split := case.split) is not None:
+        checks.insert(0, _attempt("near_duplicates", "data", lambda: near_duplicates(split)))
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: compare_shadows(target, verdict, num_shadows)))
     nobody = _nobody(case, num_shadows, seed)
