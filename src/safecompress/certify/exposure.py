@@ -124,12 +124,14 @@ def _are_enough(rows_N: Bools, is_member_N: Bools) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """All exposure figures of one verdict; empty where nothing was measured."""
+    """All exposure figures of one verdict, and on how many rows; empty where nothing was measured."""
 
     roc: Mapping[str, tuple[RocPoint, ...]] = field(default_factory=dict)
     dense_roc: Mapping[str, tuple[RocPoint, ...]] = field(default_factory=dict)
     classes: Classes = Classes((), None, 0)
     worst_case: WorstCase | None = None
+    num_members: int = 0
+    num_non_members: int = 0
 
 
 def examine_exposure(
@@ -146,4 +148,6 @@ def examine_exposure(
         rocs(dense_results, alpha),
         classes_apart(results, audit, class_names, alpha),
         worst_case(target, audit, alpha),
+        audit.num_members,
+        audit.num_non_members,
     )
