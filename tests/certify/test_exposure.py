@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from asked_shadows import SayingShadows, said_by_shadows
 from safecompress.attacks import Access, AttackResult
 from safecompress.attacks.evidence import Ranking
-from safecompress.attacks.shadows import balanced_draws
 from safecompress.certify.exposure import (
     MIN_ROWS,
-    MIN_SHADOWS,
     MIN_SIDE,
     ROC_FPRS,
     classes_apart,
     examine_exposure,
     roc_points,
     rocs,
-    worst_case,
-    worst_of,
 )
 from safecompress.data import AuditData
 from safecompress.metrics import stats
@@ -122,74 +119,19 @@ def test_every_class_that_is_told_has_rows_enough():
         assert len(told.apart) + (told.others.num_classes if told.others else 0) + told.num_untold == some
 
 
-# --- the worst case
-
-
-def shadows(num_rows, num_shadows=16, *, exposed=0, gap=0.0, seed=0):
-    """What shadows would say of rows whose label is surer by ``gap`` once trained on, for the first ``exposed``."""
-    rng = np.random.default_rng(seed)
-    is_in = balanced_draws(np.arange(num_rows), num_rows // 2, num_shadows, rng)
-    return rng.normal(size=is_in.shape) + gap * is_in * (np.arange(num_rows) < exposed), is_in
-
-
-def test_exposed_rows_are_found_on_one_half_and_hold_on_the_other():
-    phi, is_in = shadows(400, exposed=20, gap=4.0)
-    worst = worst_of(phi, is_in, 0.05)
-    assert (worst.num_rows, worst.num_eligible, worst.num_choosing, worst.num_scoring) == (20, 400, 8, 8)
-    assert worst.worst[0] > 0.95 and worst.worst[1].low > 0.8
-    assert 0.5 < worst.every[0] < 0.6
-
-
-@pytest.mark.slow
-def test_chance_makes_nobody_exposed():
-    """Choosing and scoring on the same shadows would call the chosen rows exposed here; on others they are not."""
-    held = [worst_of(*shadows(400, seed=seed), 0.05).worst for seed in range(100)]
-    assert abs(np.mean([value for value, _ in held]) - 0.5) < 0.02
-    assert np.mean([interval.low <= 0.5 <= interval.high for _, interval in held]) >= 0.93
-    phi, is_in = shadows(400)
-    same = worst_of(np.concatenate([phi[:8], phi[:8]]), np.concatenate([is_in[:8], is_in[:8]]), 0.05)
-    assert same.worst[1].low > 0.6
-
-
-def test_the_share_of_a_row_is_counted_over_its_pairs():
-    phi, is_in = shadows(60)
-    worst = worst_of(phi, is_in, 0.05)
-    by_hand = [stats.auc(phi[8:, row], is_in[8:, row]) for row in range(60)]
-    assert worst.every[0] == pytest.approx(np.mean(by_hand))
-
-
-def test_one_in_a_hundred_of_many_rows_and_never_fewer_than_twenty():
-    assert worst_of(*shadows(5000), 0.05).num_rows == 50
-    assert worst_of(*shadows(40), 0.05).num_rows == MIN_ROWS
-    assert worst_of(*shadows(38), 0.05) is None
-
-
-class Asked:
-    """A target whose shadows say what is given."""
-
-    def __init__(self, phi, is_in, num_used):
-        self.has_shadows, self.shadows, self.num_used = True, self, num_used
-        self.scaled_logit_KQN, self.is_in_KN = phi[:, None], is_in
-
-    def outputs(self, audit, *, count):
-        assert count == self.num_used  # none is trained for the worst case
-        return self
-
-
-def test_only_shadows_that_an_attack_asked_for_are_read():
-    audit = pool((30, 30))
-    assert worst_case(Asked(*shadows(60, 16), num_used=16), audit, 0.05).num_choosing == 8
-    assert worst_case(Asked(*shadows(60, 16), num_used=MIN_SHADOWS - 1), audit, 0.05) is None
-    without = Asked(*shadows(60), num_used=0)
-    without.has_shadows = False
-    assert worst_case(without, audit, 0.05) is None
+# --- together
 
 
 def test_everything_together_shows_no_row():
     audit = pool((40, 40), (40, 40))
     scores = noise(160)
     told = examine_exposure(
-        Asked(*shadows(160), num_used=16), audit, ["a", "b"], [result(audit, scores)], [result(audit, -scores)], 0.05
+        SayingShadows(*said_by_shadows(160), num_used=16),
+        audit,
+        ["a", "b"],
+        [result(audit, scores)],
+        [result(audit, -scores)],
+        0.05,
     )
     assert told.roc["loss"] != told.dense_roc["loss"]
     assert told.worst_case is not None and len(told.classes.apart) == 2

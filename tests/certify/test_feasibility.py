@@ -198,10 +198,10 @@ def test_four_in_five_models_without_a_leak_pass_all_bounds_at_passable(metric, 
 def test_needed_rows_are_those_with_which_the_bound_is_passable(metric):
     bound = 0.12 if "advantage" in metric else 0.05 if "tpr" in metric else 0.56
     certifier = next(m.certifier for m in MEMBERSHIP.metrics if metric.endswith("." + m.name))
-    count = rows_needed(certifier, bound, 0.05, 0.8)
+    count = rows_needed(certifier, bound, RowCounts(0), 0.05, 0.8)
     assert certifier.passable(RowCounts(count, count), 0.05, 0.8) <= bound
     assert certifier.passable(RowCounts(count - 1, count - 1), 0.05, 0.8) > bound
-    assert rows_needed(certifier, -0.5, 0.05, 0.8) is None
+    assert rows_needed(certifier, -0.5, RowCounts(0), 0.05, 0.8) is None
 
 
 def test_more_requirements_on_attacks_make_each_bound_looser_and_others_do_not():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from safecompress.attacks import MEMBERSHIP, Access, Question, capabilities_of
+from safecompress.attacks import MEMBERSHIP, Access, capabilities_of
+from safecompress.attacks.capabilities import Capabilities
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import ACCURACY, AUC, DENSITY, LATENCY, MetricName, parse_name
@@ -62,14 +63,14 @@ def check_feasibility(
 ) -> tuple[Feasibility, ...]:
     """The feasibility of every requirement. Raises SpecError, with all faults, when one could pass by luck only."""
     binary = {AUC.of(attack.name) for attack in spec.attacks if attack.access is Access.LABELS}
-    questions = {attack.name: capabilities_of(attack).question for attack in spec.attacks}
+    asked = {attack.name: capabilities_of(attack) for attack in spec.attacks}
     at_best = [
         Feasibility(requirement, None, "the more answers are alike, the tighter")
         if requirement.metric in binary
-        else _feasibility_of(requirement, split, questions, levels.alpha, density)
+        else _feasibility_of(requirement, split, asked, levels.alpha, density)
         for requirement in spec.requirements
     ]
-    feasibilities = _with_chances(at_best, split, questions, levels.alpha)
+    feasibilities = _with_chances(at_best, split, asked, levels.alpha)
     faults = [feasibility.fault for feasibility in feasibilities if feasibility.fault]
     if faults:
         raise SpecError.from_faults("The spec asks for what this data could not certify, except by luck", faults)
@@ -77,13 +78,13 @@ def check_feasibility(
 
 
 def _with_chances(
-    feasibilities: Sequence[Feasibility], split: DataSplit, questions: Mapping[str, Question], alpha: float
+    feasibilities: Sequence[Feasibility], split: DataSplit, asked: Mapping[str, Capabilities], alpha: float
 ) -> tuple[Feasibility, ...]:
     """Each with the bound that a model without leaks passes: of m attacks' with probability 0.8^(1/m).
 
     That is exact for attacks that err independently; where they err together, more pass.
     """
-    leaks = [_leak_of(feasibility, questions) for feasibility in feasibilities]
+    leaks = [_leak_of(feasibility, asked) for feasibility in feasibilities]
     chance = JOINT_CHANCE ** (1 / max(1, sum(leak is not None for leak in leaks)))
     found = []
     for feasibility, leak in zip(feasibilities, leaks, strict=True):
@@ -91,16 +92,17 @@ def _with_chances(
             found.append(feasibility)
             continue
         name, certifier = leak
-        passable = certifier.passable(_rows(name, split, questions), alpha, chance)
-        needed = rows_needed(certifier, feasibility.requirement.bound, alpha, chance)
+        rows = _rows(name, split, asked)
+        passable = certifier.passable(rows, alpha, chance)
+        needed = rows_needed(certifier, feasibility.requirement.bound, rows, alpha, chance)
         found.append(replace(feasibility, passable=passable, needed_rows=needed))
     return tuple(found)
 
 
-def _leak_of(feasibility: Feasibility, questions: Mapping[str, Question]) -> tuple[MetricName, Certifier] | None:
+def _leak_of(feasibility: Feasibility, asked: Mapping[str, Capabilities]) -> tuple[MetricName, Certifier] | None:
     """The figure and its certifier, where it says how much of the training rows an attack finds."""
     name = parse_name(feasibility.requirement.metric)
-    if name is None or name.attack is None or name.is_change or questions[name.attack].name != MEMBERSHIP.name:
+    if name is None or name.attack is None or name.is_change or asked[name.attack].question.name != MEMBERSHIP.name:
         return None
     return None if name.metric.certifier is None else (name, name.metric.certifier)
 
@@ -108,7 +110,7 @@ def _leak_of(feasibility: Feasibility, questions: Mapping[str, Question]) -> tup
 def _feasibility_of(
     requirement: Requirement,
     split: DataSplit,
-    questions: Mapping[str, Question],
+    asked: Mapping[str, Capabilities],
     alpha: float,
     density: float | None,
 ) -> Feasibility:
@@ -116,14 +118,14 @@ def _feasibility_of(
     if name is None:  # of a question that brings metrics of its own
         return Feasibility(requirement, None, "nothing is known of how rows certify it")
     if name.is_change:
-        return _of_change(requirement, name, split, questions)
+        return _of_change(requirement, name, split, asked)
     if name.metric is DENSITY:
         return _of_density(requirement, density)
     certifier = name.metric.certifier
     if certifier is None:
         note = "timed on this machine" if name.metric is LATENCY else "counted, not estimated"
         return Feasibility(requirement, None, note)
-    rows = _rows(name, split, questions)
+    rows = _rows(name, split, asked)
     fault = certifier.fault(requirement.bound, rows, alpha)
     return Feasibility(
         requirement,
@@ -133,22 +135,23 @@ def _feasibility_of(
     )
 
 
-def _rows(name: MetricName, split: DataSplit, questions: Mapping[str, Question]) -> RowCounts:
+def _rows(name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities]) -> RowCounts:
     """The rows that the verdict measures the figure on."""
     if name.attack is None:
         return RowCounts(split.size("test"))
-    return questions[name.attack].count_rows(split, "verdict")
+    attack = asked[name.attack]
+    return replace(attack.question.count_rows(split, "verdict"), shadows=attack.num_shadows)
 
 
 def _of_change(
-    requirement: Requirement, name: MetricName, split: DataSplit, questions: Mapping[str, Question]
+    requirement: Requirement, name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities]
 ) -> Feasibility:
     if not name.metric.is_compared:
         plain = requirement.metric.rpartition(".")[0]
         fault = f"{requirement}: nothing measures it; set a bound on {plain} itself"
         return Feasibility(requirement, None, "counted, and not compared with the dense model", fault)
     assert name.metric.certifier is not None  # as every metric that is compared has
-    rows = name.metric.certifier.describe(_rows(name, split, questions))
+    rows = name.metric.certifier.describe(_rows(name, split, asked))
     what = "err" if name.metric is ACCURACY else "leak"
     return Feasibility(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
 

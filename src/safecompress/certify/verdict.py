@@ -16,6 +16,7 @@ from safecompress.certify.companions import describe_attack, with_companions
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.certify.looks import Look, changes_of, take_looks
+from safecompress.certify.worst_case import PersonFigures, measure_persons
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
 from safecompress.metrics import stats
@@ -120,14 +121,24 @@ def certify(
     )
     shipped_figures, dense_figures, trained_figures = (figures.get(name) for name in targets)
     assert shipped_figures is not None
-    measurements = {**shipped_figures.measurements, **{figure.name: figure for figure in models.counted}}
+    persons, dense_persons, trained_persons = (
+        PersonFigures() if model is None else measure_persons(model, split.audit("verdict"), attacks, levels)
+        for model, attacks in ((shipped, spec.attacks), (models.dense, alone), (models.trained, alone))
+    )
+    counted = {figure.name: figure for figure in models.counted}
+    measurements = {**shipped_figures.measurements, **persons.measurements, **counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
     return Certification(
-        findings=spec.judge(measurements, shipped_figures.errors, doubts=_validity_issues(spec, health)),
+        findings=spec.judge(
+            measurements,
+            shipped_figures.errors,
+            unmeasured=persons.unmeasured,
+            doubts=_validity_issues(spec, health),
+        ),
         measurements=measurements,
-        dense=dense_figures.measurements if dense_figures else {},
+        dense={**dense_figures.measurements, **dense_persons.measurements} if dense_figures else {},
         errors=shipped_figures.errors,
         dense_errors=dense_figures.errors if dense_figures else {},
         attacks={one.attack.name: describe_attack(one.attack) for one in shipped_figures.attackers},
@@ -136,11 +147,11 @@ def certify(
         access=spec.access,
         bounded=spec.bounded,
         epsilon={result.attack: result.epsilon for result in shipped_figures.results if result.epsilon is not None},
-        dense_findings=_partly_judged(spec, dense_figures),
+        dense_findings=_partly_judged(spec, dense_figures, dense_persons),
         health=health,
         shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        trained=trained_figures.measurements if trained_figures else {},
-        trained_findings=_partly_judged(spec, trained_figures),
+        trained={**trained_figures.measurements, **trained_persons.measurements} if trained_figures else {},
+        trained_findings=_partly_judged(spec, trained_figures, trained_persons),
         exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
@@ -153,9 +164,11 @@ def certify(
     )
 
 
-def _partly_judged(spec: SafetySpec, figures: ModelFigures | None) -> Findings:
+def _partly_judged(spec: SafetySpec, figures: ModelFigures | None, persons: PersonFigures) -> Findings:
     """The requirements applied to a model beside the shipped one, as far as it was measured."""
-    return Findings(()) if figures is None else spec.judge(figures.measurements, figures.errors, partly=True)
+    if figures is None:
+        return Findings(())
+    return spec.judge({**figures.measurements, **persons.measurements}, figures.errors, partly=True)
 
 
 def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:
@@ -215,6 +228,7 @@ def _examine_health(
         shipped_figures.results,
         control,
         spec.bounded,
+        split,
     )
     return examine_health(case, levels=spec.levels(opening), seed=derive_seed(seed, "verdict", "health"), run=run)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from safecompress.data.dataset import Dataset, listing
+from safecompress.data.near_rows import ADVICE, NearRows, near_rows_of_data
 from safecompress.data.sizes import SplitSizes
 from safecompress.data.splits import content_ids
 from safecompress.errors import DataError
@@ -35,9 +36,11 @@ class Repeats:
 class DatasetFacts:
     """Aggregates of one dataset; no row and no feature of one is among them.
 
-    ``shape`` is that of one row. ``values`` are the smallest and the largest feature, ``lengths`` the shortest, the
-    median and the longest row of tokens: one of the two is None. ``memory`` counts bytes. ``split`` maps the parts of
-    the default split to their sizes; it is None where there are too few rows. ``notes`` are sentences for a person.
+    ``shape`` is that of one row. ``near`` is the share of rows, beyond chance, that have a nearly equal row across a
+    split by rows; None where there are too few rows to tell. ``values`` are the smallest and the largest feature,
+    ``lengths`` the shortest, the median and the longest row of tokens: one of the two is None. ``memory`` counts bytes.
+    ``split`` maps the parts of the default split to their sizes; it is None where there are too few rows. ``notes`` are
+    sentences for a person.
     """
 
     name: str
@@ -47,6 +50,7 @@ class DatasetFacts:
     classes: Mapping[str, int]
     groups: int | None
     repeats: Repeats
+    near: float | None
     values: tuple[float, float] | None
     lengths: tuple[int, float, int] | None
     vocab_size: int | None
@@ -71,7 +75,8 @@ def facts_of(dataset: Dataset) -> DatasetFacts:
     lengths, values = (_lengths(dataset), None) if dataset.is_tokens else (None, _values(dataset))
     split, why_none = _default_split(dataset.num_rows)
     repeats = _repeats(dataset)
-    notes = (why_none, _rare(classes, split), _doubles(repeats), _scale(values))
+    near = near_rows_of_data(dataset)
+    notes = (why_none, _rare(classes, split), _doubles(repeats), _near(near), _scale(values))
     return DatasetFacts(
         name=dataset.name,
         kind=_kind(dataset),
@@ -80,6 +85,7 @@ def facts_of(dataset: Dataset) -> DatasetFacts:
         classes=classes,
         groups=None if dataset.groups is None else len(np.unique(dataset.groups)),
         repeats=repeats,
+        near=None if near is None else near.share,
         values=values,
         lengths=lengths,
         vocab_size=dataset.vocab_size,
@@ -140,6 +146,12 @@ def _doubles(repeats: Repeats) -> str | None:
     sets = "1 set of them has" if repeats.conflicting == 1 else f"{repeats.conflicting} sets of them have"
     conflict = f"; {sets} more than one label" if repeats.conflicting else ""
     return f"{repeats.rows} rows equal another one{conflict}. A split keeps equal rows in one part."
+
+
+def _near(near: NearRows | None) -> str | None:
+    if near is None or not near.are_many:
+        return None
+    return f"{near.share:.0%} of the rows have a nearly equal row across a split by rows, beyond chance. {ADVICE}"
 
 
 def _scale(bounds: tuple[float, float] | None) -> str | None:

@@ -20,6 +20,7 @@ from safecompress.metrics.certifiers import (
     CertifyCalls,
     CertifyRate,
     CertifyTpr,
+    CertifyWorstCase,
 )
 from safecompress.metrics.measurement import Direction
 
@@ -97,10 +98,13 @@ ADVANTAGE = _share("advantage", "advantage", CertifyCalls(stats.advantage_interv
 TPRS = tuple(
     _share(f"tpr@fpr={fpr:g}", f"TPR at FPR {fpr:g}", CertifyTpr(fpr), is_shown=fpr == max(FPRS)) for fpr in FPRS
 )
+WORST_CASE = _share("worst_case", "worst case", CertifyWorstCase(), ideal=0.5, is_compared=False)
+"""Of two models, one trained with one of the most exposed rows and one without, how often the first is surer of it: a
+figure of attacks on membership by shadow models, measured on these (`certify.worst_case`)."""
 SUCCESS_RATE = _share("success_rate", "success rate", CertifyRate(), is_headline=True, is_decision=True)
 
 OF_ATTACKS: Mapping[str, Metric] = {
-    metric.name: metric for metric in (AUC, BALANCED_ACCURACY, ADVANTAGE, *TPRS, SUCCESS_RATE)
+    metric.name: metric for metric in (AUC, BALANCED_ACCURACY, ADVANTAGE, *TPRS, WORST_CASE, SUCCESS_RATE)
 }
 """What attacks measure; which of them an attack has depends on its question."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Interval
@@ -18,10 +18,14 @@ from safecompress.metrics.measurement import Interval
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """The rows that a figure is measured on: ``positives`` (members, or every row of a rate) and ``negatives``."""
+    """The rows that a figure is measured on: ``positives`` (members, or every row of a rate) and ``negatives``.
+
+    ``shadows`` is how many shadow models say something of each row, 0 where none is asked.
+    """
 
     positives: int
     negatives: int = 0
+    shadows: int = 0
 
 
 class Certifier(Protocol):
@@ -48,14 +52,15 @@ MOST_ROWS = 2**17
 """Rows of a pool beyond which nobody is told how many more it takes: 131,072."""
 
 
-def rows_needed(certifier: Certifier, bound: float, alpha: float, chance: float) -> int | None:
+def rows_needed(certifier: Certifier, bound: float, rows: RowCounts, alpha: float, chance: float) -> int | None:
     """The smallest n such that a model without any leak passes ``bound`` with probability ``chance`` on n rows a pool.
 
-    By bisection, so that a stray smaller number may do, too: counts are whole. None where `MOST_ROWS` are too few.
+    ``rows`` says how many shadow models there are. By bisection, so that a stray smaller number may do, too: counts
+    are whole. None where `MOST_ROWS` are too few.
     """
 
     def is_enough(count: int) -> bool:
-        passed = certifier.passable(RowCounts(count, count), alpha, chance)
+        passed = certifier.passable(replace(rows, positives=count, negatives=count), alpha, chance)
         return passed is not None and passed <= bound
 
     enough = next((2**power for power in range(2, 17) if is_enough(2**power)), MOST_ROWS)
@@ -173,6 +178,74 @@ class CertifyTpr(_OnPools):
         if bound >= tightest:
             return None
         return f"even an attack that catches nobody would be certified {tightest:.4g} ({self.describe(rows)})"
+
+
+MIN_EXPOSED = 20
+"""The fewest people that a figure of the most exposed stands for."""
+
+_EXPOSED_SHARE = 0.01
+"""The most exposed one in a hundred, or `MIN_EXPOSED`, whichever is more."""
+
+MIN_SHADOWS = 8
+"""Shadows that it takes to choose by one half of them and to score by the other."""
+
+
+def num_exposed(num_members: int) -> int:
+    """How many of ``num_members`` are called the most exposed."""
+    return max(MIN_EXPOSED, math.ceil(_EXPOSED_SHARE * num_members))
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyWorstCase:
+    """The chance that a model trained with one of the most exposed rows is the surer of it: 0.5 plus its reach."""
+
+    def tightest(self, rows: RowCounts, alpha: float) -> float:
+        """The upper limit where training on a row changes nothing, and each row is in half of the shadows.
+
+        A row's share over the pairs of k shadows with it and k without has the variance (2 k + 1) / (12 k k) (Mann &
+        Whitney 1947); two halves of the shadows score as many rows each; two rows at 0 and 1 are counted in. 1 where
+        rows or shadows are too few.
+        """
+        if self._are_few(rows):
+            return 1.0
+        num_rows = num_exposed(rows.positives)
+        squares = 2 * num_rows * self._variance(rows) + 0.5
+        reach = -float(stdtrit(num_rows - 1, alpha / 2)) * math.sqrt(squares) / (2 * num_rows + 2)
+        return min(1.0, 0.5 + reach)
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """The tightest bound, and on top how far chance takes the figure of rows on which training changes nothing."""
+        if self._are_few(rows):
+            return 1.0
+        luck = float(ndtri(max(chance, 0.5))) * math.sqrt(self._variance(rows) / (2 * num_exposed(rows.positives)))
+        return min(1.0, self.tightest(rows, alpha) + luck)
+
+    def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
+        """Says how many rows and shadows the figure takes, or asks for another bound."""
+        if self._are_few(rows):
+            return (
+                f"the most exposed are told from {2 * MIN_EXPOSED} members and {MIN_SHADOWS} shadow models on, and "
+                f"there are {self.describe(rows)}; set member_verdict in [data] and num_shadows of the attack"
+            )
+        tightest = self.tightest(rows, alpha)
+        if bound >= tightest:
+            return None
+        return (
+            f"where training on a row changes nothing it would be certified {tightest:.4g} ({self.describe(rows)}); "
+            "give the attack more num_shadows, or loosen the bound (0.5 is guessing)"
+        )
+
+    def describe(self, rows: RowCounts) -> str:
+        """``200 members in the verdict pool and 16 shadow models``."""
+        return f"{rows.positives} members in the verdict pool and {rows.shadows} shadow models"
+
+    def _variance(self, rows: RowCounts) -> float:
+        """Of one row's share of pairs in one half of the shadows."""
+        k = rows.shadows / 4
+        return (2 * k + 1) / (12 * k * k)
+
+    def _are_few(self, rows: RowCounts) -> bool:
+        return rows.shadows < MIN_SHADOWS or rows.positives < 2 * num_exposed(rows.positives)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def build_report(
         trained=describe_measurements(certification.trained),
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
-        exposure=describe_exposure(certification.exposure, certification.levels.alpha),
+        exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
         notes=[
             *facts.notes,
             *map(str, certification.looks.values()),

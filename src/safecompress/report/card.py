@@ -15,6 +15,7 @@ from safecompress.report.escaping import yaml_string
 from safecompress.report.glossary import lead, limits
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
+from safecompress.report.people import people_lines
 from safecompress.report.text import (
     DENSE,
     columns_beside,
@@ -49,6 +50,7 @@ def to_card(report: Report, *, license_id: str | None = None) -> str:
         *(["What keeps the verdict from PASS:", "\n".join(doubts)] if doubts else []),
         "## Requirements",
         markdown_table(["requirement", "measured", "interval", "verdict", *columns_beside(report)], _required(report)),
+        *(f"{plain_text(line[:1].upper() + line[1:])}." for line in people_lines(report)),
         "## Figures",
         *([f"{plain_text(line)}."] if (line := strongest_line(report)) else []),
         markdown_table(["metric", "this file", "interval", DENSE, "interval"], _figures(report)),

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safecompress.certify import Exposure, HealthCheck
-from safecompress.certify.exposure import ClassExposure, RocPoint, WorstCase
+from safecompress.certify.exposure import ClassExposure, RocPoint
+from safecompress.certify.worst_case import WorstCase
 from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.metrics.measurement import Interval, Measurement
+from safecompress.report.people import people_found
 from safecompress.spec import Finding
 
 
@@ -52,8 +54,11 @@ def describe_check(check: HealthCheck) -> dict[str, Any]:
     }
 
 
-def describe_exposure(exposure: Exposure, alpha: float) -> dict[str, Any]:
-    """ROCs of artifact and dense model, classes apart, the most exposed rows: `certify.exposure` as JSON values."""
+def describe_exposure(exposure: Exposure, measurements: Mapping[str, Measurement], alpha: float) -> dict[str, Any]:
+    """ROCs of artifact and dense model, classes apart, the most exposed rows: `certify.exposure` as JSON values.
+
+    ``measurements`` are the artifact's; those that speak of single people are put into words.
+    """
     classes, worst = exposure.classes, exposure.worst_case
     return {
         "confidence": 1 - alpha,
@@ -64,6 +69,7 @@ def describe_exposure(exposure: Exposure, alpha: float) -> dict[str, Any]:
             "num_untold": classes.num_untold,
         },
         "worst_case": _describe_worst(worst) if worst else None,
+        "people": people_found(exposure, measurements),
     }
 
 

@@ -30,6 +30,7 @@ CHECKS = {
     "positive_control": "A model that has memorised its members, or some of each, must be caught.",
     "negative_control": "Among rows that the model never saw, nobody may be found.",
     "blind_baseline": "Rows and labels alone, without the model, must not tell members apart.",
+    "near_duplicates": "Rows that the model never saw must not be nearly equal to rows that it was trained on.",
     "sign": "What points to members on one pool must not point away from them on another.",
     "ties": "Not too many rows may get the same score.",
     "saturation": "The model's answers must differ enough to be read.",

@@ -18,6 +18,7 @@ from safecompress.metrics.catalogue import (
 )
 from safecompress.report import glossary
 from safecompress.report.model import Report
+from safecompress.report.people import people_lines
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
 from safecompress.report.plots.exposure import dots
 from safecompress.report.plots.layers import layers_plot
@@ -75,6 +76,7 @@ def requirements(report: Report) -> Section:
                 "bar": requirement_bar(finding, dense, domain, f"requirement-{place}"),
                 "others": [beside[name].get(finding["requirement"]) for name in columns_beside(report)],
                 "figure": figure(finding["measurement"]),
+                "people": report.exposure.get("people", {}).get(finding["metric"]),
             }
         )
     return {"columns": columns_beside(report), "rows": rows, "confidence": 1 - report.ledger["alpha"]}
@@ -150,6 +152,7 @@ def exposure(report: Report) -> Section | None:
         if rows
         else None,
         "num_drawn": min(MOST_CLASSES, len(rows)),
+        "people": people_lines(report),
         "worst": worst,
         "worst_picture": _worst_picture(worst) if worst else None,
     }

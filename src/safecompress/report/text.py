@@ -16,6 +16,7 @@ from safecompress.metrics.catalogue import (
 )
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
+from safecompress.report.people import people_lines
 
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
@@ -51,6 +52,7 @@ def to_markdown(report: Report) -> str:
             ["requirement", "measured", "interval", "verdict", *columns_beside(report), "why"], requirement_rows(report)
         ),
         _levels(report),
+        *_people(report),
         *_errors(report),
         *_doubts(report),
         "## Figures on the verdict rows",
@@ -74,6 +76,11 @@ def to_markdown(report: Report) -> str:
         *(["## Notes", *(f"- {plain_text(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _people(report: Report) -> list[str]:
+    lines = [f"- {plain_text(line[:1].upper() + line[1:])}." for line in people_lines(report)]
+    return ["\n".join(lines)] if lines else []
 
 
 def _levels(report: Report) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from safecompress.attacks import ATTACKS, Access, Attack, capabilities_of
+from safecompress.attacks import ATTACKS, MEMBERSHIP, Access, Attack, capabilities_of
 from safecompress.attacks.reference import companions_of, missing_reference_attacks
 from safecompress.errors import SpecError, suggest
-from safecompress.metrics.catalogue import OF_THE_TASK, attack_of, change_of, direction_of
+from safecompress.metrics.catalogue import OF_THE_TASK, WORST_CASE, attack_of, change_of, direction_of, parse_name
 from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.spec.requirement import Finding, Requirement, Verdict
 
@@ -110,7 +110,8 @@ class SafetySpec:
     def bounded(self) -> frozenset[str]:
         """Names of the attacks that a requirement bounds from above.
 
-        A change from the dense model bounds none, nor does a bound that no outcome could break.
+        A change from the dense model bounds none, nor does a bound that no outcome could break, nor the worst case:
+        it asks shadows and not the model itself.
         """
         return frozenset(attack for attack, requirement in self._bounds() if requirement.can_break())
 
@@ -142,18 +143,20 @@ class SafetySpec:
         measurements: Mapping[str, Measurement],
         errors: Mapping[str, str] | None = None,
         *,
+        unmeasured: Mapping[str, str] | None = None,
         doubts: Iterable[ValidityIssue] = (),
         partly: bool = False,
     ) -> Findings:
         """A finding for every requirement; ``errors`` are attacks that gave no numbers, by name, with the reason.
 
+        ``unmeasured`` are single figures that are missing, by their full names, with the reason.
         ``doubts`` are the validity issues of the evidence. With ``partly``, as on candidates of a search,
         requirements on what was not measured are left out.
         """
         broken = dict(errors or {})
 
         def why_missing(requirement: Requirement) -> str | None:
-            reason = broken.get(attack_of(requirement.metric))
+            reason = broken.get(attack_of(requirement.metric), (unmeasured or {}).get(requirement.metric))
             if reason is None and requirement.metric not in measurements and requirement.is_change():
                 return f"{requirement.metric} was not measured: it takes the dense model, which was not given or broke"
             return reason
@@ -169,7 +172,7 @@ class SafetySpec:
         """Each requirement on a figure of an attack, by its attack."""
         names = {attack.name for attack in self.attacks}
         for requirement in self.requirements:
-            if attack_of(requirement.metric) in names and not requirement.is_change():
+            if attack_of(requirement.metric) in names and _bounds_attack(requirement):
                 yield attack_of(requirement.metric), requirement
 
     def _faults(self) -> Iterable[str]:
@@ -216,4 +219,12 @@ class SafetySpec:
 
 def metrics_of(attack: Attack) -> list[str]:
     """The full names of what ``attack`` measures, in the order of reports."""
-    return [metric.of(attack.name) for metric in capabilities_of(attack).question.metrics]
+    asked = capabilities_of(attack)
+    by_shadows = (WORST_CASE,) if asked.question == MEMBERSHIP and asked.num_shadows else ()
+    return [metric.of(attack.name) for metric in (*asked.question.metrics, *by_shadows)]
+
+
+def _bounds_attack(requirement: Requirement) -> bool:
+    """Whether it bounds what an attack finds in the model."""
+    name = parse_name(requirement.metric)
+    return not requirement.is_change() and (name is None or name.metric is not WORST_CASE)

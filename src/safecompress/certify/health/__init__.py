@@ -10,6 +10,7 @@ from safecompress.certify.health.controls import (
     weak_control,
 )
 from safecompress.certify.health.examine import HealthCase, examine_health
+from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import (
     DECISIVE,
@@ -36,6 +37,7 @@ __all__ = [
     "examine_health",
     "largest_tie",
     "likeness",
+    "near_duplicates",
     "negative_control",
     "positive_control",
     "saturation",

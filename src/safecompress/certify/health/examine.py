@@ -25,10 +25,11 @@ from safecompress.attacks.reference import REFERENCE, siblings_of
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.health.check import HealthCheck
 from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control, weak_control
+from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.scores import saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import compare_members, compare_outside
 from safecompress.certify.health.strength import strength
-from safecompress.data import AuditData
+from safecompress.data import AuditData, DataSplit
 from safecompress.errors import SafeCompressError
 from safecompress.metrics.measurement import Levels
 from safecompress.seeding import derive, derive_seed
@@ -45,7 +46,8 @@ class HealthCase:
     ``unseen`` are further rows, all non-members, one of each unit, drawn as the verdict's non-members were: the target
     saw none of them, and shadows as many as of those. ``control`` comes from `train_control`. Without one of the two
     the checks that need it are INCONCLUSIVE. ``bounded`` names the attacks that a requirement bounds: what such an
-    attack finds is judged, whichever attack is weaker.
+    attack finds is judged, whichever attack is weaker. ``split`` is where all rows lie, for the check that no row
+    outside train is nearly equal to one in it; None leaves that check out.
     """
 
     target: Target
@@ -56,6 +58,7 @@ class HealthCase:
     results: Sequence[AttackResult]
     control: ControlModel | None = None
     bounded: frozenset[str] = frozenset()
+    split: DataSplit | None = None
 
 
 def examine_health(
@@ -79,6 +82,8 @@ def examine_health(
         _attempt("blind_baseline", "data", blind),
         _attempt("saturation", "target", lambda: saturation(target.signals(verdict))),
     ]
+    if (split := case.split) is not None:
+        checks.insert(0, _attempt("near_duplicates", "data", lambda: near_duplicates(split)))
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: compare_outside(target, verdict, num_shadows)))
         checks.append(_attempt("likeness", "shadows", lambda: compare_members(target, verdict, num_shadows)))

@@ -12,6 +12,7 @@ from rich.table import Table
 from safecompress.cli._support.output import stdout_console
 from safecompress.metrics.catalogue import parse_name
 from safecompress.report import Report
+from safecompress.report.people import people_lines
 from safecompress.report.text import (
     AS_TRAINED,
     DENSE,
@@ -45,6 +46,8 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
     strongest = strongest_line(report)
     if strongest is not None:
         console.print(f"{escape(strongest)}.", highlight=False)
+    for line in people_lines(report):
+        console.print(f"{escape(line[:1].upper() + line[1:])}.", highlight=False)
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
         if total:

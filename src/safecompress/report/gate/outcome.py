@@ -104,7 +104,8 @@ def _cases(report: Report) -> Iterator[Case]:
     from safecompress.metrics.catalogue import attack_of  # the gate speaks before NumPy and SciPy are loaded
 
     for finding in report.findings:
-        yield _case(REQUIREMENT, finding["requirement"], finding["verdict"], finding_line(finding))
+        people = report.exposure.get("people", {}).get(finding["metric"])
+        yield _case(REQUIREMENT, finding["requirement"], finding["verdict"], finding_line(finding, people))
     required = {attack_of(str(finding["metric"])) for finding in report.findings}
     for attack, reason in report.errors.items():
         if attack not in required:  # else its requirement says so
@@ -120,10 +121,10 @@ def _case(kind: str, rule_id: object, verdict: object, message: object) -> Case:
     return Case(kind, inert(str(rule_id)).replace("\n", " "), known, inert(str(message)))
 
 
-def finding_line(finding: Mapping[str, Any]) -> str:
+def finding_line(finding: Mapping[str, Any], people: str | None = None) -> str:
     """What a requirement came to: ``lira.auc ≤ 0.6: FAIL. Measured 0.71, 95 % interval 0.66 to 0.76 (400 rows); ...``.
 
-    ``finding`` is one of a report's findings.
+    ``finding`` is one of a report's findings, ``people`` what its figure says of single people.
     """
     measured, reason = finding["measurement"], f"{finding['reason']}."
     if measured is not None:
@@ -134,7 +135,8 @@ def finding_line(finding: Mapping[str, Any]) -> str:
                 f"{_short(measured['high'])}, {measured['num_samples']} rows"
             )
         reason = f"{figures}; {reason}"
-    return f"{finding['requirement']}: {finding['verdict']}. {reason[:1].upper()}{reason[1:]}"
+    sentences = [f"{finding['requirement']}: {finding['verdict']}", reason, *([f"{people}."] if people else [])]
+    return f"{sentences[0]}. " + " ".join(words[:1].upper() + words[1:] for words in sentences[1:])
 
 
 def _short(number: float) -> str:
