@@ -27,7 +27,9 @@ settings.load_profile("busy")  # no example fails because other work takes the p
 def kept():
     """Made where tests run, not where xdist only hands them out: it loads PyTorch."""
     from kept_controls import Kept
+    from kept_translations import keep_translations
 
+    keep_translations()
     return Kept()
 
 

@@ -103,9 +103,9 @@ def _of_all_groups(folders: Folders) -> Any:
     return entry_points()  # of another class in each version of Python, and each has `select`
 
 
-def _changed_at(folder: str) -> int:
-    """When a file of ``folder`` was last added or deleted, in nanoseconds; 0 where there is no such folder."""
+def _changed_at(searched: str) -> int:
+    """When a file of a folder was last added or deleted, in nanoseconds; 0 where there is no such folder."""
     try:
-        return Path(folder).stat().st_mtime_ns
+        return Path(searched).stat().st_mtime_ns
     except OSError:
         return 0
