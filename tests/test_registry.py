@@ -1,10 +1,12 @@
 """One registry for built-ins and plug-ins: found late, duplicates refused, close names suggested."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 
 import pytest
 
+from safecompress import registry
 from safecompress.errors import UsageError
 from safecompress.registry import Registry
 from safecompress.sparsity import DROP_RULES, DropMagnitude, DropThreshold
@@ -34,15 +36,17 @@ THINGS = Registry("thing", "safecompress.test_things", {"small": Small, "tall": 
 def install(tmp_path, monkeypatch):
     """Puts a distribution with entry points on the path, as pip would."""
 
-    def install(package, points, source="class Wide:\n    depth = 3\n"):
-        site = tmp_path / package
+    def install(package, points, source="class Wide:\n    depth = 3\n", site=None):
+        site = site or tmp_path / package
         info = site / f"{package}-1.0.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = "\n".join(f"{name} = {value}" for name, value in points.items())
         (info / "entry_points.txt").write_text(f"[safecompress.test_things]\n{lines}\n")
         (site / f"{package}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(site))
+        if str(site) not in sys.path:
+            monkeypatch.syspath_prepend(str(site))
+        return site
 
     yield install
     for name in [name for name in sys.modules if name.startswith("thing_plugin")]:
@@ -89,6 +93,23 @@ def test_a_plug_in_is_found_when_asked_for_and_not_loaded_before(install):
     assert THINGS.make("wide").depth == 3
     with pytest.raises(UsageError, match="mean 'wide'"):
         THINGS.make("wid")
+
+
+def test_what_packages_declare_is_read_once_and_again_when_one_is_installed_or_deleted(install, monkeypatch):
+    """Also into a folder that is already on the path, as `pip install` does beside a running program."""
+    reads, read = [], registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda: reads.append(1) or read())
+    site = install("thing_plugin_f", {"wide": "thing_plugin_f:Wide"})
+    monkeypatch.setattr(sys, "path", [str(site)])  # nobody else writes there meanwhile
+    for _ in range(3):
+        assert THINGS.names() == ["small", "tall", "wide"] and "wide" not in DROP_RULES.names()
+    assert len(reads) == 1
+    install("thing_plugin_g", {"deep": "thing_plugin_f:Wide"}, site=site)
+    assert THINGS.names() == ["deep", "small", "tall", "wide"]
+    assert THINGS.make("deep").depth == 3
+    shutil.rmtree(site / "thing_plugin_g-1.0.dist-info")
+    assert THINGS.names() == ["small", "tall", "wide"]
+    assert len(reads) == 3
 
 
 def test_a_plug_in_that_takes_a_built_in_s_name_is_refused_not_preferred(install):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -125,14 +125,20 @@ def compress(
         return run_job(job, folder, context)
 
 
-def run_job(job: Job, folder: Path, context: RunContext) -> CompressionResult:
-    """Carry ``job`` out in ``folder`` and leave ``report.json`` and the pages made of it there."""
+def run_job(
+    job: Job, folder: Path, context: RunContext, complete: Callable[[Report], Report] = lambda report: report
+) -> CompressionResult:
+    """Carry ``job`` out in ``folder`` and leave ``report.json`` and the pages made of it there.
+
+    ``complete`` adds to the report what the caller knows, before it is written.
+    """
     job.check()
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, context)
-        save_report(outcome.report, folder)
+        report = complete(outcome.report)
+        save_report(report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
-    return CompressionResult(outcome.artifact, outcome.report, network)
+    return CompressionResult(outcome.artifact, report, network)
 
 
 def audit(

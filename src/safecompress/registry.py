@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from safecompress.errors import UsageError, suggest
@@ -23,7 +27,7 @@ class Registry(Generic[T]):
     def plugins(self) -> dict[str, EntryPoint]:
         """The entry points of this group, by name. Raises UsageError when two claim one name."""
         entry_points_by_name: dict[str, EntryPoint] = {}
-        for point in entry_points(group=self.group):
+        for point in installed(self.group):
             if point.name in self.builtins or point.name in entry_points_by_name:
                 raise UsageError(
                     f"The {self.kind} name {point.name!r} is claimed twice (the second time by {point.value}). "
@@ -72,3 +76,36 @@ class Registry(Generic[T]):
             except TypeError as error:
                 raise UsageError(f"The {self.kind} {name!r} does not take these options: {error}") from error
         return choice
+
+
+def installed(group: str) -> list[EntryPoint]:
+    """The entry points of ``group`` in all installed packages, those included that were installed a moment ago.
+
+    Reading what every package declares takes tens of milliseconds, and one run asks many times. It is read again only
+    when a folder in which packages are looked for has changed, or there are other such folders.
+    """
+    folders = tuple((folder, _changed_at(folder)) for folder in map(os.path.abspath, sys.path))
+    return list(_of_group(group, folders))
+
+
+Folders = tuple[tuple[str, int], ...]
+"""Where packages are looked for, and when each of these folders last changed."""
+
+
+@functools.lru_cache(maxsize=64)
+def _of_group(group: str, folders: Folders) -> EntryPoints:
+    points: EntryPoints = _of_all_groups(folders).select(group=group)
+    return points
+
+
+@functools.lru_cache(maxsize=1)
+def _of_all_groups(folders: Folders) -> Any:
+    return entry_points()  # of another class in each version of Python, and each has `select`
+
+
+def _changed_at(searched: str) -> int:
+    """When a file of a folder was last added or deleted, in nanoseconds; 0 where there is no such folder."""
+    try:
+        return Path(searched).stat().st_mtime_ns
+    except OSError:
+        return 0

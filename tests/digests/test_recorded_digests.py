@@ -5,7 +5,7 @@ import json
 import pytest
 from digest_recorder import PARTS, RECORDED, as_json, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_controls]
 
 KEPT = json.loads(RECORDED.read_text())
 

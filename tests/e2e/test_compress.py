@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from contextlib import nullcontext
 
 import jsonschema
 import pytest
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from safecompress import Artifact
 from safecompress.config import load_config
 from safecompress.report.schema import load_schema
+from safecompress.workflows import loading
 from whole_runs import contents, digests_of, report_of, run_cli, tiny, write_spec
 
 pytestmark = pytest.mark.slow
@@ -174,9 +176,11 @@ def test_the_written_spec_gives_the_same_job(finished):
     assert tomllib.loads(written.read_text())["search"]["recovery"] == 0.25  # defaults are written out
 
 
-def test_workers_end_in_the_same_digests(finished_once, tmp_path):
+def test_workers_end_in_the_same_digests(finished_once, tmp_path, monkeypatch, worker_pool):
+    asked = []
+    monkeypatch.setattr(loading, "ProcessExecutor", lambda workers: asked.append(workers) or nullcontext(worker_pool))
     ended = run_cli("compress", finished_once[0] / "spec.toml", "--out", tmp_path / "run", "--workers", 2)
-    assert ended.code == 0
+    assert (ended.code, asked) == (0, [2])
     assert digests_of(tmp_path / "run") == digests_of(finished_once[0] / "run")
 
 

@@ -66,7 +66,7 @@ def plugins(monkeypatch):
         SimpleNamespace(name=kind.__name__.lower(), value="tests", dist=None, load=lambda kind=kind: kind)
         for kind in (Tiny, Unresolved)
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "safecompress.models" else [])
+    monkeypatch.setattr(registry, "installed", lambda group: points if group == "safecompress.models" else [])
 
 
 @settings(deadline=None)

@@ -10,6 +10,8 @@ REPLACEMENT = "�"
 
 def printable(text: str) -> str:
     """``text`` on one line; control, format, surrogate and private characters are replaced."""
+    if text.isprintable():  # nearly always, and a page has thousands of texts
+        return str(text)
     return "".join(c if c.isprintable() else REPLACEMENT for c in text)
 
 

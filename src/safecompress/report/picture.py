@@ -36,9 +36,15 @@ def drawing(path: Path, *, width: float, height: float) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        content, kind = io.BytesIO(), path.suffix.removeprefix(".")
-        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, content.getvalue())
+        content = rendered(figure, path.suffix.removeprefix("."))
+    write_bytes(path, content)
+
+
+def rendered(figure: Any, kind: str) -> bytes:
+    """The content of a file of ``kind`` (svg or png) with the figure in it, without the day on which it was made."""
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return content.getvalue()
 
 
 def settle(axes: Any, x: str, y: str) -> None:

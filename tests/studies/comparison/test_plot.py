@@ -12,6 +12,8 @@ from safecompress.studies.comparison.plot import draw, points_of
 from safecompress.studies.methods.plain import Dense
 from safecompress.studies.methods.sparse import Static
 
+pytestmark = pytest.mark.rendered
+
 STUDY = tiny_study([Dense(), Static()], densities=(0.1, 0.5))
 
 

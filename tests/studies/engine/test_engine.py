@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from safecompress.attacks import ATTACKS, Gap, Lira, Loss
 from safecompress.compression.run_folder import open_run_folder
-from safecompress.compression.search import ProcessExecutor, SerialExecutor
+from safecompress.compression.search import SerialExecutor
 from safecompress.errors import ArtifactError, RunFolderError, StorageError, UsageError
 from safecompress.progress import Silent
 from safecompress.studies.engine import (
@@ -101,10 +101,8 @@ def test_what_is_there_is_read_and_what_failed_is_measured_again(tmp_path):
     assert Counter(lines)["+"] == 2
 
 
-@pytest.mark.slow
-def test_workers_measure_what_this_process_does(tmp_path):
-    with ProcessExecutor(1) as pool:
-        assert run(tmp_path / "a", [1, 2], executor=pool)[0] == run(tmp_path / "b", [1, 2])[0]
+def test_workers_measure_what_this_process_does(tmp_path, worker_pool):
+    assert run(tmp_path / "a", [1, 2], executor=worker_pool)[0] == run(tmp_path / "b", [1, 2])[0]
 
 
 def test_a_full_disk_is_no_result(tmp_path):

@@ -10,6 +10,8 @@ from safecompress.errors import UsageError
 from safecompress.report.picture import INSTALL
 from safecompress.studies.hyperparameters.plot import draw
 
+pytestmark = pytest.mark.rendered
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svg", "png"])

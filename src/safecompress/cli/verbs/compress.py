@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from safecompress.config import Config
     from safecompress.progress import Progress
     from safecompress.report import Report
-    from safecompress.runtime.bench import Bench
 
 SPEC = spec_argument("The spec: data, model, limits (TOML).")
 OUT = out_option("Run folder.  (default: runs/<name>)")
@@ -104,11 +104,14 @@ def compress(
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
         with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
-            result = run_job(job, folder, RunContext(book, executor, progress, cache, load_released(released)))
+            run_context = RunContext(book, executor, progress, cache, load_released(released))
+            complete = partial(_complete, config=config, command=_command(model, released, threads, device))
+            report = run_job(job, folder, run_context, complete).report
         _write_spec(config, folder, model)
-        speed = quick_bench(artifact) if bench else None
-    report = _complete(result.report, config, speed, _command(model, released, threads, device))
-    save_report(report, folder)
+        speed = quick_bench(artifact) if bench else None  # when nothing else is at work
+    if speed is not None:
+        report = replace(report, speed=speed.speed_to_json())
+        save_report(report, folder)
     line = speed_line(speed) if speed else None
     gate.finish(report, lambda: show_report(report, folder, speed=line, quiet=quiet))
 
@@ -179,10 +182,9 @@ def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     write_bytes(folder / "spec.toml", text.encode())
 
 
-def _complete(report: Report, config: Config, speed: Bench | None, command: str) -> Report:
+def _complete(report: Report, config: Config, command: str) -> Report:
     """The report with what only the command line knows."""
-    notes = [*report.notes, *config.notes()]
-    return replace(report, notes=notes, command=command, speed=speed.speed_to_json() if speed else None)
+    return replace(report, notes=[*report.notes, *config.notes()], command=command)
 
 
 def _command(factory: str | None, released: Path | None, threads: int, device: str) -> str:
