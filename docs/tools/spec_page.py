@@ -166,6 +166,7 @@ def _recipe() -> str:
 def _metrics() -> str:
     rows = [(f"`{name}`", _better(name)) for name in OF_THE_TASK]
     rows += [(f"`<attack>.{name}`", _better(f"loss.{name}")) for name in (metric.name for metric in MEMBERSHIP.metrics)]
+    rows.append(("`<attack by shadow models>.worst_case`", _better("lira.worst_case")))
     words = (
         "`<attack>` is the name of an attack that `[safety]` lists: `lira.auc`. With `within` the requirement is on "
         "the change from the dense model (`accuracy.drop`, `lira.auc.rise`), by a paired interval."

@@ -337,6 +337,15 @@ def test_likeness_takes_two_shadows_and_works_where_all_say_the_same():
     assert likeness(Answers(np.full(400, 0.9), target.is_correct), is_member, same, is_in).outcome is INCONCLUSIVE
 
 
+def test_a_target_may_be_surer_on_all_rows_alike_but_not_by_anything():
+    """As rewiring while it trains may make it; what it has learned of its members is the same."""
+    target, is_member, shadows, is_in = knowing()
+    surer, far = (Answers(target.scaled_logit + by, target.is_correct) for by in (0.6, 3.0))
+    assert likeness(surer, is_member, shadows, is_in).outcome is PASS
+    assert likeness(far, is_member, shadows, is_in).outcome is INCONCLUSIVE
+    assert likeness(surer, is_member, shadows, is_in).value == pytest.approx(likeness(*knowing()).value)
+
+
 # --- a strong attack under its weaker sibling
 
 

@@ -12,6 +12,7 @@ import pytest
 from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import check_feasibility
+from safecompress.cli._support.template import propose_worst_case
 from safecompress.config import load_config
 from safecompress.data import make_split
 from safecompress.errors import SpecError
@@ -64,6 +65,39 @@ def test_the_bounds_are_such_as_the_rows_can_certify(home):
     assert ended.code == 2
     assert "SpecError" in ended.err and "could not certify" in ended.err
     assert not (home / "tight.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("access", "num_members", "bound"),
+    [(Access.WEIGHTS, 200, 0.7), (Access.SCORES, 5000, 0.6), (Access.LABELS, 200, None), (Access.WEIGHTS, 39, None)],
+    ids=["few", "many", "no shadows", "too few"],
+)
+def test_a_requirement_on_the_most_exposed_is_proposed_where_rows_can_certify_one(access, num_members, bound):
+    assert propose_worst_case(access, num_members, 0.025) == bound
+
+
+def test_the_proposal_on_persons_holds_once_its_comment_signs_are_gone(home):
+    assert run_cli("init", *PEOPLE).code == 0
+    text = (home / "my-people.toml").read_text()
+    place = text.index('# [[require]]\n# metric = "lira.worst_case"')
+    asked = text[:place] + text[place:].replace("# [[", "[[").replace("# metric", "metric").replace(
+        "# at_most", "at_most"
+    )
+    (home / "asked.toml").write_text(asked)
+    config = load_config("asked.toml")
+    (requirement,) = [r for r in config.spec.requirements if r.metric == "lira.worst_case"]
+    split = make_split(config.load_dataset(), seed=0)
+    prospects = {p.requirement: p for p in check_feasibility(config.spec, split, config.spec.levels(1))}
+    assert prospects[requirement].tightest + 0.02 < requirement.bound <= 0.8
+
+
+def test_who_asks_for_a_bound_on_persons_gets_the_requirement(home):
+    run_cli("init", *PEOPLE, "--max-worst-case", "0.8")
+    bounds = {r.metric: r.bound for r in load_config("my-people.toml").spec.requirements}
+    assert bounds["lira.worst_case"] == 0.8
+    assert (home / "my-people.toml").read_text().count("lira.worst_case") == 1
+    ended = run_cli("init", "other.toml", *PEOPLE, "--max-worst-case", "0.52")
+    assert ended.code == 2 and "loosen the bound" in ended.err
 
 
 @pytest.mark.slow

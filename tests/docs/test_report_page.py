@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from safecompress.certify.exposure import MIN_ROWS, MIN_SIDE, WORST_SHARE
+from safecompress.certify.exposure import MIN_ROWS, MIN_SIDE
+from safecompress.metrics.certifiers import MIN_EXPOSED, num_exposed
 from safecompress.report.files import JSON, RENDERED
 from safecompress.report.model import READABLE, SCHEMA_VERSION
 from safecompress.report.text import MEANING
@@ -27,7 +28,8 @@ def test_verdicts_and_numbers_are_the_codes():
     assert all(f"{verdict}: " in FLAT for verdict in MEANING)
     assert (MIN_SIDE, MIN_ROWS) == (10, 20)
     assert "stands for ten members, ten others and twenty rows at least" in FLAT
-    assert WORST_SHARE == 0.01 and "one in a hundred" in FLAT
+    assert num_exposed(5000) == 50 and "one in a hundred" in FLAT
+    assert MIN_EXPOSED == num_exposed(40) == 20 and "twenty at least" in FLAT
     assert f"`schema_version`, now {SCHEMA_VERSION}; reports of version {READABLE[0]} are read" in FLAT
 
 

@@ -28,9 +28,16 @@ LARGEST_GAP = 0.05
 """The largest gap in accuracy between target and shadows beyond noise."""
 
 LARGEST_SHIFT = 0.3
-"""The largest gap in scaled logit beyond noise, in standard deviations of a row's over shadows that trained on it.
+"""How far the step from other rows to members may differ, beyond noise, in standard deviations of a row's scaled logit.
 
-Other members are off by as much as training moves a row: 0.35 where LiRA's AUC is 0.6, 1.7 where it is 0.9.
+With other members there is no step: training moves a row by 0.35 where LiRA's AUC is 0.6, by 1.7 where it is 0.9.
+"""
+
+LARGEST_OFFSET = 3.0
+"""How far the target's scaled logits may lie from its shadows' as a whole, in the same units.
+
+A target that was rewired while it trained is less sure, or surer, than shadows of its final pattern on all rows alike:
+by 1.3 in the demo.
 """
 
 
@@ -76,13 +83,14 @@ def likeness(target_answers: Answers, is_member_N: Bools, shadow_answers: Answer
 
     Answers are for N rows: the target's (N,), of which ``is_member_N`` marks the claimed members, and those of K
     shadows (K, N), ``is_in_KN`` saying which trained on which. Every answer is compared with what (other) shadows say
-    that are on the same side of the row, so that hard and easy rows weigh alike: the target's lead on its members, and
-    that lead less its lead on the other rows, which takes out how sure a model is as a whole. A target that was trained
-    on other rows, or shadows that were trained in another way (other epochs, another objective), answer otherwise.
+    that are on the same side of the row, so that hard and easy rows weigh alike. The target's lead on its members less
+    its lead on the other rows is how much more, or less, it has learned of them than a shadow learns of its own: a
+    target that was trained on other rows, or shadows that were trained in another way (other epochs, another
+    objective), show there.
 
-    ``value`` is the target's lead on its members in scaled logit, in standard deviations of a row's. INCONCLUSIVE where
-    one of both is beyond `LARGEST_SHIFT`, or the lead in accuracy beyond `LARGEST_GAP`, by more than noise (t at 0.01
-    over shadows, of which the target is one more).
+    ``value`` is that difference in scaled logit, in standard deviations of a row's. INCONCLUSIVE where it is beyond
+    `LARGEST_SHIFT`, the lead on members in accuracy beyond `LARGEST_GAP`, or that in scaled logit beyond
+    `LARGEST_OFFSET`, by more than noise (t at 0.01 over shadows, of which the target is one more).
     """
     name, subject = "likeness", "shadows"
     rows_N = np.minimum(is_in_KN.sum(axis=0), (~is_in_KN).sum(axis=0)) > 1
@@ -98,22 +106,25 @@ def likeness(target_answers: Answers, is_member_N: Bools, shadow_answers: Answer
         )
     )
     scale = sure.scale or 1.0
+    value = sure.apart / scale
     seen = (
         f"on rows that each was trained on the target is right {abs(right.inside):.1%} "
         f"{'more' if right.inside >= 0 else 'less'} often than its {len(is_in_KN)} shadows (noise "
-        f"{right.inside_noise:.1%}); its scaled logit is {sure.inside / scale:+.2f} standard deviations from theirs "
-        f"(noise {sure.inside_noise / scale:.2f}), and its lead over that of other rows {sure.apart / scale:+.2f} "
-        f"(noise {sure.apart_noise / scale:.2f})"
+        f"{right.inside_noise:.1%}); it has learned {value:+.2f} standard deviations more of them than a shadow has "
+        f"(noise {sure.apart_noise / scale:.2f}), and is {sure.inside / scale:+.2f} surer on the whole (noise "
+        f"{sure.inside_noise / scale:.2f})"
     )
-    shifts = ((sure.inside, sure.inside_noise), (sure.apart, sure.apart_noise))
-    is_off = any(abs(shift) > LARGEST_SHIFT * sure.scale + noise for shift, noise in shifts)
-    if is_off or abs(right.inside) > LARGEST_GAP + right.inside_noise:
+    if (
+        abs(sure.apart) > LARGEST_SHIFT * sure.scale + sure.apart_noise
+        or abs(sure.inside) > LARGEST_OFFSET * sure.scale + sure.inside_noise
+        or abs(right.inside) > LARGEST_GAP + right.inside_noise
+    ):
         advice = (
             "these are not the rows that it was trained on, or its shadows are trained in another way than it was. "
             "Give its own members, recipe and objective."
         )
-        return HealthCheck(name, subject, Verdict.INCONCLUSIVE, sure.inside / scale, f"{seen}: {advice}")
-    return HealthCheck(name, subject, Verdict.PASS, sure.inside / scale, f"{seen}.")
+        return HealthCheck(name, subject, Verdict.INCONCLUSIVE, value, f"{seen}: {advice}")
+    return HealthCheck(name, subject, Verdict.PASS, value, f"{seen}.")
 
 
 @dataclass(frozen=True, slots=True)

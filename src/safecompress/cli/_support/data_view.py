@@ -68,7 +68,7 @@ def _rows(facts: DatasetFacts) -> list[tuple[str, str]]:
     same = facts.repeats
     rows.append(("equal rows", f"{same.rows:,} in {same.sets:,} sets, {same.conflicting:,} with different labels"))
     if facts.near is not None:
-        rows.append(("nearly equal rows", f"{max(0.0, facts.near):.0%} across a split by rows, beyond chance"))
+        rows.append(("similar rows", f"{max(0.0, facts.near):.0%} have one across a split by rows, beyond chance"))
     rows.append(("memory", f"{facts.memory / 2**20:,.1f} MiB"))
     if facts.split is not None:
         rows.append(("default split", ", ".join(f"{part} {size:,}" for part, size in facts.split.items())))

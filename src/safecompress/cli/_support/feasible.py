@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safecompress.certify import Feasibility, check_feasibility
-from safecompress.cli._support.template import InitAnswers, write_template
+from safecompress.cli._support.template import InitAnswers, propose_worst_case, write_template
 from safecompress.config import parse_config
 from safecompress.config.prepared import PreparedData
 from safecompress.data import Dataset, one_row_per_unit
@@ -28,7 +28,7 @@ def fit_to_data(answers: InitAnswers, spec_path: Path) -> FittedAnswers:
 
     Raises SpecError for options that the data does not have, DataError for data that cannot be used.
     """
-    draft = replace(answers, min_accuracy=None, model=answers.model or {"name": "mlp"})
+    draft = replace(answers, min_accuracy=None, max_worst_case=None, model=answers.model or {"name": "mlp"})
     config = parse_config(write_template(draft, None, 1.0), base=spec_path.absolute().parent, source=str(spec_path))
     data = load_rows(config)
     dataset = data.raw.dataset
@@ -37,7 +37,8 @@ def fit_to_data(answers: InitAnswers, spec_path: Path) -> FittedAnswers:
         model["vocab_size"] = dataset.vocab_size
     levels = config.spec.levels(1)
     prospects = check_feasibility(config.spec, one_row_per_unit(data.raw), levels)
-    return FittedAnswers(replace(answers, model=model), data, prospects, levels.alpha)
+    worst_case = propose_worst_case(answers.access, one_row_per_unit(data.raw).size("member_verdict"), levels.alpha)
+    return FittedAnswers(replace(answers, model=model, proposed_worst_case=worst_case), data, prospects, levels.alpha)
 
 
 def check_spec(text: str, spec_path: Path, data: PreparedData) -> tuple[Feasibility, ...]:

@@ -14,7 +14,8 @@ from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Feasibility
 from safecompress.data import DataSplit
-from safecompress.metrics.catalogue import ACCURACY, AUC, SIZE_BYTES
+from safecompress.metrics.catalogue import ACCURACY, AUC, SIZE_BYTES, WORST_CASE
+from safecompress.metrics.certifiers import CertifyWorstCase, RowCounts
 
 LEAST_BOUND = 0.6
 """The lowest bound on an AUC that is proposed."""
@@ -28,6 +29,7 @@ class InitAnswers:
     """The answers of a person, or of flags. Shares go from 0 to 1; None asks for nothing.
 
     ``source`` is that of ``[data]``, ``model`` the table of that name; empty, it stands for a model that fits the data.
+    ``proposed_worst_case`` is written as a comment, for a person to ask for.
     """
 
     name: str
@@ -39,12 +41,43 @@ class InitAnswers:
     max_drop: float = 1.0
     min_accuracy: float | None = None
     max_bytes: int | None = None
+    max_worst_case: float | None = None
+    proposed_worst_case: float | None = None
     seed: int = 0
 
     @property
     def metrics(self) -> list[str]:
         """The AUCs that a verdict at this access must bound."""
         return [AUC.of(attack) for attack in REFERENCE[self.access]]
+
+
+SHADOWS = 16
+"""Shadow models of lira: the least that a verdict may rest on."""
+
+PERSONS = (
+    "# Averages hide a few people who are found for certain. This bounds how surely the most exposed members",
+    "# (twenty, or one in a hundred) show; the report says it in any case. Without the # it must hold:",
+)
+
+EXPOSED_BY = "lira"
+"""The attack whose shadow models say who is most exposed."""
+
+
+def propose_worst_case(access: Access, num_members: int, alpha: float) -> float | None:
+    """A bound on how surely the most exposed members show, which a model without any leak would most likely keep.
+
+    None where attackers of ``access`` are not simulated with shadow models, or so few members cannot certify one.
+    """
+    rows, certifier = RowCounts(num_members, shadows=SHADOWS), CertifyWorstCase()
+    if EXPOSED_BY not in REFERENCE[access] or certifier.fault(1.0, rows, alpha) is not None:
+        return None
+    return _with_room(certifier.tightest(rows, alpha))
+
+
+def _with_room(tightest: float) -> float:
+    """A bound in steps of 0.05 that lies `ROOM` times as far from 0.5 as ``tightest``."""
+    steps = math.ceil(round(20 * (0.5 + ROOM * (tightest - 0.5)), 6))
+    return min(1.0, max(LEAST_BOUND, steps / 20))
 
 
 def propose_bound(prospects: Sequence[Feasibility], metrics: Sequence[str]) -> float:
@@ -75,6 +108,7 @@ def write_template(
             ACCURACY.name, "within", answers.max_drop, "how much worse than the dense model, on the same test rows"
         ),
     ]
+    blocks += _on_persons(answers)
     if answers.min_accuracy is not None:
         words = _certifiable_note(tightest.get(ACCURACY.name))
         blocks.append(_require(ACCURACY.name, "at_least", answers.min_accuracy, words))
@@ -140,7 +174,7 @@ precision = "int8"           # how the file keeps weights: "float32", "float16",
 
 
 def _safety(answers: InitAnswers) -> str:
-    strong = {"lira": {"num_shadows": 16}, "label_only": {"queries": 16}}
+    strong = {"lira": {"num_shadows": SHADOWS}, "label_only": {"queries": 16}}
     attacks = [_inline({"name": a, **strong[a]}) if a in strong else f'"{a}"' for a in REFERENCE[answers.access]]
     access = f'access = "{answers.access.name.lower()}"'
     return f"""\
@@ -156,6 +190,22 @@ attacks = [{", ".join(attacks)}]
 def _require(metric: str, word: str, bound: float, comment: str) -> str:
     value = f"{word} = {bound:g}"
     return f'[[require]]\nmetric = "{metric}"\n{value:<28} # {comment}\n'
+
+
+def _on_persons(answers: InitAnswers) -> list[str]:
+    """The requirement on the most exposed members; as a comment where nobody asked for it.
+
+    Most models that keep a bound on every average do not keep it, so it is for a person to ask.
+    """
+    metric = WORST_CASE.of(EXPOSED_BY)
+    if answers.max_worst_case is not None:
+        words = "of the most exposed members; 0.5 is guessing"
+        return [_require(metric, "at_most", answers.max_worst_case, words)]
+    if answers.proposed_worst_case is None:
+        return []
+    words = "these rows can certify it; 0.5 is guessing"
+    lines = _require(metric, "at_most", answers.proposed_worst_case, words).splitlines()
+    return ["\n".join([*PERSONS, *(f"# {line}" for line in lines), ""])]
 
 
 def _certifiable_note(prospect: Feasibility | None) -> str:

@@ -44,6 +44,13 @@ MAX_DROP = typer.Option(
     help="Accuracy that may be lost to the dense model.  (default: what rows tell)",
 )
 MIN_ACCURACY = typer.Option(None, "--min-accuracy", min=0.0, max=1.0, help="Accuracy that must be reached.")
+MAX_WORST_CASE = typer.Option(
+    None,
+    "--max-worst-case",
+    min=0.0,
+    max=1.0,
+    help="Bound on how surely the most exposed members show, 0.5 is guessing.  (default: proposed as a comment)",
+)
 MAX_BYTES = typer.Option(None, "--max-bytes", min=1, help="Bytes that the file may take.")
 EPOCHS = typer.Option(60, "--epochs", min=1, help="Epochs of training.")
 SEED = typer.Option(0, "--seed", min=0, help="Seed of the split and of all training.")
@@ -64,6 +71,7 @@ def init(
     max_auc: float | None = MAX_AUC,
     max_drop: float | None = MAX_DROP,
     min_accuracy: float | None = MIN_ACCURACY,
+    max_worst_case: float | None = MAX_WORST_CASE,
     max_bytes: int | None = MAX_BYTES,
     epochs: int = EPOCHS,
     seed: int = SEED,
@@ -96,6 +104,7 @@ def init(
         epochs=epochs,
         min_accuracy=min_accuracy,
         max_bytes=max_bytes,
+        max_worst_case=max_worst_case,
         seed=seed,
     )
     fitted = fit_to_data(answers, spec)
