@@ -213,7 +213,7 @@ class CertifyWorstCase:
         reach = -float(stdtrit(num_rows - 1, alpha / 2)) * math.sqrt(squares) / (2 * num_rows + 2)
         return min(1.0, 0.5 + reach)
 
-    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float:
         """The tightest bound, and on top how far chance takes the figure of rows on which training changes nothing."""
         if self._are_few(rows):
             return 1.0

@@ -13,6 +13,7 @@ import tomli_w
 from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Feasibility
+from safecompress.certify.feasibility import JOINT_CHANCE
 from safecompress.data import DataSplit
 from safecompress.metrics.catalogue import ACCURACY, AUC, SIZE_BYTES, WORST_CASE
 from safecompress.metrics.certifiers import CertifyWorstCase, RowCounts
@@ -64,27 +65,26 @@ EXPOSED_BY = "lira"
 
 
 def propose_worst_case(access: Access, num_members: int, alpha: float) -> float | None:
-    """A bound on how surely the most exposed members show, which a model without any leak would most likely keep.
+    """A bound on how surely the most exposed members show that four in five models without any leak keep.
 
-    None where attackers of ``access`` are not simulated with shadow models, or so few members cannot certify one.
+    With all bounds on the reference set of ``access``. None where its attackers are not simulated with shadow models,
+    or so few members cannot certify one.
     """
     rows, certifier = RowCounts(num_members, shadows=SHADOWS), CertifyWorstCase()
     if EXPOSED_BY not in REFERENCE[access] or certifier.fault(1.0, rows, alpha) is not None:
         return None
-    return _with_room(certifier.tightest(rows, alpha))
+    return _in_steps(certifier.passable(rows, alpha, JOINT_CHANCE ** (1 / (len(REFERENCE[access]) + 1))))
 
 
-def _with_room(tightest: float) -> float:
-    """A bound in steps of 0.05 that lies `ROOM` times as far from 0.5 as ``tightest``."""
-    steps = math.ceil(round(20 * (0.5 + ROOM * (tightest - 0.5)), 6))
-    return min(1.0, max(LEAST_BOUND, steps / 20))
+def _in_steps(passable: float) -> float:
+    """The next bound in steps of 0.05."""
+    return min(1.0, max(LEAST_BOUND, math.ceil(round(20 * passable, 6)) / 20))
 
 
 def propose_bound(prospects: Sequence[Feasibility], metrics: Sequence[str]) -> float:
     """A bound for all of ``metrics`` that four in five models without any leak keep, in steps of 0.05."""
     passable = [p.passable for p in prospects if p.requirement.metric in metrics and p.passable is not None]
-    steps = math.ceil(round(20 * max(passable, default=0.5), 6))
-    return min(1.0, max(LEAST_BOUND, steps / 20))
+    return _in_steps(max(passable, default=0.5))
 
 
 def propose_drop(num_test_rows: int, alpha: float) -> float:
