@@ -1,7 +1,6 @@
 """Texts become numbers: each kind of tokenizer file, how rows are cut and padded, and files that are no tokenizer."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -173,14 +172,6 @@ def test_what_is_no_tokenizer_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UsageError, match=r"pip install 'safecompress\[text\]'"):
         read_tokenizer(tmp_path)
-
-
-@pytest.mark.slow
-def test_naming_a_data_set_loads_no_package_for_texts():
-    code = "import sys; from safecompress.data import DATASETS; DATASETS.describe(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "safecompress.data.text.tokenizers" in loaded
-    assert not {"tokenizers", "pyarrow", "transformers", "datasets", "huggingface_hub"} & set(loaded)
 
 
 @pytest.mark.skipif(not BERT.is_dir(), reason="BERT's vocabulary is not there")
