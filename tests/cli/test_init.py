@@ -69,7 +69,7 @@ def test_the_bounds_are_such_as_the_rows_can_certify(home):
 
 @pytest.mark.parametrize(
     ("access", "num_members", "bound"),
-    [(Access.WEIGHTS, 200, 0.7), (Access.SCORES, 5000, 0.6), (Access.LABELS, 200, None), (Access.WEIGHTS, 39, None)],
+    [(Access.WEIGHTS, 200, 0.65), (Access.SCORES, 5000, 0.6), (Access.LABELS, 200, None), (Access.WEIGHTS, 39, None)],
     ids=["few", "many", "no shadows", "too few"],
 )
 def test_a_requirement_on_the_most_exposed_is_proposed_where_rows_can_certify_one(access, num_members, bound):
