@@ -130,8 +130,8 @@ def render(work: Path) -> None:
         "# Planted rows and the worst case\n\n"
         f"{PLANTED} of {MEMBERS} members have a label that is not theirs. Named by each half of the shadow models, "
         "scored by the other, averaged; an interval is over rows. Rows that are named and were not planted take their "
-        "places by right where their own figure (last column) is as high: Location-30 has many rows that models get "
-        "wrong until they train on them, as exposed as a planted one.\n\n"
+        "places by right where their own figure (last column) is as high. On Location-30 this network shows nearly "
+        "every member (column before it), so that a planted one hardly stands out.\n\n"
         + common.table(header, [_row(entry) for entry in entries])
         + "\n## Where training on a row changes nothing\n\n"
         + f"{NULL_DRAWS} simulated draws each; the interval promises 95 %.\n\n"

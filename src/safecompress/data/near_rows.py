@@ -105,7 +105,9 @@ def near_rows(dataset: Dataset, asked: Int64Array, known: Int64Array) -> NearRow
         return None
     random = derive(0, "near rows", "sample")
     known = random.permutation(known)[:_MOST_KNOWN]
-    width = _BUCKETS if dataset.is_tokens else int(np.prod(dataset.input_shape))
+    is_picture = len(dataset.input_shape) == 3
+    sizes = [min(_PIXELS, size) if is_picture else size for size in dataset.input_shape]
+    width = _BUCKETS if dataset.is_tokens else int(np.prod(sizes))
     asked = random.permutation(asked)[: int(np.clip(_MOST_WORK / (len(known) * width), 100, _MOST_ASKED))]
     nearest_NJ = _distances(*_embedded(dataset, asked, known), _FAR + _NEAR)
     steps_NJ = np.arange(1, nearest_NJ.shape[1]) * np.diff(np.log(nearest_NJ), axis=1)
@@ -128,7 +130,8 @@ def _distances(asked_NF: Floats, known_MF: Floats, count: int) -> npt.NDArray[np
         found.append(np.sort(np.partition(squares_NM, count, axis=1)[:, : count + 1], axis=1))
     distances_NJ = np.sqrt(np.maximum(np.concatenate(found), 0).astype(np.float64))
     least = 3e-3 * float(np.median(distances_NJ[:, -1]))  # what float32 can tell apart
-    return np.maximum(distances_NJ, least if least > 0 else 1.0)
+    raised: npt.NDArray[np.float64] = np.maximum(distances_NJ, least if least > 0 else 1.0)
+    return raised
 
 
 def _embedded(dataset: Dataset, asked: Int64Array, known: Int64Array) -> tuple[Floats, Floats]:
@@ -148,7 +151,9 @@ def _embedded(dataset: Dataset, asked: Int64Array, known: Int64Array) -> tuple[F
 def _as_columns(features: torch.Tensor) -> Floats:
     values = features.float()
     if values.ndim == 4:
-        values = torch.nn.functional.adaptive_avg_pool2d(values, tuple(min(_PIXELS, side) for side in values.shape[2:]))
+        values = torch.nn.functional.adaptive_avg_pool2d(
+            values, (min(_PIXELS, values.shape[2]), min(_PIXELS, values.shape[3]))
+        )
     flat: Floats = values.flatten(1).numpy()
     return flat
 
