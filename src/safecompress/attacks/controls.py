@@ -143,7 +143,10 @@ def train_control(
 def _train_weak(
     control: ControlModel, task: TrainingTask, features: Tensor, labels: Tensor, is_member: np.ndarray
 ) -> ControlModel | None:
-    """The control, trained from fresh weights until the loss finds `WEAK_LEAK` among all rows; or None."""
+    """The control, trained from fresh weights until the loss finds `WEAK_LEAK` among all rows; None where it diverges.
+
+    Training ends once members are memorised, too: where one of two classes is rare, the loss finds little even then.
+    """
     per_look = max(1, task.recipe.steps_per_epoch(len(task.labels)) // _LOOKS)
     names, networks = ["", *control.versions], list(map(copy.deepcopy, (control.network, *control.versions.values())))
     states = [TrainingState.capture(0, network) for network in networks]
@@ -157,8 +160,8 @@ def _train_weak(
             state.restore_(network)
             network.eval()
         signals = Signals(predict_logits(networks[0], features).double().numpy(), labels.numpy().astype(np.int64))
-        if stats.auc(-signals.loss_N, is_member) >= WEAK_LEAK:
-            accuracy = float(signals.is_correct_N[is_member].mean())
+        accuracy = float(signals.is_correct_N[is_member].mean())
+        if accuracy >= OVERFITTED or stats.auc(-signals.loss_N, is_member) >= WEAK_LEAK:
             versions = dict(zip(names[1:], networks[1:], strict=True))
             return replace(control, network=networks[0], versions=versions, accuracy=accuracy, steps=steps)
     return None

@@ -179,7 +179,8 @@ def gradient_norms(model: nn.Module, features: Tensor, labels: Tensor, *, batch_
             _pulled_norms(_Logits(model, head), weights, batch.to(device), units.to(device)).double().cpu().numpy()
             for batch, units in batches
         ]
-    return np.asarray(np.concatenate(pulled_NL) * length_N[:, None])
+    longest = np.finfo(np.float32).max  # rows of huge features overflow, and no times infinity is no number
+    return np.asarray(np.nan_to_num(np.concatenate(pulled_NL), nan=longest, posinf=longest) * length_N[:, None])
 
 
 def _differentiable(model: nn.Module) -> nn.Module:

@@ -16,7 +16,8 @@ def strength(strong: AttackResult, weak: AttackResult, *, is_judged: bool = Fals
     """Whether an attack is no weaker than its sibling ``weak`` on the same rows; ``value`` is the AUCs' difference.
 
     INCONCLUSIVE where it is under it by more than `MARGIN` beyond noise (paired DeLong at 0.01), or where the sibling
-    broke. Where a requirement bounds the sibling too (``is_judged``), its figure is judged and nothing is in doubt.
+    broke. Where a requirement bounds the sibling, or an attack that finds as much (``is_judged``), what it finds is
+    judged and nothing is in doubt.
     """
     name = "strength"
     if strong.scores is None or strong.is_member is None:
@@ -29,7 +30,7 @@ def strength(strong: AttackResult, weak: AttackResult, *, is_judged: bool = Fals
     if difference.interval.high >= -MARGIN:
         return HealthCheck(name, strong.attack, Verdict.PASS, difference.value, f"{seen}.")
     if is_judged:
-        reason = f"{seen}: less, but a requirement bounds {weak.attack} too, so what that finds is judged."
+        reason = f"{seen}: less, but a requirement bounds {weak.attack}, or what finds as much, so nothing is missed."
         return HealthCheck(name, strong.attack, Verdict.PASS, difference.value, reason)
     advice = f"it is not at its strength, so its figure is too kind. Bound {weak.attack} too, or mend its options."
     return HealthCheck(name, strong.attack, Verdict.INCONCLUSIVE, difference.value, f"{seen}: {advice}")
