@@ -1,6 +1,7 @@
 """Fixtures of the tests that look at whole runs, and how long any test may take."""
 
 import functools
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from patience import TEST_S, patience
 from whole_runs import Ended, run_cli, write_spec
+
+gc.disable()  # until all tests are collected: of what is made by then, nothing is garbage, and a third was the search
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would hear none, nor its commands
 
@@ -41,6 +44,14 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.timeout(patience(TEST_S)))
         if {"finished_once", "worker_pool"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
+    """From here on garbage is looked for, and not among what was collected."""
+    gc.enable()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from safecompress import Plan
 from safecompress.config import parse_config
 from whole_runs import run_code
 
@@ -18,13 +19,16 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_every_python_block_runs_in_an_empty_folder(number, tmp_path, monkeypatch):
-    """With fewer shadows and epochs than it says, and without health, which no block is about."""
+    """With fewer shadows, epochs and rounds than it says, and without health, which no block is about."""
     monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
     monkeypatch.setattr("safecompress.certify.verdict.examine_health", lambda *_, **__: ())
+    monkeypatch.setattr("safecompress.api.Plan", lambda: Plan(rounds=2, rank=False))
     assert len(blocks("python")) == 2
     code = blocks("python")[number]
+    brief = '"modified_entropy", sc.attacks.Neural(epochs=5), sc.attacks.WhiteBox(epochs=5)'
     shorter = code.replace("num_shadows=16", "num_shadows=4").replace("epochs=30", "epochs=3")
-    assert (shorter != code) == ("sc.compress(" in code)
+    shorter = shorter.replace("*attacks[:3]", brief)
+    assert (shorter != code) == (brief in shorter) == ("sc.compress(" in code)
     run_code(shorter, tmp_path)
 
 
