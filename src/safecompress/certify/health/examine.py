@@ -138,7 +138,10 @@ class _Controls:
             result = self._test(attack, self._strong, self._control)
             return positive_control(result, accuracy=self._control.accuracy, alpha=self._levels.alpha)
         if self._weak is None or self._control.weak is None:
-            reason = "no control with a weak leak could be trained: it diverges, or learns none of its members. Scale the features."
+            reason = (
+                "no control with a weak leak could be trained: it diverges, or learns none of its members. Scale the "
+                "features."
+            )
             return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
         reference = self._test(Loss(), self._weak, self._control.weak)
         check = weak_control(self._test(attack, self._weak, self._control.weak), reference)
