@@ -9,6 +9,7 @@ from safecompress.attacks import ATTACKS
 
 GROUPS = (
     ("Compress and judge", ("compress", "audit", "CompressionResult", "Report", "ProcessExecutor")),
+    ("What an audit can prove", ("record_training", "write_members")),
     ("What must hold", ("SafetySpec", "at_most", "at_least", "within", "Verdict")),
     ("Data and members", ("Dataset", "make_split", "DataSplit", "SplitSizes")),
     ("Training and search", ("ModelSpec", "Recipe", "Plan", "Branch")),

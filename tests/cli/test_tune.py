@@ -47,7 +47,9 @@ def test_a_point_of_the_front_is_certified_as_the_model_that_was_tried(write, tm
     assert ended.code in (0, 1, 3), ended.err
     report = report_of(tmp_path / "certified")
     assert report["digests"]["pattern"] == tried["pattern"]
-    assert report["artifact"]["size_bytes"] == pytest.approx(tried["num_bytes"], abs=40)  # the file holds its name
+    assert report["artifact"]["size_bytes"] == pytest.approx(
+        tried["num_bytes"], abs=150
+    )  # the file holds its name and training
     assert report["name"] == "tiny-front-1"
 
 

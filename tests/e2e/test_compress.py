@@ -31,7 +31,7 @@ def test_a_run_that_passes_exits_0_and_says_so(finished_once):
     for requirement in ("gap.auc ≤ 0.75", "label_only.auc ≤ 0.75", "accuracy ≥ 0.6", "artifact.size_bytes ≤ 40000"):
         assert any(requirement in line for line in table), ended.out
     assert f"Report: {home / 'run' / 'report.html'}" in ended.out
-    assert "spec bounds: gap, label_only." in " ".join(ended.out.split())  # never "safe" as such
+    assert "spec bounds: gap, label_only; alpha 0.05;" in " ".join(ended.out.split())  # never "safe" as such
     assert "Traceback" not in ended.err
 
 

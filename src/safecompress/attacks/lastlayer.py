@@ -179,7 +179,7 @@ def gradient_norms(model: nn.Module, features: Tensor, labels: Tensor, *, batch_
             _pulled_norms(_Logits(model, head), weights, batch.to(device), units.to(device)).double().cpu().numpy()
             for batch, units in batches
         ]
-    longest = np.finfo(np.float32).max  # rows of huge features overflow, and no times infinity is no number
+    longest = float(np.finfo(np.float32).max)  # rows of huge features overflow, and no times infinity is no number
     return np.asarray(np.nan_to_num(np.concatenate(pulled_NL), nan=longest, posinf=longest) * length_N[:, None])
 
 
@@ -214,13 +214,13 @@ class _Logits:
     model: nn.Module
     head: nn.Linear | None
 
-    def __call__(self, weights: dict[str, Tensor], rows: Tensor) -> Tensor:
+    def __call__(self, weights: dict[str, Tensor], samples: Tensor) -> Tensor:
         caught: list[Tensor] = []
         head, hook = self.head, None
         if head is not None:
             hook = head.register_forward_hook(lambda layer, inputs, output: caught.append(output.clone()))
         try:
-            output: Tensor = functional_call(self.model, weights, (rows,))
+            output: Tensor = functional_call(self.model, weights, (samples,))
         finally:
             if hook is not None:
                 hook.remove()

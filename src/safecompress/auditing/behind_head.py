@@ -40,8 +40,8 @@ FEW = 64
 """Rows of which what every layer gives is kept."""
 
 
-def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
-    """Why the outputs of ``rows`` (N, ...) are no plain function of what the last layer gives; None where they are.
+def fault_behind_head(network: nn.Module, samples: Tensor) -> str | None:
+    """Why the outputs of ``samples`` (N, ...) are no plain function of what the last layer gives; None where they are.
 
     The head is the layer with weights that is called last, and with it all that give C numbers a row, so that the mean
     of several networks has several heads. Nothing is wrong where its output is the network's. Else two things must
@@ -50,8 +50,8 @@ def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
     behind a softmax or a temperature, and do not behind noise that is keyed to it or a rounding that hides it.
     """
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
-        everything, rows = rows, rows[spread_over(len(rows), FEW)]
-        calls, outputs_NC = _recorded(network, rows)
+        everything, samples = samples, samples[spread_over(len(samples), FEW)]
+        calls, outputs_NC = _recorded(network, samples)
         if not calls.layers:
             return (
                 "It has no layer of torch.nn with weights, so that nobody can tell what its outputs are made of. Build "
@@ -61,14 +61,14 @@ def fault_behind_head(network: nn.Module, rows: Tensor) -> str | None:
             return _unlike_the_rest(network, everything)
         spread = float((outputs_NC - outputs_NC[:1]).abs().max())
         heads = _heads(calls, outputs_NC.shape[1])
-        alike_NC = _forced(network, rows, heads, _one_for_all(calls, outputs_NC.shape[1]))
+        alike_NC = _forced(network, samples, heads, _one_for_all(calls, outputs_NC.shape[1]))
         if not float((alike_NC - alike_NC[:1]).abs().max()) <= SAME * spread:
             return (
                 f"Its outputs differ from row to row even where {_named(network, heads)} gives all rows the same: "
                 "something else reads the row, such as noise that is keyed to it. Audit the network without what "
                 "stands behind that layer."
             )
-        if spread and _jumps(network, rows, heads, spread):
+        if spread and _jumps(network, samples, heads, spread):
             return (
                 f"Its outputs jump where what {_named(network, heads)} gives changes a little: they are rounded, or "
                 "carry noise that is keyed to it, and whoever has the weights reads it before that. Audit the network "
@@ -82,9 +82,9 @@ def spread_over(length: int, count: int) -> Tensor:
     return torch.linspace(0, length - 1, min(count, length)).long()
 
 
-def _unlike_the_rest(network: nn.Module, rows: Tensor) -> str | None:
+def _unlike_the_rest(network: nn.Module, samples: Tensor) -> str | None:
     """What is wrong where outputs are what the head gives for some rows, and not for others."""
-    if predict_with_hidden(network, rows)[2] is None:
+    if predict_with_hidden(network, samples)[2] is None:
         return None
     return (
         "Its outputs are what its last linear layer gives for some rows, and something else for others. Audit the "
@@ -92,18 +92,18 @@ def _unlike_the_rest(network: nn.Module, rows: Tensor) -> str | None:
     )
 
 
-def _recorded(network: nn.Module, rows: Tensor) -> tuple[_Calls, Tensor]:
+def _recorded(network: nn.Module, samples: Tensor) -> tuple[_Calls, Tensor]:
     """The calls of all layers with weights, those that give a tensor; and the outputs."""
     calls = _Calls()
 
-    def note(layer: nn.Module, inputs: Any, output: Any) -> None:
+    def note(layer: nn.Module, given: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             calls.layers.append(layer)
             calls.outputs.append(output.clone())
 
     hooks = [layer.register_forward_hook(note) for layer in network.modules() if has_weights(layer)]
     try:
-        return calls, network(rows)
+        return calls, network(samples)
     finally:
         for hook in hooks:
             hook.remove()
@@ -134,13 +134,13 @@ Replace = Callable[[nn.Module, Tensor], Tensor]
 """What a layer gives in the place of its output."""
 
 
-def _forced(network: nn.Module, rows: Tensor, heads: Sequence[nn.Module], replace: Replace) -> Tensor:
+def _forced(network: nn.Module, samples: Tensor, heads: Sequence[nn.Module], replace: Replace) -> Tensor:
     """The outputs where each of ``heads`` gives something else."""
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, output: replace(layer, output).clone()) for layer in heads
     ]
     try:
-        outputs: Tensor = network(rows)
+        outputs: Tensor = network(samples)
         return outputs
     finally:
         for hook in hooks:
@@ -163,10 +163,10 @@ def _one_for_all(calls: _Calls, num_classes: int) -> Replace:
     return replace
 
 
-def _jumps(network: nn.Module, rows: Tensor, heads: Sequence[nn.Module], spread: float) -> bool:
+def _jumps(network: nn.Module, samples: Tensor, heads: Sequence[nn.Module], spread: float) -> bool:
     """Whether outputs jump between most pairs of rows, or stay between all of them."""
-    count = min(PAIRS, len(rows) // 2)
-    ratios = [_roughness(network, rows[pair], rows[-1 - pair], heads, spread) for pair in range(count)]
+    count = min(PAIRS, len(samples) // 2)
+    ratios = [_roughness(network, samples[pair], samples[-1 - pair], heads, spread) for pair in range(count)]
     moving = [ratio for ratio in ratios if ratio is not None]
     return not moving or sum(ratio > JUMP for ratio in moving) * 2 > len(moving)
 

@@ -70,8 +70,8 @@ def rows_to_compare(num_numbers: int) -> int:
 class SoughtRows:
     """Different rows (M, F) that are sought in tensors, those of a single value left out."""
 
-    def __init__(self, rows: Tensor) -> None:
-        flat = rows.detach().cpu().flatten(1).to(torch.float32)
+    def __init__(self, samples: Tensor) -> None:
+        flat = samples.detach().cpu().flatten(1).to(torch.float32)
         flat = flat[flat.amin(dim=1) < flat.amax(dim=1)] if flat.numel() else flat
         distinct = {row.tobytes(): row for row in flat.numpy()}
         self.rows_MF: Floats = np.stack([*distinct.values()]) if distinct else flat.numpy()
@@ -142,15 +142,15 @@ Found = tuple[Bools, Bools, NDArray[np.int64]]
 """By row: whether it is likely there, whether it surely is, and where."""
 
 
-def _equal(view_P: Floats, rows: SoughtRows, step: float) -> Found:
+def _equal(view_P: Floats, sought: SoughtRows, step: float) -> Found:
     """Rows that stand in the view as they are, to float16. None is sure: others may be equal."""
-    nobody, nowhere = np.zeros(rows.count, dtype=bool), np.zeros(rows.count, dtype=np.int64)
-    if not rows.count:
+    nobody, nowhere = np.zeros(sought.count, dtype=bool), np.zeros(sought.count, dtype=np.int64)
+    if not sought.count:
         return nobody, nobody, nowhere
     with np.errstate(over="ignore"):
-        narrow = np.lib.stride_tricks.sliding_window_view(view_P.astype(np.float16), rows.width)
-        windows, wanted = (np.ascontiguousarray(part) for part in (narrow, rows.rows_MF.astype(np.float16)))
-    kind = np.dtype((np.void, windows.dtype.itemsize * rows.width))
+        narrow = np.lib.stride_tricks.sliding_window_view(view_P.astype(np.float16), sought.width)
+        windows, wanted = (np.ascontiguousarray(part) for part in (narrow, sought.rows_MF.astype(np.float16)))
+    kind = np.dtype((np.void, windows.dtype.itemsize * sought.width))
     return np.isin(wanted.view(kind)[:, 0], windows.view(kind)[:, 0]), nobody, nowhere
 
 
@@ -175,19 +175,19 @@ def _scaled(view_P: Floats, sought: SoughtRows, step: float) -> Found:
     )
 
 
-def _most_alike(view_P: Floats, rows: SoughtRows) -> NDArray[np.int64]:
+def _most_alike(view_P: Floats, sought: SoughtRows) -> NDArray[np.int64]:
     """For each row the place (M,) of the window whose anchors correlate best with the row's, of either sign."""
-    view, anchors_K = torch.from_numpy(view_P - view_P.mean()), rows.anchors_K
+    view, anchors_K = torch.from_numpy(view_P - view_P.mean()), sought.anchors_K
     assert anchors_K is not None  # there are rows
-    best_M, places_M = torch.full((rows.count,), -1.0), torch.zeros(rows.count, dtype=torch.int64)
-    count = len(view_P) - rows.width + 1
+    best_M, places_M = torch.full((sought.count,), -1.0), torch.zeros(sought.count, dtype=torch.int64)
+    count = len(view_P) - sought.width + 1
     for first in range(0, count, _CHUNK):
         size = min(_CHUNK, count - first)
         windows_KB = torch.stack([view[first + anchor : first + anchor + size] for anchor in anchors_K.tolist()])
         square_B = (windows_KB * windows_KB).sum(dim=0)
         spread_B = square_B - windows_KB.sum(dim=0).square() / len(windows_KB)
         inverse_B = torch.where(spread_B > FLAT * square_B, spread_B, torch.inf).rsqrt()
-        likeness_MB = (rows.directions_MK @ windows_KB).mul_(inverse_B).abs_()
+        likeness_MB = (sought.directions_MK @ windows_KB).mul_(inverse_B).abs_()
         better = (likeness_MB.amax(dim=1) > best_M).nonzero()[:, 0]
         best_M[better], where = likeness_MB[better].max(dim=1)
         places_M[better] = where + first
@@ -205,9 +205,9 @@ def _is_own(
     return bool(((likeness >= ALIKE).sum(axis=1) <= 1).any())
 
 
-def _directions(rows: Floats) -> Floats:
+def _directions(vectors: Floats) -> Floats:
     """Rows with mean 0 and length 1."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
     directions: Floats = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-30)
     return directions
 

@@ -72,8 +72,8 @@ def _look_for_unread(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
     return _doubt("unread_tensors", f"{seen}. Leave it out of the file.", float(len(unread)))
 
 
-def unread_tensors(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
-    """Names of tensors of the state whose content makes no difference to the outputs of ``rows`` (N, ...).
+def unread_tensors(network: nn.Module, samples: Tensor) -> tuple[str, ...]:
+    """Names of tensors of the state whose content makes no difference to the outputs of ``samples`` (N, ...).
 
     Each that autograd does not trace is filled with NaN, or with zeros where it holds whole numbers. One that holds a
     single value holds nothing: bookkeeping, or a layer that is pruned away.
@@ -84,12 +84,12 @@ def unread_tensors(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
     device = next(chain(scratch.parameters(), scratch.buffers())).device
     ships = scratch.state_dict().keys()
     tensors = {name: tensor for name, tensor in _state(scratch) if name in ships and not _is_constant(tensor)}
-    some = rows[spread_over(len(rows), FEW)].to(device)
+    some = samples[spread_over(len(samples), FEW)].to(device)
     with torch.inference_mode(False), evaluating(scratch):
         traced = _in_the_graph(scratch, some)
         waiting = [name for name in tensors if name not in traced]
         with torch.no_grad():
-            for portion in (some, rows.to(device)):
+            for portion in (some, samples.to(device)):
                 waiting = [name for name in waiting if not _is_read(scratch, tensors[name], portion)]
     return tuple(waiting)
 
@@ -104,23 +104,23 @@ def _is_constant(tensor: Tensor) -> bool:
     return tensor.numel() < 2 or bool((tensor == tensor.flatten()[0]).all())
 
 
-def _in_the_graph(network: nn.Module, rows: Tensor) -> set[str]:
+def _in_the_graph(network: nn.Module, samples: Tensor) -> set[str]:
     """The parameters that autograd traces from the outputs; of buffers it knows nothing."""
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     with torch.enable_grad():
-        outputs = network(rows)
+        outputs = network(samples)
         if not outputs.requires_grad or not weights:
             return set()
         found = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True)
     return {name for name, gradient in zip(weights, found, strict=True) if gradient is not None}
 
 
-def _is_read(network: nn.Module, tensor: Tensor, rows: Tensor) -> bool:
+def _is_read(network: nn.Module, tensor: Tensor, samples: Tensor) -> bool:
     """Whether outputs change with the tensor's content; a network that refuses it has read it."""
-    before, kept = network(rows), tensor.clone()
+    before, kept = network(samples), tensor.clone()
     try:
         tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
-        return not torch.equal(network(rows), before)
+        return not torch.equal(network(samples), before)
     except Exception:
         return True
     finally:
@@ -136,8 +136,8 @@ def _look_for_rows(subject: AuditedModel, split: DataSplit) -> HealthCheck:
     sides = [_rows_of(split, side, count) for side in ("member", "nonmember")]
     readings = [sides]
     if subject.artifact is not None and subject.artifact.task.tensors():
-        readings.append([subject.artifact.task.prepare(rows) for rows in sides])
-    sought = [[SoughtRows(rows) for rows in reading] for reading in readings]
+        readings.append([subject.artifact.task.prepare(samples) for samples in sides])
+    sought = [[SoughtRows(samples) for samples in reading] for reading in readings]
     holds, seen = [], 0
     for name, tensor in tensors.items():
         match = next(filter(None, (find_rows(tensor, *reading) for reading in sought)), None)
@@ -157,8 +157,8 @@ def _look_for_rows(subject: AuditedModel, split: DataSplit) -> HealthCheck:
 def _rows_of(split: DataSplit, side: str, count: int) -> Tensor:
     """At most ``count`` rows of one side, those of the verdict first."""
     parts = (f"{side}_verdict", f"{side}_fit", "train" if side == "member" else "population")
-    rows = torch.cat([split.part(part, count)[0] for part in parts])
-    return rows[:count]
+    samples = torch.cat([split.part(part, count)[0] for part in parts])
+    return samples[:count]
 
 
 def all_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -205,8 +205,8 @@ def _look_behind_head(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
 def _look_for_gradients(subject: AuditedModel, verdict: AuditData) -> HealthCheck:
     """Whether rows have gradients, and those reach more than the head."""
     name, network = "layer_gradients", subject.network
-    rows = spread_over(len(verdict.labels), FEW)
-    features, labels = verdict.features[rows], verdict.labels[rows]
+    samples = spread_over(len(verdict.labels), FEW)
+    features, labels = verdict.features[samples], verdict.labels[samples]
     try:
         norms_NL = gradient_norms(network, features, labels)
     except Exception as error:  # of the network's own, too
@@ -226,7 +226,7 @@ def _look_for_gradients(subject: AuditedModel, verdict: AuditData) -> HealthChec
 CUT = "Audit the network without what cuts its gradients (rounding, argmax, detach)."
 
 
-def _of_head(network: nn.Module, rows: Tensor) -> set[str]:
+def _of_head(network: nn.Module, samples: Tensor) -> set[str]:
     """Names of the parameters of the layer with weights that is called last."""
     called: list[nn.Module] = []
     hooks = [
@@ -236,7 +236,7 @@ def _of_head(network: nn.Module, rows: Tensor) -> set[str]:
     ]
     try:
         with torch.no_grad(), evaluating(network):
-            network(rows.to(_device(network)))
+            network(samples.to(_device(network)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -74,15 +74,15 @@ def take_looks(
     spec: SafetySpec,
     levels: Levels,
     targets: Mapping[str, Target],
-    figures: Mapping[str, ModelFigures],
+    by_model: Mapping[str, ModelFigures],
     examine: Examine,
 ) -> tuple[dict[str, ModelFigures], dict[str, Look]]:
-    """``figures`` with those of the last look in place, by the names of ``targets``; and the looks, by attack.
+    """``by_model`` with the figures of the last look in place, by the names of ``targets``; and the looks, by attack.
 
     ``targets`` has the model that is judged as "shipped" and perhaps the one it is compared with as "dense". All of
     them are attacked with equally many shadow models.
     """
-    settled, looks = dict(figures), {}
+    settled, looks = dict(by_model), {}
     for attack in spec.attacks:
         if not takes_looks(spec, attack):
             continue

@@ -130,13 +130,9 @@ def certify(
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
+    doubts = _validity_issues(spec, health)
     return Certification(
-        findings=spec.judge(
-            measurements,
-            shipped_figures.errors,
-            unmeasured=persons.unmeasured,
-            doubts=_validity_issues(spec, health),
-        ),
+        findings=spec.judge(measurements, shipped_figures.errors, unmeasured=persons.unmeasured, doubts=doubts),
         measurements=measurements,
         dense={**dense_figures.measurements, **dense_persons.measurements} if dense_figures else {},
         errors=shipped_figures.errors,

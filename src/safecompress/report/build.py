@@ -87,12 +87,14 @@ def build_report(
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
-        notes=[
-            *facts.notes,
-            *map(str, certification.looks.values()),
-            *(f"On the dense model {k} broke: {v}" for k, v in certification.dense_errors.items()),
-        ],
+        notes=[*facts.notes, *_notes(certification)],
     )
+
+
+def _notes(certification: Certification) -> list[str]:
+    """At which look each attack was judged, and which broke on the dense model."""
+    broke = [f"On the dense model {name} broke: {why}" for name, why in certification.dense_errors.items()]
+    return [*map(str, certification.looks.values()), *broke]
 
 
 def _claim(certification: Certification) -> str:

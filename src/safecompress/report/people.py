@@ -30,11 +30,11 @@ def people_found(exposure: Exposure, measurements: Mapping[str, Measurement]) ->
     return sentences
 
 
-def _found(name: MetricName, figure: Measurement, exposure: Exposure) -> str:
+def _found(name: MetricName, measurement: Measurement, exposure: Exposure) -> str:
     fpr, num_members, num_others = _fpr(name.metric), exposure.num_members, exposure.num_non_members
     errors = math.floor(fpr * num_others + 1e-9)
     until = f"errs on more than {errors} of {num_others} others" if errors else f"errs on any of {num_others} others"
-    hits, guessed = round(figure.value * num_members), fpr * num_members
+    hits, guessed = round(measurement.value * num_members), fpr * num_members
     return f"{name.attack} finds {hits} of {num_members} members before it {until} (guessing: {guessed:.2g})"
 
 

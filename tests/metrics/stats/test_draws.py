@@ -18,7 +18,7 @@ from safecompress.metrics.stats import (
     auc_noise,
     tpr_noise,
 )
-from safecompress.metrics.stats.draws import Gap, draw_noise
+from safecompress.metrics.stats.draws import HalfGap, draw_noise
 
 HALF = 60
 IS_MEMBER = np.arange(2 * HALF) < HALF
@@ -26,9 +26,9 @@ IS_MEMBER = np.arange(2 * HALF) < HALF
 
 def test_draw_noise_by_hand():
     """Gaps 1, 3, -2 of rows that move together: the mean of 1, 9 and 4. What single rows owe to chance is taken off."""
-    together = [Gap(value, (np.full(4, value),)) for value in (1.0, 3.0, -2.0)]
+    together = [HalfGap(value, (np.full(4, value),)) for value in (1.0, 3.0, -2.0)]
     assert draw_noise(together) == DrawNoise(14 / 3, 3)
-    apart = [Gap(0.0, (np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(2)))]  # variance 4/3 over 4 rows
+    apart = [HalfGap(0.0, (np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(2)))]  # variance 4/3 over 4 rows
     assert draw_noise([*together, *apart]) == DrawNoise((14 - (4 / 3) / 4) / 4, 4)
     assert draw_noise(apart) == DrawNoise(0.0, 1)
     assert draw_noise([]) == DrawNoise()

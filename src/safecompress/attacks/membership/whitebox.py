@@ -188,8 +188,8 @@ class BranchReader:
         """
         return self._standardised(_values(self.reading, self.gradients, target, audit), target, audit)
 
-    def _standardised(self, values: tuple[Floats, ...], target: Target, audit: AuditData) -> Inputs:
-        scores, loss, *gradient = (columns.read(branch) for columns, branch in zip(self.columns, values, strict=True))
+    def _standardised(self, branches: tuple[Floats, ...], target: Target, audit: AuditData) -> Inputs:
+        scores, loss, *gradient = (columns.read(branch) for columns, branch in zip(self.columns, branches, strict=True))
         signals = target.signals(audit)
         label = one_hot(torch.from_numpy(signals.labels_N), signals.logits_NC.shape[1])
         return scores, loss, label.float(), *gradient

@@ -15,7 +15,7 @@ ROWS = typer.Option(..., "--rows", help="All rows that it was trained on (.npz: 
 
 
 @app.command()
-def members(model: Path = MODEL, rows: Path = ROWS, as_json: bool = AS_JSON) -> None:
+def members(model: Path = MODEL, rows_path: Path = ROWS, as_json: bool = AS_JSON) -> None:
     """Write keyed digests of a model's train rows beside it, for audits of a model that was trained elsewhere.
 
     Run it where the model is trained. Without that file an audit by --members cannot prove that its rows are the
@@ -27,7 +27,7 @@ def members(model: Path = MODEL, rows: Path = ROWS, as_json: bool = AS_JSON) -> 
 
     if not model.is_file():
         raise UsageError(f"{model} is no file. Name the model that was trained.")
-    written = write_members(model, read_train_rows(rows))
+    written = write_members(model, read_train_rows(rows_path))
     if as_json:
         say_json({"model": str(model), "members": str(written)})
         return

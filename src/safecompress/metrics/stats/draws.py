@@ -53,7 +53,7 @@ NO_NOISE = DrawNoise()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gap:
+class HalfGap:
     """Half of the difference between the halves of one split: of the figure, and of what each row stands for in it.
 
     ``pools`` are members (M,) and non-members (Q,), as far as the figure's chance comes from either.
@@ -63,7 +63,7 @@ class Gap:
     pools: tuple[FloatArray, ...]
 
 
-def draw_noise(gaps: Sequence[Gap]) -> DrawNoise:
+def draw_noise(gaps: Sequence[HalfGap]) -> DrawNoise:
     """The main effect of draws on a figure, from its gap in every split.
 
     Half of the difference between two halves scatters as the figure of all shadows does, if its variance falls with
@@ -103,7 +103,7 @@ def auc_difference_noise(halves_SHN: FloatArray, others_SHN: FloatArray, is_memb
     for scores_HN, members in _splits(both, is_member):
         ours, theirs = _auc_gap(scores_HN[:2], members), _auc_gap(scores_HN[2:], members)
         pools = tuple(mine - other for mine, other in zip(ours.pools, theirs.pools, strict=True))
-        gaps.append(Gap(ours.value - theirs.value, pools))
+        gaps.append(HalfGap(ours.value - theirs.value, pools))
     return draw_noise(gaps)
 
 
@@ -113,7 +113,7 @@ def advantage_noise(halves_SHN: FloatArray, is_member: BoolArray, threshold: flo
     for (first_N, second_N), members in _splits(halves_SHN, is_member):
         gap_N = ((first_N >= threshold).astype(np.float64) - (second_N >= threshold)) / 2
         pools = gap_N[members], gap_N[~members]
-        gaps.append(Gap(float(pools[0].mean() - pools[1].mean()), pools))
+        gaps.append(HalfGap(float(pools[0].mean() - pools[1].mean()), pools))
     return draw_noise(gaps)
 
 
@@ -126,7 +126,7 @@ def tpr_noise(halves_SHN: FloatArray, is_member: BoolArray, fpr: float) -> DrawN
     for scores_HN, members in _splits(halves_SHN, is_member):
         first_M, second_M = (_called(scores_N, members, fpr) for scores_N in scores_HN)
         gap_M = (first_M - second_M) / 2
-        gaps.append(Gap(float(gap_M.mean()), (gap_M,)))
+        gaps.append(HalfGap(float(gap_M.mean()), (gap_M,)))
     return draw_noise(gaps)
 
 
@@ -139,10 +139,10 @@ def _splits(halves_SHN: FloatArray, is_member: BoolArray) -> Iterator[tuple[Floa
             yield scores_HN[:, has_score_N], members
 
 
-def _auc_gap(scores_HN: FloatArray, is_member: BoolArray) -> Gap:
+def _auc_gap(scores_HN: FloatArray, is_member: BoolArray) -> HalfGap:
     first, second = (placements(scores_N, is_member) for scores_N in scores_HN)
     gap_M, gap_Q = (first.members - second.members) / 2, (first.non_members - second.non_members) / 2
-    return Gap(float(gap_M.mean()), (gap_M, gap_Q))
+    return HalfGap(float(gap_M.mean()), (gap_M, gap_Q))
 
 
 def _called(scores_N: FloatArray, is_member: BoolArray, fpr: float) -> FloatArray:
