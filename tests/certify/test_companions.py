@@ -78,6 +78,20 @@ def test_of_each_metric_the_largest_counts():
     assert both == {name: max(value, other[name]) for name, value in one.items()}
 
 
+def test_a_bound_must_hold_for_each_of_them():
+    """The one with the smaller figure may have the wider interval."""
+    many = np.arange(800) < 400
+    ranking = Ranking(np.random.default_rng(5).normal(size=800) + 0.62 * many, many, 0.5)
+    sure = AttackResult("neural", Access.SCORES, MEMBERSHIP.measure("neural", ranking, Levels()), None, ranking)
+    unsure = found("neural", 0.4, 1)
+    sure_auc, unsure_auc, both = (
+        {m.name: m for m in result.measurements}["neural.auc"] for result in (sure, unsure, strongest(sure, [unsure]))
+    )
+    assert sure_auc.value > unsure_auc.value and sure_auc.interval.high < unsure_auc.interval.high
+    assert (both.value, both.interval.low) == (sure_auc.value, sure_auc.interval.low)
+    assert (both.interval.high, both.simultaneous.high) == (unsure_auc.interval.high, unsure_auc.simultaneous.high)
+
+
 def test_what_breaks_beside_an_attack_breaks_it():
     judged = strongest(found("neural", 1.0, 0), [found("neural", 0, 0, error="TypeError: no")])
     assert judged.measurements == () and judged.evidence is None

@@ -1,4 +1,4 @@
-"""Attacks that run beside those of a spec: of each metric the largest figure counts."""
+"""Attacks that run beside those of a spec: of each metric the largest figure and the largest limits count."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def with_companions(
 
 
 def strongest(result: AttackResult, companions: Sequence[AttackResult]) -> AttackResult:
-    """``result`` with the largest figure of each metric, and the evidence of whichever has the largest headline figure.
+    """``result`` with the largest figure and limits of each metric, and the evidence with the largest headline figure.
 
-    Where one of them broke the result is its error: what it would have found is not known.
+    So a bound holds only where it holds for each of them (an intersection-union test), and is broken where it is for
+    one. Where one of them broke the result is its error: what it would have found is not known.
     """
     results = [result, *companions]
     if not companions or result.error is not None:
@@ -47,10 +48,20 @@ def strongest(result: AttackResult, companions: Sequence[AttackResult]) -> Attac
             error=f"what runs beside it at full strength: {broken}",
         )
     figures = zip(*(one.measurements for one in results), strict=True)
-    largest: tuple[Measurement, ...] = tuple(max(same, key=lambda figure: figure.value) for same in figures)
+    largest = tuple(map(_largest, figures))
     headline = headline_of(result.question).of(result.attack)
     leader = max(results, key=lambda one: {figure.name: figure.value for figure in one.measurements}[headline])
     return replace(result, measurements=largest, evidence=leader.evidence, epsilon=leader.epsilon)
+
+
+def _largest(same: Sequence[Measurement]) -> Measurement:
+    """The largest value of a metric, and the largest of each limit."""
+    leader = max(same, key=lambda figure: figure.value)
+    interval, simultaneous = (
+        replace(limits[0], low=max(one.low for one in limits), high=max(one.high for one in limits))
+        for limits in ([figure.interval for figure in same], [figure.simultaneous for figure in same])
+    )
+    return replace(leader, interval=interval, simultaneous=simultaneous)
 
 
 def describe_attack(attack: Attack) -> str:
