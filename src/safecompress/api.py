@@ -160,14 +160,19 @@ def audit(
 ) -> Report:
     """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
 
+    They are proved by the folder of its run, or by the file that `write_members` left beside it; where nothing proves
+    them, the verdict is INCONCLUSIVE at best.
+
     ``model`` is an instance of the network when the artifact's class is the user's own; for one that began with
     pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
-    ``start``) says how the artifact was trained: attacks by shadow models need it, and train theirs in ``executor``.
+    ``start``) says how the artifact was trained, which it must record (`record_training`): attacks by shadow models
+    need it, and train theirs in ``executor``.
     ``cache`` is a private folder that keeps them for the next audit; without it they are forgotten.
     ``released`` is the list of released versions (`Released`), for attacks that combine several versions.
 
-    Raises ArtifactError for a broken file, SpecError when a requirement could never pass on these rows.
+    Raises ArtifactError for a broken file, and for one that was trained by another recipe or on other rows; SpecError
+    when a requirement could never pass on these rows.
     """
     _expect(
         "split", split, (DataSplit,), "Draw the one that the artifact was trained on: make_split(dataset, seed=...)."

@@ -50,6 +50,18 @@ def test_every_verb_shown_exists():
 
     register()
     shown = {verb for block in blocks("sh") for verb in re.findall(r"^safecompress (\w+)", block, flags=re.M)}
-    assert shown == {"init", "compress", "audit", "bench", "report", "release", "tune", "compare", "list", "data"}
+    assert shown == {
+        "init",
+        "compress",
+        "audit",
+        "bench",
+        "report",
+        "release",
+        "members",
+        "tune",
+        "compare",
+        "list",
+        "data",
+    }
     for verb in shown:
         assert CliRunner().invoke(app, [verb, "--help"]).exit_code == 0
