@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import tempfile
 import time
 from collections import Counter
@@ -89,6 +90,7 @@ def honest_run(name: str, seed: int, folder: Path) -> dict[str, Any]:
         "alarms": [check for check in health if check["outcome"] != "PASS"],
         "checks": len(health),
         "seconds": time.perf_counter() - began,
+        "versions": f"PyTorch {torch.__version__}, Python {platform.python_version()}",
     }
 
 
@@ -133,7 +135,8 @@ def render(work: Path, command: str) -> None:
         "Small MLPs, densities 0.1 to 0.4, three rounds, the reference set for weights with 16 shadow models, "
         "200 + 200 verdict rows; another split, model and search for each seed. Bounds are at 0.99, so only a check "
         f"can keep a run from PASS. {len(audits)} runs were audited again from their folder, with "
-        f"{audits.count('PASS')} PASS.\n\n" + common.table(header, rows)
+        f"{audits.count('PASS')} PASS. Made with "
+        f"{', '.join(sorted({one['versions'] for one in found}))}.\n\n" + common.table(header, rows)
     )
     common.save("honest", command, found, page)
     print(page)
