@@ -208,6 +208,14 @@ def test_an_audit_of_a_network_in_memory_has_no_empty_sections():
     assert "No dense model" in page.text
 
 
+def test_what_rows_can_certify_is_read_from_reports_that_say_no_more_than_the_tightest_bound():
+    """As reports did before they had the bound that most models without a leak pass."""
+    full = report()
+    assert all({"passable", "needed_rows"} <= one.keys() for one in full.prospects)
+    older = [{key: one[key] for key in ("requirement", "tightest", "note")} for one in full.prospects]
+    assert older and str(older[0]["note"]) in read(to_html(replace(full, prospects=older))).text
+
+
 def test_a_report_without_a_finding_or_a_figure_is_still_a_page():
     bare = replace(report(search={}), findings=[], measurements={}, dense={}, exposure={}, prospects=[], seconds={})
     assert next(one.text for one in read(to_html(bare)).all("h2")) == "Requirements"
