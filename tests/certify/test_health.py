@@ -618,7 +618,7 @@ def test_unseen_rows_prepared_otherwise_are_caught(audit):
 @pytest.mark.slow
 def test_an_attack_that_is_half_dead_is_caught_by_the_weak_control(audit):
     """A net that hardly learns finds a model that knows its members by heart; it was believed for that."""
-    dead = Neural(inputs="paper", learning_rate=1e-5, epochs=10)
+    dead = Neural(inputs="paper", learning_rate=1e-5, epochs=20)
     assert examined(audit, dead)["positive_control", "neural"].outcome is ERROR
     assert examined(audit, Neural())["positive_control", "neural"].outcome is PASS
 
