@@ -100,6 +100,12 @@ def worker_pool():
 
 
 @pytest.fixture
+def without_control(monkeypatch):
+    """Verdicts without a positive control and its shadows, for tests that are about something else."""
+    monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
+
+
+@pytest.fixture
 def finished(finished_once, tmp_path):
     """A copy of it to work on: a folder with ``run``, ``spec.toml`` and the ledger."""
     shutil.copytree(finished_once[0], tmp_path / "finished")

@@ -33,7 +33,7 @@ def compressed(folder, require=(LOSS,), **changes):
     return ended, report_of(folder / "run")
 
 
-def test_dead_units_leave_weights_are_rounded_and_the_model_as_trained_stands_beside(tmp_path):
+def test_dead_units_leave_weights_are_rounded_and_the_model_as_trained_stands_beside(tmp_path, without_control):
     ratio = {"metric": "compression.ratio", "at_least": 5}
     ended, report = compressed(
         tmp_path, [LOSS, ratio, {"metric": "density", "at_most": 0.2}], deploy={"shrink": True, "precision": "int8"}
@@ -59,7 +59,7 @@ def test_without_packing_nothing_stands_beside(finished):
     assert "as trained" not in (finished / "run" / "report.md").read_text()
 
 
-def test_shadows_are_rounded_as_the_model_is(tmp_path):
+def test_shadows_are_rounded_as_the_model_is(tmp_path, without_control):
     """The whole reference set with four shadows: their mode says so, and the model as trained has its own figure."""
     lira = {"attacks": ["loss", {"name": "lira", "num_shadows": 4}]}
     spec = write_spec(tmp_path / "spec.toml", safety=lira, require=[LOSS], deploy={"precision": "int8"},
@@ -97,7 +97,7 @@ def test_an_onnx_file_is_judged_in_its_own_runtime(shipped_as_onnx):
     assert np.abs(load(file).predict(x) - source.predict(x).numpy()).max() < 0.1
 
 
-def test_the_onnx_file_of_a_run_is_audited_with_its_shadows(shipped_as_onnx, tmp_path):
+def test_the_onnx_file_of_a_run_is_audited_with_its_shadows(shipped_as_onnx, tmp_path, without_control):
     folder, _, report = shipped_as_onnx
     spec = write_spec(tmp_path / "spec.toml", **UNITS, require=[LOSS],
                       safety={"attacks": ["loss", {"name": "lira", "num_shadows": 4}]})  # fmt: skip

@@ -198,11 +198,10 @@ def test_a_run_killed_again_and_again_ends_in_the_same_digests(tmp_path):
         assert process.returncode == -signal.SIGKILL, f"{marker} was not hit: the run ended"
         assert_whole(tmp_path)
         assert not (run / "report.json").exists()
-    last = start_cli("compress", spec, "--out", run)
-    _, err = last.communicate()
-    assert last.returncode == report_of(run)["exit_code"], err
-    assert "round" not in err
-    assert "dense:" not in err
+    last = run_cli("compress", spec, "--out", run)
+    assert last.code == report_of(run)["exit_code"], last.err
+    assert "round" not in last.err
+    assert "dense:" not in last.err
     assert not list(run.rglob(".*.part"))
     run_cli("compress", spec, "--out", tmp_path / "undisturbed", "--ledger", tmp_path / "other.jsonl")
     assert found_by(run) == found_by(tmp_path / "undisturbed")
