@@ -40,9 +40,10 @@ def test_the_code_runs_in_an_empty_folder(tmp_path):
 
 def test_options_and_metrics_exist():
     from safecompress.cli.app import app
-    from safecompress.cli.verbs import audit  # noqa: F401
+    from safecompress.cli.verbs import audit, members  # noqa: F401
 
-    told = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "200"}).stdout
+    helps = [CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout for verb in ("audit", "members")]
+    told = " ".join(helps)
     for option in set(re.findall(r"--[a-z-]+", " ".join(blocks("sh")))):
         assert option in told, option
     assert {"artifact.size_bytes", "compression.ratio", "latency.p50_ms"} <= set(OF_THE_TASK)
