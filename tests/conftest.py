@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -34,6 +35,8 @@ def kept():
     from kept_controls import Kept
     from kept_translations import keep_translations
 
+    # The first optimizer loads it, else. In a test of pytester that would be undone, and PyTorch takes it only once.
+    importlib.import_module("torch._dynamo")
     keep_translations()
     return Kept()
 
