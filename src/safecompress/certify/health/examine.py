@@ -125,6 +125,7 @@ class _Controls:
         self._strong = None if case.control is None else case.control.as_target(run=run)
         weak = None if case.control is None else case.control.weak
         self._weak = None if weak is None else weak.as_target(run=run)
+        self._reference: AttackResult | None = None
 
     def check(self, attack: Attack) -> HealthCheck:
         """The attack fitted and tested on its control, exactly as on the target."""
@@ -143,12 +144,11 @@ class _Controls:
                 "features."
             )
             return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
-        reference = self._test(Loss(), self._weak, self._control.weak)
-        check = weak_control(self._test(attack, self._weak, self._control.weak), reference)
-        if (
-            check.outcome is Verdict.ERROR
-        ):  # a net is unlucky with its first weights once in fifty; a dead one always is
-            check = weak_control(self._test(attack, self._weak, self._control.weak, "again"), reference)
+        if self._reference is None:
+            self._reference = self._test(Loss(), self._weak, self._control.weak)
+        check = weak_control(self._test(attack, self._weak, self._control.weak), self._reference)
+        if check.outcome is Verdict.ERROR:  # a net had unlucky first weights in 1 of 68 runs; a dead one always has
+            check = weak_control(self._test(attack, self._weak, self._control.weak, "again"), self._reference)
         return check
 
     def _test(self, attack: Attack, target: Target, control: ControlModel, *stream: str) -> AttackResult:
