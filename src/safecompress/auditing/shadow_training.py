@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from safecompress import __version__
 from safecompress.attacks.shadows import ShadowDraw, ShadowRows, ShadowTrainer
+from safecompress.compression.arms.train import train_unattended
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, search_and_train
 from safecompress.compression.search import SerialExecutor
@@ -43,6 +45,8 @@ from safecompress.training import (
     train,
     train_many,
 )
+from safecompress.training.dynamic import DynamicSparsity
+from safecompress.training.teachers import FoldTraining
 
 GROUP = 8
 """How many small nets are trained at once."""
@@ -115,9 +119,10 @@ class FixedMaskShadowTrainer:
 
     Differs from the target: its pattern was found while it trained, and depends on its rows; shadows are given it.
     With ``Start.DENSE`` a dense model is trained first, by ``dense_recipe``, and then cut; where the objective needs a
-    teacher, it is that model. Without a ``dense_recipe`` a dense model is trained by ``recipe`` alone. ``share`` of the
-    sparse training is done: shadows of a candidate are as old as it is. ``reference`` are the target's own reference
-    rows, which the attacker is assumed to hold.
+    teacher, it is that model, or, for an objective that asks for them, sub-models of the shadow's own rows, made as
+    the target's were: sparse as ``sub_models`` says, in patterns of their own. Without a ``dense_recipe`` a dense model
+    is trained by ``recipe`` alone. ``share`` of the sparse training is done: shadows of a candidate are as old as it
+    is. ``reference`` are the target's own reference rows, which the attacker is assumed to hold.
     """
 
     network: _Network
@@ -127,6 +132,7 @@ class FixedMaskShadowTrainer:
     dense_recipe: Recipe | None = None
     share: float = 1.0
     reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    sub_models: DynamicSparsity | None = None
 
     @classmethod
     def of(
@@ -138,7 +144,8 @@ class FixedMaskShadowTrainer:
     @property
     def mode(self) -> str:
         """In the report's words."""
-        return "dense" if self.pattern is None else "final pattern only"
+        mode = "dense" if self.pattern is None else "final pattern only"
+        return f"{mode}, taught by sub-models of their own rows" if self._has_folds else mode
 
     @property
     def group_size(self) -> int:
@@ -152,6 +159,7 @@ class FixedMaskShadowTrainer:
         recipes = [recipe.to_json() for recipe in (self.recipe, self.dense_recipe) if recipe is not None]
         reference = digest_tensors(dict(zip("xy", self.reference or (), strict=False)))
         facts = [self.mode, *self.network.facts(), pattern, str(self.start), recipes, self.share, reference]
+        facts += [repr(self.sub_models)] if self._has_folds else []
         return digest_json([*facts, _numerics()])
 
     def build(self) -> nn.Module:
@@ -172,8 +180,10 @@ class FixedMaskShadowTrainer:
             if self._has_dense
             else []
         )
+        folds = FoldTraining(self.recipe, self.sub_models) if self._has_folds and self.sub_models else None
         trainers = [
-            TeacherTrainer(copy.deepcopy(model), task) for model, task in zip(models, dense_tasks, strict=False)
+            TeacherTrainer(copy.deepcopy(model), task, folds=folds, units=shadow_pool.units[draw.rows])
+            for model, task, draw in zip(models, dense_tasks, draws, strict=False)
         ]
         if dense_tasks and self.start is Start.DENSE:
             states = self._train(models, dense_tasks, None, 1.0)
@@ -194,6 +204,11 @@ class FixedMaskShadowTrainer:
             for (x, y), seed, teacher in zip(data, seeds, teachers, strict=True)
         ]
         return [_prefixed(state.model) for state in self._train(models, tasks, self.pattern, self.share)]
+
+    @property
+    def _has_folds(self) -> bool:
+        """Whether sparse sub-models teach."""
+        return "folds" in self.recipe.objective.needs
 
     @property
     def _has_dense(self) -> bool:
@@ -254,6 +269,8 @@ class PipelineShadowTrainer:
         network = _Network(self.job.model, self.job.model_spec, self.job.task)
         split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
+        if job.plan.is_unattended and not job.asks_dense and job.plan.start is not Start.DENSE:
+            return train_unattended(job).state.model
         with tempfile.TemporaryDirectory() as folder:
             phases = RunPhases.unwatched(job, Path(folder))
             has_dense = job.plan.start is Start.DENSE or job.asks_dense
@@ -282,8 +299,19 @@ def shadow_split(
     for side, kept in (("member", inside), ("nonmember", outside)):
         sizes = [min(model_split.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
         indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
-    dataset: Dataset = replace(model_split.dataset, stored=features, labels=labels, groups=None, scaler=None)
+    dataset: Dataset = replace(
+        model_split.dataset, stored=features, labels=labels, groups=_groups(shadow_pool, len(labels)), scaler=None
+    )
     return DataSplit(dataset, indices)
+
+
+def _groups(shadow_pool: ShadowRows, num_rows: int) -> NDArray[np.int64] | None:
+    """The units of the pool's rows as groups of a dataset of ``num_rows``; None where each row is its own."""
+    units = shadow_pool.units
+    if len(np.unique(units)) == len(units):
+        return None
+    rest = num_rows - len(units)
+    return np.concatenate([units, units.max() + 1 + np.arange(rest)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +319,8 @@ class TrainingProvenance:
     """How a model was trained, as far as its shadows need it. ``job`` is None when only the recipe is known.
 
     ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
-    the recipe was given as reference.
+    the recipe was given as reference. ``sub_models`` says how sparse the sub-models of an objective that asks for some
+    were, and how their patterns moved.
     """
 
     template: nn.Module = field(repr=False)
@@ -302,13 +331,22 @@ class TrainingProvenance:
     start: Start = Start.SCRATCH
     job: Job | None = None
     reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    sub_models: DynamicSparsity | None = None
 
     @classmethod
     def of_job(cls, job: Job, objective: Objective | None = None) -> TrainingProvenance:
         """The provenance of what ``job`` trains; ``objective`` is the one that its candidate ended with."""
         recipe = replace(job.recipe, objective=objective or job.recipe.objective)
         return cls(
-            job.model, job.model_spec, job.task, recipe, job.dense_recipe, job.plan.start, job, reference=job.reference
+            job.model,
+            job.model_spec,
+            job.task,
+            recipe,
+            job.dense_recipe,
+            job.plan.start,
+            job,
+            reference=job.reference,
+            sub_models=job.sub_models if "folds" in recipe.objective.needs else None,
         )
 
     def of_version(self, artifact: Artifact, network: nn.Module) -> TrainingProvenance:
@@ -322,13 +360,14 @@ class TrainingProvenance:
         """Over what shadows are trained by, beside rows and pattern."""
         recipes = [self.recipe.to_json(), self.dense_recipe.to_json()]
         spec = self.model_spec and self.model_spec.stored()
-        return digest_json([repr(self.template), repr(spec), *recipes, str(self.start)])
+        folds = [] if self.sub_models is None else [repr(self.sub_models)]
+        return digest_json([repr(self.template), repr(spec), *recipes, str(self.start), *folds])
 
     def trainer(self, pattern: SparsityPattern, mode: ShadowMode, *, share: float = 1.0) -> ShadowTrainer:
         """Trains shadows of the sparse model. Raises UsageError for the full pipeline without a job."""
         if mode == "final pattern":
-            options = {"pattern": pattern, "start": self.start, "dense_recipe": self.dense_recipe, "share": share}
-            options["reference"] = self.reference
+            options: dict[str, Any] = {"pattern": pattern, "start": self.start, "share": share}
+            options |= {"dense_recipe": self.dense_recipe, "reference": self.reference, "sub_models": self.sub_models}
             return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
         if self.job is None:
             raise UsageError(
@@ -339,7 +378,8 @@ class TrainingProvenance:
 
     def unmasked_trainer(self) -> ShadowTrainer:
         """Trains shadows of a model without a pattern that was trained as the sparse one is: by its objective."""
-        options = {"pattern": None, "reference": self.reference, "start": self.start, "dense_recipe": self.dense_recipe}
+        options: dict[str, Any] = {"pattern": None, "reference": self.reference, "sub_models": self.sub_models}
+        options |= {"start": self.start, "dense_recipe": self.dense_recipe}
         return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
 
     def dense_trainer(self) -> ShadowTrainer:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from safecompress import __version__
 from safecompress.compression.search import Plan
-from safecompress.data import DataSplit
+from safecompress.data import DataSplit, unit_ids
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
@@ -26,7 +29,9 @@ from safecompress.spec import SafetySpec
 from safecompress.training import Objective, Recipe, TeacherTrainer, TrainingTask
 from safecompress.training.amp import check_amp
 from safecompress.training.augment import check_images
+from safecompress.training.dynamic import DynamicSparsity
 from safecompress.training.objectives.base import Need
+from safecompress.training.teachers import FoldTraining, TensorStore
 
 MIN_FIT = 20
 """Fewest members, and non-members, on which attackers may be oriented."""
@@ -94,14 +99,38 @@ class Job:
         """What the dense model is trained on."""
         return TrainingTask(*self.split.part("train"), self.dense_recipe, self.seed, reference=self.reference)
 
-    def teacher(self, dense_weights: Mapping[str, Tensor]) -> Tensor | None:
-        """The logits (N, C) of the objectives' teacher for the train rows, or None; ``dense_weights`` are the trained
-        dense model's.
+    def teacher(
+        self,
+        dense_weights: Mapping[str, Tensor],
+        *,
+        store: TensorStore | None = None,
+        run: Callable[..., Iterator[Any]] = map,
+    ) -> Tensor | None:
+        """The logits (N, C) of the objectives' teacher for the train rows, or None.
+
+        ``dense_weights`` are the trained dense model's. Sparse sub-models are kept in ``store`` and mapped by ``run``.
         """
         for objective in self.objectives:
             if "teacher" in objective.needs:
-                return objective.teacher_logits(TeacherTrainer(self.scratch(), self.dense_task, dense_weights))
+                folds, units = None, None
+                if "folds" in objective.needs:
+                    folds, units = FoldTraining(self.recipe, self.sub_models, store, run), self.train_units
+                trainer = TeacherTrainer(
+                    self.scratch(), self.dense_task, dense_weights or None, folds=folds, units=units
+                )
+                return objective.teacher_logits(trainer)
         return None
+
+    @property
+    def sub_models(self) -> DynamicSparsity:
+        """How sparse sub-models that teach are trained; they start from fresh weights, never from the dense model's."""
+        sparsity = self.plan.sparsity()
+        return replace(sparsity, start=Start.SCRATCH) if sparsity.start is Start.DENSE else sparsity
+
+    @property
+    def train_units(self) -> NDArray[np.int64]:
+        """The unit (N,) of each train row: rows of one unit belong together."""
+        return unit_ids(self.raw.dataset)[self.raw.indices["train"]]
 
     def sparse_task(self, teacher: Tensor | None) -> TrainingTask:
         """What the sparse model and every candidate are trained on."""
@@ -169,6 +198,9 @@ def _check_objectives(job: Job) -> None:
             f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "
             "another objective, such as cross_entropy."
         )
+    for objective in job.objectives:
+        if "folds" in objective.needs:
+            objective.check_rows(job.split.part("train")[1], job.train_units)
     teacher_keys = {one.teacher_key for one in job.objectives if "teacher" in one.needs}
     if len(teacher_keys) > 1:
         raise UsageError(

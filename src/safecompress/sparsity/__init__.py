@@ -31,7 +31,7 @@ from safecompress.sparsity.initialise import Start, initial_pattern, rescale_
 from safecompress.sparsity.layers import LayerView, find_maskable, view_layers
 from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import Fill, Move, Rewiring, SparsityPattern
-from safecompress.sparsity.rewire import choose_dropped, rewire
+from safecompress.sparsity.rewire import choose_dropped, parse_rules, rewire
 from safecompress.sparsity.schedule import SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
 from safecompress.sparsity.training import SparseTraining
 
@@ -77,6 +77,7 @@ __all__ = [
     "choose_dropped",
     "find_maskable",
     "initial_pattern",
+    "parse_rules",
     "rescale_",
     "rewire",
     "view_layers",

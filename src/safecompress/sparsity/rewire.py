@@ -13,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from safecompress.sparsity.drop import DropRule
-from safecompress.sparsity.grow import GrowRule
+from safecompress.errors import UsageError, suggest
+from safecompress.sparsity.drop import DROP_RULES, DropRule
+from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.layers import LayerView
 from safecompress.sparsity.pattern import Move, Rewiring
 from safecompress.sparsity.topk import Indices
@@ -50,6 +51,20 @@ def choose_dropped(
         layer.name: drop(layer, num_movable(layer, fraction), generator=stream(layer.name, repr(drop)))
         for layer in layers
     }
+
+
+def parse_rules(text: str) -> tuple[DropRule, GrowRule]:
+    """The drop and the grow rule called ``text``, such as ``magnitude+gradient``. Raises UsageError with all names."""
+    names = text.split("+")
+    if len(names) != 2:
+        raise UsageError(
+            f"A rewiring is a drop and a grow rule joined by '+', like 'magnitude+random'; got {text!r}. Drop rules: "
+            f"{', '.join(DROP_RULES.names())}. Grow rules: {', '.join(GROW_RULES.names())}."
+        )
+    for registry, name in zip((DROP_RULES, GROW_RULES), names, strict=True):
+        if name not in registry.names():
+            raise UsageError(f"Unknown {registry.kind} {name!r} in {text!r}. {suggest(name, registry.names())}")
+    return DROP_RULES.make(names[0]), GROW_RULES.make(names[1])
 
 
 def num_movable(layer: LayerView, fraction: float) -> int:

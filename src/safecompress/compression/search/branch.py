@@ -68,6 +68,9 @@ DEFAULT_BRANCHES = tuple(
 )
 """The papers' {magnitude, threshold} x {random, gradient}, and the control."""
 
+ARM_BRANCHES = (Branch.parse("magnitude+gradient"),)
+"""How an arm rewires unless it is said otherwise: as RigL does."""
+
 
 def parse_branches(texts: Iterable[str | Branch]) -> tuple[Branch, ...]:
     """Branches from names or objects. Raises UsageError when there is none or a name occurs twice."""

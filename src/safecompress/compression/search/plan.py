@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from safecompress.attacks import Attack, Loss, as_searched, capabilities_of
-from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
+from safecompress.compression.arms.arm import Arm, Arms
+from safecompress.compression.search.branch import ARM_BRANCHES, DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.compression.search.select import Selector, TmScore
 from safecompress.errors import UsageError
 from safecompress.sparsity import (
@@ -21,11 +22,16 @@ from safecompress.sparsity import (
     check_granularity,
 )
 from safecompress.training import Objective
+from safecompress.training.dynamic import DynamicSparsity, round_steps
 
 
 @dataclass(frozen=True)
 class Plan:
     """Shape and length of the search.
+
+    With ``arms`` whole configurations are compared (the method "folds"); each branch then makes arms of its own, whose
+    pattern moves ``rounds`` times, unattended. Without them candidates are made and chosen in every round (the method
+    "rewiring", the papers').
 
     ``rounds`` share the first ``stop`` of sparse training evenly; the rest trains the final pattern. Each candidate is
     fine-tuned for the last ``recovery`` fraction of its round; with 0 it is tested right after pruning.
@@ -56,9 +62,13 @@ class Plan:
     recovery: float = 0.25
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
+    arms: Arms | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "branches", parse_branches(self.branches))
+        is_default = self.branches is DEFAULT_BRANCHES
+        branches = ARM_BRANCHES if self.arms is not None and is_default else self.branches
+        object.__setattr__(self, "branches", parse_branches(branches))
+        _check_arms(self)
         if not 0 < self.density <= 1:
             raise UsageError(
                 f"density must lie in (0, 1], got {self.density}. It is the share of weights kept: 0.05 keeps one in "
@@ -93,6 +103,36 @@ class Plan:
         return cheap or (Loss(),), costly
 
     @property
+    def each_arm(self) -> tuple[Arm, ...]:
+        """The arms that are compared; none where the search rewires."""
+        return () if self.arms is None else self.arms.each(self.density, self.branches)
+
+    @property
+    def is_unattended(self) -> bool:
+        """Whether nothing is chosen: no branch rewires, or one does and is followed from beginning to end."""
+        only = self.branches[0]
+        rewires = len(self.branches) == 1 and only.objective is None and only.drop is not None
+        return self.arms is None and (rewires or not self.rounds)
+
+    def sparsity(self, branch: Branch | None = None) -> DynamicSparsity:
+        """The same shape and length for one model that rewires as ``branch`` does (default: the first)."""
+        branch = branch or self.branches[0]
+        rules = {} if branch.drop is None or branch.grow is None else {"drop": branch.drop, "grow": branch.grow}
+        return DynamicSparsity(
+            self.density,
+            **rules,
+            rounds=self.rounds,
+            schedule=self.schedule,
+            stop=self.stop,
+            recovery=self.recovery,
+            allocation=self.allocation,
+            shape=self.shape,
+            start=self.start,
+            include=tuple(self.include),
+            exclude=tuple(self.exclude),
+        )
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives that branches bring."""
         return tuple(branch.objective for branch in self.branches if branch.objective is not None)
@@ -107,6 +147,16 @@ class Plan:
 
     def round_steps(self, number: int, total_steps: int) -> tuple[int, int]:
         """The step at which round ``number`` rewires, and the one at which its candidates are tested."""
-        search = int(self.stop * total_steps)
-        begin, end = number * search // self.rounds, (number + 1) * search // self.rounds
-        return end - round(self.recovery * (end - begin)), end
+        return round_steps(number, self.rounds, total_steps, stop=self.stop, recovery=self.recovery)
+
+
+def _check_arms(plan: Plan) -> None:
+    """Raise UsageError when arms are compared and a branch is no way to train one model."""
+    if plan.arms is None:
+        return
+    unfit = [branch.name for branch in plan.branches if branch.drop is None or branch.objective is not None]
+    if unfit:
+        raise UsageError(
+            f"The branches {', '.join(unfit)} make no arm: each is a drop and a grow rule, such as "
+            "'magnitude+gradient', which one model follows to its end."
+        )

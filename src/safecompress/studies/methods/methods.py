@@ -13,7 +13,7 @@ from safecompress.studies.methods.plain import Dense, EarlyStopped
 from safecompress.studies.methods.pruning import Gradual, MiaPruning, OneShot
 from safecompress.studies.methods.reuse import WeMem
 from safecompress.studies.methods.selena import SplitDistilled
-from safecompress.studies.methods.sparse import RigL, SafeCompress, SparseEvolutionaryTraining, Static
+from safecompress.studies.methods.sparse import FoldTaught, RigL, SafeCompress, SparseEvolutionaryTraining, Static
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -29,6 +29,7 @@ METHODS: Registry[Method] = Registry(
         "set": SparseEvolutionaryTraining,
         "rigl": RigL,
         "safecompress": SafeCompress,
+        "folds": FoldTaught,
         "one_shot": OneShot,
         "gmp": Gradual,
         "mia_pruning": MiaPruning,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from safecompress import __version__
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.digests import digest_json, digest_tensors
+from safecompress.digests import digest_json
 from safecompress.sparsity import SparsityPattern
 from safecompress.training import TrainingState, TrainingTask, train
+from safecompress.training.identity import training_facts
 
 
 class TrainingCache:
@@ -38,7 +36,8 @@ class TrainingCache:
         """
         state = TrainingState.capture(0, model)
         end = task.total_steps if until is None else until
-        name = digest_json(["trained", *_facts(model, state, task, pattern), end])
+        facts = [*training_facts(model, state, task), "" if pattern is None else pattern.digest()]
+        name = digest_json(["trained", *facts, end])
         kept = self.store.load(name) if self.store is not None else None
         if kept is None:
             kept = dict(train(model, state, task, until=end, pattern=pattern).model)
@@ -49,23 +48,3 @@ class TrainingCache:
         """Keep ``tensors`` under ``name``, where there is a store."""
         if self.store is not None:
             self.store.save(name, tensors)
-
-
-def _facts(model: nn.Module, state: TrainingState, task: TrainingTask, pattern: SparsityPattern | None) -> list[Any]:
-    """Everything that the weights depend on, as strings."""
-    tensors = {"x": task.features, "y": task.labels}
-    if task.teacher is not None:
-        tensors["teacher"] = task.teacher
-    if task.reference is not None:
-        tensors |= {"reference x": task.reference[0], "reference y": task.reference[1]}
-    return [
-        __version__,
-        torch.__version__,
-        torch.get_num_threads(),
-        repr(model),
-        state.digest(),
-        task.recipe.to_json(),
-        task.seed,
-        digest_tensors(tensors),
-        "" if pattern is None else pattern.digest(),
-    ]

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
 
-Need = Literal["teacher", "reference"]
-"""What a task must bring: a teacher's logits of its rows, or reference rows that are nobody's members."""
+Need = Literal["teacher", "reference", "folds"]
+"""What a task must bring: a teacher's logits of its rows, reference rows that are nobody's members, or, to make the
+teacher, sparse sub-models that each miss some rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,25 @@ class TrainingRows(Protocol):
         ...
 
 
+class SubModelOptions(Protocol):
+    """What an objective asks of sparse sub-models."""
+
+    @property
+    def rewiring(self) -> str:
+        """The name of their drop and grow rule."""
+        ...
+
+    @property
+    def epochs(self) -> int | None:
+        """The length of their training; None for the recipe's."""
+        ...
+
+    @property
+    def density(self) -> float | None:
+        """The density of each; None for that of the model that they teach."""
+        ...
+
+
 class Teachers(Protocol):
     """Trains the models that an objective distills from, on the rows of the training (N of them)."""
 
@@ -81,12 +103,26 @@ class Teachers(Protocol):
         """The seed of all draws."""
         ...
 
+    @property
+    def labels(self) -> Tensor:
+        """The labels (N,) of the rows."""
+        ...
+
+    @property
+    def units(self) -> NDArray[np.int64] | None:
+        """The unit (N,) of each row, where rows belong together; None where each is its own."""
+        ...
+
     def dense_logits(self) -> Tensor:
         """Logits (N, C) of the dense model."""
         ...
 
     def logits_without(self, is_out_N: Tensor, name: str) -> Tensor:
-        """Logits (N, C) of a model trained without the rows marked in ``is_out_N``."""
+        """Logits (N, C) of a dense model trained without the rows marked in ``is_out_N``."""
+        ...
+
+    def sub_model_logits(self, is_out_KN: Tensor, wanted: SubModelOptions) -> Sequence[Tensor]:
+        """Logits (N, C) of K sparse models, each trained without its marked rows."""
         ...
 
 
@@ -142,6 +178,10 @@ class Objective(Protocol):
     def teacher_key(self) -> str:
         """Names the teacher: objectives of one search share theirs, so those that need one must agree."""
         return ""
+
+    def check_rows(self, labels: Tensor, units: NDArray[np.int64] | None) -> None:
+        """Raise DataError when it cannot learn from rows with ``labels`` (N,); rows of one unit belong together."""
+        return
 
     def opponent(self, model: nn.Module, task: TrainingRows) -> Adversary | None:
         """The adversary that ``model`` trains against on ``task``; None unless ``has_opponent``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safecompress.registry import Registry
 from safecompress.training.objectives.adversarial import AdversarialRegularisation
 from safecompress.training.objectives.base import CrossEntropy, Objective
+from safecompress.training.objectives.cross_fit import CrossFit
 from safecompress.training.objectives.distill import Distillation, SplitDistillation
 from safecompress.training.objectives.mixing import Mixup
 from safecompress.training.objectives.regularisers import (
@@ -31,6 +32,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "mixup": Mixup,
         "distillation": Distillation,
         "split_distillation": SplitDistillation,
+        "cross_fit": CrossFit,
         "adversarial": AdversarialRegularisation,
     },
 )
