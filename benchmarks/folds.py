@@ -104,7 +104,7 @@ SETTINGS = {
     "location30": Setting(
         {"name": "mlp", "hidden": (512, 256, 128)},
         {"epochs": 60, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0},
-        pool=3_000, fit=300, select=300, validation=400, test=600, worlds=(0, 1), models=8, densities=(0.1, 0.05),
+        pool=3_000, fit=300, select=300, validation=400, test=600, worlds=(0, 1), models=6, densities=(0.1, 0.05),
     ),
     "cifar100": Setting(
         {"name": "vgg", "widths": (32, 64, 128), "depths": (1, 1, 1), "hidden": (128,)},

@@ -25,7 +25,7 @@ TINY = {
     "model": {"name": "mlp", "hidden": [128]},
     "recipe": {"epochs": 12, "optimizer": "adam", "batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0},
     "compress": {"density": 0.2},
-    "search": {"rounds": 2, "branches": ["magnitude+random", "magnitude+gradient", "keep"]},
+    "search": {"method": "rewiring", "rounds": 2, "branches": ["magnitude+random", "magnitude+gradient", "keep"]},
     "safety": {"access": "labels", "attacks": ["gap", {"name": "label_only", "queries": 16}]},
     "require": [
         {"metric": "gap.auc", "at_most": 0.75},

@@ -15,9 +15,11 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
+from safecompress.compression.arms.train import check_job
 from safecompress.compression.job import Job
 from safecompress.compression.run_folder import open_run_folder
 from safecompress.compression.search import Executor, Plan, SerialExecutor
+from safecompress.compression.search.arm import Arms
 from safecompress.data import DataSplit
 from safecompress.errors import UsageError
 from safecompress.export import Artifact, Packing, TaskInfo
@@ -28,6 +30,7 @@ from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
+from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.compress import RunContext, run
 
 
@@ -72,7 +75,8 @@ def compress(
     ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
     and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
     be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
-    ``plan`` holds all other choices of the search; ``density`` overrides its own. ``dense_recipe`` trains the dense
+    ``plan`` holds all other choices of the search (default: the method "folds", ``Plan(arms=Arms())``); ``density``
+    overrides its own. ``dense_recipe`` trains the dense
     model (default: ``recipe``, by plain cross entropy).
 
     ``out`` is a folder: a killed run resumes there, and leaves its report and artifact. ``ledger`` is the file that
@@ -93,7 +97,7 @@ def compress(
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
     task = TaskInfo(split.dataset.num_classes, split.dataset.class_names, split.dataset.input_shape)
     recipe = recipe or Recipe()
-    plan = plan or Plan()
+    plan = plan or Plan(arms=Arms())
     job = Job(
         name=name,
         model=model.fresh(seed) if isinstance(model, ModelSpec) else model,
@@ -132,7 +136,7 @@ def run_job(
 
     ``complete`` adds to the report what the caller knows, before it is written.
     """
-    job.check()
+    check_job(job)
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, context)
         report = complete(outcome.report)
@@ -152,6 +156,7 @@ def audit(
     recipe: Recipe | None = None,
     dense_recipe: Recipe | None = None,
     start: Start = Start.SCRATCH,
+    sub_models: DynamicSparsity | None = None,
     cache: str | Path | None = None,
     released: str | Path | None = None,
     ledger: str | Path | Ledger | None = None,
@@ -167,7 +172,8 @@ def audit(
     pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
     ``start``) says how the artifact was trained, which it must record (`record_training`): attacks by shadow models
-    need it, and train theirs in ``executor``.
+    need it, and train theirs in ``executor``. Where sub-models taught it, ``sub_models`` says how those were trained:
+    ``plan.sparsity()`` of its plan.
     ``cache`` is a private folder that keeps them for the next audit; without it they are forgotten.
     ``released`` is the list of released versions (`Released`), for attacks that combine several versions.
 
@@ -190,6 +196,7 @@ def audit(
         recipe=recipe,
         dense_recipe=dense_recipe,
         start=start,
+        sub_models=sub_models,
     )
     resources = AuditResources(
         _ledger(ledger),

@@ -582,3 +582,28 @@ def test_a_shown_value_is_short_and_printable(text: str) -> None:
 def test_any_text_is_read_or_refused_with_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         parse_config(text, base=Path(), source="my.toml")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('method = "fold"', "[search] method: takes one of 'folds', 'rewiring', got 'fold'."),
+        ("shares = [1.5]", "[search]: CrossFit: share must be a finite number in [0, 1], got 1.5."),
+        ("shares = [1.0, 1.0]", "[search]: shares names a value twice"),
+        ("lengths = [0.0]", "[search]: lengths takes at least one number in (0, 100]"),
+        ("densities = [0]", "[search] densities"),
+        ("folds = { number = 3, held_out = 3 }", "[search]: CrossFit: held_out must lie in [1, folds - 1]"),
+        ("folds = { numbr = 3 }", "[search] folds numbr: unknown key. Did you mean 'number'?"),
+        ('folds = { rewiring = "set" }', "[search]: A rewiring is a drop and a grow rule"),
+        ("evidence = { repeats = 4 }", "[search]: evidence repeats must be 0 or at least 6, got 4"),
+        ("rank = true", '[search] rank: belongs to method = "rewiring".'),
+        ('method = "rewiring"\nshares = [1.0]', '[search] shares: belongs to method = "folds".'),
+        ('branches = ["keep"]', "[search]: The branches keep make no arm"),
+    ],
+)
+def test_faults_of_arms(text, expected):
+    spec = 'name = "x"\n[data]\nsource = "digits"\n[model]\nname = "mlp"\n[search]\n' + text
+    spec += '\n[safety]\nattacks = ["gap"]\n[[require]]\nmetric = "accuracy"\nat_least = 0.8\n'
+    with pytest.raises(SpecError) as caught:
+        parse_config(spec, base=Path("/specs"), source="spec.toml")
+    assert expected in str(caught.value)

@@ -14,7 +14,8 @@ import pytest
 import tomli_w
 
 from safecompress.attacks import ATTACKS, Access, Gap, Loss, Neural
-from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.compression.search.arm import Arms
+from safecompress.compression.search.branch import ARM_BRANCHES, DEFAULT_BRANCHES, Branch
 from safecompress.compression.search.plan import Plan
 from safecompress.compression.search.select import SELECTORS, ParetoKnee, RandomChoice, TmScore
 from safecompress.config import Config, load_config, parse_config
@@ -75,6 +76,7 @@ start = "dense"
 include = ["body.*"]
 exclude = ["head*"]
 [search]
+method = "rewiring"
 rounds = 3
 branches = ["set+random", "keep"]
 selector = { name = "tm_score", power = 2 }
@@ -116,8 +118,7 @@ def test_the_example_loads() -> None:
     assert (config.name, config.seed, config.path) == (written["name"], written["seed"], EXAMPLE.absolute())
     assert config.recipe == Recipe(**written["recipe"])
     assert config.plan.density == written["compress"]["density"]
-    assert config.plan.rounds == written["search"]["rounds"]
-    assert [branch.name for branch in config.plan.branches] == written["search"]["branches"]
+    assert config.plan.arms == Arms(shares=written["search"]["shares"], lengths=written["search"]["lengths"])
     listed = [attack if isinstance(attack, str) else attack["name"] for attack in written["safety"]["attacks"]]
     assert [attack.name for attack in config.spec.attacks] == listed
     assert [requirement.metric for requirement in config.spec.requirements] == [r["metric"] for r in written["require"]]
@@ -128,8 +129,10 @@ def test_the_example_loads() -> None:
 
 def test_what_is_not_said_is_the_products_own_default() -> None:
     config = parse(SMALL)
-    assert (config.seed, config.plan, config.recipe) == (0, Plan(), Recipe())
-    assert config.plan.branches == DEFAULT_BRANCHES
+    assert (config.seed, config.plan, config.recipe) == (0, Plan(arms=Arms()), Recipe())
+    assert config.plan.branches == ARM_BRANCHES
+    rewiring = parse(SMALL + '[search]\nmethod = "rewiring"\n').plan
+    assert (rewiring, rewiring.branches) == (Plan(), DEFAULT_BRANCHES)
     assert config.spec.alpha == 0.05
     assert (config.spec.access, config.spec.shadows) == (Access.WEIGHTS, "final pattern")
     assert (config.plan.finalists, config.plan.rank) == (2, True)
@@ -202,11 +205,13 @@ def test_the_resolved_text_says_every_default() -> None:
     tables = tomllib.loads(text)
     assert text.startswith("# Every value of this run")
     assert tables["recipe"].keys() == tables["dense_recipe"].keys() == {field.name for field in fields(Recipe)}
-    assert {*tables["compress"], *tables["search"]} == {field.name for field in fields(Plan)}
+    of_arms = {"method", "folds", "shares", "lengths", "goal", "evidence"}
+    of_plan = {field.name for field in fields(Plan)} - {"arms", "rank", "refit"}
+    assert {*tables["compress"], *tables["search"]} == of_plan | of_arms
     assert tables["search"]["selector"] == {"name": "tm_score", "power": 1.0}
     assert tables["search"]["attacks"] == tables["safety"]["attacks"] == ["gap"]
     assert tables["model"] == {"name": "mlp", "hidden": [256, 128], "dropout": 0.0}
-    assert (tables["search"]["finalists"], tables["search"]["rank"]) == (2, True)
+    assert (tables["search"]["finalists"], tables["search"]["method"]) == (2, "folds")
     assert tables["safety"] == {
         "attacks": ["gap"],
         "alpha": 0.05,
@@ -317,8 +322,48 @@ def changed(tables: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
+ARMS = (
+    SMALL
+    + """
+[search]
+densities = [0.1, 0.05]
+folds = { number = 4, held_out = 1, rewiring = "magnitude+random" }
+shares = [1.0, 0.5]
+lengths = [1.0, 3.0]
+goal = "front"
+evidence = { repeats = 6 }
+"""
+)
+ARM_CHANGES: dict[str, Any] = {
+    "search.densities": [0.1, 0.06],
+    "search.folds.number": 5,
+    "search.folds.held_out": 2,
+    "search.folds.rewiring": "set+random",
+    "search.shares": [1.0, 0.6],
+    "search.lengths": [1.0, 2.0],
+    "search.goal": "spec",
+    "search.evidence.repeats": 8,
+}
+
+
+def test_arms_have_every_value_that_a_spec_gives() -> None:
+    plan = parse(ARMS).plan
+    assert plan.density == 0.1
+    expected = Arms(4, 1, "magnitude+random", (1.0, 0.5), (1.0, 3.0), (0.1, 0.05), "front", 6)
+    assert plan.arms == expected
+    assert len(plan.each_arm) == 8
+    assert parse(parse(ARMS).to_toml(), Path("/elsewhere")).plan.arms == expected
+
+
+@pytest.mark.parametrize("path", ARM_CHANGES)
+def test_every_value_of_arms_changes_the_digest(path: str) -> None:
+    config = parse(ARMS)
+    other = parse(tomli_w.dumps(changed(config.tables(), {path: ARM_CHANGES[path]})))
+    assert other.digest() != config.digest()
+
+
 def test_every_value_of_a_spec_has_a_change_below() -> None:
-    assert {*leaves(parse(FULL).tables())} == {"name", *CHANGES}
+    assert {*leaves(parse(FULL).tables())} == {"name", "search.method", *CHANGES}
 
 
 @pytest.mark.slow

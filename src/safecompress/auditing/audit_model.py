@@ -17,13 +17,14 @@ from safecompress.auditing.recorded_training import check_training
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Feasibility, check_feasibility
 from safecompress.data import DataSplit, one_row_per_unit
-from safecompress.errors import ModelError
+from safecompress.errors import ModelError, UsageError
 from safecompress.export import Artifact
 from safecompress.models import ModelSpec
 from safecompress.report import Report, RunFacts, build_report
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
 from safecompress.training import CrossEntropy, Recipe
+from safecompress.training.dynamic import DynamicSparsity
 
 UNCOUNTED = "No ledger was kept: nobody counts how often these verdict rows are opened."
 """The note of a report without a ledger."""
@@ -46,6 +47,7 @@ class ModelAudit:
     recipe: Recipe | None = None
     dense_recipe: Recipe | None = None
     start: Start = Start.SCRATCH
+    sub_models: DynamicSparsity | None = None
     file: Path | None = None
 
 
@@ -99,12 +101,24 @@ def _provenance(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvena
     if template is None:  # of the whole size, whatever units were removed
         template = artifact.build() if whole is None else whole.fresh(audit.seed)
     dense_recipe = audit.dense_recipe or replace(audit.recipe, objective=CrossEntropy())
+    if "folds" in audit.recipe.objective.needs and audit.sub_models is None:
+        raise UsageError(
+            f"The objective {audit.recipe.objective!r} was taught by sparse sub-models, and how sparse is not said. "
+            "Give sub_models=plan.sparsity() of the plan that it was trained by."
+        )
     reference = None
     if "reference" in audit.recipe.objective.needs | dense_recipe.objective.needs:
         features, labels = audit.split.part("population")
         reference = (artifact.task.prepare(features), labels)
     return TrainingProvenance(
-        template, whole, artifact.task, audit.recipe, dense_recipe, audit.start, reference=reference
+        template,
+        whole,
+        artifact.task,
+        audit.recipe,
+        dense_recipe,
+        audit.start,
+        reference=reference,
+        sub_models=audit.sub_models,
     )
 
 

@@ -18,6 +18,7 @@ from safecompress.errors import ArtifactError
 from safecompress.sparsity import Start
 from safecompress.spec import Verdict
 from safecompress.training import CrossEntropy, Recipe
+from safecompress.training.dynamic import DynamicSparsity
 
 KEY = "training"
 """The entry of an artifact's metadata that holds the record."""
@@ -27,14 +28,19 @@ _DIGITS = 8
 
 
 def record_training(
-    recipe: Recipe, *, dense_recipe: Recipe | None = None, start: Start = Start.SCRATCH
+    recipe: Recipe,
+    *,
+    dense_recipe: Recipe | None = None,
+    start: Start = Start.SCRATCH,
+    sub_models: DynamicSparsity | None = None,
 ) -> dict[str, str]:
     """Metadata of an artifact that was trained by ``recipe``, for ``Artifact(..., metadata=record_training(recipe))``.
 
-    ``dense_recipe`` trained its dense model (default: ``recipe``, by plain cross entropy), and ``start`` says what the
-    sparse training began with. Without this record no attack by shadow models can pass an artifact.
+    ``dense_recipe`` trained its dense model (default: ``recipe``, by plain cross entropy), ``start`` says what the
+    sparse training began with, and ``sub_models`` how the sub-models were trained that taught it, if any did. Without
+    this record no attack by shadow models can pass an artifact.
     """
-    digests = _digests(recipe, dense_recipe, start)
+    digests = _digests(recipe, dense_recipe, start, sub_models)
     return {KEY: ",".join(f"{name}={digest}" for name, digest in sorted(digests.items()))}
 
 
@@ -51,7 +57,7 @@ def check_training(subject: AuditedModel, provenance: TrainingProvenance) -> Hea
         )
         return HealthCheck("training", "file", Verdict.INCONCLUSIVE, None, reason)
     recorded = dict(_entries(metadata[KEY]))
-    given = _digests(provenance.recipe, provenance.dense_recipe, provenance.start)
+    given = _digests(provenance.recipe, provenance.dense_recipe, provenance.start, provenance.sub_models)
     differing = sorted(key for key in recorded.keys() | given.keys() if recorded.get(key) != given.get(key))
     if differing:
         raise ArtifactError(
@@ -62,7 +68,9 @@ def check_training(subject: AuditedModel, provenance: TrainingProvenance) -> Hea
     return HealthCheck("training", "file", Verdict.PASS, None, "it records the training that its shadow models repeat.")
 
 
-def _digests(recipe: Recipe, dense_recipe: Recipe | None, start: Start) -> dict[str, str]:
+def _digests(
+    recipe: Recipe, dense_recipe: Recipe | None, start: Start, sub_models: DynamicSparsity | None
+) -> dict[str, str]:
     """A digest by key: of the recipe what is not at its default, of the dense recipe what is not the recipe's own."""
     own, plain = recipe.to_json(), Recipe().to_json()
     usual = replace(recipe, objective=CrossEntropy()).to_json()
@@ -70,6 +78,7 @@ def _digests(recipe: Recipe, dense_recipe: Recipe | None, start: Start) -> dict[
     values: dict[str, Any] = {f"recipe.{key}": value for key, value in own.items() if value != plain.get(key)}
     values |= {f"dense_recipe.{key}": dense.get(key) for key in _differing(dense, usual)}
     values |= {} if start is Start.SCRATCH else {"start": str(start)}
+    values |= {} if sub_models is None else {"sub_models": repr(sub_models)}
     return {key: digest_json([key, value])[:_DIGITS] for key, value in values.items()}
 
 

@@ -113,6 +113,11 @@ class _Network:
         return ServedModel(copy.deepcopy(self.template), self.task)
 
 
+def fresh_network(job: Job, seed: int) -> nn.Module:
+    """The network of ``job`` with weights of its own, drawn from ``seed``."""
+    return _Network(job.model, job.model_spec, job.task).fresh(seed)
+
+
 @dataclass(frozen=True, eq=False)
 class FixedMaskShadowTrainer:
     """Trains shadows from fresh weights straight into the target's final ``pattern`` (None: a dense model).
@@ -266,9 +271,10 @@ class PipelineShadowTrainer:
 
     def _run(self, shadow_pool: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
         seed = derive_seed(shadow_pool.seed, "shadow", draw.number)
-        network = _Network(self.job.model, self.job.model_spec, self.job.task)
         split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
-        job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
+        job = replace(
+            self.job, model=fresh_network(self.job, seed), split=split, raw=split, seed=seed, dense=None, device="cpu"
+        )
         if job.plan.is_unattended and not job.asks_dense and job.plan.start is not Start.DENSE:
             return train_unattended(job).state.model
         with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ from safecompress.models import ModelSpec
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import Objective, Recipe, TeacherTrainer, TrainingTask
+from safecompress.training import CrossEntropy, Objective, Recipe, TeacherTrainer, TrainingTask
 from safecompress.training.amp import check_amp
 from safecompress.training.augment import check_images
 from safecompress.training.dynamic import DynamicSparsity
@@ -123,9 +123,8 @@ class Job:
 
     @property
     def sub_models(self) -> DynamicSparsity:
-        """How sparse sub-models that teach are trained; they start from fresh weights, never from the dense model's."""
-        sparsity = self.plan.sparsity()
-        return replace(sparsity, start=Start.SCRATCH) if sparsity.start is Start.DENSE else sparsity
+        """How sparse sub-models that teach are trained."""
+        return self.plan.sub_models()
 
     @property
     def train_units(self) -> NDArray[np.int64]:
@@ -163,15 +162,19 @@ class Job:
 
     def check(self) -> None:
         """Raise, before any training, what would stop the run later: DataError, ModelError or UsageError."""
-        self.plan.check_steps(self.total_steps)
         _check_parts(self)
-        _check_objectives(self)
         _check_device(self)
+        self.check_training()
         _check_recipes(self)
         _check_fit(self)
         _check_dense(self)
-        _check_sparse(self)
         _check_storable(self)
+
+    def check_training(self) -> None:
+        """Raise what would stop the sparse training: too few steps, an objective or a granularity that does not fit."""
+        self.plan.check_steps(self.total_steps)
+        _check_objectives(self)
+        _check_sparse(self)
 
 
 def _check_parts(job: Job) -> None:
@@ -193,6 +196,11 @@ def _check_parts(job: Job) -> None:
 def _check_objectives(job: Job) -> None:
     """Raise UsageError when an objective needs what the job cannot give it."""
     dense = job.dense_recipe.objective
+    if job.plan.arms is not None and job.recipe.objective != CrossEntropy():
+        raise UsageError(
+            f"Arms are taught by their sub-models, and the recipe's objective {job.recipe.objective!r} says otherwise. "
+            "Leave the objective out, or search by rewiring."
+        )
     if "teacher" in dense.needs:
         raise UsageError(
             f"The dense model cannot be trained by {dense!r}: the dense model is the teacher. Give dense_recipe "

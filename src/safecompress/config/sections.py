@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from safecompress.attacks import ATTACKS, Attack
-from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch
+from safecompress.compression.search.arm import Arms
+from safecompress.compression.search.branch import ARM_BRANCHES, DEFAULT_BRANCHES, Branch
 from safecompress.compression.search.plan import Plan
 from safecompress.compression.search.select import SELECTORS
 from safecompress.config.options import convert, find_factory, make_strategy, read_options, split_choice
@@ -21,6 +22,9 @@ from safecompress.config.tables import (
     CompressShape,
     DataShape,
     DeployShape,
+    EvidenceShape,
+    FoldsShape,
+    Method,
     RequireShape,
     SafetyShape,
     SearchShape,
@@ -117,18 +121,22 @@ def _read_augment(choices: Any, where: str, reading: SpecReader) -> tuple[Augmen
     return tuple(augmentation for augmentation in read if augmentation is not None)
 
 
-def read_plan(compress: Table, search: Table, reading: SpecReader) -> Plan | None:
-    """``[compress]`` and ``[search]``, which make one plan."""
+def read_plan(compress: Table, search: Table, reading: SpecReader, *, default: Method = "folds") -> Plan | None:
+    """``[compress]`` and ``[search]``, which make one plan; ``default`` is the method of a spec that names none."""
     what = read_table(CompressShape, compress, "[compress]", reading)
-    how = read_table(SearchShape, search, "[search]", reading)
+    how = read_table(SearchShape, {"method": default, **search}, "[search]", reading)
     if what is None or how is None:
         return None
     allocation = make_strategy(ALLOCATIONS, what.allocation, "[compress] allocation", reading)
     shape = make_strategy(SHAPES, what.shape, "[compress] shape", reading)
     selector = make_strategy(SELECTORS, how.selector, "[search] selector", reading)
     schedule = make_strategy(SCHEDULES, how.schedule, "[search] schedule", reading)
-    branches = DEFAULT_BRANCHES if how.branches is None else read_branches(how.branches, "[search] branches", reading)
+    usual = ARM_BRANCHES if how.method == "folds" else DEFAULT_BRANCHES
+    faults_before = len(reading.faults)
+    branches = usual if how.branches is None else read_branches(how.branches, "[search] branches", reading)
+    branches = usual if len(reading.faults) > faults_before else branches
     attacks = None if how.attacks is None else read_attacks(how.attacks, "[search] attacks", reading)
+    arms = _read_arms(how, search, reading)
     if allocation is None or shape is None or selector is None or schedule is None:
         return None
     return reading.attempt(
@@ -150,7 +158,35 @@ def read_plan(compress: Table, search: Table, reading: SpecReader) -> Plan | Non
             recovery=how.recovery,
             include=tuple(what.include),
             exclude=tuple(what.exclude),
+            arms=arms,
         ),
+    )
+
+
+OF_ARMS = ("folds", "shares", "lengths", "densities", "goal", "evidence")
+"""Keys of ``[search]`` that only arms have."""
+
+OF_REWIRING = ("rank", "refit")
+"""Keys of ``[search]`` that only rounds of candidates have."""
+
+
+def _read_arms(how: SearchShape, search: Table, reading: SpecReader) -> Arms | None:
+    """The arms of a spec; None for the method "rewiring". Keys of the other method are faults."""
+    is_folds = how.method == "folds"
+    other = "rewiring" if is_folds else "folds"
+    for key in OF_REWIRING if is_folds else OF_ARMS:
+        if key in search and not any(fault.startswith(f"[search] {key}") for fault in reading.faults):
+            reading.note(f"[search] {key}", f'belongs to method = "{other}". Take it out, or say that method.')
+    if not is_folds:
+        return None
+    folds = read_table(FoldsShape, how.folds, "[search] folds", reading)
+    evidence = read_table(EvidenceShape, how.evidence, "[search] evidence", reading)
+    if folds is None or evidence is None:
+        return None
+    several = {"shares": tuple(how.shares), "lengths": tuple(how.lengths), "densities": tuple(how.densities or ())}
+    return reading.attempt(
+        "[search]",
+        lambda: Arms(folds.number, folds.held_out, folds.rewiring, **several, goal=how.goal, repeats=evidence.repeats),
     )
 
 

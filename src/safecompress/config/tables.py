@@ -18,6 +18,7 @@ from safecompress.errors import suggest
 
 LARGEST = 2**63 - 1  # a TOML integer has 64 bits
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Density = Annotated[float, Field(gt=0, le=1)]
 Table = dict[str, Any]
 StrategyEntry = str | Table
 
@@ -85,7 +86,7 @@ class DataShape(StrictTable):
 class CompressShape(StrictTable):
     """``[compress]``."""
 
-    density: float = Field(0.1, gt=0, le=1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
+    density: Density = Field(0.1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
     allocation: StrategyEntry = Field("erk", description="It says how much of each layer is kept at first.")
     shape: StrategyEntry = Field("weight", description="It says which weights live and die together.")
     start: Literal["scratch", "dense", "pretrained"] = Field(
@@ -104,14 +105,52 @@ class DeployShape(StrictTable):
     format: Literal["safetensors", "onnx"] = Field("safetensors", description="It is the kind of file that ships.")
 
 
-class SearchShape(StrictTable):
-    """``[search]``; without ``attacks`` those of ``[safety]`` test the candidates."""
+class FoldsShape(StrictTable):
+    """``folds`` of ``[search]``: the sub-models that teach the arms."""
 
-    rounds: Count = Field(10, description="It is how often candidates are made; 0 keeps the first pattern.")
+    number: int = Field(5, ge=2, le=100, description="It is how many sub-models are trained.")
+    held_out: int = Field(2, ge=1, le=99, description="It is how many of them miss each row.")
+    rewiring: str = Field("set+random", description="It is their drop and grow rule.")
+
+
+class EvidenceShape(StrictTable):
+    """``evidence`` of ``[search]``: what the finalists among arms are judged by."""
+
+    repeats: Count = Field(
+        8, description="It is how often each finalist is trained again to be attacked by LiRA; 0: not."
+    )
+
+
+Method = Literal["folds", "rewiring"]
+
+
+class SearchShape(StrictTable):
+    """``[search]``; without ``attacks`` those of ``[safety]`` test arms and candidates."""
+
+    method: Method = Field(
+        "folds", description="It is what is compared: arms taught by sub-models, or rewirings in every round."
+    )
+    folds: Table = Field({}, description="It says how the sub-models are trained: { number = 5, held_out = 2 }.")
+    shares: list[float] = Field(
+        [1.0, 0.8],
+        min_length=1,
+        description="Each is the share of a target that sub-models give; labels give the rest.",
+    )
+    lengths: list[float] = Field(
+        [2.0], min_length=1, description="Each is how long an arm trains, in lengths of the recipe."
+    )
+    densities: list[Density] | None = Field(
+        None, min_length=1, description="Each is the density of an arm, in the place of the one of [compress]."
+    )
+    goal: Literal["spec", "front"] = Field(
+        "spec", description="It is what to name: the best arm that keeps the spec, or also every one that none beats."
+    )
+    evidence: Table = Field({}, description="It says how finalists are judged: { repeats = 8 }.")
+    rounds: Count = Field(10, description="It is how often the pattern moves; 0 keeps the first.")
     branches: list[str] | None = Field(
         None,
         min_length=1,
-        description='Each makes a candidate a round: "magnitude+random" drops and grows, "keep" stays.',
+        description='Each makes an arm, or a candidate a round: "magnitude+random" drops and grows, "keep" stays.',
     )
     selector: StrategyEntry = Field("tm_score", description="It says how one candidate is chosen.")
     attacks: list[StrategyEntry] | None = Field(

@@ -49,17 +49,32 @@ def plan_tables(plan: Plan, spec: SafetySpec, strategies: Iterable[BuiltStrategy
             "exclude": list(plan.exclude),
         },
         "search": {
+            **_method_table(plan),
             "rounds": plan.rounds,
             "branches": [_branch_name(branch) for branch in plan.branches],
             "selector": strategy_table(SELECTORS, plan.selector, strategies),
             "attacks": [strategy_table(ATTACKS, attack, strategies) for attack in attacks],
             "finalists": plan.finalists,
-            "rank": plan.rank,
-            "refit": plan.refit,
             "schedule": strategy_table(SCHEDULES, plan.schedule, strategies),
             "stop": float(plan.stop),
             "recovery": float(plan.recovery),
         },
+    }
+
+
+def _method_table(plan: Plan) -> dict[str, Any]:
+    """The keys of ``[search]`` that the plan's method alone has."""
+    arms = plan.arms
+    if arms is None:
+        return {"method": "rewiring", "rank": plan.rank, "refit": plan.refit}
+    return {
+        "method": "folds",
+        "folds": {"number": arms.folds, "held_out": arms.held_out, "rewiring": arms.rewiring},
+        "shares": list(arms.shares),
+        "lengths": list(arms.lengths),
+        **({"densities": list(arms.densities)} if arms.densities else {}),
+        "goal": arms.goal,
+        "evidence": {"repeats": arms.repeats},
     }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from safecompress.report.build import RunFacts, build_report, describe_artifact
     from safecompress.report.card import to_card
-    from safecompress.report.describe import describe_measurements, describe_round
+    from safecompress.report.describe import describe_arm, describe_measurements, describe_round
     from safecompress.report.files import load_report, render_report, save_report
     from safecompress.report.html import to_html
     from safecompress.report.model import Report
@@ -21,6 +21,7 @@ _HOMES = {
     "Report": "model",
     "RunFacts": "build",
     "build_report": "build",
+    "describe_arm": "describe",
     "describe_artifact": "build",
     "describe_measurements": "describe",
     "describe_round": "describe",
@@ -36,6 +37,7 @@ __all__ = [
     "Report",
     "RunFacts",
     "build_report",
+    "describe_arm",
     "describe_artifact",
     "describe_measurements",
     "describe_round",

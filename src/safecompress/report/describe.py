@@ -8,6 +8,7 @@ from typing import Any
 from safecompress.certify import Exposure, HealthCheck
 from safecompress.certify.exposure import ClassExposure, RocPoint
 from safecompress.certify.worst_case import WorstCase
+from safecompress.compression.arms.choose import ArmResult
 from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.metrics.measurement import Interval, Measurement
 from safecompress.report.people import people_found
@@ -98,6 +99,38 @@ def _describe_worst(worst: WorstCase) -> dict[str, Any]:
 
 def _describe_value(value: float, interval: Interval) -> dict[str, float]:
     return {"value": value, "low": interval.low, "high": interval.high}
+
+
+def describe_arm(result: ArmResult) -> dict[str, Any]:
+    """One arm: its settings, its figures, what its repeats gave, what it is held to, and why it was chosen or not."""
+    arm, evaluation, evidence = result.arm, result.evaluation, result.evidence
+    return {
+        "name": result.name,
+        "share": arm.share,
+        "length": arm.length,
+        "density": arm.density,
+        "branch": arm.branch.name,
+        "state": str(result.state),
+        "on_front": result.is_on_front,
+        "reason": result.reason,
+        "accuracy": evaluation.accuracy,
+        "leak": None if evaluation.errors else result.leak,
+        "tm_score": None if evaluation.errors else evaluation.tm_score(),
+        "metrics": describe_measurements(evaluation.measurements),
+        "evidence": None
+        if evidence is None
+        else {
+            "repeats": evidence.num_repeats,
+            "signal": evidence.signal,
+            "figures": {name: {"value": one.value, "limit": one.limit} for name, one in evidence.figures.items()},
+        },
+        "forecasts": [
+            {"requirement": str(one.requirement), "value": one.value, "limit": one.limit, "kept": one.excess <= 0}
+            for one in result.forecasts
+        ],
+        "errors": evaluation.errors,
+        "seconds": dict(evaluation.seconds),
+    }
 
 
 def describe_round(result: RoundResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
+from safecompress.compression.arms.train import arm_plan, arm_recipe
 from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
 from safecompress.config import Config, load_config, load_limits
 from safecompress.errors import ArtifactError, UsageError
@@ -22,6 +23,7 @@ from safecompress.models import ModelSpec
 from safecompress.report import Report
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
+from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.foreign_model import load_foreign_model, load_pools
 from safecompress.workflows.loading import executor_of, load_rows
 from safecompress.workflows.user_model import call_factory, load_weights
@@ -92,6 +94,7 @@ def _audit_run(request: AuditRequest) -> Report:
     _check_data_digest(artifact, config, request.artifact_path)
     rows = load_rows(config)
     network = _network(request, artifact)
+    made_by = _training_of(artifact.metadata, config)
     audit = ModelAudit(
         request.artifact_path,
         rows.raw,
@@ -100,9 +103,10 @@ def _audit_run(request: AuditRequest) -> Report:
         initial_spec=_initial_spec(config, artifact) if network is None else None,
         dense=_dense_model(request, artifact, config, network),
         seed=config.seed,
-        recipe=_recipe_of(artifact.metadata, config),
+        recipe=made_by.recipe,
         dense_recipe=config.dense_recipe,
         start=config.plan.start,
+        sub_models=made_by.sub_models,
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
     cache = request.cache_path or _cache_of_run(request.artifact_path)
@@ -170,10 +174,30 @@ def _dense_model(
     return serve_dense(artifact, load_weights(path, template), network)
 
 
-def _recipe_of(metadata: Mapping[str, str], config: Config) -> Recipe:
-    """The spec's recipe with the objective that the artifact came to be trained towards, where it is recorded."""
-    known = {repr(objective): objective for objective in (config.recipe.objective, *config.plan.objectives)}
-    return replace(config.recipe, objective=known.get(metadata.get("objective", ""), config.recipe.objective))
+@dataclass(frozen=True)
+class _MadeBy:
+    """The recipe that made an artifact, and how the sub-models were trained that taught it."""
+
+    recipe: Recipe
+    sub_models: DynamicSparsity | None = None
+
+
+def _training_of(metadata: Mapping[str, str], config: Config) -> _MadeBy:
+    """The training of the spec that the artifact names: its arm, or the objective that its search ended towards."""
+    recipe, plan = config.recipe, config.plan
+    if plan.arms is not None:
+        for arm in plan.each_arm:
+            if arm.key == metadata.get("arm"):
+                return _MadeBy(
+                    arm_recipe(recipe, plan.arms, arm), arm_plan(plan, arm).sub_models() if arm.share else None
+                )
+        raise ArtifactError(
+            "The artifact names no arm of this spec, so how it was trained is not known. Use the spec of its run."
+        )
+    known = {repr(objective): objective for objective in (recipe.objective, *plan.objectives)}
+    objective = known.get(metadata.get("objective", ""), recipe.objective)
+    sub_models = plan.sub_models() if "folds" in objective.needs else None
+    return _MadeBy(replace(recipe, objective=objective), sub_models)
 
 
 def _cache_of_run(artifact_path: Path) -> Path | None:

@@ -32,17 +32,19 @@ from safecompress.certify import Certification, Ledger, check_feasibility, judge
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, PhaseTimer, RoundLog, RunFolder
-from safecompress.compression.search import Candidate, Executor, RoundResult, RunStore, SerialExecutor, watched_map
+from safecompress.compression.search import Executor, RoundResult, RunStore, SerialExecutor, watched_map
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact
 from safecompress.metrics.catalogue import leak_label, leaks
+from safecompress.metrics.measurement import Levels
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, RunFacts, build_report, describe_round
 from safecompress.seeding import derive
 from safecompress.sparsity import SparsityPattern
 from safecompress.storage import read_tensors, write_tensors
 from safecompress.training import TrainingState
+from safecompress.workflows.arms import judged_job, search_arms
 
 CALIBRATION_ROWS = 512
 """Most train rows from which int8 takes the ranges of activations."""
@@ -88,9 +90,9 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
         watcher.say(str(feasibility))
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = phases.dense()
-    search = _search(phases, dense, folder, store, context.executor)
-    final = search.trained
-    packed = _pack(job, final, dense, folder)
+    search = _search(phases, dense, folder, store, context.executor, levels)
+    final, job = search.trained, search.job
+    packed = _pack(job, final, dense, folder, search.arm)
     watcher.begin("certify", 1)
     with phases.timer.of("certify"):
         case = AuditCase(
@@ -112,10 +114,10 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     watcher.measured(final.state.step, figures)
     facts = RunFacts(
         job.seed,
-        _describe_search(job, final.winner, search.rounds, search.initial_shares),
+        _describe_search(phases.job, search),
         _digests(job, final, dense, packed, folder),
         phases.timer.seconds,
-        [] if context.ledger else [UNCOUNTED],
+        [*([] if context.ledger else [UNCOUNTED]), *([search.advice] if search.advice else [])],
     )
     report = build_report(
         job.name,
@@ -131,18 +133,38 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
 
 @dataclass(frozen=True, eq=False)
 class _SearchResult:
-    """The trained winner, the rounds that led there as JSON, and the share of each layer's weights at first."""
+    """The ``job`` that made the trained winner, how it was found, and the share of each layer's weights at first.
 
+    ``rounds`` or ``arms`` are what was compared, as JSON; ``arm`` is the key of the one that was chosen, and ``advice``
+    says which way to move where none will do.
+    """
+
+    job: Job
     trained: Trained
-    rounds: Sequence[Mapping[str, Any]]
     initial_shares: Mapping[str, float]
+    rounds: Sequence[Mapping[str, Any]] = ()
+    arms: Sequence[Mapping[str, Any]] = ()
+    arm: str | None = None
+    advice: str | None = None
 
 
 def _search(
-    phases: RunPhases, dense_state: TrainingState, folder: RunFolder, store: PrivateFolder, executor: Executor
+    phases: RunPhases,
+    dense_state: TrainingState,
+    folder: RunFolder,
+    store: PrivateFolder,
+    executor: Executor,
+    levels: Levels,
 ) -> _SearchResult:
-    """The rounds that are not finished yet, and the winner trained to the end."""
+    """The arms compared and one chosen; or the rounds that are not finished yet, and the winner trained to the end."""
     job, watcher, rounds = phases.job, phases.watcher, RoundLog(folder)
+    if job.plan.arms is not None:
+        choice = search_arms(phases, dense_state, levels, store, executor)
+        own = choice.job
+        first = own.plan.sparsity().first_pattern(own.scratch(), own.task.input_shape, own.seed)
+        shares = _layer_shares(first.masks)
+        arm, advice = choice.trained.winner.id, choice.advice
+        return _SearchResult(own, choice.trained, shares, arms=choice.entries, arm=arm, advice=advice)
     map_shadows = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
     start = phases.start(dense_state)
     initial_shares = _layer_shares(start.pattern.masks)
@@ -155,7 +177,7 @@ def _search(
         rounds.append(entry | _ranked(job, result, phases, store, map_shadows))
 
     trained = search_and_train(phases, start, dense_state, executor, on_round=log_round)
-    return _SearchResult(trained, rounds.entries, initial_shares)
+    return _SearchResult(job, trained, initial_shares, rounds=rounds.entries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,15 +195,17 @@ class _Packed:
         return AuditedModel.of_artifact(self.path, model=job.scratch(), device=job.device)
 
 
-def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolder) -> _Packed:
-    """Write the dense weights, the artifact and, where it is asked for, the ONNX file."""
+def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolder, arm: str | None) -> _Packed:
+    """Write the dense weights, the artifact and, where it is asked for, the ONNX file; ``arm`` is what was chosen."""
     recipe = replace(job.recipe, objective=final.winner.objective)
+    sub_models = job.sub_models if "folds" in recipe.objective.needs else None
     facts = {
         "safecompress": __version__,
         "name": job.name,
         "data_spec": job.data_digest,
         "objective": repr(final.winner.objective),
-        **record_training(recipe, dense_recipe=job.dense_recipe, start=job.plan.start),
+        **({} if arm is None else {"arm": arm}),
+        **record_training(recipe, dense_recipe=job.dense_recipe, start=job.plan.start, sub_models=sub_models),
     }
     trained = Artifact(final.state.model, final.winner.pattern.masks, job.model_spec, job.task, facts)
     network = None if job.model_spec else job.scratch().cpu()
@@ -220,7 +244,7 @@ def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context:
     """The number that this run's use of the verdict rows has, or will have."""
     if context.ledger is None:
         return 1
-    job, winner = phases.job, phases.parent()
+    job, winner = judged_job(phases.job, phases.store), phases.parent()
     artifact_digest, spec_digest = None, job.spec.digest()
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         artifact_digest = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
@@ -254,22 +278,22 @@ def _layer_shares(masks: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(mask.double().mean()) for name, mask in masks.items()}
 
 
-def _describe_search(
-    job: Job, winner: Candidate, rounds: Sequence[Mapping[str, Any]], initial_shares: Mapping[str, float]
-) -> dict[str, Any]:
-    """How the artifact was found; ``initial_shares`` are the shares of each layer's weights at first."""
+def _describe_search(asked: Job, search: _SearchResult) -> dict[str, Any]:
+    """How the artifact was found. ``asked`` is the run's job, which may compare arms."""
+    job, winner = search.job, search.trained.winner
     masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
     shares = _layer_shares(masks)
     layers = [
         {"name": name, "num_weights": masks[name].numel(), "start": start, "end": shares[name], "ever": explored[name]}
-        for name, start in initial_shares.items()  # in the network's order, which a parent from a file has lost
+        for name, start in search.initial_shares.items()  # in the network's order, which a parent from a file has lost
     ]
     return {
-        "plan": {name: repr(value) for name, value in vars(job.plan).items()},
+        "plan": {name: repr(value) for name, value in vars(asked.plan).items()},
         "recipe": job.recipe.to_json(),
         "dense_recipe": None if job.dense is not None else job.dense_recipe.to_json(),
         "objective": repr(winner.objective),
         "coverage": SparsityPattern(winner.fired).density,
         "layers": layers,
-        "rounds": list(rounds),
+        "rounds": list(search.rounds),
+        "arms": list(search.arms),
     }

@@ -17,6 +17,7 @@ from safecompress.attacks import capabilities_of
 from safecompress.attacks.controls import stand_in
 from safecompress.auditing.proxy_check import NUM_SHADOWS
 from safecompress.certify import Feasibility, check_feasibility
+from safecompress.compression.arms.train import check_job
 from safecompress.compression.job import Job
 from safecompress.data import one_row_per_unit
 from safecompress.sparsity import SparsityPattern, Start, find_maskable
@@ -95,7 +96,7 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
 
     Raises what the run itself would raise before training, SpecError for a requirement that no outcome could pass.
     """
-    job.check()
+    check_job(job)
     evidence = one_row_per_unit(job.raw)
     prospects = check_feasibility(job.spec, evidence, job.spec.levels(1), density=job.plan.density)
     model = job.scratch()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safecompress.certify import Feasibility, check_feasibility
 from safecompress.cli._support.template import InitAnswers, propose_worst_case, write_template
+from safecompress.compression.arms.train import check_job
 from safecompress.config import parse_config
 from safecompress.config.prepared import PreparedData
 from safecompress.data import Dataset, one_row_per_unit
@@ -47,7 +48,7 @@ def check_spec(text: str, spec_path: Path, data: PreparedData) -> tuple[Feasibil
     Raises UsageError (and its kinds) for a spec that could not run or pass.
     """
     config = parse_config(text, base=spec_path.absolute().parent, source=str(spec_path))
-    make_job(config, data, None, "cpu").check()
+    check_job(make_job(config, data, None, "cpu"))
     return check_feasibility(
         config.spec, one_row_per_unit(data.raw), config.spec.levels(1), density=config.plan.density
     )

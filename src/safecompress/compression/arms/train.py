@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from safecompress.compression.job import Job
-from safecompress.training import Watch
+from safecompress.compression.search import Plan, RandomChoice
+from safecompress.compression.search.arm import Arm, Arms
+from safecompress.errors import UsageError
+from safecompress.training import Recipe, Watch
 from safecompress.training.dynamic import SparseState, begin_sparse, train_sparse
+from safecompress.training.objectives.cross_fit import CrossFit
 from safecompress.training.teachers import TensorStore
+
+
+def arm_job(job: Job, arm: Arm) -> Job:
+    """The job that trains ``arm`` alone; ``job`` compares arms."""
+    if job.plan.arms is None:
+        raise UsageError("The plan of this job compares no arms.")
+    return replace(job, plan=arm_plan(job.plan, arm), recipe=arm_recipe(job.recipe, job.plan.arms, arm))
+
+
+def arm_plan(plan: Plan, arm: Arm) -> Plan:
+    """The plan by which ``arm`` alone is trained: unattended, at its density, by its branch."""
+    return replace(plan, arms=None, density=arm.density, branches=(arm.branch,), selector=RandomChoice())
+
+
+def arm_recipe(recipe: Recipe, arms: Arms, arm: Arm) -> Recipe:
+    """The recipe of ``arm``: its own number of epochs, and targets by its share.
+
+    Sub-models train for as many epochs as ``recipe`` has, whatever the arm's length.
+    """
+    own = replace(recipe, epochs=arm.epochs(recipe.epochs))
+    if not arm.share:
+        return own
+    return replace(own, objective=CrossFit(arm.share, arms.folds, arms.held_out, arms.rewiring, recipe.epochs))
+
+
+def check_job(job: Job) -> None:
+    """Raise, before any training, what would stop ``job`` later, or one of its arms: `Job.check` of each."""
+    job.check()
+    for arm in job.plan.each_arm:
+        try:
+            arm_job(job, arm).check_training()
+        except UsageError as error:
+            raise type(error)(f"The arm {arm.name!r} cannot be trained. {error}") from error
 
 
 def train_unattended(

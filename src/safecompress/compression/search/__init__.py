@@ -20,7 +20,7 @@ from safecompress.compression.search.select import (
 )
 from safecompress.compression.search.store import RunStore
 from safecompress.compression.search.trial import Trial, TrialRows, candidate_name, keeps_momentum
-from safecompress.compression.search.watched import WatchedExecutor, watched_map
+from safecompress.compression.search.watched import WatchedExecutor, status_of, watched_map
 
 __all__ = [
     "DEFAULT_BRANCHES",
@@ -53,6 +53,7 @@ __all__ = [
     "keeps_momentum",
     "parse_branches",
     "propose",
+    "status_of",
     "use_one_thread",
     "watched_map",
 ]

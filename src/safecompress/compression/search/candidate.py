@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from safecompress.attacks import AttackResult
@@ -71,7 +73,10 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured of one candidate on validation rows and the selection pool; no digest covers its seconds."""
+    """What was measured of one candidate on validation rows and the selection pool; no digest covers its seconds.
+
+    ``is_right`` (N,) says which validation rows were classified right.
+    """
 
     candidate: str
     branch: str
@@ -80,6 +85,7 @@ class Evaluation:
     findings: Findings = field(repr=False)
     num_moved: int
     seconds: Mapping[str, float] = field(repr=False)
+    is_right: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> float:

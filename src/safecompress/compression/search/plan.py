@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from safecompress.attacks import Attack, Loss, as_searched, capabilities_of
-from safecompress.compression.arms.arm import Arm, Arms
+from safecompress.compression.search.arm import Arm, Arms
 from safecompress.compression.search.branch import ARM_BRANCHES, DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.compression.search.select import Selector, TmScore
 from safecompress.errors import UsageError
@@ -132,6 +132,14 @@ class Plan:
             exclude=tuple(self.exclude),
         )
 
+    def sub_models(self) -> DynamicSparsity:
+        """How sparse sub-models that teach are trained; they start from fresh weights, never from the dense model's.
+
+        An objective that asks for them brings its own drop and grow rule.
+        """
+        sparsity = self.sparsity()
+        return replace(sparsity, start=Start.SCRATCH) if sparsity.start is Start.DENSE else sparsity
+
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives that branches bring."""
@@ -158,5 +166,6 @@ def _check_arms(plan: Plan) -> None:
     if unfit:
         raise UsageError(
             f"The branches {', '.join(unfit)} make no arm: each is a drop and a grow rule, such as "
-            "'magnitude+gradient', which one model follows to its end."
+            "'magnitude+gradient', which one model follows to its end. Take them out, or search by "
+            'rewiring (method = "rewiring").'
         )

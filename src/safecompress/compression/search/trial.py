@@ -121,12 +121,14 @@ class Trial:
         levels = self._levels
         began = time.perf_counter()
         target = self.target(self.model)
-        accuracy = measure_accuracy(classified_right(target.model, *self.rows.validation), levels)
+        is_right = classified_right(target.model, *self.rows.validation)
+        accuracy = measure_accuracy(is_right, levels)
         with contextlib.suppress(AttackError):  # each attack will report it
             for rows in self.rows.select.values():
                 target.signals(rows)
         seconds = {"forward": time.perf_counter() - began}
-        blank = Evaluation(candidate.id, candidate.branch, {accuracy.name: accuracy}, (), Findings(()), 0, seconds)
+        figures = {accuracy.name: accuracy}
+        blank = Evaluation(candidate.id, candidate.branch, figures, (), Findings(()), 0, seconds, is_right)
         return self._attacked(blank, target, self.attacks, attackers[: len(self.attacks)])
 
     def deepen(self, attackers: Attackers, evaluation: Evaluation, /) -> Evaluation:

@@ -45,7 +45,7 @@ class WatchedExecutor:
         for number, result in enumerate(self._executor.map(fn, work), 1):
             self._watcher.advance()
             if isinstance(result, Evaluation):
-                self._put(_status(result, CandidateState.FINALIST if deepens else CandidateState.TESTED))
+                self._put(status_of(result, CandidateState.FINALIST if deepens else CandidateState.TESTED))
             self._mark(CandidateState.TRYING, names[number : number + num_workers])
             yield result
 
@@ -54,7 +54,7 @@ class WatchedExecutor:
         states = [
             CandidateState.WON if index == selection.index else CandidateState.LOST for index in range(len(evaluations))
         ]
-        self._report(replace(self._round, candidates=tuple(map(_status, evaluations, states))))
+        self._report(replace(self._round, candidates=tuple(map(status_of, evaluations, states))))
 
     def _mark(self, state: CandidateState, branches: Sequence[str]) -> None:
         """Bring the candidates called ``branches`` to ``state``; their figures stay."""
@@ -104,7 +104,7 @@ def _branch_of(thing: object) -> str:
     return branch if isinstance(branch, str) else str(getattr(branch, "name", ""))
 
 
-def _status(evaluation: Evaluation, state: CandidateState) -> CandidateStatus:
+def status_of(evaluation: Evaluation, state: CandidateState) -> CandidateStatus:
     """The evaluation in three figures; a broken attack leaves two of them open."""
     if evaluation.errors:
         return CandidateStatus(evaluation.branch, CandidateState.BROKEN, evaluation.accuracy)

@@ -140,7 +140,12 @@ def parse_tuning(text: str, *, base: Path, source: str) -> HyperparameterSpec:
     plain = replace(recipe, objective=CrossEntropy())
     dense_recipe = read_recipe(section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, plain)
     search_table = section(tables, "search") or {}
-    plan = read_plan(section(tables, "compress") or {}, search_table, reading)
+    plan = read_plan(section(tables, "compress") or {}, search_table, reading, default="rewiring")
+    if plan is not None and plan.arms is not None:
+        reading.note(
+            "[search] method",
+            'must be "rewiring": a study varies one model\'s training. Name cross_fit as an objective.',
+        )
     requires = [] if shape is None else shape.require
     spec = read_safety(section(tables, "safety"), requires or [{"metric": "accuracy", "at_least": 0.0}], reading)
     tune = None if tune_table is None else read_table(TuneShape, tune_table, "[tune]", reading)

@@ -11,11 +11,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from safecompress.attacks import ATTACKS
-from safecompress.compression.arms.arm import Arms
 from safecompress.compression.arms.train import train_unattended
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, search_and_train
 from safecompress.compression.search import Plan, RandomChoice, SerialExecutor, parse_branches
+from safecompress.compression.search.arm import Arms
 from safecompress.metrics.catalogue import AUC
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec, at_most

@@ -76,6 +76,10 @@ class Arm:
     density: float
     branch: Branch
 
+    def epochs(self, of_recipe: int) -> int:
+        """How many epochs it trains for when the recipe has ``of_recipe``; one at least."""
+        return max(1, round(self.length * of_recipe))
+
     @property
     def name(self) -> str:
         """Such as ``share 0.8, length 2, density 0.1, magnitude+gradient``."""
