@@ -1,0 +1,118 @@
+"""The three products of a sparse linear layer, compiled by Numba: outputs, gradient of inputs, gradient of weights.
+
+Activations are feature-major: one row for each feature, one column for each row of the batch. Every active weight then
+multiplies a whole contiguous row, in vector instructions of whatever width the processor has.
+
+What is compiled is kept beside this file, or in the user's cache folder where this one cannot be written
+(``NUMBA_CACHE_DIR`` names another), so that one process compiles and the others load.
+"""
+
+# I inputs, O outputs of the layer; W columns (a batch, filled up with zeros to whole vectors); K active weights.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Places = NDArray[np.int32]
+
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "nsz", "contract"},  # sums in any order; NaN and infinity as ever
+}
+
+
+def _compiled(signature: str, function: Callable[..., None]) -> Callable[..., None]:
+    try:
+        kernel: Callable[..., None] = numba.njit(signature, cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no folder can be written: this process compiles for itself
+        kernel = numba.njit(signature, **_OPTIONS)(function)
+    return kernel
+
+
+def _outputs(starts: Places, columns: Places, weights_K: Floats, bias_O: Floats, x_IW: Floats, out_OW: Floats) -> None:
+    """``out`` = weights times ``x`` plus bias. Row o has the weights ``starts[o]`` to ``starts[o + 1]``."""
+    for o in range(out_OW.shape[0]):
+        out = out_OW[o]
+        bias = bias_O[o]
+        for c in range(out.shape[0]):
+            out[c] = bias
+        k, end = starts[o], starts[o + 1]
+        while k + 4 <= end:  # four at a time: a load and a store of the sum for four products
+            w0, w1, w2, w3 = weights_K[k], weights_K[k + 1], weights_K[k + 2], weights_K[k + 3]
+            x0, x1, x2, x3 = x_IW[columns[k]], x_IW[columns[k + 1]], x_IW[columns[k + 2]], x_IW[columns[k + 3]]
+            for c in range(out.shape[0]):
+                out[c] += w0 * x0[c] + w1 * x1[c] + w2 * x2[c] + w3 * x3[c]
+            k += 4
+        while k < end:
+            w0, x0 = weights_K[k], x_IW[columns[k]]
+            for c in range(out.shape[0]):
+                out[c] += w0 * x0[c]
+            k += 1
+
+
+def _input_gradient(
+    starts: Places, rows: Places, places: Places, weights_K: Floats, gradient_OW: Floats, out_IW: Floats
+) -> None:
+    """``out`` = transposed weights times ``gradient``. Column i has ``places[starts[i]]`` to ``[starts[i + 1]]``."""
+    for i in range(out_IW.shape[0]):
+        out = out_IW[i]
+        for c in range(out.shape[0]):
+            out[c] = np.float32(0)
+        k, end = starts[i], starts[i + 1]
+        while k + 4 <= end:
+            w0, w1 = weights_K[places[k]], weights_K[places[k + 1]]
+            w2, w3 = weights_K[places[k + 2]], weights_K[places[k + 3]]
+            g0, g1 = gradient_OW[rows[k]], gradient_OW[rows[k + 1]]
+            g2, g3 = gradient_OW[rows[k + 2]], gradient_OW[rows[k + 3]]
+            for c in range(out.shape[0]):
+                out[c] += w0 * g0[c] + w1 * g1[c] + w2 * g2[c] + w3 * g3[c]
+            k += 4
+        while k < end:
+            w0, g0 = weights_K[places[k]], gradient_OW[rows[k]]
+            for c in range(out.shape[0]):
+                out[c] += w0 * g0[c]
+            k += 1
+
+
+def _weight_gradient(
+    starts: Places, columns: Places, x_IW: Floats, gradient_OW: Floats, weights_K: Floats, bias_O: Floats
+) -> None:
+    """The gradients of active ``weights`` and of ``bias``, which is empty for a layer that has none."""
+    for o in range(gradient_OW.shape[0]):
+        gradient = gradient_OW[o]
+        if bias_O.shape[0]:
+            total = np.float32(0)
+            for c in range(gradient.shape[0]):
+                total += gradient[c]
+            bias_O[o] = total
+        k, end = starts[o], starts[o + 1]
+        while k + 4 <= end:  # four at a time: one load of the gradient for four products
+            x0, x1, x2, x3 = x_IW[columns[k]], x_IW[columns[k + 1]], x_IW[columns[k + 2]], x_IW[columns[k + 3]]
+            s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for c in range(gradient.shape[0]):
+                g = gradient[c]
+                s0 += g * x0[c]
+                s1 += g * x1[c]
+                s2 += g * x2[c]
+                s3 += g * x3[c]
+            weights_K[k], weights_K[k + 1], weights_K[k + 2], weights_K[k + 3] = s0, s1, s2, s3
+            k += 4
+        while k < end:
+            x0 = x_IW[columns[k]]
+            s0 = np.float32(0)
+            for c in range(gradient.shape[0]):
+                s0 += gradient[c] * x0[c]
+            weights_K[k] = s0
+            k += 1
+
+
+outputs = _compiled("void(i4[::1], i4[::1], f4[::1], f4[::1], f4[:, ::1], f4[:, ::1])", _outputs)
+input_gradient = _compiled("void(i4[::1], i4[::1], i4[::1], f4[::1], f4[:, ::1], f4[:, ::1])", _input_gradient)
+weight_gradient = _compiled("void(i4[::1], i4[::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1])", _weight_gradient)
