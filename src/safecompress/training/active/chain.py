@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,6 +26,14 @@ class Chain:
 
     layers: tuple[tuple[str, nn.Module], ...]
     is_flattened: bool
+
+    def linear_layers(self) -> Iterator[tuple[tuple[str, nn.Linear], list[nn.Module]]]:
+        """Each linear layer with its name, and what follows it before the next one."""
+        places = [place for place, (_, layer) in enumerate(self.layers) if isinstance(layer, nn.Linear)]
+        for place, end in pairwise([*places, len(self.layers)]):
+            name, layer = self.layers[place]
+            assert isinstance(layer, nn.Linear)
+            yield (name, layer), [one for _, one in self.layers[place + 1 : end]]
 
 
 def read_chain(model: nn.Module) -> Chain | str:
@@ -51,6 +61,8 @@ def _as_chain(model: nn.Module, steps: list[tuple[str, nn.Module]]) -> Chain | s
     is_flattened = bool(steps) and isinstance(steps[0][1], nn.Flatten)
     layers = tuple(step for step in steps if not isinstance(step[1], nn.Flatten))
     linear = [layer for _, layer in layers if isinstance(layer, nn.Linear)]
+    if layers and not isinstance(layers[0][1], nn.Linear):
+        return "the model does something to its features before the first linear layer"
     weights = {id(tensor) for layer in linear for tensor in layer.parameters()}
     if not linear or len(weights) != sum(len(list(layer.parameters())) for layer in linear):
         return "the model has no linear layer, or uses a weight twice"

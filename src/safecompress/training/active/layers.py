@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,80 +14,80 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from safecompress.training.active import kernels
+from safecompress.training.active.kernels import Floats
+
+
+Reads = Literal["features", "relu", "other"]
+"""What the inputs of a linear layer are."""
 
 
 class Layer(Protocol):
-    """One step of a chain. It may write into the tensors that it is given."""
+    """One step of a chain. It may write into the arrays that it is given."""
 
-    def forward(self, x_FW: Tensor, num_rows: int) -> Tensor:
+    def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The outputs (F', W) of the inputs, of which the first ``num_rows`` columns are rows of the batch."""
         ...
 
-    def backward(self, gradient_FW: Tensor) -> Tensor:
+    def backward(self, gradient_FW: Floats) -> Floats:
         """The gradient of the inputs of the last `forward`, from that of its outputs."""
         ...
 
 
-class SparseLinear:
-    """A linear layer of which the weights ``is_active`` (O, I) are stored; its numbers lie in vectors of the owner.
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The active weights (K,) and the bias (O,) of a linear layer, and their gradients; a bias may be empty.
 
-    ``weights`` and ``bias`` (empty for none) are what it computes with, ``weight_gradient`` and ``bias_gradient`` what
-    `backward` fills in. The first layer of a chain needs no ``has_input_gradient``.
+    They are slices of the vectors that the optimizer moves, so a layer sees each step.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    weight_gradient: Tensor
+    bias_gradient: Tensor
+
+
+class SparseLinear:
+    """A linear layer whose weights ``is_active`` (O, I) are the ``numbers``; with ``has_relu`` a ReLU follows in it.
+
+    ``reads`` says what its inputs are: the features, which need no gradient; a ReLU's outputs (and dropout's), whose
+    buffer `backward` turns into the gradient before that ReLU; or anything else.
     """
 
     def __init__(
-        self,
-        is_active: Tensor,
-        width: int,
-        numbers: tuple[Tensor, Tensor],
-        gradients: tuple[Tensor, Tensor],
-        *,
-        has_input_gradient: bool,
+        self, is_active: Tensor, numbers: Numbers, width: int, *, reads: Reads, has_relu: bool
     ) -> None:
         num_out, num_in = is_active.shape
         rows, columns = is_active.numpy().nonzero()
         order = np.lexsort((rows, columns))
-        self._starts = _starts(rows, num_out)
-        self._columns = columns.astype(np.int32)
+        self._starts, self._columns = _starts(rows, num_out), columns.astype(np.int32)
         self._in_starts = _starts(columns, num_in)
         self._in_rows, self._in_places = rows[order].astype(np.int32), order.astype(np.int32)
-        self._weights, bias = (tensor.numpy() for tensor in numbers)
-        self._weight_gradient, self._bias_gradient = (tensor.numpy() for tensor in gradients)
-        self._bias = bias if bias.size else np.zeros(num_out, np.float32)
-        self._out = torch.zeros(num_out, width)
-        self._in_gradient = torch.zeros(num_in, width) if has_input_gradient else torch.zeros(0, width)
-        self._x = self._out.numpy()
+        self._weights, self._weight_gradient = numbers.weights.numpy(), numbers.weight_gradient.numpy()
+        self._bias_gradient = numbers.bias_gradient.numpy()
+        self._bias = numbers.bias.numpy() if len(numbers.bias) else np.zeros(num_out, np.float32)
+        self._reads, self._has_relu = reads, has_relu
+        self._out_OW = np.zeros((num_out, width), np.float32)
+        self._gradient_IW = np.zeros((num_in if reads == "other" else 0, width), np.float32)
+        self._x_IW = self._gradient_IW
 
-    def forward(self, x_FW: Tensor, num_rows: int) -> Tensor:
+    def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The outputs (O, W) of ``x_FW`` (I, W)."""
-        self._x = x_FW.numpy()
-        kernels.outputs(self._starts, self._columns, self._weights, self._bias, self._x, self._out.numpy())
-        return self._out
-
-    def backward(self, gradient_FW: Tensor) -> Tensor:
-        """Fill in the gradients of weights and bias; the gradient (I, W) of the inputs, or no rows of it."""
-        gradient = gradient_FW.numpy()
-        kernels.weight_gradient(
-            self._starts, self._columns, self._x, gradient, self._weight_gradient, self._bias_gradient
+        self._x_IW = x_FW
+        kernels.outputs(
+            self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu
         )
-        if len(self._in_gradient):
-            kernels.input_gradient(
-                self._in_starts, self._in_rows, self._in_places, self._weights, gradient, self._in_gradient.numpy()
-            )
-        return self._in_gradient
+        return self._out_OW
 
-
-class Relu:
-    """Zero below zero, in place."""
-
-    def forward(self, x_FW: Tensor, num_rows: int) -> Tensor:
-        """``x_FW`` without what is negative."""
-        self._out = x_FW.relu_()
-        return self._out
-
-    def backward(self, gradient_FW: Tensor) -> Tensor:
-        """The gradient where the output is above zero."""
-        return torch.ops.aten.threshold_backward(gradient_FW, self._out, 0)  # type: ignore[no-any-return]
+    def backward(self, gradient_FW: Floats) -> Floats:
+        """Fill in the gradients of weights and bias; the gradient (I, W) of the inputs, or no rows of it."""
+        at = self._starts, self._columns
+        kernels.weight_gradient(*at, self._x_IW, gradient_FW, self._weight_gradient, self._bias_gradient)
+        is_relu = self._reads == "relu"
+        out_IW = self._x_IW if is_relu else self._gradient_IW
+        if self._reads != "features":
+            at_inputs = self._in_starts, self._in_rows, self._in_places
+            kernels.input_gradient(*at_inputs, self._weights, gradient_FW, out_IW, is_relu)
+        return out_IW
 
 
 class Elementwise:
@@ -97,16 +98,17 @@ class Elementwise:
         if hasattr(module, "inplace"):
             self._module.inplace = False  # type: ignore[assignment]  # its input is what the gradient is asked for
 
-    def forward(self, x_FW: Tensor, num_rows: int) -> Tensor:
+    def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The module's output."""
-        self._x = x_FW.detach().requires_grad_()
+        self._x_FW = torch.from_numpy(x_FW).requires_grad_()
         with torch.enable_grad():
-            self._out: Tensor = self._module(self._x)
-        return self._out.detach()
+            self._out_FW: Tensor = self._module(self._x_FW)
+        return self._out_FW.detach().numpy()
 
-    def backward(self, gradient_FW: Tensor) -> Tensor:
+    def backward(self, gradient_FW: Floats) -> Floats:
         """The gradient, times the module's slope."""
-        return torch.autograd.grad(self._out, self._x, gradient_FW)[0]
+        (gradient,) = torch.autograd.grad(self._out_FW, self._x_FW, torch.from_numpy(gradient_FW))
+        return gradient.numpy()
 
 
 class Dropout:
@@ -115,15 +117,15 @@ class Dropout:
     def __init__(self, p: float) -> None:
         self._p = p
 
-    def forward(self, x_FW: Tensor, num_rows: int) -> Tensor:
+    def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """``x_FW`` times the noise of this step."""
-        self._noise_FB = functional.dropout(torch.ones(num_rows, len(x_FW)), self._p, training=True).T
-        x_FW[:, :num_rows].mul_(self._noise_FB)
-        return x_FW
+        noise_BF = functional.dropout(torch.ones(num_rows, len(x_FW)), self._p, training=True)
+        self._noise_FB = noise_BF.numpy().T
+        return self.backward(x_FW)
 
-    def backward(self, gradient_FW: Tensor) -> Tensor:
+    def backward(self, gradient_FW: Floats) -> Floats:
         """The gradient times the same noise."""
-        gradient_FW[:, : self._noise_FB.shape[1]].mul_(self._noise_FB)
+        gradient_FW[:, : self._noise_FB.shape[1]] *= self._noise_FB
         return gradient_FW
 
 

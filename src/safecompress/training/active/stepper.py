@@ -1,7 +1,6 @@
 """Takes training steps with the active weights alone: forward and backward pass by compiled loops over them.
 
-The objective sees logits (B, C) as ever, and PyTorch gives the gradient of its loss; the optimizer is the recipe's own,
-over one vector of all active numbers.
+The objective sees logits (B, C) as ever, and PyTorch gives the gradient of its loss.
 """
 
 # B rows of a batch, C classes, F features, W columns (B filled up to whole vectors), P active numbers.
@@ -10,16 +9,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from safecompress.seeding import reseed
 from safecompress.sparsity import SparsityPattern
+from safecompress.training.active import kernels
 from safecompress.training.active.chain import Chain
 from safecompress.training.active.flat import FlatLayout
-from safecompress.training.active.layers import Dropout, Elementwise, Layer, Relu, SparseLinear
+from safecompress.training.active.layers import Dropout, Elementwise, Layer, Numbers, Reads, SparseLinear
+from safecompress.training.active.optimizers import make_optimizer
 from safecompress.training.state import TrainingState
-from safecompress.training.steps import set_learning_rate, take_step
 from safecompress.training.task import Loader, TrainingTask
 from safecompress.training.trace import LossTrace
 
@@ -43,17 +44,16 @@ class ActiveStepper:
     ) -> None:
         self.recipe, self._task, self._trace = task.recipe, task, trace
         self._layout = FlatLayout(model, pattern)
-        self._flat_P = self._layout.gather(state.moving or state.model).requires_grad_()
+        self._flat_P = self._layout.gather(state.moving or state.model)
         self._flat_P.grad = torch.zeros_like(self._flat_P)
-        self._optimizer = self.recipe.make_optimizer([self._flat_P])
-        if state.optimizer:
-            self._optimizer.state[self._flat_P] = self._layout.gather_optimizer(state.optimizer)
+        kept = self._layout.gather_optimizer(state.optimizer)
+        self._optimizer = make_optimizer(self.recipe, self._flat_P, self._gradient_P, kept)
         self._loader = Loader(task, _CPU)
         largest = math.ceil(len(task.labels) / self.recipe.steps_per_epoch(len(task.labels)))
         self._width = math.ceil(largest / _VECTOR) * _VECTOR
         self._layers = self._made(chain, pattern)
         num_features = task.features[0].numel()
-        self._x_FW = torch.zeros(num_features, self._width)
+        self._x_FW = np.zeros((num_features, self._width), np.float32)
         self.parameters = [self._flat_P]
 
     @torch.no_grad()
@@ -61,7 +61,6 @@ class ActiveStepper:
         """Take the step; its loss."""
         reseed(self._task.seed, "step", step, device=_CPU)
         batch, rows = self.recipe.objective.mix(self._loader.at(step)), self._loader.rows(step)
-        set_learning_rate(self._optimizer, self.recipe.learning_rate_at(step, self._task.total_steps))
         logits_BC = self._forward(batch.features).requires_grad_()
         with torch.enable_grad():
             loss = self.recipe.objective(logits_BC, batch)
@@ -69,14 +68,15 @@ class ActiveStepper:
         if self._trace is not None:
             self._trace.record(batch.epoch, rows, logits_BC, batch.labels_B)
         self._backward(gradient_BC)
-        take_step(self._optimizer, self.parameters, None, None, self.recipe.clip_norm)
+        if self.recipe.clip_norm:
+            nn.utils.clip_grad_norm_(self._flat_P, self.recipe.clip_norm)
+        self._optimizer.step(self.recipe.learning_rate_at(step, self._task.total_steps))
         return loss.detach()
 
     def captured(self, step: int) -> TrainingState:
         """The state before ``step``, in dense tensors."""
-        weights = self._layout.scatter(self._flat_P.detach())
-        state = {name: t for name, t in self._optimizer.state.get(self._flat_P, {}).items() if torch.is_tensor(t)}
-        return TrainingState(step, weights, self._layout.scatter_optimizer(state))
+        weights = self._layout.scatter(self._flat_P)
+        return TrainingState(step, weights, self._layout.scatter_optimizer(self._optimizer.state()))
 
     def detach(self) -> None:
         """Nothing hangs on the model."""
@@ -84,46 +84,42 @@ class ActiveStepper:
     def _forward(self, features: Tensor) -> Tensor:
         """The logits (B, C) of a batch."""
         num_rows = len(features)
-        self._x_FW[:, :num_rows] = features.reshape(num_rows, -1).T
         x_FW = self._x_FW
+        kernels.transpose(features.reshape(num_rows, -1).contiguous().numpy(), x_FW)
         for layer in self._layers:
             x_FW = layer.forward(x_FW, num_rows)
-        self._num_classes = len(x_FW)
-        return x_FW[:, :num_rows].T.contiguous()
+        return torch.from_numpy(x_FW[:, :num_rows].T.copy())
 
     def _backward(self, gradient_BC: Tensor) -> None:
         """Fill in the gradient of all active numbers from that of the logits; columns that are no rows have none."""
-        gradient_FW = torch.zeros(self._num_classes, self._width)
-        gradient_FW[:, : len(gradient_BC)] = gradient_BC.T
+        gradient_FW = np.zeros((gradient_BC.shape[1], self._width), np.float32)
+        gradient_FW[:, : len(gradient_BC)] = gradient_BC.numpy().T
         for layer in reversed(self._layers):
             gradient_FW = layer.backward(gradient_FW)
-            if not len(gradient_FW):
-                break
 
     def _made(self, chain: Chain, pattern: SparsityPattern) -> list[Layer]:
-        """The layers of ``chain``, over slices of the vector and of its gradient."""
+        """The layers of ``chain``, over slices of the vector and of its gradient; a ReLU joins the layer before it."""
         layers: list[Layer] = []
-        is_first = True
-        for name, module in chain.layers:
-            if isinstance(module, nn.Linear):
-                layers.append(self._linear(name, module, pattern, is_first=is_first))
-                is_first = False
-            elif isinstance(module, nn.Dropout):
-                layers.append(Dropout(module.p))
-            else:
-                layers.append(Relu() if isinstance(module, nn.ReLU) else Elementwise(module))
+        reads: Reads = "features"
+        for (name, module), between in chain.linear_layers():
+            has_relu = [type(one) for one in between if not isinstance(one, nn.Dropout)] == [nn.ReLU]
+            mask = pattern.masks.get(f"{name}.weight")
+            is_active = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask.bool().cpu()
+            layers.append(SparseLinear(is_active, self._numbers(name), self._width, reads=reads, has_relu=has_relu))
+            layers += [_activation(one) for one in between if not (has_relu and isinstance(one, nn.ReLU))]
+            reads = "relu" if has_relu else "other"
         return layers
 
-    def _linear(self, name: str, module: nn.Linear, pattern: SparsityPattern, *, is_first: bool) -> SparseLinear:
-        mask = pattern.masks.get(f"{name}.weight")
-        is_active = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask.bool().cpu()
+    def _numbers(self, name: str) -> Numbers:
+        """Those of the linear layer ``name``."""
         parts = [self._layout.slices.get(f"{name}.{part}", slice(0)) for part in ("weight", "bias")]
-        numbers, gradients = (
-            (tensor[parts[0]], tensor[parts[1]]) for tensor in (self._flat_P.detach(), self._gradient_P)
-        )
-        return SparseLinear(is_active, self._width, numbers, gradients, has_input_gradient=not is_first)
+        return Numbers(*(tensor[part] for tensor in (self._flat_P, self._gradient_P) for part in parts))
 
     @property
     def _gradient_P(self) -> Tensor:
         assert self._flat_P.grad is not None
         return self._flat_P.grad
+
+
+def _activation(module: nn.Module) -> Layer:
+    return Dropout(module.p) if isinstance(module, nn.Dropout) else Elementwise(module)
