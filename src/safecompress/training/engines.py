@@ -83,6 +83,11 @@ def chain_to_train(
     return chain
 
 
+def trains_active(model: nn.Module, state: TrainingState, task: TrainingTask, pattern: SparsityPattern | None) -> bool:
+    """Whether `train` takes the active engine for this training."""
+    return not isinstance(chain_to_train(model, state, task, pattern, has_momentum=False), str)
+
+
 def _unserved(recipe: Recipe, *, has_momentum: bool) -> str | None:
     """What of the training the active engine does not do, or None."""
     reasons: dict[str, bool] = {
@@ -104,5 +109,3 @@ def _numba_version() -> str | None:
     except ImportError:  # not installed, or not for this NumPy
         return None
     return str(numba.__version__)
-
-

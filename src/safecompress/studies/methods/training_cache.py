@@ -12,7 +12,7 @@ from safecompress import __version__
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.sparsity import SparsityPattern
-from safecompress.training import TrainingState, TrainingTask, train
+from safecompress.training import TrainingState, TrainingTask, engine_name, train
 
 
 class TrainingCache:
@@ -62,6 +62,7 @@ def _facts(model: nn.Module, state: TrainingState, task: TrainingTask, pattern: 
         __version__,
         torch.__version__,
         torch.get_num_threads(),
+        engine_name(),
         repr(model),
         state.digest(),
         task.recipe.to_json(),

@@ -20,7 +20,9 @@ class FlatLayout:
         self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         masks = dict(pattern.pairs(model))
         self.places = {
-            name: masks[parameter].flatten().nonzero().flatten() if parameter in masks else torch.arange(parameter.numel())
+            name: masks[parameter].flatten().nonzero().flatten()
+            if parameter in masks
+            else torch.arange(parameter.numel())
             for name, parameter in model.named_parameters()
         }
         ends = accumulate((len(places) for places in self.places.values()), initial=0)

@@ -21,7 +21,7 @@ Reads = Literal["features", "relu", "other"]
 """What the inputs of a linear layer are."""
 
 
-class Layer(Protocol):
+class ChainLayer(Protocol):
     """One step of a chain. It may write into the arrays that it is given."""
 
     def forward(self, x_FW: Floats, num_rows: int) -> Floats:
@@ -53,9 +53,7 @@ class SparseLinear:
     buffer `backward` turns into the gradient before that ReLU; or anything else.
     """
 
-    def __init__(
-        self, is_active: Tensor, numbers: Numbers, width: int, *, reads: Reads, has_relu: bool
-    ) -> None:
+    def __init__(self, is_active: Tensor, numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
         num_out, num_in = is_active.shape
         rows, columns = is_active.numpy().nonzero()
         order = np.lexsort((rows, columns))
@@ -73,9 +71,7 @@ class SparseLinear:
     def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The outputs (O, W) of ``x_FW`` (I, W)."""
         self._x_IW = x_FW
-        kernels.outputs(
-            self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu
-        )
+        kernels.outputs(self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu)
         return self._out_OW
 
     def backward(self, gradient_FW: Floats) -> Floats:

@@ -18,7 +18,7 @@ from safecompress.sparsity import SparsityPattern
 from safecompress.training.active import kernels
 from safecompress.training.active.chain import Chain
 from safecompress.training.active.flat import FlatLayout
-from safecompress.training.active.layers import Dropout, Elementwise, Layer, Numbers, Reads, SparseLinear
+from safecompress.training.active.layers import Dropout, Elementwise, ChainLayer, Numbers, Reads, SparseLinear
 from safecompress.training.active.optimizers import make_optimizer
 from safecompress.training.state import TrainingState
 from safecompress.training.task import Loader, TrainingTask
@@ -97,9 +97,9 @@ class ActiveStepper:
         for layer in reversed(self._layers):
             gradient_FW = layer.backward(gradient_FW)
 
-    def _made(self, chain: Chain, pattern: SparsityPattern) -> list[Layer]:
+    def _made(self, chain: Chain, pattern: SparsityPattern) -> list[ChainLayer]:
         """The layers of ``chain``, over slices of the vector and of its gradient; a ReLU joins the layer before it."""
-        layers: list[Layer] = []
+        layers: list[ChainLayer] = []
         reads: Reads = "features"
         for (name, module), between in chain.linear_layers():
             has_relu = [type(one) for one in between if not isinstance(one, nn.Dropout)] == [nn.ReLU]
@@ -121,5 +121,5 @@ class ActiveStepper:
         return self._flat_P.grad
 
 
-def _activation(module: nn.Module) -> Layer:
+def _activation(module: nn.Module) -> ChainLayer:
     return Dropout(module.p) if isinstance(module, nn.Dropout) else Elementwise(module)
