@@ -25,6 +25,7 @@ from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import LATENCY
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
+from safecompress.training import engine_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +184,7 @@ def verdict_key(
 
     It depends on spec and seed; on the dense model, where a requirement or an attack compares with it; on how shadows
     are trained (``into`` an artifact of which only the file is known, without its dead units, is another way than into
-    the model as trained); on the released versions, where an attack combines them; on version and threads.
+    the model as trained); on the released versions, where an attack combines them; on version, threads and engine.
     """
     dense_digest, shadow_digest = None, None
     is_joint = any(capabilities_of(attack).joins_versions for attack in spec.attacks)
@@ -192,4 +193,5 @@ def verdict_key(
     if provenance is not None and any(capabilities_of(attack).num_shadows for attack in spec.attacks):
         shadow_digest = provenance.digest() + (" without dead units" if into is not None and into.is_resized else "")
     others = sorted(artifact.digest() for artifact in released.values()) if is_joint else []
-    return digest_json([spec.digest(), seed, dense_digest, shadow_digest, others, __version__, torch.get_num_threads()])
+    numerics = [__version__, torch.get_num_threads(), engine_name()]
+    return digest_json([spec.digest(), seed, dense_digest, shadow_digest, others, *numerics])

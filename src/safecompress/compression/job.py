@@ -26,7 +26,7 @@ from safecompress.models import ModelSpec
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
-from safecompress.training import CrossEntropy, Objective, Recipe, TeacherTrainer, TrainingTask
+from safecompress.training import CrossEntropy, Objective, Recipe, TeacherTrainer, TrainingTask, engine_name
 from safecompress.training.amp import check_amp
 from safecompress.training.augment import check_images
 from safecompress.training.dynamic import DynamicSparsity
@@ -155,7 +155,7 @@ class Job:
         parts += [spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]
-        numerics = [torch.__version__, torch.get_num_threads(), self.device]
+        numerics = [torch.__version__, torch.get_num_threads(), engine_name(), self.device]
         return digest_json(
             [__version__, *numerics, *map(repr, parts), weights, rows, digest_tensors(self.task.tensors())]
         )

@@ -18,6 +18,7 @@ from safecompress.digests import digest_json
 from safecompress.export import Artifact
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
 from safecompress.report.model import Report
+from safecompress.training import engine_name
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def build_report(
             "numpy": np.__version__,
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
+            "engine": engine_name(),
             "seed": facts.seed,
         },
         seconds={phase: round(value, 3) for phase, value in facts.seconds.items()},

@@ -2,6 +2,7 @@
 
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
+from safecompress.training.engines import engine_name, trains_active
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import Watch, dense_gradient, train
 from safecompress.training.objectives.base import Adversary, Batch, CrossEntropy, Objective
@@ -30,6 +31,7 @@ __all__ = [
     "Watch",
     "classified_right",
     "dense_gradient",
+    "engine_name",
     "evaluating",
     "is_stackable",
     "measure_accuracy",
@@ -38,4 +40,5 @@ __all__ = [
     "sharing_batches",
     "train",
     "train_many",
+    "trains_active",
 ]

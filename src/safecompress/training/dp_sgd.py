@@ -21,10 +21,11 @@ from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed, reseed, seeded
 from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.training.augment import augmented
-from safecompress.training.loop import check_finite, set_learning_rate
+from safecompress.training.loop import check_finite
 from safecompress.training.objectives.base import CrossEntropy
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
+from safecompress.training.steps import set_learning_rate
 from safecompress.training.task import TrainingTask
 
 AccountantName = Literal["prv", "rdp"]

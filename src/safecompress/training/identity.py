@@ -9,6 +9,7 @@ from torch import nn
 
 from safecompress import __version__
 from safecompress.digests import digest_tensors
+from safecompress.training.engines import engine_name
 from safecompress.training.state import TrainingState
 from safecompress.training.task import TrainingTask
 
@@ -24,6 +25,7 @@ def training_facts(model: nn.Module, state: TrainingState, task: TrainingTask) -
         __version__,
         torch.__version__,
         torch.get_num_threads(),
+        engine_name(),
         repr(model),
         state.digest(),
         task.recipe.to_json(),

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,12 @@ from safecompress.sparsity import Masker, SparsityPattern
 from safecompress.sparsity.training import MOMENTUM_DECAY
 from safecompress.training.amp import Amp
 from safecompress.training.average import WeightAverage
+from safecompress.training.engines import chain_to_train
 from safecompress.training.gradients import GradientComputer
 from safecompress.training.ranks import current_ranks
 from safecompress.training.recipe import Recipe
 from safecompress.training.state import TrainingState
+from safecompress.training.steps import set_learning_rate, take_step
 from safecompress.training.task import TrainingTask
 from safecompress.training.trace import LossTrace
 
@@ -67,7 +70,7 @@ def train(
     if watch.trace is not None:
         per_epoch = task.recipe.steps_per_epoch(len(task.labels))
         watch.trace.check_fits(len(task.labels), max(task.recipe.epochs, math.ceil(until / per_epoch)))
-    stepper = _Stepper(model, state, task, pattern, keep_momentum, watch.trace)
+    stepper = _stepper(model, state, task, pattern, keep_momentum, watch.trace)
     losses = _Losses(stepper, watch, state.step)
     with contextlib.ExitStack() as ends, seeded(task.seed, "steps"):
         ends.callback(stepper.detach)  # also when training diverges
@@ -82,7 +85,24 @@ def train(
     return trained
 
 
-class _Stepper:
+def _stepper(
+    model: nn.Module,
+    state: TrainingState,
+    task: TrainingTask,
+    pattern: SparsityPattern | None,
+    keep_momentum: bool,
+    trace: LossTrace | None,
+) -> Stepper:
+    """What takes the steps: the active engine where it is served."""
+    chain = chain_to_train(model, state, task, pattern, has_momentum=keep_momentum)
+    if pattern is None or isinstance(chain, str):
+        return _MaskedStepper(model, state, task, pattern, keep_momentum, trace)
+    from safecompress.training.active.stepper import ActiveStepper  # which loads Numba
+
+    return ActiveStepper(model, chain, state, task, pattern, trace)
+
+
+class _MaskedStepper:
     """The model and all that moves with it: optimizer, masks, averaged weights, mixed precision, the adversary."""
 
     def __init__(
@@ -107,7 +127,7 @@ class _Stepper:
         if self._adversary is not None:
             self._adversary.restore(state.opponent)
         self._gradients = GradientComputer(model, task, self._amp, adversary=self._adversary, trace=trace)
-        self.parameters = list(model.parameters())
+        self.parameters: list[Tensor] = list(model.parameters())
         model.train()
 
     def __call__(self, step: int) -> Tensor:
@@ -140,10 +160,29 @@ class _Stepper:
                 hooked.detach()
 
 
+class Stepper(Protocol):
+    """Takes the steps of a training with the numbers in ``parameters``, by ``recipe``."""
+
+    recipe: Recipe
+    parameters: list[Tensor]
+
+    def __call__(self, step: int) -> Tensor:
+        """Take the step; its loss."""
+        ...
+
+    def captured(self, step: int) -> TrainingState:
+        """The state before ``step``."""
+        ...
+
+    def detach(self) -> None:
+        """Remove what hangs on the model."""
+        ...
+
+
 class _Losses:
     """Adds up losses, and from time to time checks them, reports progress, and saves a checkpoint."""
 
-    def __init__(self, stepper: _Stepper, watch: Watch, first: int) -> None:
+    def __init__(self, stepper: Stepper, watch: Watch, first: int) -> None:
         self._stepper, self._watch, self._summed_from = stepper, watch, first
         self._sum = torch.zeros((), device=stepper.parameters[0].device)
         self._saved_at = time.monotonic()
@@ -164,21 +203,6 @@ class _Losses:
         if checkpoint is not None and is_due and not is_last:
             checkpoint(self._stepper.captured(step + 1))
             self._saved_at = time.monotonic()
-
-
-def take_step(
-    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], amp: Amp, masker: Masker | None, clip_norm: float
-) -> None:
-    """One step of the optimizer with the gradients that lie at ``parameters``.
-
-    A ``clip_norm`` above 0 is the longest that the gradient may be, all parameters taken together and without inactive
-    weights: they are masked first, or they would shorten the step of the others.
-    """
-    if clip_norm and amp.unscale_(optimizer, parameters):
-        if masker is not None:
-            masker.mask_gradients_()
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
-    amp.step(optimizer)
 
 
 def dense_gradient(
@@ -205,12 +229,6 @@ def dense_gradient(
         name: torch.zeros(parameters[name].shape) if gradient is None else gradient.cpu()
         for name, gradient in gradients.items()
     }
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group the learning rate of this step."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _probe(parameters: Sequence[Tensor]) -> Tensor:

@@ -15,8 +15,9 @@ from torch.func import functional_call, vmap
 from safecompress.errors import UsageError
 from safecompress.seeding import reseed, seeded
 from safecompress.sparsity import SparsityPattern
-from safecompress.training.loop import check_finite, set_learning_rate
+from safecompress.training.loop import check_finite
 from safecompress.training.state import TrainingState
+from safecompress.training.steps import set_learning_rate
 from safecompress.training.task import Loader, TrainingTask
 
 STACKABLE = (

@@ -92,7 +92,7 @@ class Loader:
         """The batch at ``step``."""
         rows, task = self.rows(step), self._task
         teacher = None if self._teacher is None else self._teacher[rows]
-        features = self._features[rows]
+        features = self._features.index_select(0, rows)
         if task.recipe.augment:
             features = augmented(features, task.recipe.augmentations, task.seed, step)
         labels, epoch = self._labels[rows], step // self._per_epoch

@@ -23,7 +23,7 @@ from safecompress.spec.spec import ShadowMode
 from safecompress.studies.engine import check_shadows, check_single_version, give_num_shadows
 from safecompress.studies.methods import METHODS, Method, MethodInputs, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
-from safecompress.training import Recipe
+from safecompress.training import Recipe, engine_name
 
 DEFAULT_ATTACKS = ("gap", "loss", "confidence", "entropy", "modified_entropy", "neural", "whitebox", "lira")
 """The reference set of an attacker who holds the file, and the cheap ones."""
@@ -197,7 +197,7 @@ class ComparisonInputs:
             *(cell.label, repr(comparison.entry(cell.label).method), cell.density, cell.seed),
             *([repr(attack) for attack in comparison.attackers], comparison.shadows),
             *(repr(self.model), self.recipe.to_json(), dict(self.sizes), self.normalise),
-            *(self._content, __version__, torch.__version__, self.threads),
+            *(self._content, __version__, torch.__version__, self.threads, engine_name()),
         ]
         return hmac.digest(key, json.dumps(facts, sort_keys=True).encode(), "sha256").hex()[:40]
 

@@ -16,6 +16,7 @@ from safecompress import __version__
 from safecompress.errors import UsageError
 from safecompress.progress import Progress
 from safecompress.storage import write_bytes, write_json
+from safecompress.training import engine_name
 
 SCHEMA_VERSION = 1
 
@@ -63,6 +64,7 @@ def environment(threads: int, *packages: str) -> dict[str, Any]:
         **{package: version(package) for package in packages},
         "machine": platform.machine(),
         "threads": threads,
+        "engine": engine_name(),
     }
 
 

@@ -17,6 +17,7 @@ from safecompress.export import ServedModel
 from safecompress.models import ModelSpec
 from safecompress.sparsity import SparsityPattern
 from safecompress.studies.methods.inputs import MethodInputs
+from safecompress.training import engine_name
 
 Use = Literal["reference rows", "differential privacy", "attacks on members"]
 """What a method has beyond the training rows; a table marks it."""
@@ -68,7 +69,8 @@ class MethodShadowTrainer:
         rows = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shared)).hexdigest()
         sizes = {part: len(indices) for part, indices in inputs.split.indices.items()}
         facts = [repr(self.method), repr(inputs.model), inputs.recipe.to_json(), inputs.density, sizes, rows]
-        return digest_json([self.mode, *facts, __version__, torch.__version__, torch.get_num_threads()])
+        numerics = [__version__, torch.__version__, torch.get_num_threads(), engine_name()]
+        return digest_json([self.mode, *facts, *numerics])
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
