@@ -130,11 +130,12 @@ def train_sparse(
     """
     now = begin or begin_sparse(model, task, sparsity)
     grouping = sparsity.grouping(model, tuple(task.features.shape[1:]))
-    go_on = partial(train, model, task=task, keep_momentum="momentum" in sparsity.reads, watch=watch)
+    go_on = partial(train, model, task=task, watch=watch)
+    keep_momentum = "momentum" in sparsity.reads
     for number, step in enumerate(sparsity.rewire_steps(task.total_steps)):
         if number < now.num_rewires:
             continue
-        state = go_on(now.state, until=step, pattern=now.pattern)
+        state = go_on(now.state, until=step, pattern=now.pattern, keep_momentum=keep_momentum)
         now = _rewired(model, task, sparsity, replace(now, state=state), grouping, signals)
         keep(now)
     return replace(now, state=go_on(now.state, until=task.total_steps, pattern=now.pattern))

@@ -106,6 +106,6 @@ def _numba_version() -> str | None:
     """The version of Numba that works here, or None."""
     try:
         import numba
-    except ImportError:  # not installed, or not for this NumPy
+    except Exception:  # not installed, not for this NumPy, or hidden behind a file of the user's (coverage.py)
         return None
     return str(numba.__version__)
