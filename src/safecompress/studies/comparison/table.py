@@ -38,7 +38,7 @@ from safecompress.studies.engine.page import (
 REFERENCE, MEMBERS, UNEQUAL, FAILED = "†", "§", "‡", "✗"
 MARKS = {
     REFERENCE: "trains on reference rows (the population) beside its members",
-    MEMBERS: "tests candidates by attacks on members of the pools that choose (never those of this table)",
+    MEMBERS: "chooses candidates or weights by attacks on the pools that choose (never those of this table)",
     "ε": "trained with differential privacy; the number is what its accountant says was spent, see the notes",
     UNEQUAL: "mean accuracy lies outside the dense model's own 95 % interval over test rows (its limits averaged over "
     "seeds): what learned less leaks less, so its leakage is no fair match for the others'",
