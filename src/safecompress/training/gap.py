@@ -19,9 +19,9 @@ Rows = tuple[Tensor, Tensor]
 
 
 def gap_gradient(
-    model: nn.Module, members: Rows, nonmembers: Rows, tracked: Iterable[str], *, batch_size: int = 1024
+    model: nn.Module, member_rows: Rows, nonmember_rows: Rows, tracked: Iterable[str], *, batch_size: int = 1024
 ) -> dict[str, Tensor]:
-    """d(mean loss of ``nonmembers`` - mean loss of ``members``) / d parameter, on the CPU, for each of ``tracked``.
+    """The gradient of (mean loss of non-members - mean loss of members) for the parameters ``tracked``, on the CPU.
 
     The loss is cross entropy, whatever the model is trained towards: it is what attacks on the loss read. The model
     is in evaluation mode meanwhile, as it is when it is attacked: without dropout, and with the running statistics of
@@ -31,7 +31,8 @@ def gap_gradient(
 
     Raises UsageError when one of the sets has no rows, and TrainingError for a gap that is not a finite number.
     """
-    empty = [name for name, rows in {"members": members, "nonmembers": nonmembers}.items() if not len(rows[1])]
+    given = {"member_rows": member_rows, "nonmember_rows": nonmember_rows}
+    empty = [name for name, (_, labels) in given.items() if not len(labels)]
     if empty:
         raise UsageError(f"The gap lies between members and non-members, and {' and '.join(empty)} has no rows.")
     names, parameters = list(tracked), dict(model.named_parameters())
@@ -39,9 +40,9 @@ def gap_gradient(
     total = [torch.zeros_like(parameter, requires_grad=False) for parameter in chosen]
     device = next(model.parameters()).device
     with evaluating(model), torch.enable_grad():
-        for sign, (features, labels) in ((1, nonmembers), (-1, members)):
+        for sign, (features, labels) in ((1, nonmember_rows), (-1, member_rows)):
             for x, y in zip(torch.split(features, batch_size), torch.split(labels, batch_size), strict=True):
-                logits_NC = model(laid_out(x.to(device))).float()
+                logits_NC = model(laid_out(x.to(device)))
                 loss = cross_entropy(logits_NC, y.to(device), reduction="sum") * (sign / len(labels))
                 for sum_, part in zip(total, torch.autograd.grad(loss, chosen, allow_unused=True), strict=True):
                     if part is not None:
