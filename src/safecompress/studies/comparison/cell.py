@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from safecompress.attacks import Access, SignalCache, Target
-from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
 from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
+from safecompress.certify.companions import measure_with_companions
 from safecompress.digests import digest_json
 from safecompress.errors import TrainingError
 from safecompress.export import Artifact, ServedModel
@@ -24,7 +24,7 @@ from safecompress.report import describe_measurements
 from safecompress.seeding import derive
 from safecompress.spec.spec import ShadowMode
 from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodEntry
-from safecompress.studies.engine import Measured
+from safecompress.studies.engine import Measured, apart
 from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
 
@@ -125,7 +125,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
     target = Target(ServedModel(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
     with clock.of("attacks"):
-        figures = measure_model(
+        figures = measure_with_companions(
             target,
             evidence,
             comparison_inputs.comparison.attackers,
@@ -140,6 +140,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
         repr(entry.method),
         tuple(sorted(entry.uses)),
         figures=describe_measurements(figures.measurements),
+        apart=apart(comparison_inputs.comparison.attackers, figures.results),
         broken=figures.errors,
         attacks=tuple(result.attack for result in figures.results),
         tm_score=figures.tm_score,
