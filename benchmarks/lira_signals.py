@@ -93,23 +93,13 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
         return table(["training", "accuracy", *SCORES], lines)
 
     def gains(metric: str) -> str:
-        joined = ("standard", "ratios", "mean ratio")
-        lines = [
-            [name]
-            + [
-                with_interval(
-                    [r[metric][key] - max(r[metric]["label"], r[metric]["classes"]) for r in own], signed=True
-                )
-                for key in joined
-            ]
-            + [
-                with_interval(
-                    [max(r[metric]["label"], r[metric]["standard"]) - r[metric]["label"] for r in own], signed=True
-                )
-            ]
-            for name, own in groups
-        ]
-        return table(["training", *joined, "larger of label and standard - label"], lines)
+        joined, lines = ("standard", "ratios", "mean ratio"), []
+        for name, own in groups:
+            figures = [row[metric] for row in own]
+            gained = [[f[key] - max(f["label"], f["classes"]) for f in figures] for key in joined]
+            judged = [max(f["label"], f["standard"]) - f["label"] for f in figures]
+            lines.append([name, *(with_interval(values, signed=True) for values in (*gained, judged))])
+        return table(["training", *joined, "larger of label and standard, minus label"], lines)
 
     legend = "\n".join(f"- *{name}*: {meaning}" for name, meaning in SCORES.items())
     return "\n\n".join([

@@ -245,7 +245,8 @@ def _apart(comparison_result: ComparisonResult) -> list[str]:
     return [
         "## Attacks that run side by side",
         "The AUC of each over seeds; the tables take the largest of each cell. LiRA on all classes is there for "
-        "methods whose labels are soft (distillation, split teachers, RelaxLoss), which may hide from the label's score alone.",
+        "methods whose labels are soft (distillation, split teachers, RelaxLoss), which may hide from the label's own "
+        "score.",
         markdown_table(["density", "method", *(plain_text(name) for name in names)], rows),
     ]
 

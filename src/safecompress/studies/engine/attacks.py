@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from safecompress.attacks import ATTACKS, Attack, AttackResult, Lira, capabilities_of
@@ -34,7 +34,7 @@ def name_apart(attack: Attack) -> str:
     return ", ".join([attack.name, *options])
 
 
-def apart(attacks: Iterable[Attack], results: Iterable[AttackResult]) -> dict[str, Figure]:
+def apart(attacks: Iterable[Attack], results: Sequence[AttackResult]) -> dict[str, Figure]:
     """The headline figure of each attack that others run beside, and of those, by name."""
     found: dict[str, Figure] = {}
     for attack, result in zip(attacks, results, strict=True):
