@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
 from safecompress.attacks import Access, SignalCache, Target
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
@@ -116,8 +118,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
         path = Path(folder) / "model.safetensors"
         num_bytes = artifact.save(path)
         network = Artifact.load(path).build()
-    parameters = dict(network.named_parameters())
-    num_kept = sum(int(artifact.masks[n].sum()) if n in artifact.masks else p.numel() for n, p in parameters.items())
+    num_kept = _num_kept(artifact, network)
 
     evidence = rows.evidence
     trainer = trainer_of(entry, method_result, method_inputs, comparison_inputs.comparison.shadows)
@@ -183,6 +184,12 @@ def trainer_of(
         dense_recipe=method_inputs.recipe,
         reference=method_inputs.reference if "reference" in method.objective.needs else None,
     )
+
+
+def _num_kept(artifact: Artifact, network: nn.Module) -> int:
+    """How many values of ``network`` no mask of ``artifact`` removes."""
+    masks = artifact.masks
+    return sum(int(masks[n].sum()) if n in masks else p.numel() for n, p in network.named_parameters())
 
 
 def _check_finite(method_result: MethodResult) -> None:
