@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from common import save, table
-from worlds import LeaveOneOut, World, auc_of, tpr_of, with_interval
+from worlds import Attacked, World, auc_of, tpr_of, with_interval
 
 import safecompress as sc
 from safecompress.attacks.shadows import ShadowDraw
@@ -26,7 +26,7 @@ NAMES = ("rigl", "random_small_drop", "leak_drop")
 PAIRS = (("leak_drop", "random_small_drop"), ("leak_drop", "rigl"), ("random_small_drop", "rigl"))
 FIGURES = {
     "accuracy": "on test rows",
-    "LiRA AUC": "on rows outside the fitting pools, the other models as shadows",
+    "LiRA AUC": "on rows outside the fitting pools, by the other models as shadows, on rows in equally many of them",
     "LiRA TPR@1%": "the same, at a false positive rate of 1 %",
     "loss AUC": "on rows outside the fitting pools",
     "loss AUC, fit": "on the fitting pools, which the score reads",
@@ -36,16 +36,16 @@ FIGURES = {
 }
 
 
-def figures(one: LeaveOneOut, fit: dict[str, np.ndarray], accuracy: float) -> dict[str, float]:
+def figures(one: Attacked, fit: dict[str, np.ndarray], accuracy: float) -> dict[str, float]:
     """The figures of one model; ``fit`` are the row numbers of its fitting pools."""
     is_member, lira, loss = one.is_member, one.by_label(), one.loss()
     is_in = {part: np.isin(np.arange(len(is_member)), rows) for part, rows in fit.items()}
     is_fit = is_in["member_fit"] | is_in["nonmember_fit"]
-    outside, members, others = ~is_fit, is_member, ~is_member
+    outside, members, others, fair = ~is_fit, is_member, ~is_member, one.is_fair
     return {
         "accuracy": accuracy,
-        "LiRA AUC": auc_of(lira[outside], is_member[outside]),
-        "LiRA TPR@1%": tpr_of(lira[outside], is_member[outside]),
+        "LiRA AUC": auc_of(lira[outside & fair], is_member[outside & fair]),
+        "LiRA TPR@1%": tpr_of(lira[outside & fair], is_member[outside & fair]),
         "loss AUC": auc_of(loss[outside], is_member[outside]),
         "loss AUC, fit": auc_of(loss[is_fit], is_member[is_fit]),
         "fit non-members, loss": auc_of(loss[others], is_in["nonmember_fit"][others]),
@@ -71,7 +71,7 @@ def measure(data: Any, hidden: tuple[int, ...], batch: int, arguments: argparse.
                 own_seed = derive_seed(world.pool.seed, "shadow", number)
                 indices = shadow_split(prepared.split, prepared.task, world.pool, draw, own_seed).indices
                 fit = {part: indices[part] for part in ("member_fit", "nonmember_fit")}
-                one = LeaveOneOut(signals, world.is_in_MP, number)
+                one = Attacked(signals, world.is_in_MP, number)
                 rows.append({"method": name, "world": seed, "model": number, **figures(one, fit, accuracy_M[number])})
     return rows
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from common import save, table
-from worlds import LeaveOneOut, World, auc_of, tpr_of, with_interval
+from worlds import Attacked, World, auc_of, tpr_of, with_interval
 
 import safecompress as sc
 from safecompress.attacks.membership.likelihood import sum_of_standard_scores
@@ -39,7 +39,7 @@ SCORES = {
 }
 
 
-def scores_of(one: LeaveOneOut, num_classes: int) -> dict[str, np.ndarray]:
+def scores_of(one: Attacked, num_classes: int) -> dict[str, np.ndarray]:
     """Each score (P,)."""
     label, classes = one.by_label(), one.by_class()
     return {
@@ -58,14 +58,14 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     plain = sc.Recipe(optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=128)
     for seed in range(arguments.worlds):
         prepared = prepare_data(data, {}, "none", seed)
-        world = World.of(prepared, seed, arguments.models)
+        world = World.of(prepared, seed, arguments.shadows, arguments.targets)
         for name in TRAININGS:
             recipe = replace(plain, objective=OBJECTIVES.make(name))
             options = {"pattern": None, "dense_recipe": plain if "teacher" in recipe.objective.needs else None}
             trainer = FixedMaskShadowTrainer.of(model.build(), model, prepared.task, recipe, **options)
             signals, accuracy_M = world.train(trainer, arguments.work / f"{name}-{seed}-x")
-            for number in range(arguments.models):
-                one = LeaveOneOut(signals, world.is_in_MP, number)
+            for number in range(arguments.shadows, arguments.shadows + arguments.targets):
+                one = Attacked(signals, world.is_in_MP, number, arguments.shadows)
                 found = scores_of(one, data.num_classes)
                 rows.append(
                     {
@@ -104,9 +104,9 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
     legend = "\n".join(f"- *{name}*: {meaning}" for name, meaning in SCORES.items())
     return "\n\n".join([
         "# What LiRA reads, on Location-30",
-        f"MLP of {arguments.width} hidden units, {arguments.worlds} draws of the data with {arguments.models} models "
-        f"of each training, every one a target with the other {arguments.models - 1} as shadows. Means and 95 % t "
-        "intervals over models.",
+        f"MLP of {arguments.width} hidden units. Draws of the data: {arguments.worlds}. In each {arguments.shadows} "
+        f"shadows and {arguments.targets} targets of each training, drawn apart, as in an audit. Means and 95 % t "
+        "intervals over targets; targets of one draw share pool and shadows, so the intervals are somewhat narrow.",
         legend,
         "## AUC", means("auc"),
         "## TPR at a false positive rate of 1 %", means("tpr"),
@@ -118,13 +118,15 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of location30.npz")
-    parser.add_argument("--worlds", type=int, default=2)
-    parser.add_argument("--models", type=int, default=8)
+    parser.add_argument("--worlds", type=int, default=1)
+    parser.add_argument("--shadows", type=int, default=8)
+    parser.add_argument("--targets", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/lira-signals"), help="where models are kept")
     arguments = parser.parse_args()
     rows = measure(arguments)
-    command = f"python benchmarks/lira_signals.py --root DIR --worlds {arguments.worlds} --models {arguments.models}"
+    command = f"python benchmarks/lira_signals.py --root DIR --worlds {arguments.worlds}"
+    command += f" --shadows {arguments.shadows} --targets {arguments.targets}"
     save("lira-signals", command, rows, page(rows, arguments))
 
 

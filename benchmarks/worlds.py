@@ -1,7 +1,8 @@
-"""What the benchmarks of leak share: many models on random halves of one pool, each a target once.
+"""What the benchmarks of leak share: many models on random parts of one pool, targets and their shadows.
 
-All others are its shadows, so M trainings give M targets with M - 1 shadows each. M models, P rows of the pool, C
-classes, N rows that are attacked.
+Either every model is a target once and all others are its shadows, so that M trainings give M targets; or some are
+shadows alone, and targets are drawn apart from them, as in an audit. M models, P rows of the pool, C classes, N rows
+that are attacked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safecompress.attacks.signals import Signals
 from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.config.prepared import PreparedData
 from safecompress.metrics import stats
+from safecompress.seeding import derive
 from safecompress.training import predict_logits
 
 
@@ -31,10 +33,14 @@ class World:
     is_in_MP: np.ndarray
 
     @classmethod
-    def of(cls, data: PreparedData, seed: int, num_models: int) -> World:
-        """``num_models`` draws of half of the pool; every row is in about half of them."""
+    def of(cls, data: PreparedData, seed: int, num_models: int, num_targets: int = 0) -> World:
+        """``num_models`` balanced draws, as shadows have them, and after them ``num_targets`` independent ones."""
         pool = shadow_rows(data.evidence, "verdict", seed)
-        return cls(data, pool, pool.draws(num_models))
+        draws = [*pool.draws(num_models)]
+        for number in range(num_targets):
+            order = derive(seed, "targets", number).permutation(len(pool.labels))
+            draws.append(np.isin(np.arange(len(order)), order[: pool.size]))
+        return cls(data, pool, np.stack(draws))
 
     def train(self, trainer: ShadowTrainer, kept: Path) -> tuple[list[Signals], np.ndarray]:
         """What each model says of the pool, and its accuracy on test rows (M,); looked up in ``kept`` where it is."""
@@ -60,20 +66,35 @@ class World:
 
 
 @dataclass(frozen=True, eq=False)
-class LeaveOneOut:
-    """Model ``number`` of a world as the target, all others as its shadows."""
+class Attacked:
+    """Model ``number`` of a world as the target; its shadows are the first ``num_shadows``, or else all others."""
 
     signals: Sequence[Signals]
     is_in_MP: np.ndarray
     number: int
+    num_shadows: int | None = None
 
     @property
     def is_member(self) -> np.ndarray:
         """(P,)."""
         return np.asarray(self.is_in_MP[self.number])
 
+    @property
+    def is_fair(self) -> np.ndarray:
+        """Where all others are shadows: rows (P,) that equally many of them trained on.
+
+        Draws are balanced, so that a member of this model is in fewer of the others than a non-member: their densities
+        would be estimated from fewer models, and a score could tell them by that. Rows of one count have no such mark.
+        """
+        count_P = self._others(list(self.is_in_MP)).sum(axis=0)
+        sizes = {
+            count: min(np.count_nonzero((count_P == count) & side) for side in (self.is_member, ~self.is_member))
+            for count in np.unique(count_P)
+        }
+        return np.asarray(count_P == max(sizes, key=lambda count: sizes[count]))
+
     def _others(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack([value for number, value in enumerate(values) if number != self.number])
+        return np.stack([value for number, value in enumerate(values[: self.num_shadows]) if number != self.number])
 
     def loss(self) -> np.ndarray:
         """Minus the loss (P,)."""
