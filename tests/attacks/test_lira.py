@@ -443,11 +443,10 @@ def slow_classes(log_p_NC, log_p_KNC, is_in_KN):
     return scores
 
 
-def test_all_classes_equal_their_slow_form_and_are_joined_in_two_ways():
+def test_all_classes_equal_their_slow_form():
     answers = class_answers()
     by_label = Lira(8).rate(replace(answers, classes=None))
     by_class = slow_classes(*answers.classes, answers.is_in_KN)
-    assert np.allclose(Lira(8, signal="joint").rate(answers), by_label + by_class)
     standard = by_label / by_label.std() + by_class / by_class.std()
     assert np.allclose(Lira(8, signal="all").rate(answers), standard)
 
@@ -460,7 +459,6 @@ def test_one_row_of_two_classes_by_hand():
     assert lira_classes(np.array([[2.0, 1.0]]), log_p, is_in) == pytest.approx([0.5])
 
 
-@pytest.mark.parametrize("signal", ["all", "joint"])
-def test_all_classes_are_read_online_only(signal):
+def test_all_classes_are_read_online_only():
     with pytest.raises(UsageError, match="reads all classes online only"):
-        Lira(signal=signal, mode="offline")
+        Lira(signal="all", mode="offline")
