@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
+from safecompress.integrations.common import check_options
 from safecompress.seeding import seeded
 from safecompress.sparsity import (
     GROW_RULES,
@@ -540,3 +541,9 @@ def test_a_gradient_that_overflowed_rewires_nothing():
     model[0].weight.grad[0, 0] = float("inf")
     sparse.mask_gradients()
     assert sparse.is_due() and sparse.pattern.digest() == digest
+
+
+def test_adapters_of_trainers_pass_signals_on():
+    check_options({"drop": "leak", "signals": {"gap_gradient": dict}})
+    with pytest.raises(UsageError, match="mean 'signals'"):
+        check_options({"signal": {}})
