@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.attacks import MEMBERSHIP, Access, Target, simulate_attacker
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.membership.joint import JointLira
+from safecompress.attacks.membership.likelihood import lira_classes
 from safecompress.attacks.membership.lira import Lira, ShadowAnswers
 from safecompress.attacks.membership.rmia import Base, Rmia
 from safecompress.attacks.shadows import ShadowModels, ShadowOutputs, ShadowRows
@@ -413,3 +415,50 @@ def test_shadows_that_differ_in_what_they_remember_widen_the_interval():
     assert wide.high - wide.low > 1.02 * (plain.high - plain.low)
     alike = MEMBERSHIP.difference(ranking, ranking, 0.05)
     assert (alike.interval.low, alike.interval.high) == (0.0, 0.0)
+
+
+# --- all classes
+
+
+def class_answers(seed=0, num_rows=30, num_classes=4):
+    random = np.random.default_rng(seed)
+    is_in = halves(8, num_rows, random)
+    log_p = random.normal(size=(num_rows, num_classes)), random.normal(size=(8, num_rows, num_classes))
+    phi = random.normal(size=(1, num_rows)), random.normal(size=(8, 1, num_rows))
+    return ShadowAnswers(*phi, is_in, classes=log_p)
+
+
+def slow_classes(log_p_NC, log_p_KNC, is_in_KN):
+    """Row by row and class by class, with variances of all residuals of a side and a class."""
+    num_rows, num_classes = log_p_NC.shape
+    scores = np.zeros(num_rows)
+    for c in range(num_classes):
+        densities = []
+        for side in (is_in_KN, ~is_in_KN):
+            means = [log_p_KNC[side[:, n], n, c].mean() for n in range(num_rows)]
+            squares = [((log_p_KNC[side[:, n], n, c] - means[n]) ** 2).sum() for n in range(num_rows)]
+            variance = sum(squares) / sum(side[:, n].sum() - 1 for n in range(num_rows))
+            densities.append(norm(means, np.sqrt(variance)).logpdf(log_p_NC[:, c]))
+        scores += (densities[0] - densities[1]) / num_classes
+    return scores
+
+
+def test_all_classes_equal_their_slow_form():
+    answers = class_answers()
+    by_label = Lira(8).rate(replace(answers, classes=None))
+    by_class = slow_classes(*answers.classes, answers.is_in_KN)
+    standard = by_label / by_label.std() + by_class / by_class.std()
+    assert np.allclose(Lira(8, signal="all").rate(answers), standard)
+
+
+def test_one_row_of_two_classes_by_hand():
+    # with the row: 1 and 3 in class one, without it: -1 and 1; so means 2 and 0, and variances (1 + 1) / 1 = 2 for
+    # both. Class two tells nothing. A target at 2 has log ratio (4 - 0) / (2 * 2) = 1, halved by the second class.
+    log_p = np.array([[[1.0, 0.0]], [[3.0, 2.0]], [[-1.0, 0.0]], [[1.0, 2.0]]])
+    is_in = np.array([[True], [True], [False], [False]])
+    assert lira_classes(np.array([[2.0, 1.0]]), log_p, is_in) == pytest.approx([0.5])
+
+
+def test_all_classes_are_read_online_only():
+    with pytest.raises(UsageError, match="reads all classes online only"):
+        Lira(signal="all", mode="offline")

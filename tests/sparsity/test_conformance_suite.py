@@ -271,7 +271,7 @@ bare_function.reads = frozenset()
         (ComparesByIdentity, "not equal it"),
         (PrintsItsAddress, "prints its address"),
         (ReadsALooseList, "reads .*frozenset"),
-        (ReadsTheUnknown, r"\['fired', 'gradient', 'momentum'\]"),
+        (ReadsTheUnknown, r"\['fired', 'gap_gradient', 'gradient', 'momentum'\]"),
         (HoldsAClosure, "worker process"),
         (local_rule, "worker process"),
     ],

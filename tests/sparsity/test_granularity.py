@@ -25,7 +25,9 @@ from safecompress.sparsity import (
     AllocateErk,
     AllocateUniform,
     Blocks,
+    DropLeak,
     DropMagnitude,
+    DropRandomSmall,
     DropSet,
     DropTaylor,
     EachWeight,
@@ -50,6 +52,8 @@ from safecompress.sparsity.topk import smallest
 from safecompress.sparsity.unit_graph import unit_groups
 
 STREAM = partial(derive, 0, "rewire", 0)
+OF_SIZES = [name for name in DROP_RULES.names() if name != "leak"]
+"""Drop rules that read no signs, so that they go with every granularity."""
 BLIND = [name for name in GROW_RULES.names() if GROW_RULES.make(name).reads & Units.hides]
 
 
@@ -100,7 +104,7 @@ def test_blocks_of_eight_numbers_by_hand():
     mask = np.array([1, 1, 1, 1, 0, 0, 1, 1], dtype=bool)
     gradient = np.array([0.0, 1.0, 0.0, 0.0, 8.0, -6.0, 0.0, -2.0])
     fired = np.array([1, 1, 1, 1, 0, 0, 1, 1], dtype=bool)
-    layer = LayerView("fc", weight, mask, gradient, gradient / 2, fired)
+    layer = LayerView("fc", weight, mask, gradient, gradient / 2, fired, gradient * 3)
     fold = folds(2, fc=(2, 4))
     (view,) = fold.fold([layer])
     assert view.name == "fc"
@@ -108,6 +112,7 @@ def test_blocks_of_eight_numbers_by_hand():
     assert view.mask.tolist() == view.fired.tolist() == [True, True, False, True]
     assert view.norms["gradient"].tolist() == [1.0, 0.0, 10.0, 2.0]
     assert view.norms["momentum"].tolist() == [0.5, 0.0, 5.0, 1.0]
+    assert view.norms["gap_gradient"].tolist() == [3.0, 0.0, 30.0, 6.0]
     # a third of three blocks goes: the smallest, of a tie the first; the only inactive block comes
     move = rewired(fold, [layer], DropMagnitude(), GrowGradient(), 1 / 3).moves["fc"]
     assert (move.dropped.tolist(), move.grown.tolist()) == ([2, 3], [4, 5])
@@ -178,7 +183,7 @@ def test_a_dense_start_keeps_the_blocks_of_largest_norm():
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(
-    drop=st.sampled_from(DROP_RULES.names()),
+    drop=st.sampled_from(OF_SIZES),
     grow=st.sampled_from(GROW_RULES.names()),
     width=st.sampled_from([2, 4]),
     blocks=st.integers(1, 30),
@@ -615,8 +620,10 @@ def test_a_rule_that_reads_signs_is_refused_where_an_entry_is_a_norm(shape):
         DropByGradientSign()(layers[0], 1, generator=generator)
     with pytest.raises(UsageError, match=r"DropByGradientSign.*magnitude"):  # before any training, too
         check_granularity(shape, AllocateErk(), [GrowRandom()], [DropByGradientSign()])
-    check_granularity(shape, AllocateErk(), [GrowRandom()], [DropTaylor(), DropMagnitude()])
-    check_granularity(EachWeight(), AllocateErk(), [GrowGradient()], [DropByGradientSign()])
+    with pytest.raises(UsageError, match=r"DropLeak\(\).*sign of the gap_gradient.*shape 'weight'"):
+        check_granularity(shape, AllocateErk(), [GrowRandom()], [DropLeak()])
+    check_granularity(shape, AllocateErk(), [GrowRandom()], [DropTaylor(), DropMagnitude(), DropRandomSmall()])
+    check_granularity(EachWeight(), AllocateErk(), [GrowGradient()], [DropByGradientSign(), DropLeak()])
     ones = torch.ones(4)
     (single,) = view_layers({"w": ones}, {"w": ones.bool()}, gradient={"w": ones})
     assert len(DropByGradientSign()(single, 1, generator=generator)) == 1

@@ -29,7 +29,8 @@ def layer(name, num_active, size, seed=0, ties=False):
     mask = np.zeros(size, dtype=bool)
     mask[random.permutation(size)[:num_active]] = True
     draw = (lambda: random.integers(-1, 2, size).astype(float)) if ties else (lambda: random.normal(size=size))
-    return LayerView(name, draw() * mask, mask, draw(), draw(), mask | (random.random(size) < 0.2))
+    fired = mask | (random.random(size) < 0.2)
+    return LayerView(name, draw() * mask, mask, draw(), draw(), fired, draw())
 
 
 def test_one_layer_by_hand():

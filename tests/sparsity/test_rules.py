@@ -1,5 +1,7 @@
 """Drop and grow rules: eight numbers by hand, properties under many ties, and slow oracles that sort."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,9 @@ from safecompress.seeding import derive
 from safecompress.sparsity import (
     DROP_RULES,
     GROW_RULES,
+    DropLeak,
     DropMagnitude,
+    DropRandomSmall,
     DropSet,
     DropTaylor,
     DropThreshold,
@@ -30,7 +34,8 @@ MASK = np.array([True, True, True, True, False, False, True, False])
 GRADIENT = np.array([+0.1, +9.0, -0.2, +0.1, -0.7, +0.6, -4.0, +0.8], dtype=np.float32)
 MOMENTUM = np.array([+9.0, +9.0, +9.0, +9.0, +0.2, -0.3, +9.0, 0.1], dtype=np.float32)
 FIRED = np.array([True, True, True, True, True, False, True, False])
-EIGHT = LayerView("eight", weight=WEIGHT, mask=MASK, gradient=GRADIENT, momentum=MOMENTUM, fired=FIRED)
+GAP = np.array([+9.0, +0.5, +1.0, -9.0, +5.0, -5.0, -1.0, +5.0], dtype=np.float32)
+EIGHT = LayerView("eight", WEIGHT, MASK, gradient=GRADIENT, momentum=MOMENTUM, fired=FIRED, gap_gradient=GAP)
 
 
 def ask(rule, layer, count, seed=0):
@@ -50,6 +55,9 @@ def ask(rule, layer, count, seed=0):
         (DropSet(), [[], [6], [1, 6], [1, 2, 6], [1, 2, 3, 6], [0, 1, 2, 3, 6]]),
         # |weight x gradient|: .5 9 .6 .4 8
         (DropTaylor(), [[], [3], [0, 3], [0, 2, 3], [0, 2, 3, 6], [0, 1, 2, 3, 6]]),
+        # the smaller half, three of five: 1 6 2; of 0 1 2 3 6 without them the gap changes by -45 +.5 -3 -36 +2
+        (DropLeak(), [[], [2], [1, 2], [1, 2, 6], [1, 2, 3, 6], [0, 1, 2, 3, 6]]),
+        (DropRandomSmall(), [[], None, None, [1, 2, 6], [1, 2, 3, 6], [0, 1, 2, 3, 6]]),
     ],
 )
 def test_drop_rules_on_eight_numbers(rule, by_count):
@@ -87,6 +95,7 @@ def test_by_lot_means_that_every_allowed_weight_gets_its_turn_and_no_other():
     assert seen(GrowRandom(), 1) == {4, 5, 7}
     assert seen(GrowRandomUnfired(), 1) == {5, 7}
     assert seen(DropThreshold(), 1) == {1, 6}
+    assert seen(DropRandomSmall(), 1) == {1, 2, 6}
     assert seen(DropThreshold(10), 2) == {0, 1, 2, 3, 6}
 
 
@@ -117,10 +126,10 @@ def layers(draw, ties=True):
     size = draw(st.integers(0, 40))
     values = st.integers(-2, 2) if ties else st.floats(-10, 10, allow_subnormal=False)
     column = st.lists(values, min_size=size, max_size=size, unique=not ties)
-    weight, gradient, momentum = (np.array(draw(column), dtype=float) for _ in range(3))
+    weight, gradient, momentum, gap = (np.array(draw(column), dtype=float) for _ in range(4))
     mask = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)), dtype=bool)
     fired = mask | np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)), dtype=bool)
-    return LayerView("drawn", weight * mask, mask, gradient, momentum, fired)
+    return LayerView("drawn", weight * mask, mask, gradient, momentum, fired, gap)
 
 
 DROPS = [DROP_RULES.make(name) for name in DROP_RULES.names()]
@@ -174,6 +183,22 @@ def test_ranking_rules_equal_a_stable_sort(layer, share):
 
 
 @pytest.mark.slow
+@given(layer=layers(), share=st.floats(0, 1))
+def test_leak_equals_its_slow_form_and_its_control_draws_from_the_same_half(layer, share):
+    count, w, gap = round(share * layer.active.size), layer.weight, layer.gap_gradient
+    half = by_sorting(layer.active, lambda i: abs(w[i]), max(count, -(-layer.active.size // 2)))
+    assert ask(DropLeak(), layer, count) == by_sorting(np.array(half, dtype=int), lambda i: -(w[i] * gap[i]), count)
+    assert set(ask(DropRandomSmall(), layer, count)) <= set(half)
+
+
+def test_of_equal_scores_the_first_weights_go():
+    equal = LayerView("equal", np.full(6, 2.0), np.ones(6, dtype=bool), gap_gradient=np.full(6, 3.0))
+    assert ask(DropLeak(), equal, 2) == [0, 1]
+    spoiled = replace(equal, gap_gradient=np.array([1.0, np.nan, 2.0, 9.0, 9.0, 9.0]))
+    assert ask(DropLeak(), spoiled, 2) == [0, 2]  # a score that is not a number comes last
+
+
+@pytest.mark.slow
 @given(layer=layers(ties=False), share=st.floats(0, 1))
 def test_set_equals_its_slow_form(layer, share):
     count = round(share * layer.active.size)
@@ -209,7 +234,12 @@ def test_exactly_k_whatever_the_scores(values, count):
 
 def test_a_signal_that_was_not_collected_teaches():
     bare = LayerView("fc1.weight", weight=WEIGHT, mask=MASK)
-    for rule, missing in ((DropTaylor(), "gradient"), (GrowMomentum(), "momentum"), (GrowRandomUnfired(), "fired")):
+    for rule, missing in (
+        (DropTaylor(), "gradient"),
+        (DropLeak(), "gap_gradient"),
+        (GrowMomentum(), "momentum"),
+        (GrowRandomUnfired(), "fired"),
+    ):
         with pytest.raises(UsageError, match=f"the {missing} of 'fc1.weight', which was not collected"):
             ask(rule, bare, 1)
 

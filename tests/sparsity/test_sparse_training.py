@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from safecompress.errors import UsageError
+from safecompress.integrations.common import check_options
 from safecompress.seeding import seeded
 from safecompress.sparsity import (
     GROW_RULES,
@@ -16,6 +17,7 @@ from safecompress.sparsity import (
     SparseTraining,
 )
 from safecompress.storage import read_tensors, write_tensors
+from safecompress.training import gap_gradient
 
 
 def net(seed=0):
@@ -358,6 +360,58 @@ def test_globs_choose_what_is_sparse():
     assert model[4].weight.detach().all()
 
 
+def test_a_rule_that_reads_the_gap_is_given_it_at_each_rewire():
+    model, asked = net(), []
+    optimizer = sgd(model.parameters())
+
+    def gap():
+        asked.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        return gap_gradient(model, (INPUTS[:32], LABELS[:32]), (INPUTS[32:], LABELS[32:]), masks)
+
+    options = {"density": 0.3, "total_steps": 40, "every": 10, "stop": 1.0}
+    sparse = SparseTraining(model, optimizer, drop="leak", signals={"gap_gradient": gap}, **options)
+    masks = dict(sparse.pattern.masks)
+    train(model, optimizer, sparse, range(9))
+    assert not asked
+    before = sparse.pattern.masks["0.weight"].clone()
+    train(model, optimizer, sparse, range(9, 12))
+    (weights,) = asked
+    flat, active = weights["0.weight"].flatten(), before.flatten().nonzero().flatten().tolist()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weights[name])  # as they were when the gap was read
+    scores = (flat * gap()["0.weight"].flatten()).tolist()
+    half = sorted(active, key=lambda i: abs(flat[i].item()))[: -(-len(active) // 2)]
+    dropped = (before & ~sparse.pattern.masks["0.weight"]).flatten().nonzero().flatten().tolist()
+    assert dropped and dropped == sorted(sorted(half, key=lambda i: -scores[i])[: len(dropped)])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, r"every sparse parameter.*'0\.weight' it is missing and should be \(32, 20\)"),
+        ({"0.weight": torch.zeros(20, 32)}, r"is \(20, 32\) and should be \(32, 20\)"),
+    ],
+)
+def test_a_signal_of_the_wrong_shape_teaches(tensors, message):
+    model = net()
+    optimizer, gap = sgd(model.parameters()), {"gap_gradient": lambda: tensors}
+    sparse = SparseTraining(model, optimizer, density=0.3, total_steps=40, every=1, drop="leak", signals=gap)
+    with pytest.raises(UsageError, match=message):
+        train(model, optimizer, sparse, range(3))
+
+
+def test_a_signal_that_no_rule_reads_is_not_asked_for():
+    model = net()
+    optimizer = sgd(model.parameters())
+
+    def never():
+        raise AssertionError("asked")
+
+    options = {"density": 0.3, "total_steps": 40, "every": 1, "signals": {"gap_gradient": never}}
+    train(model, optimizer, SparseTraining(model, optimizer, **options), range(3))
+
+
 def test_after_detach_nothing_is_masked_or_moved():
     model = net()
     optimizer = sgd(model.parameters())
@@ -381,6 +435,8 @@ def test_after_detach_nothing_is_masked_or_moved():
         ({"density": 0}, "density must lie"),
         ({"density": 1e-4}, "model's 3 sparse layers"),
         ({"include": ["head.*"]}, "matches no weight"),
+        ({"drop": "leak"}, "reads gap_gradient.*signals={'gap_gradient': function}.*gap_gradient computes it"),
+        ({"signals": {"gap": dict}}, "Unknown signal 'gap'.*gap_gradient"),
     ],
 )
 def test_what_cannot_be_done_is_said_at_once_and_leaves_the_model_alone(options, message):
@@ -485,3 +541,9 @@ def test_a_gradient_that_overflowed_rewires_nothing():
     model[0].weight.grad[0, 0] = float("inf")
     sparse.mask_gradients()
     assert sparse.is_due() and sparse.pattern.digest() == digest
+
+
+def test_adapters_of_trainers_pass_signals_on():
+    check_options({"drop": "leak", "signals": {"gap_gradient": dict}})
+    with pytest.raises(UsageError, match="mean 'signals'"):
+        check_options({"signal": {}})

@@ -43,7 +43,9 @@ def job_by(*branches, rounds=3, **changes):
     )
 
 
-@pytest.mark.parametrize("branch", ["magnitude+gradient", "set+random", "threshold+momentum", "taylor+random-unfired"])
+@pytest.mark.parametrize(
+    "branch", ["magnitude+gradient", "set+random", "threshold+momentum", "taylor+random-unfired", "leak+gradient"]
+)
 def test_it_ends_in_the_bits_of_a_search_with_one_branch(branch):
     job = job_by(branch)
     with tempfile.TemporaryDirectory() as folder:

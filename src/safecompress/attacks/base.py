@@ -80,7 +80,8 @@ class AttackResult:
 
     ``epsilon`` is a lower limit on ln(TPR / FPR) or ln(TNR / FNR) at the attack's threshold (`epsilon_per_sample`): how
     sure the best of its calls are. It describes, and no requirement bounds it. ``evidence`` is what it found row by
-    row, in answer to ``question``; it stays in the process and is never printed, logged or written.
+    row, in answer to ``question``; it stays in the process and is never printed, logged or written. ``largest_of`` are
+    the results that this one takes the largest figures of, where other attacks run beside it; its own is the first.
     """
 
     attack: str
@@ -90,6 +91,7 @@ class AttackResult:
     evidence: Evidence | None = field(default=None, repr=False)
     epsilon: float | None = None
     question: Question = MEMBERSHIP
+    largest_of: tuple[AttackResult, ...] = field(default=(), repr=False)
 
     @property
     def ranking(self) -> Ranking | None:

@@ -1,8 +1,9 @@
 """How much an arm leaks to strong attackers, before it is chosen: LiRA among repeats of it, on rows for choosing.
 
 Every repeat trains the arm by its whole pipeline on the train rows without the members for choosing, and on a random
-half of all rows for choosing. Each repeat is a target once, and the others are its shadow models. No row of the verdict
-and no model of the verdict takes part.
+half of all rows for choosing. Each repeat is a target once, and the others are its shadow models. Halves are drawn apart
+from one another: were they balanced, the others' rows would say which ones the target has. No row of the verdict and no
+model of the verdict takes part.
 """
 
 # R repeats, S rows for choosing, C classes.
@@ -22,7 +23,7 @@ from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.questions import MEMBERSHIP
-from safecompress.attacks.shadows import OrderedMap, balanced_draws
+from safecompress.attacks.shadows import OrderedMap
 from safecompress.attacks.signals import Floats, Signals
 from safecompress.auditing.shadow_training import fresh_network
 from safecompress.compression.arms.choose import ArmEvidence, ExpectedFigure
@@ -59,14 +60,14 @@ class Repeat:
         trained: SparseState = train_unattended(job, store=self.store)
         network = job.scratch()
         network.load_state_dict(trained.state.model)
-        logits_SC = predict_logits(network, job.split.dataset.read(torch.from_numpy(self.select)))
+        logits_SC = predict_logits(network, job.split.dataset.read(torch.tensor(self.select)))
         if self.store is not None:
             self.store.save(name, {"logits": logits_SC})
         return logits_SC
 
     def _name(self, job: Job) -> str:
-        places = {part: torch.from_numpy(job.split.indices[part]) for part in ("train", "member_fit", "nonmember_fit")}
-        rows = digest_tensors({**places, "select": torch.from_numpy(self.select)})
+        places = {part: torch.tensor(job.split.indices[part]) for part in ("train", "member_fit", "nonmember_fit")}
+        rows = digest_tensors({**places, "select": torch.tensor(self.select)})
         return digest_json(["repeat of an arm", job.digest(b"repeat"), rows])
 
 
@@ -80,14 +81,14 @@ def gather_evidence(
     job = jobs[0]
     select = np.concatenate([job.split.indices[part] for part in ("member_select", "nonmember_select")])
     units = unit_ids(job.raw.dataset)[select]
-    is_in_RS = balanced_draws(units, len(select) // 2, repeats, derive(job.seed, "repeats"))
+    is_in_RS = np.stack([_half(units, derive(job.seed, "repeats", number)) for number in range(repeats)])
     work = [
         Repeat(tuple(_repeated(one, select, is_in_S, number) for one in jobs), select, store)
         for number, is_in_S in enumerate(is_in_RS)
     ]
     logits = list(run(Repeat.logits, work))
     _, first = np.unique(units, return_index=True)  # one row of each unit: intervals count independent draws
-    labels = job.split.dataset.labels[torch.from_numpy(select)].numpy().astype(np.int64)
+    labels = job.split.dataset.labels[torch.tensor(select)].numpy().astype(np.int64)
     return [
         _among_repeats(
             np.stack([one[place].double().numpy() for one in logits])[:, first],
@@ -97,6 +98,12 @@ def gather_evidence(
         )
         for place in range(len(jobs))
     ]
+
+
+def _half(units_S: NDArray[np.int64], generator: np.random.Generator) -> Bools:
+    """Half of the units (S,), at random."""
+    each = generator.permutation(np.unique(units_S))
+    return np.isin(units_S, each[: len(each) // 2])
 
 
 def _repeated(job: Job, select: NDArray[np.int64], is_in_S: Bools, number: int) -> Job:

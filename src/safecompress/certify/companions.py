@@ -1,4 +1,7 @@
-"""Attacks that run beside those of a spec: of each metric the largest figure and the largest limits count."""
+"""Attacks that run beside those that were asked for: of each metric the largest figure and limits count.
+
+Verdicts and studies judge by the same: a method must not look better in a comparison than it would in a verdict.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from safecompress.attacks import Attack, AttackResult, Target
-from safecompress.attacks.measure_model import ModelFigures, Stream, fit_attackers, run_attackers
-from safecompress.attacks.questions import headline_of
+from safecompress.attacks.measure_model import ModelFigures, Stream, fit_attackers, measure_model, run_attackers
+from safecompress.attacks.questions import Pool, headline_of
 from safecompress.attacks.reference import companions_of
 from safecompress.data import DataSplit
 from safecompress.metrics.measurement import Levels, Measurement
 
 
-def with_companions(
-    figures: ModelFigures,
+def measure_with_companions(
     target: Target,
     split: DataSplit,
     attacks: Sequence[Attack],
     levels: Levels,
+    *,
+    pool: Pool,
+    accuracy_part: str,
     stream: Stream,
 ) -> ModelFigures:
-    """``figures`` of ``attacks`` on the verdict rows, each attack by the largest of its own and its companions'."""
+    """What `measure_model` gives, each attack by the largest of its own figures and its companions'.
+
+    Companions by shadow models ask those of ``target`` that the attack itself asked: none is trained for them, and
+    rows are passed through none again.
+    """
+    figures = measure_model(target, split, attacks, levels, pool=pool, accuracy_part=accuracy_part, stream=stream)
     results = []
     for attack, result in zip(attacks, figures.results, strict=True):
         attackers = fit_attackers(target, split, companions_of(attack), stream)
-        results.append(strongest(result, run_attackers(attackers, target, split, levels, "verdict")))
+        results.append(strongest(result, run_attackers(attackers, target, split, levels, pool)))
     return replace(figures, results=tuple(results))
 
 
@@ -51,7 +61,9 @@ def strongest(result: AttackResult, companions: Sequence[AttackResult]) -> Attac
     largest = tuple(map(_largest, figures))
     headline = headline_of(result.question).of(result.attack)
     leader = max(results, key=lambda one: {figure.name: figure.value for figure in one.measurements}[headline])
-    return replace(result, measurements=largest, evidence=leader.evidence, epsilon=leader.epsilon)
+    return replace(
+        result, measurements=largest, evidence=leader.evidence, epsilon=leader.epsilon, largest_of=tuple(results)
+    )
 
 
 def _largest(same: Sequence[Measurement]) -> Measurement:

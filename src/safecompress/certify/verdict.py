@@ -10,9 +10,9 @@ import numpy as np
 
 from safecompress.attacks import Access, Attack, Target, capabilities_of
 from safecompress.attacks.controls import train_control
-from safecompress.attacks.measure_model import ModelFigures, measure_model
+from safecompress.attacks.measure_model import ModelFigures
 from safecompress.attacks.shadows import OrderedMap
-from safecompress.certify.companions import describe_attack, with_companions
+from safecompress.certify.companions import describe_attack, measure_with_companions
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.certify.looks import Look, changes_of, take_looks
@@ -194,8 +194,7 @@ def _examine(target: Target, split: DataSplit, attacks: Sequence[Attack], levels
     def stream(attack: Attack) -> np.random.Generator:
         return derive(seed, "verdict", attack.name)
 
-    figures = measure_model(target, split, attacks, levels, pool="verdict", accuracy_part="test", stream=stream)
-    return with_companions(figures, target, split, attacks, levels, stream)
+    return measure_with_companions(target, split, attacks, levels, pool="verdict", accuracy_part="test", stream=stream)
 
 
 def _examine_health(

@@ -116,7 +116,7 @@ class RunPhases:
         task = self.training_task(dense_state)
         trial = Trial(model, task, job.task, rows, attacks, costly, job.spec, plan, self.store)
         watched = WatchedExecutor(executor, self.watcher)
-        steps = RoundSteps(job.seed, trial, watched, self._grouping(model), self.timer, self._train)
+        steps = RoundSteps(job.seed, job.split, trial, watched, self._grouping(model), self.timer, self._train)
         return steps.search()
 
     def finish(self, winner: Candidate, dense_state: TrainingState) -> TrainingState:

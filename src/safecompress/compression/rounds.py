@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+
+from torch import Tensor
 
 from safecompress.attacks.measure_model import Attackers
 from safecompress.compression.run_folder import PhaseTimer
@@ -24,9 +26,10 @@ from safecompress.compression.search import (
     keeps_momentum,
     propose,
 )
+from safecompress.data import DataSplit
 from safecompress.seeding import derive
 from safecompress.sparsity import Grouping, view_layers
-from safecompress.training import TrainingState, dense_gradient
+from safecompress.training import TrainingState, dense_gradient, gap_gradient
 
 TrainPart = Callable[..., TrainingState]
 """(name, model, state, task, until, pattern=, keep_momentum=): trains, with a checkpoint now and then."""
@@ -34,9 +37,13 @@ TrainPart = Callable[..., TrainingState]
 
 @dataclass(frozen=True, eq=False)
 class RoundSteps:
-    """The steps of a round. ``trial`` holds the task, the plan and the scratch model that all of them share."""
+    """The steps of a round. ``trial`` holds the task, the plan and the scratch model that all of them share.
+
+    ``split`` are rows as the model reads them; of its pools only "fit" is read, for the gap between its two sides.
+    """
 
     seed: int
+    split: DataSplit
     trial: Trial
     executor: WatchedExecutor
     grouping: Grouping
@@ -78,11 +85,19 @@ class RoundSteps:
         with self.timer.of("propose"):
             own = task.towards(trained.objective)
             gradient = dense_gradient(self.trial.model, state, own, masks) if "gradient" in reads else None
-            momentum = state.momentum or None
-            layers = view_layers(state.model, masks, gradient=gradient, momentum=momentum, fired=trained.fired)
+            signals = {"momentum": state.momentum or None, "gap_gradient": self._gap_gradient(trained, reads)}
+            layers = view_layers(state.model, masks, gradient=gradient, fired=trained.fired, **signals)
             fraction = plan.schedule(state.step / task.total_steps)
             stream = partial(derive, self.seed, "rewire", number)
             return propose(layers, plan.branches, fraction, stream=stream, grouping=self.grouping)
+
+    def _gap_gradient(self, trained: Candidate, reads: frozenset[str]) -> Mapping[str, Tensor] | None:
+        """The gradient of the gap on the fitting pools at the weights that would ship; None when no branch reads it."""
+        if "gap_gradient" not in reads:
+            return None
+        trained.state.restore_(self.trial.model)
+        members, nonmembers = self.split.part("member_fit"), self.split.part("nonmember_fit")
+        return gap_gradient(self.trial.model, members, nonmembers, trained.pattern.masks)
 
     def simulate(self, trained: Candidate, number: int) -> Attackers:
         """Attackers of the trained parent; none where each candidate has its own."""

@@ -7,7 +7,16 @@ from safecompress.sparsity.allocate import (
     AllocateUniform,
     Allocation,
 )
-from safecompress.sparsity.drop import DROP_RULES, DropMagnitude, DropRule, DropSet, DropTaylor, DropThreshold
+from safecompress.sparsity.drop import (
+    DROP_RULES,
+    DropLeak,
+    DropMagnitude,
+    DropRandomSmall,
+    DropRule,
+    DropSet,
+    DropTaylor,
+    DropThreshold,
+)
 from safecompress.sparsity.granularity import (
     SHAPES,
     UNGROUPED,
@@ -49,7 +58,9 @@ __all__ = [
     "Blocks",
     "ConstantSchedule",
     "CosineSchedule",
+    "DropLeak",
     "DropMagnitude",
+    "DropRandomSmall",
     "DropRule",
     "DropSet",
     "DropTaylor",

@@ -23,7 +23,7 @@ from safecompress.sparsity.allocate import AllocateErk, Allocation, count_active
 from safecompress.sparsity.drop import DropRule
 from safecompress.sparsity.grow import GROW_RULES, GrowRule
 from safecompress.sparsity.initialise import Start, initial_pattern
-from safecompress.sparsity.layers import LayerView, flat_array
+from safecompress.sparsity.layers import SIGNED, LayerView, flat_array
 from safecompress.sparsity.pattern import Move, Rewiring, SparsityPattern
 from safecompress.sparsity.rewire import Stream
 from safecompress.sparsity.topk import Indices, largest
@@ -51,7 +51,7 @@ class Grouping(Protocol):
 class Granularity(Protocol):
     """Which weights of a model are dropped and grown together.
 
-    ``hides`` names the signals (gradient, momentum) that carry no information on inactive groups, so that no grow rule
+    ``hides`` names the signals (gradients, momentum) that carry no information on inactive groups, so that no grow rule
     may read them; ``is_allocated`` says whether an allocation shares the weights out over the layers.
     """
 
@@ -126,7 +126,7 @@ class Units:
     momentum would be a random draw in disguise: only rules that do not read them may grow units.
     """
 
-    hides: ClassVar[frozenset[str]] = frozenset({"gradient", "momentum"})
+    hides: ClassVar[frozenset[str]] = frozenset(SIGNED)
     is_allocated: ClassVar[bool] = False
 
     def fit(self, model: nn.Module, input_shape: tuple[int, ...] | None, weights: Mapping[str, Tensor]) -> Grouping:
@@ -178,7 +178,7 @@ def _refuse_signs(rule: DropRule | GrowRule) -> None:
     """Raise UsageError when ``rule`` reads signs that norms do not have; found out on eight entries."""
     sizes = np.arange(8, dtype=np.float32)
     mask = np.arange(8) % 2 == 0
-    entries = LayerView("any layer", sizes, mask, fired=mask, norms=dict.fromkeys(("gradient", "momentum"), sizes))
+    entries = LayerView("any layer", sizes, mask, fired=mask, norms=dict.fromkeys(SIGNED, sizes))
     try:
         with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # its own trouble with so few
             rule(entries, 1, generator=np.random.default_rng(0))

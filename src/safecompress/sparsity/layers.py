@@ -58,16 +58,21 @@ def find_maskable(
     return chosen
 
 
+SIGNED = ("gradient", "momentum", "gap_gradient")
+"""Arrays of a view that have signs, the weights apart; of a block or a unit there are only their norms."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayerView:
     """One parameter as flat arrays on the CPU, shape (n,) each; a rule reads some and returns indices into them.
 
     ``gradient`` is the dense gradient of the loss, ``momentum`` its moving average, ``fired`` marks weights that were
-    ever active. Each is None unless a rule asked for it (its ``reads``).
+    ever active. ``gap_gradient`` is the gradient of the gap that membership attacks read: mean loss of non-members
+    minus mean loss of members. Each is None unless a rule asked for it (its ``reads``).
 
-    Where an entry is a block or a unit, its gradient and momentum are L2 norms, which have no sign: they are ``norms``
-    by name, and ``gradient`` and ``momentum`` are None. A rule that needs no sign reads `magnitude`, which is there
-    under every shape; one that reads the signs, by `signal`, is refused under blocks and units.
+    Where an entry is a block or a unit, its gradients and momentum are L2 norms, which have no sign: they are ``norms``
+    by name, and the arrays themselves are None. A rule that needs no sign reads `magnitude`, which is there under every
+    shape; one that reads the signs, by `signal`, is refused under blocks and units.
     """
 
     name: str
@@ -76,6 +81,7 @@ class LayerView:
     gradient: np.ndarray | None = field(default=None, repr=False)
     momentum: np.ndarray | None = field(default=None, repr=False)
     fired: np.ndarray | None = field(default=None, repr=False)
+    gap_gradient: np.ndarray | None = field(default=None, repr=False)
     norms: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -90,8 +96,8 @@ class LayerView:
 
     @property
     def signed(self) -> dict[str, np.ndarray]:
-        """The arrays with signs that were collected, the weights apart: gradient and momentum."""
-        arrays = {"gradient": self.gradient, "momentum": self.momentum}
+        """The arrays with signs that were collected, the weights apart: those of `SIGNED`."""
+        arrays = {name: getattr(self, name) for name in SIGNED}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def signal(self, name: str) -> np.ndarray:
@@ -133,6 +139,7 @@ def view_layers(
     gradient: Mapping[str, Tensor] | None = None,
     momentum: Mapping[str, Tensor] | None = None,
     fired: Mapping[str, Tensor] | None = None,
+    gap_gradient: Mapping[str, Tensor] | None = None,
 ) -> list[LayerView]:
     """A view of each masked parameter, in the masks' order. On the CPU the arrays share the tensors' memory."""
 
@@ -147,6 +154,7 @@ def view_layers(
             gradient=flat(gradient, name),
             momentum=flat(momentum, name),
             fired=flat(fired, name),
+            gap_gradient=flat(gap_gradient, name),
         )
         for name, mask in masks.items()
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from safecompress.errors import UsageError
+from safecompress.errors import UsageError, suggest
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import ALLOCATIONS, Allocation, count_active
 from safecompress.sparsity.drop import DROP_RULES, DropRule
@@ -22,6 +22,12 @@ from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
 from safecompress.sparsity.schedule import SCHEDULES, Schedule
+
+SignalSource = Callable[[], Mapping[str, Tensor]]
+"""Returns a signal of all sparse parameters, by name, at the model's present weights."""
+
+GIVEN_SIGNALS = frozenset({"gap_gradient"})
+"""Signals that rules may read and a loop cannot compute: the caller gives them."""
 
 MOMENTUM_DECAY = 0.9
 """How slowly the moving average of gradients forgets: its memory is about ten steps."""
@@ -44,6 +50,10 @@ class SparseTraining:
     With ``automatic`` a hook counts the optimizer's steps, for loops that are somebody else's. ``state`` is what
     `state_dict` gave: training goes on from it, with the weights that model and optimizer already have.
     Call `mask_gradients` before gradients are clipped, so that the norm is that of active weights.
+
+    ``signals`` give what only the caller can compute, by name: for the drop rule "leak" ``gap_gradient``, a function
+    without arguments that is called at each rewire and returns a gradient for every sparse parameter by its name
+    (`safecompress.training.gap_gradient` computes it from rows of members and of non-members).
 
     With a gradient scaler a skipped step skips the rewire, which is made up for at the next step.
     """
@@ -69,6 +79,7 @@ class SparseTraining:
         seed: int = 0,
         automatic: bool = False,
         state: Mapping[str, Any] | None = None,
+        signals: Mapping[str, SignalSource] | None = None,
     ) -> None:
         if every < 1 or total_steps < 1:
             raise UsageError(f"every and total_steps must be at least 1, got {every} and {total_steps}.")
@@ -90,6 +101,7 @@ class SparseTraining:
                     f"{density:g} is asked for. Give the density that it began with, or start anew."
                 )
         reads = self._drop.reads | self._grow.reads
+        self._signals = _check_signals(signals or {}, reads)
         decay = MOMENTUM_DECAY if "momentum" in reads else None
         self._weights = weights
         self._masker = _RewiringMasker(model, optimizer, pattern, momentum_decay=decay, owner=self)
@@ -153,6 +165,7 @@ class SparseTraining:
             gradient={**gradients, **unused},
             momentum=self._masker.momentum or None,
             fired=self._fired,
+            **{name: self._given(name) for name in self._signals},
         )
         fraction = self._schedule(self.num_steps / self._total)
         stream = partial(derive, self._seed, "rewire", self.num_rewires)
@@ -164,6 +177,18 @@ class SparseTraining:
         for name, mask in pattern.masks.items():
             self._fired[name] |= mask
         self.num_rewires = min(self.num_steps, int(self._stop * self._total)) // self._every
+
+    def _given(self, name: str) -> dict[str, Tensor]:
+        """The signal called ``name`` as its source has it now, checked."""
+        tensors = self._signals[name]()
+        shapes = {key: tuple(tensors[key].shape) if key in tensors else "missing" for key in self._weights}
+        wrong = [key for key, weight in self._weights.items() if shapes[key] != tuple(weight.shape)]
+        if wrong:
+            raise UsageError(
+                f"The signal {name!r} must have a tensor for every sparse parameter, in its shape; of {wrong[0]!r} it "
+                f"is {shapes[wrong[0]]} and should be {tuple(self._weights[wrong[0]].shape)}."
+            )
+        return {key: tensors[key] for key in self._weights}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume after a restart: plain tensors and integers, beside the optimizer's own state."""
@@ -182,6 +207,22 @@ class SparseTraining:
         for name, momentum in state["momentum"].items():
             self._masker.momentum[name].copy_(momentum)
         self.num_steps, self.num_rewires = int(state["num_steps"]), int(state["num_rewires"])
+
+
+def _check_signals(signals: Mapping[str, SignalSource], reads: frozenset[str]) -> dict[str, SignalSource]:
+    """The ``signals`` that rules read. Raises UsageError for an unknown one, and for one that is read and missing."""
+    unknown = sorted(signals.keys() - GIVEN_SIGNALS)
+    if unknown:
+        raise UsageError(f"Unknown signal {unknown[0]!r}. {suggest(unknown[0], sorted(GIVEN_SIGNALS))}")
+    missing = sorted((reads & GIVEN_SIGNALS) - signals.keys())
+    if missing:
+        raise UsageError(
+            f"A rule reads {missing[0]}, which a training loop cannot compute by itself: it takes rows that the model "
+            f"trained on and rows that it did not. Give a function that returns it, by parameter name: "
+            f"signals={{{missing[0]!r}: function}}. safecompress.training.gap_gradient computes it from such rows; "
+            "`compress` does all of that by itself."
+        )
+    return {name: source for name, source in signals.items() if name in reads}
 
 
 def _pattern_of(state: Mapping[str, Any]) -> SparsityPattern:

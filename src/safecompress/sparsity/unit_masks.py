@@ -19,7 +19,7 @@ from safecompress.errors import UsageError
 from safecompress.seeding import derive
 from safecompress.sparsity.allocate import Allocation, count_active
 from safecompress.sparsity.initialise import Start
-from safecompress.sparsity.layers import LayerView, view_layers
+from safecompress.sparsity.layers import SIGNED, LayerView, view_layers
 from safecompress.sparsity.pattern import Fill, Move, Rewiring, SparsityPattern
 from safecompress.sparsity.rewire import Stream
 from safecompress.sparsity.topk import Indices, largest
@@ -115,7 +115,7 @@ class UnitGrouping:
                 weight=self._norms(group, by_name, "weight"),
                 mask=self._any(group, by_name, "mask"),
                 fired=self._any(group, by_name, "fired") if _has(layers, "fired") else None,
-                norms={name: self._norms(group, by_name, name) for name in _SIGNED if _has(layers, name)},
+                norms={name: self._norms(group, by_name, name) for name in SIGNED if _has(layers, name)},
             )
             for group in self.groups
         ]
@@ -216,9 +216,6 @@ class UnitGrouping:
             living_EM = self._per_entry(group, part, layer.signal(name) * layer.mask)
             total_E += np.square(living_EM).sum(axis=1, dtype=np.float64)
         return np.asarray(np.sqrt(total_E), dtype=np.float32)
-
-
-_SIGNED = ("gradient", "momentum")
 
 
 def _has(layers: Sequence[LayerView], name: str) -> bool:

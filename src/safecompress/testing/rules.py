@@ -17,9 +17,10 @@ import numpy as np
 
 from safecompress.errors import UsageError
 from safecompress.sparsity import DropRule, GrowRule, LayerView
+from safecompress.sparsity.layers import SIGNED
 from safecompress.sparsity.topk import Indices
 
-SIGNALS = frozenset({"gradient", "momentum", "fired"})
+SIGNALS = frozenset({*SIGNED, "fired"})
 """What a rule may name in its ``reads``; weight and mask are always there."""
 
 _ARRAYS = ("weight", "mask", *sorted(SIGNALS), "active", "inactive")
@@ -129,8 +130,8 @@ def _layers(reads: frozenset[str]) -> Iterator[LayerView]:
             mask[random.permutation(size)[: round(kept * size)]] = True
             fired = mask | (random.random(size) < 0.3)
             for ties, values in (("no ties", None), ("many ties", (-1, 0, 1)), ("all equal", (0.5,)), ("zeros", (0,))):
-                drawn = [random.normal(size=size) if values is None else random.choice(values, size) for _ in range(3)]
-                weight, gradient, momentum = (array.astype(np.float32) for array in drawn)
+                drawn = [random.normal(size=size) if values is None else random.choice(values, size) for _ in range(4)]
+                weight, gradient, momentum, gap = (array.astype(np.float32) for array in drawn)
                 yield LayerView(
                     f"{size} weights, density {kept}, {ties}",
                     weight=np.where(mask, weight, np.float32(0)),
@@ -138,6 +139,7 @@ def _layers(reads: frozenset[str]) -> Iterator[LayerView]:
                     gradient=gradient if "gradient" in reads else None,
                     momentum=momentum if "momentum" in reads else None,
                     fired=fired if "fired" in reads else None,
+                    gap_gradient=gap if "gap_gradient" in reads else None,
                 )
 
 

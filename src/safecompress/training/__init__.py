@@ -3,6 +3,7 @@
 from safecompress.training.accuracy import classified_right, measure_accuracy
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.engines import engine_name, trains_active
+from safecompress.training.gap import gap_gradient
 from safecompress.training.inference import evaluating, predict_logits, reestimate_batch_norm_
 from safecompress.training.loop import Watch, dense_gradient, train
 from safecompress.training.objectives.base import Adversary, Batch, CrossEntropy, Objective
@@ -33,6 +34,7 @@ __all__ = [
     "dense_gradient",
     "engine_name",
     "evaluating",
+    "gap_gradient",
     "is_stackable",
     "measure_accuracy",
     "predict_logits",

@@ -16,10 +16,9 @@ def layers():
     for name, size, density in (("a.weight", 60, 0.3), ("b.weight", 20, 0.9), ("c.weight", 8, 1.0)):
         mask = np.zeros(size, dtype=bool)
         mask[random.permutation(size)[: round(size * density)]] = True
-        drawn = [random.normal(size=size).astype(np.float32) for _ in range(3)]
-        views.append(
-            LayerView(name, np.where(mask, drawn[0], np.float32(0)), mask, drawn[1], drawn[2], mask | (drawn[1] > 1))
-        )
+        drawn = [random.normal(size=size).astype(np.float32) for _ in range(4)]
+        weight, fired = np.where(mask, drawn[0], np.float32(0)), mask | (drawn[1] > 1)
+        views.append(LayerView(name, weight, mask, drawn[1], drawn[2], fired, drawn[3]))
     return views
 
 

@@ -79,6 +79,33 @@ def test_attacks_by_shadows_see_shadows_of_the_whole_method(tmp_path):
     assert cheaper.value("lira.auc") != result.value("lira.auc")
 
 
+@pytest.mark.slow
+def test_lira_is_judged_by_the_larger_of_label_and_all_classes_with_the_same_shadows(tmp_path, monkeypatch):
+    drawn, make = [], cell.trainer_of
+
+    def counted(*arguments):
+        trainer = make(*arguments)
+
+        class Counting:
+            mode, group_size, digest, build = trainer.mode, trainer.group_size, trainer.digest, trainer.build
+
+            def __call__(self, rows, draws):
+                drawn.extend(draw.number for draw in draws)
+                return trainer(rows, draws)
+
+        return Counting()
+
+    monkeypatch.setattr(cell, "trainer_of", counted)
+    _, result = measured(tmp_path, Static(), attacks=("loss", "lira"), num_shadows=4)
+    assert sorted(drawn) == [0, 1, 2, 3]
+    assert set(result.apart) == {"lira", "lira, signal = 'all'"}
+    found = [figure["value"] for figure in result.apart.values()]
+    assert found[0] != found[1] and result.value("lira.auc") == max(found)
+    assert result.figures["lira.auc"]["high"] == max(figure["high"] for figure in result.apart.values())
+    assert result.worst_leak == max(result.value("loss.auc"), *found)
+    assert CellResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
 @pytest.mark.parametrize(
     ("method", "mode", "kind"),
     [

@@ -1,7 +1,7 @@
 """The page: marks, words that claim no more than the seeds show, failures, and what might break Markdown."""
 
 import pytest
-from tiny_comparison import Fresh, Halved, compared_of, made_up, tiny_study
+from tiny_comparison import Fresh, Halved, compared_of, figure, made_up, tiny_study
 
 from safecompress.compression.search import Plan
 from safecompress.studies.comparison import MethodEntry, to_markdown
@@ -192,6 +192,21 @@ def test_labels_cannot_break_the_page():
     _, page = page_of([MethodEntry(label, Fresh())], results)
     assert "<script>" not in page and "<b>" not in page and "[x](y)" not in page
     assert "| 0.1 | a \\| b &lt;script> [x]\\(y) |" in page
+
+
+def test_what_runs_side_by_side_has_a_table_of_its_own():
+    def beside(seed):
+        return {"lira": figure(0.6), "lira, signal = 'all'": figure((0.5, 0.7, 0.9)[seed])}
+
+    results = [made_up("Static", 0.1, seed, 0.9, 0.6, apart=beside(seed)) for seed in (0, 1, 2)]
+    _, page = page_of([Static()], results, seeds=(0, 1, 2), attacks=("loss", "lira"))
+    section = page.split("## Attacks that run side by side")[1].split("##")[0]
+    header, _, line = [one for one in section.splitlines() if one.startswith("|")]
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == ["density", "method", "lira", "lira, signal = 'all'"]
+    assert "0.600 (the same 3 times)" in line and "0.700 ±" in line
+    assert "| lira | num_shadows = 8 | lira, signal = 'all' |" in page and "| loss | - | - |" in page
+    _, plain = page_of([Static()], [made_up("Static", 0.1, seed, 0.9, 0.6) for seed in (0, 1, 2)], seeds=(0, 1, 2))
+    assert "side by side" not in plain
 
 
 def test_the_page_says_that_it_is_no_verdict_and_how_it_was_made():

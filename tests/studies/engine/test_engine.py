@@ -205,3 +205,5 @@ def test_too_few_shadows_are_refused_with_the_pools_parts(purpose):
     check_shadows([Gap()], split, purpose, 0, has_reference=False)
     with pytest.raises(UsageError, match=f"lira needs at least 2 shadow models.*nonmember_{purpose} and population"):
         check_shadows([Lira(num_shadows=4)], split, purpose, 0, has_reference=False)
+    with pytest.raises(UsageError, match="lira needs at least 2 shadow models"):  # LiRA online runs beside it
+        check_shadows([Lira(num_shadows=4, mode="offline")], split, purpose, 0, has_reference=False)

@@ -54,7 +54,8 @@ def test_how_it_was_made():
     page = to_markdown(found_of([GOOD], attacks=(Gap(), Neural(epochs=7), Lira()), sampler="random"))
     assert "drawn by at random" not in page and "drawn at random, 2" in page
     assert "Fixed: learning rate 0.01." in page and "| density | 0.2 to 0.8 |" in page
-    assert "gap, neural (epochs = 7), lira." in page
+    beside = "neural (epochs = 7), lira, beside it lira, signal = 'all': the largest figure counts."
+    assert f"gap, {beside}" in page
     assert "trials read: train 60." in page
 
 

@@ -49,6 +49,8 @@ def test_shadows_read_none_of_them_either():
     found = measured(tuning=tuning_of(attacks=(Loss(), Lira(num_shadows=16))))
     assert found.has_numbers and found.shadows == "final pattern only"
     assert found.figures["lira.auc"]["num_samples"] == 40
+    assert set(found.apart) == {"lira", "lira, signal = 'all'"}
+    assert found.figures["lira.auc"]["value"] == max(figure["value"] for figure in found.apart.values())
     assert measured().shadows is None
 
 

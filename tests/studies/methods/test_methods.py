@@ -17,7 +17,7 @@ from safecompress.studies.methods import METHODS, MethodShadowTrainer
 
 PAGE = Path(__file__).parents[3] / "docs" / "baselines.md"
 NAMES = list(METHODS.builtins)
-SEARCHES = ("static", "set", "rigl", "safecompress")
+SEARCHES = ("static", "set", "rigl", "leak_drop", "random_small_drop", "safecompress")
 OWN = [name for name in NAMES if name not in SEARCHES]
 DENSE = {"dense", "dense_early_stop", "dense_relax", "dense_hamp", "dmp", "selena"}
 SMALL = {"kd", "kd_dp", "kd_advreg", "kd_dmp"}

@@ -152,8 +152,9 @@ class Lira(ComparesWithShadows):
     (a z-score). ``variance``: how rows share what they know of their spread, see ``likelihood.lira_online``.
     ``queries``: over how many fixed variants of a row scores are averaged. ``signal``: "label" reads the scaled logit
     of the row's label; "all" adds what the log-probabilities of all classes say (online, of the row itself), both in
-    units of their spread over the rows. The latter finds more where training softens labels, .03 AUC on Location-30
-    where other models' probabilities are the labels, and less where labels are plain.
+    units of their spread over the rows. It is there for training with soft labels, which may hide from the label's
+    score. With 8 shadows on Location-30 it found less than the label after seven kinds of training, soft labels among
+    them (``benchmarks/results/lira-signals.md``): it stands beside the label, not in its place.
 
     Scoring raises AttackError for rows with fewer than two shadows on a side that the mode reads. Differs from the
     paper: ``variance`` is shrunken by default, where the paper has per-sample variances from 64 shadows on.

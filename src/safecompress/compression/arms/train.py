@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from safecompress.compression.job import Job
 from safecompress.compression.search import Plan, RandomChoice
 from safecompress.compression.search.arm import Arm, Arms
 from safecompress.errors import UsageError
-from safecompress.training import Recipe, Watch
+from safecompress.sparsity import find_maskable
+from safecompress.training import Recipe, TrainingState, Watch, gap_gradient
 from safecompress.training.dynamic import SparseState, begin_sparse, train_sparse
 from safecompress.training.objectives.cross_fit import CrossFit
 from safecompress.training.teachers import TensorStore
@@ -68,4 +70,13 @@ def train_unattended(
         teacher = job.teacher({}, store=store)
     model, task, sparsity = job.scratch(), job.sparse_task(teacher), job.plan.sparsity()
     begin = begin or begin_sparse(model, task, sparsity)
-    return train_sparse(model, task, sparsity, begin, keep=keep, watch=watch)
+    signals = partial(_gap_gradient, job) if "gap_gradient" in sparsity.reads else None
+    return train_sparse(model, task, sparsity, begin, signals=signals, keep=keep, watch=watch)
+
+
+def _gap_gradient(job: Job, model: nn.Module, state: TrainingState) -> dict[str, dict[str, Tensor]]:
+    """The gradient of the gap between the fitting pools at the weights that would ship: what the rule "leak" reads."""
+    state.restore_(model)
+    members, nonmembers = job.split.part("member_fit"), job.split.part("nonmember_fit")
+    tracked = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
+    return {"gap_gradient": gap_gradient(model, members, nonmembers, tracked)}

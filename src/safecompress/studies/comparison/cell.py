@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
 from safecompress.attacks import Access, SignalCache, Target
-from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels, ShadowTrainer
 from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow_rows
+from safecompress.certify.companions import measure_with_companions
 from safecompress.digests import digest_json
 from safecompress.errors import TrainingError
 from safecompress.export import Artifact, ServedModel
@@ -24,7 +26,7 @@ from safecompress.report import describe_measurements
 from safecompress.seeding import derive
 from safecompress.spec.spec import ShadowMode
 from safecompress.studies.comparison.plan import Cell, ComparisonInputs, MethodEntry
-from safecompress.studies.engine import Measured
+from safecompress.studies.engine import Measured, apart
 from safecompress.studies.methods import MethodInputs, MethodResult, MethodShadowTrainer, TrainingCache
 from safecompress.studies.methods.sparse import SafeCompress
 
@@ -116,8 +118,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
         path = Path(folder) / "model.safetensors"
         num_bytes = artifact.save(path)
         network = Artifact.load(path).build()
-    parameters = dict(network.named_parameters())
-    num_kept = sum(int(artifact.masks[n].sum()) if n in artifact.masks else p.numel() for n, p in parameters.items())
+    num_kept = _num_kept(artifact, network)
 
     evidence = rows.evidence
     trainer = trainer_of(entry, method_result, method_inputs, comparison_inputs.comparison.shadows)
@@ -125,7 +126,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
     shadows = ShadowModels(pool, trainer, store=store, run=clock.map("shadows"))
     target = Target(ServedModel(network, rows.task), access=Access.WEIGHTS, cache=SignalCache(), shadows=shadows)
     with clock.of("attacks"):
-        figures = measure_model(
+        figures = measure_with_companions(
             target,
             evidence,
             comparison_inputs.comparison.attackers,
@@ -140,6 +141,7 @@ def measure_cell(comparison_inputs: ComparisonInputs, cell: Cell, store: Private
         repr(entry.method),
         tuple(sorted(entry.uses)),
         figures=describe_measurements(figures.measurements),
+        apart=apart(comparison_inputs.comparison.attackers, figures.results),
         broken=figures.errors,
         attacks=tuple(result.attack for result in figures.results),
         tm_score=figures.tm_score,
@@ -182,6 +184,12 @@ def trainer_of(
         dense_recipe=method_inputs.recipe,
         reference=method_inputs.reference if "reference" in method.objective.needs else None,
     )
+
+
+def _num_kept(artifact: Artifact, network: nn.Module) -> int:
+    """How many values of ``network`` no mask of ``artifact`` removes."""
+    masks = artifact.masks
+    return sum(int(masks[n].sum()) if n in masks else p.numel() for n, p in network.named_parameters())
 
 
 def _check_finite(method_result: MethodResult) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from safecompress import __version__
 from safecompress.attacks import ATTACKS, Attack
+from safecompress.certify.companions import describe_attack
 from safecompress.config.prepared import PreparedData, prepare_data
 from safecompress.data import Dataset
 from safecompress.errors import UsageError
@@ -77,8 +78,11 @@ class Comparison:
     """Every method at every density from every seed; a seed draws split, weights, shadows and attackers anew.
 
     ``methods`` are names from METHODS or entries; ``attacks`` are names from ATTACKS, tables, or attacks. Those given
-    by name use ``num_shadows`` shadow models. ``shadows`` says how those of a searched pattern are trained; methods
-    that are no search always train theirs by the whole method. Raises UsageError for what cannot be compared.
+    by name use ``num_shadows`` shadow models. What runs beside an attack in a verdict runs beside it here, too: LiRA is
+    judged by the larger of its figures on the label and on all classes, of the same shadow models.
+
+    ``shadows`` says how those of a searched pattern are trained; methods that are no search always train theirs by the
+    whole method. Raises UsageError for what cannot be compared.
     """
 
     methods: Sequence[MethodEntry | str]
@@ -195,7 +199,7 @@ class ComparisonInputs:
         comparison = self.comparison
         facts = [
             *(cell.label, repr(comparison.entry(cell.label).method), cell.density, cell.seed),
-            *([repr(attack) for attack in comparison.attackers], comparison.shadows),
+            *([describe_attack(attack) for attack in comparison.attackers], comparison.shadows),
             *(repr(self.model), self.recipe.to_json(), dict(self.sizes), self.normalise),
             *(self._content, __version__, torch.__version__, self.threads, engine_name()),
         ]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from safecompress.attacks import Attack
+from safecompress.attacks.reference import companions_of
 from safecompress.compression.search import Plan
 from safecompress.metrics.catalogue import ACCURACY, headlines
 from safecompress.report.markdown import markdown_table, plain_text
@@ -23,8 +25,9 @@ from safecompress.studies.comparison.summary import (
     is_unequal,
     plain_dense,
     shown_figures,
+    spread,
 )
-from safecompress.studies.engine import Figure
+from safecompress.studies.engine import Figure, name_apart
 from safecompress.studies.engine.page import (
     changed_options,
     environment_line,
@@ -38,7 +41,8 @@ from safecompress.studies.engine.page import (
 REFERENCE, MEMBERS, UNEQUAL, FAILED = "†", "§", "‡", "✗"
 MARKS = {
     REFERENCE: "trains on reference rows (the population) beside its members",
-    MEMBERS: "tests candidates by attacks on members of the pools that choose (never those of this table)",
+    MEMBERS: "tests candidates, or scores weights, by attacks on members of the pools that choose (never those of this "
+    "table)",
     "ε": "trained with differential privacy; the number is what its accountant says was spent, see the notes",
     UNEQUAL: "mean accuracy lies outside the dense model's own 95 % interval over test rows (its limits averaged over "
     "seeds): what learned less leaks less, so its leakage is no fair match for the others'",
@@ -70,6 +74,7 @@ def to_markdown(comparison_result: ComparisonResult, *, picture: str | None = No
         *legend(comparison_result),
         HOW_TO_READ,
         *picture_lines(picture, missing),
+        *_apart(comparison_result),
         *_differences(paired, shown_figures(comparison.attackers)),
         "## Every cell",
         "Accuracy on test rows and each attack's AUC, with 95 % intervals over rows.",
@@ -86,6 +91,8 @@ HOW_TO_READ = (
     "Mean ± half of a 95 % t interval over seeds (lowest to highest). A seed draws split, first weights, shadows and "
     "attackers anew, from one data set: the intervals speak of this data set and these settings. *Worst AUC* is the "
     "largest of all attacks: 0.5 is guessing, and the largest of several lies a little above it by chance alone. "
+    "Where other attacks run beside one, as in a verdict, the largest figure counts as its own: LiRA is judged by the "
+    "larger of its figures on the label's scaled logit and on all classes, of the same shadow models. "
     "*Worst TPR@1%* is the largest share of members found while at most 1 % of non-members are accused. *TM-score* is "
     "accuracy over the worst attack's balanced accuracy (at least 0.5); higher is better. *Bytes* is the packed file, "
     "*values kept* what it holds, biases included. *Seconds* are the median over seeds of making the model, training "
@@ -221,6 +228,29 @@ def _differences(differences: Sequence[Difference], figure_names: Sequence[str])
     ]
 
 
+def _apart(comparison_result: ComparisonResult) -> list[str]:
+    """A section with what each attack found that the figures take the largest of, if there is one."""
+    groups = groups_of(comparison_result.inputs.comparison, comparison_result.results)
+    names = list(dict.fromkeys(name for result in comparison_result.results for name in result.apart))
+    if not names:
+        return []
+    rows = [
+        [
+            f"{group.density:g}",
+            plain_text(group.entry.label),
+            *(_mean(spread([r.apart[name]["value"] for r in group.results if name in r.apart])) for name in names),
+        ]
+        for group in groups
+    ]
+    return [
+        "## Attacks that run side by side",
+        "The AUC of each over seeds; the tables take the largest of each cell. LiRA on all classes is there for "
+        "methods whose labels are soft (distillation, split teachers, RelaxLoss), which may hide from the label's own "
+        "score.",
+        markdown_table(["density", "method", *(plain_text(name) for name in names)], rows),
+    ]
+
+
 def cell_rows(comparison_result: ComparisonResult) -> tuple[list[str], list[list[str]]]:
     """Header and a row for each cell that has figures."""
     names = [attack.name for attack in comparison_result.inputs.comparison.attackers]
@@ -262,13 +292,18 @@ def _made(comparison_result: ComparisonResult) -> list[str]:
             ["method", "options that are not its defaults", "its shadows are trained by", "source"], methods
         ),
         markdown_table(
-            ["attack", "options that are not its defaults"],
-            [[attack.name, _options(attack)] for attack in comparison.attackers],
+            ["attack", "options that are not its defaults", "beside it"],
+            [[attack.name, _options(attack), _beside(attack)] for attack in comparison.attackers],
         ),
         f"Rows of {plain_text(comparison_result.split['name'])} in each part (seed {comparison.seeds[0]}):",
         markdown_table(["part", "rows"], parts),
         environment_line(comparison_result.environment),
     ]
+
+
+def _beside(attack: Attack) -> str:
+    """What runs beside ``attack``."""
+    return "; ".join(map(name_apart, companions_of(attack))) or "-"
 
 
 def _options(value: Any) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from safecompress.attacks import ATTACKS, Attack, Lira, capabilities_of
+from safecompress.attacks import ATTACKS, Attack, AttackResult, Lira, capabilities_of
+from safecompress.attacks.questions import headline_of
+from safecompress.attacks.reference import companions_of
 from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.data import DataSplit
 from safecompress.errors import UsageError
+from safecompress.report import describe_measurements
+from safecompress.studies.engine.page import changed_options
+from safecompress.studies.engine.study import Figure
 
 StrategyT = TypeVar("StrategyT")
 
@@ -20,6 +25,24 @@ def give_num_shadows(strategy: StrategyT | str, num_shadows: int) -> StrategyT |
     if capabilities_of(ATTACKS.factory(strategy)).num_shadows:
         return {"name": strategy, "num_shadows": num_shadows}
     return strategy
+
+
+def name_apart(attack: Attack) -> str:
+    """``lira`` or ``lira, signal = 'all'``: an attack with the options that are not its defaults, shadows apart."""
+    changed = changed_options(attack) or {}
+    options = [f"{name} = {own!r}" for name, (own, _) in changed.items() if name != "num_shadows"]
+    return ", ".join([attack.name, *options])
+
+
+def apart(attacks: Iterable[Attack], results: Sequence[AttackResult]) -> dict[str, Figure]:
+    """The headline figure of each attack that others run beside, and of those, by name."""
+    found: dict[str, Figure] = {}
+    for attack, result in zip(attacks, results, strict=True):
+        headline = headline_of(result.question).of(result.attack)
+        for one, own in zip((attack, *companions_of(attack)), result.largest_of, strict=False):
+            figures = {figure.name: figure for figure in own.measurements}
+            found |= {name_apart(one): describe_measurements({headline: figures[headline]})[headline]}
+    return found
 
 
 def check_single_version(attacks: Iterable[Attack], reason: str) -> None:
@@ -35,7 +58,8 @@ def check_shadows(
     attacks: Iterable[Attack], evidence: DataSplit, purpose: str, seed: int, *, has_reference: bool
 ) -> None:
     """Raise UsageError, where LiRA runs online, unless every row of the pool is in two shadows and out of two."""
-    counts = [attack.num_shadows for attack in attacks if isinstance(attack, Lira) and attack.mode == "online"]
+    all_attacks = [one for attack in attacks for one in (attack, *companions_of(attack))]
+    counts = [one.num_shadows for one in all_attacks if isinstance(one, Lira) and one.mode == "online"]
     if not counts:
         return
     pool = shadow_rows(evidence, purpose, seed, has_reference=has_reference)

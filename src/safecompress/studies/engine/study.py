@@ -77,11 +77,14 @@ class Study(Protocol[ItemT_contra, ResultT_co]):
 class Measured:
     """A base for results: figures of one model with intervals over rows, or the ``error`` that says why there are none.
 
-    ``figures`` are the accuracy and every attack's metrics; ``broken`` are the attacks that gave no number.
+    ``figures`` are the accuracy and every attack's metrics; ``broken`` are the attacks that gave no number. ``apart``
+    are the headline figures (AUC) of an attack and of each that runs beside it, by `name_apart`: the figures take the
+    largest of them.
     """
 
     error: str | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    apart: Mapping[str, Figure] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safecompress.attacks import ATTACKS, Attack
+from safecompress.certify.companions import describe_attack
 from safecompress.compression.job import Job
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.digests import digest_json
@@ -70,7 +71,7 @@ class Tuning:
 
     def identity(self, key: bytes) -> str:
         """What all trials of one folder share; rows enter it keyed with ``key``."""
-        return digest_json(["tune", self.job.digest(key), list(map(repr, self.attacks)), self.threads])
+        return digest_json(["tune", self.job.digest(key), list(map(describe_attack, self.attacks)), self.threads])
 
 
 def check_attacks(attacks: Sequence[Attack], spec: SafetySpec) -> None:

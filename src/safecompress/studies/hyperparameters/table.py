@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from safecompress.attacks.reference import companions_of
 from safecompress.report.markdown import markdown_table, plain_text
+from safecompress.studies.engine import name_apart
 from safecompress.studies.engine.page import (
     changed_options,
     environment_line,
@@ -187,12 +189,14 @@ def _made(result: StudyResult) -> list[str]:
 
 
 def _attack(attack: Any) -> str:
-    """Its name, and the options that are not its defaults."""
+    """Its name, the options that are not its defaults, and what runs beside it."""
     changed = changed_options(attack)
     if changed is None:
         return repr(attack)
     options = ", ".join(f"{name} = {own!r}" for name, (own, _) in changed.items())
-    return f"{attack.name} ({options})" if options else str(attack.name)
+    said = f"{attack.name} ({options})" if options else str(attack.name)
+    beside = " and ".join(map(name_apart, companions_of(attack)))
+    return f"{said}, beside it {beside}: the largest figure counts" if beside else said
 
 
 def _fixed(result: StudyResult) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from safecompress import __version__
 from safecompress.attacks import SignalCache, Target
-from safecompress.attacks.measure_model import measure_model
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import ShadowModels
 from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
+from safecompress.certify.companions import measure_with_companions
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, Trained, search_and_train
 from safecompress.compression.search import SerialExecutor
@@ -34,7 +34,7 @@ from safecompress.metrics.measurement import Levels
 from safecompress.report import describe_measurements
 from safecompress.seeding import derive
 from safecompress.sparsity import Start
-from safecompress.studies.engine import Figure, Measured
+from safecompress.studies.engine import Figure, Measured, apart
 from safecompress.studies.hyperparameters.front import guarded
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.space import TrialParams
@@ -155,7 +155,7 @@ def measure(tuning: Tuning, params: TrialParams, cache: TrainingCache) -> TrialR
     pool = shadow_rows(one_row_per_unit(job.raw), "select", job.seed, has_reference=provenance.reference is not None)
     shadows = ShadowModels(pool, provenance.trainer(winner.pattern, "final pattern"))
     target = Target(ServedModel(network, job.task), access=job.spec.access, cache=SignalCache(), shadows=shadows)
-    figures = measure_model(
+    figures = measure_with_companions(
         target,
         _independent(job.raw),
         tuning.attacks,
@@ -168,6 +168,7 @@ def measure(tuning: Tuning, params: TrialParams, cache: TrainingCache) -> TrialR
     return TrialResult(
         params,
         figures=describe_measurements(figures.measurements),
+        apart=apart(tuning.attacks, figures.results),
         broken=figures.errors,
         attacks=tuple(result.attack for result in figures.results),
         num_bytes=num_bytes,

@@ -13,7 +13,15 @@ from safecompress.studies.methods.plain import Dense, EarlyStopped
 from safecompress.studies.methods.pruning import Gradual, MiaPruning, OneShot
 from safecompress.studies.methods.reuse import WeMem
 from safecompress.studies.methods.selena import SplitDistilled
-from safecompress.studies.methods.sparse import FoldTaught, RigL, SafeCompress, SparseEvolutionaryTraining, Static
+from safecompress.studies.methods.sparse import (
+    FoldTaught,
+    LeakDrop,
+    RandomSmallDrop,
+    RigL,
+    SafeCompress,
+    SparseEvolutionaryTraining,
+    Static,
+)
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -28,6 +36,8 @@ METHODS: Registry[Method] = Registry(
         "static": Static,
         "set": SparseEvolutionaryTraining,
         "rigl": RigL,
+        "leak_drop": LeakDrop,
+        "random_small_drop": RandomSmallDrop,
         "safecompress": SafeCompress,
         "folds": FoldTaught,
         "one_shot": OneShot,

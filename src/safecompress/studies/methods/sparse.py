@@ -108,6 +108,29 @@ class SparseEvolutionaryTraining(SafeCompress):
 
 
 @dataclass(frozen=True)
+class LeakDrop(SafeCompress):
+    """Drops small weights whose removal narrows the gap between members and non-members, grows by gradient."""
+
+    plan: Plan = field(
+        default_factory=lambda: Plan(branches=parse_branches(["leak+gradient"]), selector=RandomChoice())
+    )
+
+    source: ClassVar[str] = "After PAST, Hu et al. 2024 (arXiv 2410.06814), which penalises such weights in training."
+
+
+@dataclass(frozen=True)
+class RandomSmallDrop(SafeCompress):
+    """The control of `leak_drop`: drops small weights at random, grows by gradient."""
+
+    plan: Plan = field(
+        default_factory=lambda: Plan(branches=parse_branches(["random-small+gradient"]), selector=RandomChoice())
+    )
+
+    source: ClassVar[str] = "A control of our own; growth as in RigL, Evci et al. 2020"
+    uses: ClassVar[frozenset[Use]] = frozenset()
+
+
+@dataclass(frozen=True)
 class RigL(SafeCompress):
     """Drops the smallest weights, grows where the gradient is largest."""
 
