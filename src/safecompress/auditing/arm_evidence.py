@@ -1,9 +1,9 @@
 """How much an arm leaks to strong attackers, before it is chosen: LiRA among repeats of it, on rows for choosing.
 
 Every repeat trains the arm by its whole pipeline on the train rows without the members for choosing, and on a random
-half of all rows for choosing. Each repeat is a target once, and the others are its shadow models. Halves are drawn apart
-from one another: were they balanced, the others' rows would say which ones the target has. No row of the verdict and no
-model of the verdict takes part.
+half of all rows for choosing. Each repeat is a target once, and the others are its shadow models. Halves are drawn
+apart from one another: were they balanced, the others' rows would say which ones the target has. No row of the verdict
+and no model of the verdict takes part.
 """
 
 # R repeats, S rows for choosing, C classes.

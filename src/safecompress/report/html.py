@@ -43,6 +43,7 @@ def to_html(report: Report) -> str:
             roc=sections.roc(report),
             exposure=sections.exposure(report),
             layers=sections.layers(report),
+            arms=sections.arms(report),
             rounds=sections.rounds(report),
             beyond=beyond_noise(report),
             ranking=ranking_line(report),

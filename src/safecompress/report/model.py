@@ -65,6 +65,12 @@ class Report:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """The arms that were compared, the safest settings first."""
+        arms: Sequence[Mapping[str, Any]] = self.search.get("arms", ())
+        return arms
+
+    @property
     def rounds(self) -> Sequence[Mapping[str, Any]]:
         """The rounds of the search, in order."""
         rounds: Sequence[Mapping[str, Any]] = self.search.get("rounds", ())

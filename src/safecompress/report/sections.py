@@ -19,6 +19,7 @@ from safecompress.metrics.catalogue import (
 from safecompress.report import glossary
 from safecompress.report.model import Report
 from safecompress.report.people import people_lines
+from safecompress.report.plots.arms import arms_plot
 from safecompress.report.plots.bars import amounts, domain_of, requirement_bar
 from safecompress.report.plots.exposure import dots
 from safecompress.report.plots.layers import layers_plot
@@ -26,7 +27,7 @@ from safecompress.report.plots.roc import roc_plot
 from safecompress.report.plots.rounds import timeline
 from safecompress.report.plots.search import Spot, candidates_plot, shared_attacks, verdict_plot, worst_auc
 from safecompress.report.plots.split import split_plot
-from safecompress.report.text import AS_TRAINED, DENSE, columns_beside
+from safecompress.report.text import ARM_COLUMNS, AS_TRAINED, DENSE, arm_rows, columns_beside
 
 MOST_CLASSES = 20
 """Classes that are drawn; the table below the picture has all."""
@@ -176,6 +177,23 @@ def layers(report: Report) -> Section | None:
     if not shares:
         return None
     return {"rows": shares, "picture": layers_plot(shares, "layers"), "has_start": bool(report.search.get("layers"))}
+
+
+def arms(report: Report) -> Section | None:
+    """The table of arms, and a picture of what they leak and how accurate they are; None where none was compared."""
+    if not report.arms:
+        return None
+    rows = [
+        {"name": arm["name"], "state": arm["state"], "cells": cells[1:]}
+        for arm, cells in zip(report.arms, arm_rows(report), strict=True)
+    ]
+    repeats = [arm["evidence"]["repeats"] for arm in report.arms if arm["evidence"]]
+    return {
+        "columns": ARM_COLUMNS[1:],
+        "rows": rows,
+        "picture": arms_plot(report.arms, "arms-plot"),
+        "repeats": repeats[0] if repeats else 0,
+    }
 
 
 def rounds(report: Report) -> Section | None:

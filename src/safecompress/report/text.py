@@ -42,6 +42,14 @@ HEALTH = (
 )
 
 
+ARMS = (
+    "An arm is a whole configuration: which share of a row's target comes from sub-models that never saw the row, how "
+    "long the model trains, its density. Finalists were trained again several times on random halves of the rows for "
+    "choosing, and each of those models was attacked by LiRA with the others as its shadow models; the limit is what "
+    "the verdict was expected to hold against the bound. No verdict row was opened for it."
+)
+
+
 def to_markdown(report: Report) -> str:
     """The whole report."""
     parts = [
@@ -67,6 +75,7 @@ def to_markdown(report: Report) -> str:
         *_health(report),
         "## The artifact",
         _artifact_line(report),
+        *_arms(report),
         *_rounds(report),
         "## How the data was split",
         markdown_table(["part", "rows"], [[name, str(part["rows"])] for name, part in report.split["parts"].items()]),
@@ -156,6 +165,30 @@ def figure_rows(report: Report) -> list[list[str]]:
         for metric, figure in report.measurements.items()
         if not is_change(metric)
     ]
+
+
+ARM_COLUMNS = ("arm", "accuracy", "worst cheap AUC", "LiRA among repeats", "limit", "what became of it")
+"""Heads of the columns of `arm_rows`."""
+
+
+def arm_rows(report: Report) -> list[list[str]]:
+    """A row per arm: its name, its figures on rows for choosing, what its repeats gave, and what became of it."""
+    rows = []
+    for arm in report.arms:
+        worst = strongest_attack({name: figure["value"] for name, figure in arm["metrics"].items()})
+        cheap = "-" if worst is None else f"{headlines(arm['metrics'])[worst]['value']:.3f} ({worst})"
+        found = arm["evidence"]["figures"][AUC.name] if arm["evidence"] else None
+        lira = ["-", "-"] if found is None else [f"{found['value']:.3f}", f"{found['limit']:.3f}"]
+        rows.append([arm["name"], f"{arm['accuracy']:.3f}", cheap, *lira, arm["reason"]])
+    return rows
+
+
+def arms_line(report: Report) -> str | None:
+    """Which arm ships, of how many, and why; None for a report without arms."""
+    chosen = next((arm for arm in report.arms if arm["state"] == "chosen"), None)
+    if chosen is None:
+        return None
+    return f"Of {len(report.arms)} arms {chosen['name']} ships; {chosen['reason']}"
 
 
 def round_rows(report: Report) -> list[list[str]]:
@@ -261,6 +294,16 @@ def _health(report: Report) -> list[str]:
         return []
     rows = [[check["check"], check["subject"], check["outcome"], check["detail"]] for check in report.health]
     return ["## Health of the attacks", HEALTH, markdown_table(["check", "of", "outcome", "what was seen"], rows)]
+
+
+def _arms(report: Report) -> list[str]:
+    if not report.arms:
+        return []
+    return [
+        "## Arms",
+        ARMS,
+        markdown_table(list(ARM_COLUMNS), [[plain_text(c) for c in row] for row in arm_rows(report)]),
+    ]
 
 
 def _rounds(report: Report) -> list[str]:

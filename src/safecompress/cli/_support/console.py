@@ -17,6 +17,7 @@ from safecompress.report.text import (
     AS_TRAINED,
     DENSE,
     MEANING,
+    arms_line,
     columns_beside,
     figure_rows,
     health_line,
@@ -53,6 +54,9 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
         if total:
             words = "the winner's leak differed from keeping the pattern beyond noise"
             console.print(f"In {beyond} of {total} rounds {words}.")
+    chosen = arms_line(report)
+    if chosen is not None:
+        console.print(f"{escape(chosen)}.", highlight=False)
     ranked = ranking_line(report)
     if ranked is not None:
         console.print(f"{escape(ranked)}.", highlight=False)
