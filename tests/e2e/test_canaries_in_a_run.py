@@ -7,10 +7,10 @@ from whole_runs import report_of, run_cli, write_spec
 pytestmark = pytest.mark.slow
 
 SAFETY = {"attacks": ["loss", {"name": "lira", "num_shadows": 6}], "access": "scores", "canaries": 20}
-RECIPE = {"epochs": 40, "optimizer": "adam", "batch_size": 32, "learning_rate": 0.005, "weight_decay": 0.0}
+RECIPE = {"epochs": 30, "optimizer": "adam", "batch_size": 32, "learning_rate": 0.005, "weight_decay": 0.0}
 REQUIRED = [{"metric": "lira.canaries", "at_most": 0.5}, {"metric": "loss.auc", "at_most": 0.99}]
 CHANGES = {
-    "safety": SAFETY, "require": REQUIRED, "recipe": RECIPE, "compress": {"density": 1.0},
+    "model": {"hidden": [64]}, "safety": SAFETY, "require": REQUIRED, "recipe": RECIPE, "compress": {"density": 1.0},
     "search": {"rounds": 0, "branches": ["keep"], "rank": False},
 }  # fmt: skip
 FOUND = "mislabelled rows put into training before it errs on more than 2 of 200 that were not"
@@ -41,7 +41,7 @@ def test_the_report_says_how_many_were_found_and_what_they_cost(ended):
 
 def test_a_model_that_learned_them_by_heart_gives_them_away(ended):
     figures = report_of(ended[0] / "run")["measurements"]
-    assert figures["lira.canaries"]["value"] >= 0.4  # guessing finds 0.015
+    assert figures["lira.canaries"]["value"] >= 0.2  # guessing finds 0.015
 
 
 def test_an_audit_asks_about_the_same_canaries_and_the_pipeline_reads_it(ended):

@@ -104,6 +104,8 @@ WORST_CASE = _share("worst_case", "worst case", CertifyWorstCase(), ideal=0.5, i
 figure of attacks on membership by shadow models, measured on these (`certify.worst_case`)."""
 CANARIES = _share("canaries", "canaries found", CertifyCanaries(), is_compared=False)
 """The share of planted canaries that the shadow models of an attack on membership find (`certify.canaries`)."""
+OF_PERSONS = (WORST_CASE, CANARIES)
+"""Metrics of an attack that are measured on its shadow models beside the attack itself."""
 SUCCESS_RATE = _share("success_rate", "success rate", CertifyRate(), is_headline=True, is_decision=True)
 
 OF_ATTACKS: Mapping[str, Metric] = {
@@ -170,6 +172,12 @@ def attack_of(name: str) -> str:
 def is_change(name: str) -> bool:
     """Whether the figure called ``name`` is a change from the dense model."""
     return name.endswith((RISE, DROP))
+
+
+def is_of_persons(name: str) -> bool:
+    """Whether the figure called ``name`` is one of `OF_PERSONS`."""
+    parsed = parse_name(name)
+    return parsed is not None and parsed.metric in OF_PERSONS
 
 
 def change_of(name: str) -> str:

@@ -12,11 +12,12 @@ from safecompress.attacks.reference import companions_of, missing_reference_atta
 from safecompress.errors import SpecError, suggest
 from safecompress.metrics.catalogue import (
     CANARIES,
+    OF_PERSONS,
     OF_THE_TASK,
-    WORST_CASE,
     attack_of,
     change_of,
     direction_of,
+    is_of_persons,
     parse_name,
 )
 from safecompress.metrics.certifiers import MIN_CANARIES
@@ -247,11 +248,10 @@ class SafetySpec:
 def metrics_of(attack: Attack) -> list[str]:
     """The full names of what ``attack`` measures, in the order of reports."""
     asked = capabilities_of(attack)
-    by_shadows = (WORST_CASE, CANARIES) if asked.question == MEMBERSHIP and asked.num_shadows else ()
+    by_shadows = OF_PERSONS if asked.question == MEMBERSHIP and asked.num_shadows else ()
     return [metric.of(attack.name) for metric in (*asked.question.metrics, *by_shadows)]
 
 
 def _bounds_attack(requirement: Requirement) -> bool:
     """Whether it bounds what an attack finds in the model."""
-    name = parse_name(requirement.metric)
-    return not requirement.is_change() and (name is None or name.metric not in (WORST_CASE, CANARIES))
+    return not requirement.is_change() and not is_of_persons(requirement.metric)
