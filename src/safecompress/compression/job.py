@@ -168,7 +168,8 @@ def check_canaries(spec: SafetySpec, split: DataSplit) -> None:
     if planted != spec.canaries:
         raise UsageError(
             f"The spec says canaries = {spec.canaries}, and the split has {planted}. They are planted before a "
-            "model is trained, with plant_canaries(split, ..., seed=...), and the spec must say how many."
+            "model is trained, with plant_canaries(split, ..., seed=...), and the spec must say how many; a model that "
+            "was trained elsewhere has none."
         )
 
 
