@@ -41,8 +41,8 @@ def canary_scores(target: Target, audit: AuditData, num_shadows: int) -> Floats:
     """Of each canary and twin (N,) how much surer of its wrong label the target is than shadows without the row.
 
     LiRA offline, with variances shrunken towards those of all these rows: a row is in few shadows, as many as its
-    share of the canaries and twins is, too few to say what training on it does. Other signals and ways of comparing
-    find fewer (benchmarks/canaries.py). Raises AttackError for a row that nearly every shadow was trained on.
+    share of the canaries and twins is, too few to say what training on it does. Other variances and the loss
+    alone find fewer on average (benchmarks/canaries.py). Raises AttackError for a row that nearly every shadow was trained on.
     """
     answers = phi_and_shadows(target, audit, num_shadows)
     return lira_offline(answers.target[None], answers.shadows[:, None], answers.is_in_KN)
