@@ -42,7 +42,8 @@ def canary_scores(target: Target, audit: AuditData, num_shadows: int) -> Floats:
 
     LiRA offline, with variances shrunken towards those of all these rows: a row is in few shadows, as many as its
     share of the canaries and twins is, too few to say what training on it does. Other variances and the loss
-    alone find fewer on average (benchmarks/canaries.py). Raises AttackError for a row that nearly every shadow was trained on.
+    alone find fewer on average (benchmarks/canaries.py). Raises AttackError for a row without two shadows that it is
+    not in.
     """
     answers = phi_and_shadows(target, audit, num_shadows)
     return lira_offline(answers.target[None], answers.shadows[:, None], answers.is_in_KN)
