@@ -36,6 +36,7 @@ NAMES = [
     "data",
     "make_split",
     "models",
+    "plant_canaries",
     "record_training",
     "sparsity",
     "within",

@@ -25,7 +25,7 @@ from safecompress.config.tables import (
     SpecShape,
     StrictTable,
 )
-from safecompress.metrics.catalogue import OF_THE_TASK, direction_of
+from safecompress.metrics.catalogue import CANARIES, OF_THE_TASK, WORST_CASE, direction_of
 from safecompress.metrics.measurement import Direction
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS
 from safecompress.studies.comparison.spec import CompareShape
@@ -166,7 +166,8 @@ def _recipe() -> str:
 def _metrics() -> str:
     rows = [(f"`{name}`", _better(name)) for name in OF_THE_TASK]
     rows += [(f"`<attack>.{name}`", _better(f"loss.{name}")) for name in (metric.name for metric in MEMBERSHIP.metrics)]
-    rows.append(("`<attack by shadow models>.worst_case`", _better("lira.worst_case")))
+    for name in (WORST_CASE.name, CANARIES.name):
+        rows.append((f"`<attack by shadow models>.{name}`", _better(f"lira.{name}")))
     words = (
         "`<attack>` is the name of an attack that `[safety]` lists: `lira.auc`. With `within` the requirement is on "
         "the change from the dense model (`accuracy.drop`, `lira.auc.rise`), by a paired interval."

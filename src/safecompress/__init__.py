@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from safecompress.auditing.members import write_members
     from safecompress.auditing.recorded_training import record_training
     from safecompress.compression.search import Branch, Plan, ProcessExecutor
-    from safecompress.data import Dataset, DataSplit, SplitSizes, make_split
+    from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, plant_canaries
     from safecompress.errors import SafeCompressError
     from safecompress.export import Artifact, Packing, TaskInfo
     from safecompress.models import ModelSpec
@@ -46,6 +46,7 @@ _HOMES = {
     "audit": "api",
     "compress": "api",
     "make_split": "data",
+    "plant_canaries": "data",
     "record_training": "auditing.recorded_training",
     "within": "spec",
     "write_members": "auditing.members",
@@ -79,6 +80,7 @@ __all__ = [
     "data",
     "make_split",
     "models",
+    "plant_canaries",
     "record_training",
     "sparsity",
     "within",

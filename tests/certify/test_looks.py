@@ -195,3 +195,16 @@ def test_a_verdict_takes_looks_and_says_so(monkeypatch):
     assert (rise.value, rise.interval.low, rise.interval.high) == (0.0, 0.0, 0.0)  # one model, equally many shadows
     made = build_report("x", late, split, artifact_facts={}, digest="0", facts=RunFacts(0))
     assert [note for note in made.notes if "64 shadow models, at look 3 of at most 3" in note]
+
+
+ON_PERSONS = [at_most("lira.worst_case", 0.7), at_most("lira.canaries", 0.5)]
+
+
+def test_figures_of_persons_are_measured_once_and_neither_ask_for_looks_nor_end_them():
+    alone = SafetySpec([Lira()], ON_PERSONS, access="scores", shadow_budget=64, canaries=20)
+    assert take_looks(alone, LEVELS, TARGETS, {"shipped": first()}, Examined())[1] == {}
+    beside = SafetySpec(
+        [Lira()], [at_most("lira.auc", 0.6), *ON_PERSONS], access="scores", shadow_budget=64, canaries=20
+    )
+    _, looks = take_looks(beside, LEVELS, {"shipped": object()}, {"shipped": first()}, Examined(k16=0.59, k32=0.5))
+    assert looks["lira"].num_shadows == 32

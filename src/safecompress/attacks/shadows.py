@@ -35,7 +35,8 @@ class ShadowRows:
     """The rows that shadows are drawn from: ``features`` (P, ...) as the served model reads them, ``labels`` (P,).
 
     Rows with one number in ``units`` (P,) are in or out together. Every shadow trains on ``size`` rows. ``seed`` names
-    the draw: shadows that chose a candidate and shadows that judge it have different ones.
+    the draw: shadows that chose a candidate and shadows that judge it have different ones. The last ``num_mislabelled``
+    rows have wrong labels; a shadow trains on ``mislabelled_size`` of them beside ``size`` others, as the target did.
     """
 
     features: Tensor = field(repr=False)
@@ -43,10 +44,13 @@ class ShadowRows:
     units: NDArray[np.int64] = field(repr=False)
     size: int
     seed: int
+    num_mislabelled: int = 0
+    mislabelled_size: int = 0
 
     def digest(self) -> str:
         """SHA-256 of content and draw. Unkeyed: for this process and the private folder of a store only."""
-        sha = hashlib.sha256(f"{self.size}|{self.seed}|{tuple(self.features.shape)}".encode())
+        mislabelled = f"|{self.num_mislabelled}|{self.mislabelled_size}" if self.num_mislabelled else ""
+        sha = hashlib.sha256(f"{self.size}|{self.seed}|{tuple(self.features.shape)}{mislabelled}".encode())
         for row in row_contents(self.features):
             sha.update(row)
         for part in (self.labels.numpy(), self.units):
@@ -60,7 +64,13 @@ class ShadowRows:
 
     def draws(self, count: int) -> Bools:
         """(count, P): which rows each shadow trains on; the first k lines do not depend on ``count``."""
-        return balanced_draws(self.units, self.size, count, derive(self.seed, "shadow rows"))
+        num_ordinary = len(self.units) - self.num_mislabelled
+        ordinary, mislabelled = self.units[:num_ordinary], self.units[num_ordinary:]
+        draws = balanced_draws(ordinary, self.size, count, derive(self.seed, "shadow rows"))
+        if not self.num_mislabelled:
+            return draws
+        generator = derive(self.seed, "shadow mislabelled")
+        return np.concatenate([draws, balanced_draws(mislabelled, self.mislabelled_size, count, generator)], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

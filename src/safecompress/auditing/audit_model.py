@@ -16,6 +16,7 @@ from safecompress.auditing.members import check_members
 from safecompress.auditing.recorded_training import check_training
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Feasibility, check_feasibility
+from safecompress.compression.job import check_canaries
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ModelError, UsageError
 from safecompress.export import Artifact
@@ -58,6 +59,7 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
     """
     subject = subject_of(audit.artifact, audit.split, audit.model)
     audit.split.check()
+    check_canaries(audit.spec, audit.split)
     check_task(subject, audit.split)
     checks = [check_members(subject, audit.split, subject.path or audit.file)]
     evidence = one_row_per_unit(audit.split)

@@ -83,7 +83,7 @@ def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: Data
             "the rows that this model was trained on."
         )
     known, key = set(recorded.rows), bytes.fromhex(recorded.key)
-    for part in ("train", *MEMBER_POOLS, *(one for one in SEPARATE if one != "train")):
+    for part in ("train", *MEMBER_POOLS, *(one for one in SEPARATE if one != "train"), "canary_twins"):
         are_known = [digest in known for digest in split.row_digests(part, key)]
         is_member = part == "train" or part in MEMBER_POOLS
         wrong = are_known.count(not is_member)

@@ -26,7 +26,7 @@ from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, search_and_train
 from safecompress.compression.search import SerialExecutor
 from safecompress.data import Dataset, DataSplit, unit_ids
-from safecompress.data.sizes import PARTS
+from safecompress.data.sizes import CANARY_PARTS, PARTS
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import UsageError
 from safecompress.export import Artifact, ServedModel, TaskInfo
@@ -69,14 +69,22 @@ def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool =
     Train, the non-members of the fitting pool and of ``pool``, and the population, as raw rows. Every shadow is as
     large as train, or two thirds of all when train is larger than that. Where the training ``has_reference`` rows, the
     population is those, for shadows as for the target, and none of it is drawn.
+
+    Where canaries were planted, each shadow trains on as many rows of canaries and twins together, beside as many other
+    rows as without them: it has the target's share of wrong labels, and says the same of canaries as of twins.
     """
     parts = ("train", "nonmember_fit", f"nonmember_{pool}", *(() if has_reference else ("population",)))
+    planted = split.indices.get("canaries", np.empty(0, dtype=np.int64))
     rows = np.concatenate([split.indices[part] for part in parts])
-    size = min(split.size("train"), int(_LARGEST_SHARE * len(rows)))
+    rows = rows[~np.isin(rows, planted)]
+    size = min(split.size("train") - len(planted), int(_LARGEST_SHARE * len(rows)))
+    mislabelled = [split.indices[part] for part in CANARY_PARTS] if len(planted) else []
+    rows = np.concatenate([rows, *mislabelled])
     dataset, places = split.dataset, torch.from_numpy(rows)
     units = unit_ids(dataset)[rows]
     seed = derive_seed(seed, "shadows", pool)
-    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed)
+    counts = {"num_mislabelled": sum(map(len, mislabelled)), "mislabelled_size": len(planted)}
+    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed, **counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,9 +305,10 @@ def shadow_split(
     """A shadow's own members and non-members, in the sizes of ``model_split``, the target's, as far as there are rows.
 
     Its members are the rows of ``draw``; rows out of it are its non-members. Validation and population are the
-    target's.
+    target's. Mislabelled rows are in no pool.
     """
     count = len(shadow_pool.labels)
+    num_ordinary = count - shadow_pool.num_mislabelled
     shared = [model_split.part(part) for part in ("validation", "population")]
     features = torch.cat([task.prepare(shadow_pool.features), *(part[0] for part in shared)])
     labels = torch.cat([shadow_pool.labels, *(part[1] for part in shared)])
@@ -309,7 +318,8 @@ def shadow_split(
     indices["train"] = inside
     cuts = np.cumsum([count, len(shared[0][1])])
     _, indices["validation"], indices["population"] = np.split(np.arange(len(labels)), cuts)
-    for side, kept in (("member", inside), ("nonmember", outside)):
+    for side, rows in (("member", inside), ("nonmember", outside)):
+        kept = rows[rows < num_ordinary]
         sizes = [min(model_split.size(f"{side}_{pool}"), len(kept) // 2) for pool in ("fit", "select")]
         indices[f"{side}_fit"], indices[f"{side}_select"] = kept[: sizes[0]], kept[sizes[0] : sum(sizes)]
     dataset: Dataset = replace(

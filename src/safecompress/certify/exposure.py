@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.attacks import AttackResult, Target
+from safecompress.certify.canaries import Planted
 from safecompress.certify.worst_case import WorstCase, worst_case
 from safecompress.data import AuditData
 from safecompress.metrics import stats
@@ -132,6 +133,7 @@ class Exposure:
     worst_case: WorstCase | None = None
     num_members: int = 0
     num_non_members: int = 0
+    planted: Planted | None = None
 
 
 def examine_exposure(
@@ -141,6 +143,7 @@ def examine_exposure(
     results: Sequence[AttackResult],
     dense_results: Sequence[AttackResult],
     alpha: float,
+    planted: Planted | None = None,
 ) -> Exposure:
     """The aggregates of ``results``, the verdict's on ``audit``, and of ``dense_results``, the dense model's."""
     return Exposure(
@@ -150,4 +153,5 @@ def examine_exposure(
         worst_case(target, audit, alpha),
         audit.num_members,
         audit.num_non_members,
+        planted,
     )

@@ -9,7 +9,7 @@ from safecompress.attacks import MEMBERSHIP, Access, capabilities_of
 from safecompress.attacks.capabilities import Capabilities
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
-from safecompress.metrics.catalogue import ACCURACY, AUC, DENSITY, LATENCY, MetricName, parse_name
+from safecompress.metrics.catalogue import ACCURACY, AUC, CANARIES, DENSITY, LATENCY, MetricName, parse_name
 from safecompress.metrics.certifiers import MOST_ROWS, Certifier, RowCounts, rows_needed
 from safecompress.metrics.measurement import Levels
 from safecompress.spec import Requirement, SafetySpec
@@ -54,8 +54,13 @@ class Feasibility:
             words.append(f"without a leak {JOINT_CHANCE:.0%} pass at {self.passable:.3f}, with all bounds on attacks")
             if self.passable > self.requirement.bound:
                 needed = f"over {MOST_ROWS:,}" if self.needed_rows is None else f"{self.needed_rows:,}"
-                words[-1] += f" (at {self.requirement.bound:g} it takes {needed} rows in each pool)"
+                rows = "canaries" if self._is_of_canaries() else "rows in each pool"
+                words[-1] += f" (at {self.requirement.bound:g} it takes {needed} {rows})"
         return f"{self.requirement}: {'; '.join([*words, self.note])}"
+
+    def _is_of_canaries(self) -> bool:
+        name = parse_name(self.requirement.metric)
+        return name is not None and name.metric is CANARIES
 
 
 def check_feasibility(
@@ -140,6 +145,8 @@ def _rows(name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities])
     if name.attack is None:
         return RowCounts(split.size("test"))
     attack = asked[name.attack]
+    if name.metric is CANARIES:
+        return RowCounts(split.size("canaries"), split.size("canary_twins"), attack.num_shadows)
     return replace(attack.question.count_rows(split, "verdict"), shadows=attack.num_shadows)
 
 

@@ -14,9 +14,9 @@ from typing import Protocol
 from safecompress.attacks import Attack, AttackResult, Target, capabilities_of
 from safecompress.attacks.capabilities import with_shadows
 from safecompress.attacks.measure_model import ModelFigures
-from safecompress.metrics.catalogue import attack_of
+from safecompress.metrics.catalogue import attack_of, is_of_persons
 from safecompress.metrics.measurement import Levels, Measurement
-from safecompress.spec import SafetySpec, Verdict
+from safecompress.spec import Requirement, SafetySpec, Verdict
 
 EARLY_SHARE = 0.1
 """Of alpha, for all looks but the last together: a clear case stands far from its bound, and costs the last little."""
@@ -64,9 +64,12 @@ def look_levels(levels: Levels, num_looks: int) -> tuple[Levels, ...]:
 
 
 def takes_looks(spec: SafetySpec, attack: Attack) -> bool:
-    """Whether ``attack`` may be looked at more than once: it has a requirement, and fewer shadows than the budget."""
+    """Whether ``attack`` may be looked at more than once: it has a requirement, and fewer shadows than the budget.
+
+    Requirements on persons do not count: their figures are measured once, beside the attack.
+    """
     num_shadows = capabilities_of(attack).num_shadows
-    is_required = any(attack_of(requirement.metric) == attack.name for requirement in spec.requirements)
+    is_required = any(_is_on(requirement, attack.name) for requirement in spec.requirements)
     return is_required and spec.shadow_budget is not None and 0 < num_shadows < spec.shadow_budget
 
 
@@ -122,8 +125,12 @@ def _is_decided(spec: SafetySpec, look: Look, found: Mapping[str, ModelFigures])
         changes = changes_of(shipped, found["dense"], {look.attack: look.levels})
         measured |= {change.name: change for change in changes}
     findings = spec.judge(measured, shipped.errors).findings
-    verdicts = {finding.verdict for finding in findings if attack_of(finding.requirement.metric) == look.attack}
+    verdicts = {finding.verdict for finding in findings if _is_on(finding.requirement, look.attack)}
     return verdicts == {Verdict.PASS} or bool(verdicts & {Verdict.FAIL, Verdict.ERROR})
+
+
+def _is_on(requirement: Requirement, attack_name: str) -> bool:
+    return attack_of(requirement.metric) == attack_name and not is_of_persons(requirement.metric)
 
 
 def _replaced(figures: ModelFigures, found: ModelFigures) -> ModelFigures:

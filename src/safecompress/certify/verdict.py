@@ -12,6 +12,7 @@ from safecompress.attacks import Access, Attack, Target, capabilities_of
 from safecompress.attacks.controls import train_control
 from safecompress.attacks.measure_model import ModelFigures
 from safecompress.attacks.shadows import OrderedMap
+from safecompress.certify.canaries import measure_canaries, planted_in
 from safecompress.certify.companions import describe_attack, measure_with_companions
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
@@ -122,7 +123,7 @@ def certify(
     shipped_figures, dense_figures, trained_figures = (figures.get(name) for name in targets)
     assert shipped_figures is not None
     persons, dense_persons, trained_persons = (
-        PersonFigures() if model is None else measure_persons(model, split.audit("verdict"), attacks, levels)
+        PersonFigures() if model is None else _measure_persons(model, split, attacks, levels)
         for model, attacks in ((shipped, spec.attacks), (models.dense, alone), (models.trained, alone))
     )
     counted = {figure.name: figure for figure in models.counted}
@@ -155,9 +156,16 @@ def certify(
             shipped_figures.results,
             dense_figures.results if dense_figures else (),
             levels.alpha,
+            planted_in(split),
         ),
         looks=looks,
     )
+
+
+def _measure_persons(target: Target, split: DataSplit, attacks: Sequence[Attack], levels: Levels) -> PersonFigures:
+    """What the attacks' shadows say of the most exposed members, and of canaries."""
+    exposed = measure_persons(target, split.audit("verdict"), attacks, levels)
+    return exposed.joined(measure_canaries(target, split, attacks, levels))
 
 
 def _partly_judged(spec: SafetySpec, figures: ModelFigures | None, persons: PersonFigures) -> Findings:

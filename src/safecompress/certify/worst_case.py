@@ -147,10 +147,14 @@ def _mean_over_rows(
 
 @dataclass(frozen=True)
 class PersonFigures:
-    """`WORST_CASE` of each attack that has one, by name, and why it could not be measured, by name."""
+    """Figures of persons that attacks have by their shadows, by name; and why one could not be measured, by name."""
 
     measurements: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+
+    def joined(self, others: PersonFigures) -> PersonFigures:
+        """These figures and the ``others``."""
+        return PersonFigures({**self.measurements, **others.measurements}, {**self.unmeasured, **others.unmeasured})
 
 
 def measure_persons(target: Target, audit: AuditData, attacks: Sequence[Attack], levels: Levels) -> PersonFigures:

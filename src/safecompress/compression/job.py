@@ -163,6 +163,7 @@ class Job:
     def check(self) -> None:
         """Raise, before any training, what would stop the run later: DataError, ModelError or UsageError."""
         _check_parts(self)
+        check_canaries(self.spec, self.split)
         _check_device(self)
         self.check_training()
         _check_recipes(self)
@@ -190,6 +191,17 @@ def _check_parts(job: Job) -> None:
     if empty:
         raise DataError(
             f"These parts of the split have no rows, and a run needs them: {', '.join(empty)}. Give each a size."
+        )
+
+
+def check_canaries(spec: SafetySpec, split: DataSplit) -> None:
+    """Raise UsageError unless ``split`` has as many canaries as ``spec`` asks about."""
+    planted = split.size("canaries")
+    if planted != spec.canaries:
+        raise UsageError(
+            f"The spec says canaries = {spec.canaries}, and the split has {planted}. They are planted before a "
+            "model is trained, with plant_canaries(split, ..., seed=...), and the spec must say how many; a model that "
+            "was trained elsewhere has none."
         )
 
 

@@ -133,7 +133,7 @@ def check_run_members(artifact_path: Path, known_digests: Collection[str], split
         raise ArtifactError(
             f"{artifact_path} was made with other rows than the ones given; these parts differ: {', '.join(changed)}. "
             "The data or its split has changed, so who its members are is not known and the audit would say nothing. "
-            "Give the data file, [data] table and seed of the run."
+            "Give the data file, [data] table, seed and canaries of the run."
         )
     return True
 

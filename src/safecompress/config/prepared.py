@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from safecompress.data import Dataset, DataSplit, SplitSizes, make_split, one_row_per_unit, standardise
+from safecompress.data import Dataset, DataSplit, make_split, one_row_per_unit, plant_canaries, standardise
+from safecompress.data.canaries import sizes_beside_canaries
 from safecompress.export import TaskInfo
 
 
@@ -25,13 +26,21 @@ class PreparedData:
 
 
 def prepare_data(
-    dataset: Dataset, part_sizes: Mapping[str, int], normalise: Literal["none", "standard"], seed: int
+    dataset: Dataset,
+    part_sizes: Mapping[str, int],
+    normalise: Literal["none", "standard"],
+    seed: int,
+    *,
+    num_canaries: int = 0,
 ) -> PreparedData:
     """The split of ``dataset`` that ``seed`` draws; parts that ``part_sizes`` leaves out share the remaining rows.
 
-    Raises DataError when the data has too few rows for it.
+    With ``num_canaries`` so many are planted in train (`plant_canaries`). Raises DataError when the data has too few
+    rows for it.
     """
-    raw = make_split(dataset, SplitSizes.resolve(dataset.num_rows, **part_sizes), seed=seed)
+    raw = make_split(dataset, sizes_beside_canaries(dataset.num_rows, part_sizes, num_canaries), seed=seed)
+    if num_canaries:
+        raw = plant_canaries(raw, num_canaries, seed=seed)
     num_classes, names, shape = dataset.num_classes, dataset.class_names, dataset.input_shape
     if normalise == "none":
         return PreparedData(raw, raw, TaskInfo(num_classes, names, shape))

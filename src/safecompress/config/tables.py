@@ -196,6 +196,10 @@ class SafetyShape(StrictTable):
         le=LARGEST,
         description="It is up to how many shadow models an attack by them is given when fewer do not decide.",
     )
+    canaries: Count = Field(
+        0,
+        description="Rows with a wrong label that are put into training, to see whether attacks find them; 20 or more.",
+    )
 
 
 class RequireShape(StrictTable):

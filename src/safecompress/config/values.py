@@ -167,8 +167,9 @@ class Config:
         return _digest(tables)
 
     def data_digest(self) -> str:
-        """SHA-256 over the seed and ``[data]`` without paths: equal for specs that split rows in the same way."""
-        return _digest({"seed": self.seed, "data": self.data.digest_table()})
+        """SHA-256 over seed, canaries and ``[data]`` without paths: equal for specs that split rows in the same way."""
+        canaries = {"canaries": self.spec.canaries} if self.spec.canaries else {}
+        return _digest({"seed": self.seed, "data": self.data.digest_table(), **canaries})
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def safety_tables(spec: SafetySpec, strategies: Iterable[BuiltStrategy]) -> dict
             "access": spec.access.name.lower(),
             "shadows": spec.shadows,
             **({} if spec.shadow_budget is None else {"shadow_budget": spec.shadow_budget}),
+            **({"canaries": spec.canaries} if spec.canaries else {}),
         },
         "require": [_requirement_table(requirement) for requirement in spec.requirements],
     }

@@ -1,6 +1,7 @@
 """Data: checked datasets, and splits that say who is member, non-member and population."""
 
 from safecompress.data.builtin import digits, location30
+from safecompress.data.canaries import plant_canaries
 from safecompress.data.dataset import Dataset, row_keys
 from safecompress.data.draw import make_split, one_row_per_unit, unit_ids
 from safecompress.data.images.cifar import cifar10, cifar100
@@ -53,6 +54,7 @@ __all__ = [
     "location30",
     "make_split",
     "one_row_per_unit",
+    "plant_canaries",
     "read_csv",
     "read_npz",
     "row_keys",

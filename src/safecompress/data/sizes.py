@@ -12,6 +12,10 @@ MEMBER_POOLS = tuple(f"member_{pool}" for pool in POOLS)
 NONMEMBER_POOLS = tuple(f"nonmember_{pool}" for pool in POOLS)
 SEPARATE = ("train", "validation", "test", *NONMEMBER_POOLS, "population")  # disjoint; member pools are in train
 PARTS = ("train", *MEMBER_POOLS, "validation", "test", *NONMEMBER_POOLS, "population")
+CANARY_PARTS = ("canaries", "canary_twins")
+"""Parts that a split has only where canaries were planted: rows of train with a wrong label, and rows made alike that
+train nothing."""
+
 MIN_DEFAULT_ROWS = 30
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from safecompress.data.dataset import Dataset, Int64Array, listing, row_contents, row_keys
-from safecompress.data.sizes import MEMBER_POOLS, PARTS, POOLS, SEPARATE
+from safecompress.data.sizes import CANARY_PARTS, MEMBER_POOLS, PARTS, POOLS, SEPARATE
 from safecompress.errors import DataError, suggest
 
 
@@ -58,13 +58,17 @@ class AuditData:
         return content.hexdigest()
 
 
+_NO_ROWS: Int64Array = np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSplit:
     """A dataset and, for each of ``PARTS``, the rows in it.
 
     ``indices`` part name -> (n,) int64 row numbers. ``make_split`` puts them in random order, so that any
     first k rows of a part are a random sample of it; ``from_indices`` keeps the order given. Build one with
-    these two: the bare constructor checks nothing (``check`` does).
+    these two: the bare constructor checks nothing (``check`` does). ``plant_canaries`` adds the two of
+    ``CANARY_PARTS``: ``canaries`` lie in train and in no member pool, ``canary_twins`` in no other part.
     """
 
     dataset: Dataset
@@ -90,6 +94,11 @@ class DataSplit:
         require_every_class(split)
         return split
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of its parts: ``PARTS``, and ``CANARY_PARTS`` where canaries were planted."""
+        return PARTS + (CANARY_PARTS if self.size("canaries") else ())
+
     def size(self, name: str) -> int:
         """The number of rows in the part ``name``."""
         return len(self._rows(name))
@@ -110,19 +119,26 @@ class DataSplit:
         empty = [name for name in sides if self.size(name) == 0]
         if empty:
             raise DataError(f"An audit compares members with non-members, but {empty[0]} has no row. Give it a size.")
-        (members, member_labels), (others, other_labels) = map(self.part, sides)
-        is_member = np.arange(len(members) + len(others)) < len(members)
-        return AuditData(torch.cat([members, others]), torch.cat([member_labels, other_labels]), is_member)
+        return self._sides(*sides)
+
+    def audit_canaries(self) -> AuditData:
+        """Canaries, which are members, then their twins. Raises DataError where none were planted."""
+        if not self.size("canaries"):
+            raise DataError("There are no canaries to ask about: plant some with plant_canaries before training.")
+        return self._sides(*CANARY_PARTS)
 
     def check(self) -> None:
         """Raise DataError, naming the parts, unless the split is sound.
 
         Separate parts share no row; member pools lie inside train and share no row; no two rows with equal
-        features, and no two rows of one group, lie in different separate parts or in different member pools.
+        features, and no two rows of one group, lie in different separate parts or in different member pools. Twins of
+        canaries are such a separate part, canaries such a pool.
         """
-        outside = np.setdiff1d(np.concatenate([self.indices[name] for name in MEMBER_POOLS]), self.indices["train"])
+        within = (*MEMBER_POOLS, *(("canaries",) if self.size("canaries") else ()))
+        separate = (*SEPARATE, *(("canary_twins",) if self.size("canary_twins") else ()))
+        outside = np.setdiff1d(np.concatenate([self.indices[name] for name in within]), self.indices["train"])
         if len(outside):
-            pool = next(name for name in MEMBER_POOLS if np.isin(outside[0], self.indices[name]))
+            pool = next(name for name in within if np.isin(outside[0], self.indices[name]))
             raise DataError(
                 f"Members are rows that are trained on, but {listing('row', outside)} of the member pools "
                 f"are not in train (the first is in {pool}). Add them to train, or take them out of the pool."
@@ -130,7 +146,7 @@ class DataSplit:
         kinds = {"equal features": content_ids(self.dataset)}
         if self.dataset.groups is not None:
             kinds["one group"] = self.dataset.groups
-        for parts in (SEPARATE, MEMBER_POOLS):
+        for parts in (separate, within):
             owner = self._owners(parts)
             for what, ids in kinds.items():
                 _check_together(what, ids, owner, parts)
@@ -141,7 +157,7 @@ class DataSplit:
         Nobody without ``key`` can use it to test a guess at a row, so keep the key with the run and publish
         only this. Raises DataError for an empty key.
         """
-        return {name: _hmac(key, b"".join(sorted(self._row_hmacs(name, key)))).hex() for name in PARTS}
+        return {name: _hmac(key, b"".join(sorted(self._row_hmacs(name, key)))).hex() for name in self.parts}
 
     def row_digests(self, part: str, key: bytes) -> list[str]:
         """One keyed digest (16 hex digits) of features and label for every row of ``part``, in its order."""
@@ -149,18 +165,28 @@ class DataSplit:
 
     def summary(self) -> dict[str, Any]:
         """Plain counts: ``{"name", "rows", "unused", "parts": {part: {"rows": n, "classes": {class: n}}}}``."""
-        counts = {name: np.bincount(self._labels(name), minlength=self.dataset.num_classes).tolist() for name in PARTS}
+        counts = {
+            name: np.bincount(self._labels(name), minlength=self.dataset.num_classes).tolist() for name in self.parts
+        }
         parts = {
             name: {"rows": sum(count), "classes": dict(zip(self.dataset.class_names, count, strict=True))}
             for name, count in counts.items()
         }
-        unused = self.dataset.num_rows - sum(self.size(name) for name in SEPARATE)
+        unused = self.dataset.num_rows - sum(self.size(name) for name in (*SEPARATE, "canary_twins"))
         return {"name": self.dataset.name, "rows": self.dataset.num_rows, "unused": unused, "parts": parts}
 
     def _rows(self, name: str) -> Int64Array:
+        if name in CANARY_PARTS:
+            return self.indices.get(name, _NO_ROWS)
         if name not in PARTS:
             raise DataError(f"A split has no part {name!r}. {suggest(name, PARTS)}")
         return self.indices[name]
+
+    def _sides(self, member_part: str, other_part: str) -> AuditData:
+        """The rows of one part, then those of another."""
+        (members, member_labels), (others, other_labels) = self.part(member_part), self.part(other_part)
+        is_member = np.arange(len(members) + len(others)) < len(members)
+        return AuditData(torch.cat([members, others]), torch.cat([member_labels, other_labels]), is_member)
 
     def _labels(self, name: str) -> Int64Array:
         labels: Int64Array = self.dataset.labels.numpy()[self._rows(name)]

@@ -18,6 +18,7 @@ from safecompress.metrics.certifiers import (
     CertifyAccuracy,
     CertifyAuc,
     CertifyCalls,
+    CertifyCanaries,
     CertifyRate,
     CertifyTpr,
     CertifyWorstCase,
@@ -101,10 +102,14 @@ TPRS = tuple(
 WORST_CASE = _share("worst_case", "worst case", CertifyWorstCase(), ideal=0.5, is_compared=False)
 """Of two models, one trained with one of the most exposed rows and one without, how often the first is surer of it: a
 figure of attacks on membership by shadow models, measured on these (`certify.worst_case`)."""
+CANARIES = _share("canaries", "canaries found", CertifyCanaries(), is_compared=False)
+"""The share of planted canaries that the shadow models of an attack on membership find (`certify.canaries`)."""
+OF_PERSONS = (WORST_CASE, CANARIES)
+"""Metrics of an attack that are measured on its shadow models beside the attack itself."""
 SUCCESS_RATE = _share("success_rate", "success rate", CertifyRate(), is_headline=True, is_decision=True)
 
 OF_ATTACKS: Mapping[str, Metric] = {
-    metric.name: metric for metric in (AUC, BALANCED_ACCURACY, ADVANTAGE, *TPRS, WORST_CASE, SUCCESS_RATE)
+    metric.name: metric for metric in (AUC, BALANCED_ACCURACY, ADVANTAGE, *TPRS, WORST_CASE, CANARIES, SUCCESS_RATE)
 }
 """What attacks measure; which of them an attack has depends on its question."""
 
@@ -167,6 +172,12 @@ def attack_of(name: str) -> str:
 def is_change(name: str) -> bool:
     """Whether the figure called ``name`` is a change from the dense model."""
     return name.endswith((RISE, DROP))
+
+
+def is_of_persons(name: str) -> bool:
+    """Whether the figure called ``name`` is one of `OF_PERSONS`."""
+    parsed = parse_name(name)
+    return parsed is not None and parsed.metric in OF_PERSONS
 
 
 def change_of(name: str) -> str:

@@ -248,6 +248,47 @@ class CertifyWorstCase:
         return rows.shadows < MIN_SHADOWS or rows.positives < 2 * num_exposed(rows.positives)
 
 
+MIN_CANARIES = 20
+"""The fewest canaries that a figure stands for."""
+
+CANARY_FPR = 0.01
+"""The share of twins that may lie above a canary that counts as found."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyCanaries:
+    """The share of canaries found: ``positives`` are the canaries, ``negatives`` their twins."""
+
+    def tightest(self, rows: RowCounts, alpha: float) -> float:
+        """The upper limit when none is found; 1 where there is none."""
+        return stats.clopper_pearson(0, rows.positives, alpha).high if rows.positives else 1.0
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float:
+        """The upper limit of as many as a model that was trained on none of them gives away with that chance."""
+        if not rows.positives or not rows.negatives:
+            return 1.0
+        hits = stats.hits_by_chance(rows.positives, rows.negatives, num_false_alarms(rows.negatives) + 1, chance)
+        return stats.clopper_pearson(hits, rows.positives, alpha).high
+
+    def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
+        """Says that there are none, or asks for more."""
+        if not rows.positives:
+            return "no canaries were planted; set canaries in [safety]"
+        tightest = self.tightest(rows, alpha)
+        if bound >= tightest:
+            return None
+        return f"none found would be certified {tightest:.4g} ({self.describe(rows)}); plant more canaries in [safety]"
+
+    def describe(self, rows: RowCounts) -> str:
+        """``20 canaries and 200 twins``."""
+        return f"{rows.positives} canaries and {rows.negatives} twins"
+
+
+def num_false_alarms(num_twins: int) -> int:
+    """Of so many twins, how many may lie above a canary that counts as found."""
+    return math.floor(CANARY_FPR * num_twins + 1e-9)
+
+
 @dataclass(frozen=True, slots=True)
 class CertifyAccuracy:
     """A rate that is better when higher, measured on test rows."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from safecompress.certify import Exposure, HealthCheck
+from safecompress.certify.canaries import Planted
 from safecompress.certify.exposure import ClassExposure, RocPoint
 from safecompress.certify.worst_case import WorstCase
 from safecompress.compression.arms.choose import ArmResult
 from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.metrics.measurement import Interval, Measurement
-from safecompress.report.people import people_found
+from safecompress.report.people import cost_of_canaries, people_found
 from safecompress.spec import Finding
 
 
@@ -71,7 +73,12 @@ def describe_exposure(exposure: Exposure, measurements: Mapping[str, Measurement
         },
         "worst_case": _describe_worst(worst) if worst else None,
         "people": people_found(exposure, measurements),
+        **({"canaries": _describe_planted(exposure.planted)} if exposure.planted else {}),
     }
+
+
+def _describe_planted(planted: Planted) -> dict[str, Any]:
+    return {**asdict(planted), "cost": cost_of_canaries(planted)}
 
 
 def _describe_rocs(rocs: Mapping[str, Sequence[RocPoint]]) -> dict[str, Any]:

@@ -53,6 +53,8 @@ PARTS = {
     "nonmember_select": "never trained on; candidates were compared on them",
     "nonmember_verdict": "never trained on; the verdict stands on them",
     "population": "for reference models and controls",
+    "canaries": "members with a wrong label, put there to see whether they are found",
+    "canary_twins": "rows with a wrong label that nobody trained on: what canaries are compared with",
 }
 """What each part of the rows is for."""
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safecompress.certify import Exposure
-from safecompress.metrics.catalogue import TPRS, WORST_CASE, Metric, MetricName, parse_name
-from safecompress.metrics.certifiers import CertifyTpr
+from safecompress.certify.canaries import Planted
+from safecompress.metrics.catalogue import CANARIES, TPRS, WORST_CASE, Metric, MetricName, parse_name
+from safecompress.metrics.certifiers import CertifyTpr, num_false_alarms
 from safecompress.metrics.measurement import Measurement
 from safecompress.report.model import Report
 
 
 def people_found(exposure: Exposure, measurements: Mapping[str, Measurement]) -> dict[str, str]:
-    """By metric, the figures at a low false positive rate and of the most exposed members, in words."""
+    """By metric, the figures at a low false positive rate, of the most exposed members and of canaries, in words."""
     sentences = {}
     for metric, figure in measurements.items():
         name = parse_name(metric)
@@ -27,7 +28,27 @@ def people_found(exposure: Exposure, measurements: Mapping[str, Measurement]) ->
                 f"the {figure.num_samples} most exposed of {exposure.num_members} members: a model trained with the "
                 f"row is surer of it than one trained without {100 * figure.value:.0f} times in 100 (guessing: 50)"
             )
+        elif name.metric is CANARIES and exposure.planted is not None:
+            sentences[metric] = _canaries_found(name, figure, exposure.planted)
     return sentences
+
+
+def _canaries_found(name: MetricName, measurement: Measurement, planted: Planted) -> str:
+    errors, hits = num_false_alarms(planted.num_twins), round(measurement.value * planted.num_canaries)
+    guessed = planted.num_canaries * (errors + 1) / (planted.num_twins + 1)
+    return (
+        f"canaries: {name.attack} finds {hits} of {planted.num_canaries} mislabelled rows put into training before it "
+        f"errs on more than {errors} of {planted.num_twins} that were not (guessing: {guessed:.1g})"
+    )
+
+
+def cost_of_canaries(planted: Planted) -> str:
+    """What canaries cost, as far as it is known: their share of train, and that they stay in what ships."""
+    return (
+        f"the {planted.num_canaries} canaries are {planted.num_canaries / planted.num_train:.1%} of the "
+        f"{planted.num_train} rows that this model was trained on, and it ships with what it learned of them: only "
+        "another training without them takes that out. What they cost in accuracy takes that training to measure"
+    )
 
 
 def _found(name: MetricName, measurement: Measurement, exposure: Exposure) -> str:
@@ -44,19 +65,20 @@ def _fpr(metric: Metric) -> float:
 
 
 def people_lines(report: Report) -> list[str]:
-    """The sentences to read first: what is required; who finds most at the higher rate; one worst case."""
+    """The sentences to read first: what is required; who finds most at the higher rate; one worst case; canaries."""
     known: Mapping[str, str] = report.exposure.get("people", {})
     required = [finding["metric"] for finding in report.findings]
-    return [
-        known[metric] for metric in dict.fromkeys([*required, *_telling(known, report.measurements)]) if metric in known
-    ]
+    metrics = dict.fromkeys([*required, *_telling(known, report.measurements)])
+    planted = report.exposure.get("canaries")
+    return [*(known[metric] for metric in metrics if metric in known), *([planted["cost"]] if planted else [])]
 
 
 def _telling(known: Mapping[str, str], measurements: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     at_low_rate = [metric for metric in known if metric in measurements and _is(metric, TPRS[0])]
     if at_low_rate:
         yield max(at_low_rate, key=lambda metric: float(measurements[metric]["value"]))
-    yield from [metric for metric in known if _is(metric, WORST_CASE)][:1]
+    for one in (WORST_CASE, CANARIES):
+        yield from [metric for metric in known if _is(metric, one)][:1]
 
 
 def _is(name: str, metric: Metric) -> bool:

@@ -249,7 +249,7 @@ def health(report: Report) -> list[Section]:
 def split(report: Report) -> Section:
     """The parts with their rows, and a bar of them."""
     parts = report.split["parts"]
-    within = [name for name in parts if name.startswith("member_")]
+    within = [name for name in parts if name.startswith("member_") or name == "canaries"]
     outer = [(name, parts[name]["rows"], _class(name)) for name in parts if name not in within]
     inner = [(name, parts[name]["rows"], _class(name)) for name in within]
     rows = [

@@ -10,7 +10,17 @@ from typing import Literal, get_args
 from safecompress.attacks import ATTACKS, MEMBERSHIP, Access, Attack, capabilities_of
 from safecompress.attacks.reference import companions_of, missing_reference_attacks
 from safecompress.errors import SpecError, suggest
-from safecompress.metrics.catalogue import OF_THE_TASK, WORST_CASE, attack_of, change_of, direction_of, parse_name
+from safecompress.metrics.catalogue import (
+    CANARIES,
+    OF_PERSONS,
+    OF_THE_TASK,
+    attack_of,
+    change_of,
+    direction_of,
+    is_of_persons,
+    parse_name,
+)
+from safecompress.metrics.certifiers import MIN_CANARIES
 from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.spec.requirement import Finding, Requirement, Verdict
 
@@ -66,7 +76,8 @@ class SafetySpec:
     a model that only answers over a network. Each has its reference set of attacks (`missing_reference_attacks`).
     ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
     it. With a ``shadow_budget`` an attack by shadow models that decides none of its requirements clearly is run again
-    with more of them, up to that number, at levels that share alpha (certify/looks.py).
+    with more of them, up to that number, at levels that share alpha (certify/looks.py). ``canaries`` is how many
+    mislabelled rows the model was trained with, so that attacks by shadow models show whether they find them.
 
     ``alpha`` is at most `MOST_ALPHA`; the first use of rows in a ledger fixes the largest that later ones may ask.
 
@@ -80,6 +91,7 @@ class SafetySpec:
     access: Access = Access.WEIGHTS
     shadows: ShadowMode = "final pattern"
     shadow_budget: int | None = field(default=None, repr=False)
+    canaries: int = field(default=0, repr=False)
 
     def __init__(
         self,
@@ -89,6 +101,7 @@ class SafetySpec:
         access: Access | str = Access.WEIGHTS,
         shadows: ShadowMode = "final pattern",
         shadow_budget: int | None = None,
+        canaries: int = 0,
     ) -> None:
         object.__setattr__(self, "attacks", tuple(ATTACKS.make(attack) for attack in attacks))
         object.__setattr__(self, "requirements", tuple(requirements))
@@ -96,6 +109,7 @@ class SafetySpec:
         object.__setattr__(self, "access", Access.parse(access))
         object.__setattr__(self, "shadows", shadows)
         object.__setattr__(self, "shadow_budget", shadow_budget)
+        object.__setattr__(self, "canaries", canaries)
         faults = list(self._faults())
         if faults:
             raise SpecError.from_faults("The safety spec", faults)
@@ -111,7 +125,7 @@ class SafetySpec:
         """Names of the attacks that a requirement bounds from above.
 
         A change from the dense model bounds none, nor does a bound that no outcome could break, nor the worst case:
-        it asks shadows and not the model itself.
+        it asks shadows and not the model itself. Canaries are not the people whom a verdict is about.
         """
         return frozenset(attack for attack, requirement in self._bounds() if requirement.can_break())
 
@@ -125,9 +139,10 @@ class SafetySpec:
         return missing_reference_attacks(self.attacks, self.bounded, self.access, empty)
 
     def digest(self) -> str:
-        """SHA-256 over all fields; a spec without a budget of shadow models has the digest that it always had."""
+        """SHA-256 over all fields; a spec without shadow budget and canaries has the digest that it always had."""
         budget = "" if self.shadow_budget is None else f"|shadow_budget={self.shadow_budget}"
-        return hashlib.sha256(f"{self!r}{budget}".encode()).hexdigest()
+        canaries = f"|canaries={self.canaries}" if self.canaries else ""
+        return hashlib.sha256(f"{self!r}{budget}{canaries}".encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
         """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL.
@@ -189,6 +204,7 @@ class SafetySpec:
         if self.shadows not in SHADOW_MODES:
             yield f"unknown way of training shadows {self.shadows!r}. {suggest(str(self.shadows), SHADOW_MODES)}"
         yield from self._budget_faults()
+        yield from self._canary_faults()
         for attack in self.attacks:
             if attack.access > self.access:
                 yield (
@@ -202,6 +218,18 @@ class SafetySpec:
             elif requirement.direction is not direction_of(requirement.metric):
                 word = "at_least" if direction_of(requirement.metric) is Direction.HIGHER else "at_most"
                 yield f"{requirement.metric}: {direction_of(requirement.metric)}, so it takes {word}"
+
+    def _canary_faults(self) -> Iterable[str]:
+        if self.canaries:
+            if self.canaries < MIN_CANARIES:
+                yield f"canaries is {self.canaries}, and under {MIN_CANARIES} show little: give more, or 0 for none"
+            if not any(capabilities_of(attack).num_shadows for attack in self.attacks):
+                yield "canaries are found by attacks with shadow models, such as lira, and none is listed: add one"
+            return
+        for requirement in self.requirements:
+            name = parse_name(requirement.metric)
+            if name is not None and name.metric is CANARIES:
+                yield f"{requirement.metric} is the share of canaries found, and none are planted: set canaries = 20"
 
     def _budget_faults(self) -> Iterable[str]:
         if self.shadow_budget is None:
@@ -220,11 +248,10 @@ class SafetySpec:
 def metrics_of(attack: Attack) -> list[str]:
     """The full names of what ``attack`` measures, in the order of reports."""
     asked = capabilities_of(attack)
-    by_shadows = (WORST_CASE,) if asked.question == MEMBERSHIP and asked.num_shadows else ()
+    by_shadows = OF_PERSONS if asked.question == MEMBERSHIP and asked.num_shadows else ()
     return [metric.of(attack.name) for metric in (*asked.question.metrics, *by_shadows)]
 
 
 def _bounds_attack(requirement: Requirement) -> bool:
     """Whether it bounds what an attack finds in the model."""
-    name = parse_name(requirement.metric)
-    return not requirement.is_change() and (name is None or name.metric is not WORST_CASE)
+    return not requirement.is_change() and not is_of_persons(requirement.metric)

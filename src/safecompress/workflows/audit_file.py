@@ -137,8 +137,9 @@ def _check_data_digest(artifact: Artifact, config: Config, path: Path) -> None:
     recorded = artifact.metadata.get("data_spec", "")
     if recorded and recorded != config.data_digest():
         raise ArtifactError(
-            f"{path} was trained on rows drawn by another [data] table or seed than this spec's, so the spec's "
-            "members are not its members and the audit would say nothing. Use the [data] and seed it was trained with."
+            f"{path} was trained on rows drawn by another [data] table, seed or number of canaries than this spec's, "
+            "so the spec's members are not its members and the audit would say nothing. Use the [data], seed and "
+            "[safety] canaries it was trained with."
         )
 
 

@@ -14,8 +14,9 @@ from safecompress.workflows.user_model import call_factory, load_weights
 
 
 def load_rows(config: Config) -> PreparedData:
-    """Load the spec's data set and draw its split. Raises DataError for data that cannot be used."""
-    return prepare_data(config.load_dataset(), config.data.sizes, config.data.normalise, config.seed)
+    """Load the spec's data set, draw its split, plant its canaries. Raises DataError for data that cannot be used."""
+    options = {"num_canaries": config.spec.canaries}
+    return prepare_data(config.load_dataset(), config.data.sizes, config.data.normalise, config.seed, **options)
 
 
 def make_job(config: Config, data: PreparedData, factory: str | None, device: str) -> Job:

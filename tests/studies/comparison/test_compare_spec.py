@@ -91,7 +91,7 @@ CASES = [
     ({"data": None}, ["[data]: is missing", "digits"]),
     ({"compare": None}, ["compare", "is missing. Say what to compare: methods ="]),
     ({"compar": "x = 1"}, ["[compar]: unknown table. Did you mean 'compare'?"]),
-    ({"safety": 'attacks = ["gap"]'}, ["[safety]: a comparison takes its attacks and shadows from [compare]."]),
+    ({"safety": 'attacks = ["gap"]'}, ["[safety]: a comparison takes its attacks and shadows from [compare], and"]),
     ({"[require]": 'metric = "accuracy"'}, ["[[require]]: a comparison judges nothing"]),
     ({"search": "rounds = 3"}, ["[search]: a comparison takes what a method searches by from its own table"]),
     ({"top": 'name = "x"\nseed = 1'}, ["seed: a comparison has several: list them in [compare] seeds."]),

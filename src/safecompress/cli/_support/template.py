@@ -60,6 +60,12 @@ PERSONS = (
     "# (twenty, or one in a hundred) show; the report says it in any case. Without the # it must hold:",
 )
 
+CANARY_LINES = (
+    "# Rows with a wrong label, put into training to see whether lira finds them. They take 220 rows that lie in no",
+    "# part ([data] population can give them up), and what ships has learned them. Without the # they are planted:",
+    "# canaries = 20",
+)
+
 EXPOSED_BY = "lira"
 """The attack whose shadow models say who is most exposed."""
 
@@ -183,8 +189,14 @@ def _safety(answers: InitAnswers) -> str:
 # The attacks that a verdict at this access must bound; more may stand here. For lira, 16 shadow models are the least.
 attacks = [{", ".join(attacks)}]
 
+{_canaries(answers)}
 # What must hold. PASS needs the whole interval of each figure inside its bound; an AUC of 0.5 is guessing.
 """
+
+
+def _canaries(answers: InitAnswers) -> str:
+    """How to ask for canaries, as a comment, where the access has an attack that finds them."""
+    return "\n".join(["", *CANARY_LINES, ""]) if EXPOSED_BY in REFERENCE[answers.access] else ""
 
 
 def _require(metric: str, word: str, bound: float, comment: str) -> str:

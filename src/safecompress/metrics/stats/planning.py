@@ -83,16 +83,25 @@ def passable_tpr(num_members: int, num_non_members: int, fpr: float, alpha: floa
     _, loose = threshold_ranks(num_non_members, fpr, alpha)
     if loose > num_non_members:
         return 1.0
+    most = hits_by_chance(num_members, num_non_members, loose, chance)
+    return clopper_pearson(most, num_members, alpha / 2).high
+
+
+def hits_by_chance(num_members: int, num_non_members: int, rank: int, chance: float) -> int:
+    """The smallest h such that with probability ``chance`` at most h members lie above the ``rank``-th non-member.
+
+    Where nothing leaks that is a matter of order alone, and the count is beta-binomial. ``rank`` counts from the
+    largest, 1 to ``num_non_members``.
+    """
     above = np.arange(num_members + 1)
     law = np.exp(
-        betaln(above + loose, num_members - above + num_non_members - loose + 1)
-        - betaln(loose, num_non_members - loose + 1)
+        betaln(above + rank, num_members - above + num_non_members - rank + 1)
+        - betaln(rank, num_non_members - rank + 1)
         + gammaln(num_members + 1)
         - gammaln(above + 1)
         - gammaln(num_members - above + 1)
     )
-    most = int(np.searchsorted(np.cumsum(law), chance))
-    return clopper_pearson(min(most, num_members), num_members, alpha / 2).high
+    return min(int(np.searchsorted(np.cumsum(law), chance)), num_members)
 
 
 def _check_rows(*counts: int) -> None:

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "dense_recipe": "a comparison trains the dense model by [recipe], alike for all methods.",
     "compress": "a comparison takes its densities from [compare] densities.",
     "search": "a comparison takes what a method searches by from its own table in [compare] methods.",
-    "safety": "a comparison takes its attacks and shadows from [compare].",
+    "safety": "a comparison takes its attacks and shadows from [compare], and plants no canaries.",
     "require": "a comparison judges nothing: leave the requirements to compress.",
 }
 """What a spec of `compress` has, and where a comparison has it."""

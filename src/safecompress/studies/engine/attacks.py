@@ -63,7 +63,7 @@ def check_shadows(
     if not counts:
         return
     pool = shadow_rows(evidence, purpose, seed, has_reference=has_reference)
-    draws = pool.draws(min(counts))
+    draws = pool.draws(min(counts))[:, : len(pool.labels) - pool.num_mislabelled]
     fewest = min(int(side.sum(axis=0).min()) for side in (draws, ~draws))
     if fewest < 2:
         share = pool.size / len(pool.labels)
