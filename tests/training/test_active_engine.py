@@ -245,7 +245,7 @@ class Loose(nn.Sequential):
     """Draws at random in its forward pass, outside of layers."""
 
     def forward(self, rows):
-        return super().forward(rows) if torch.rand(()) < 0.5 else super().forward(rows)
+        return super().forward(rows if torch.rand(()) < 0.5 else -rows)
 
 
 def hooked():

@@ -87,7 +87,7 @@ def _steps(model: nn.Module, graph: fx.Graph) -> list[tuple[str, nn.Module]] | s
     if [node.op for node in nodes[:1]] != ["placeholder"] or nodes[-1].op != "output":
         return "the forward pass takes more than the features"
     steps = []
-    for before, node in zip(nodes, nodes[1:], strict=False):
+    for before, node in pairwise(nodes):
         if not node.args or node.args[0] is not before or len(before.users) != 1:
             return "the forward pass is no chain: a layer feeds another one than the next"
         if node.op == "output":

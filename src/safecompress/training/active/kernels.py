@@ -72,7 +72,13 @@ def _outputs(
 
 
 def _input_gradient(
-    starts: Places, rows: Places, places: Places, weights_K: Floats, gradient_OW: Floats, out_IW: Floats, has_relu: bool
+    starts: Places,
+    out_rows: Places,
+    places: Places,
+    weights_K: Floats,
+    gradient_OW: Floats,
+    out_IW: Floats,
+    has_relu: bool,
 ) -> None:
     """``out`` = transposed weights times ``gradient``. Column i has ``places[starts[i]]`` to ``[starts[i + 1]]``.
 
@@ -87,13 +93,13 @@ def _input_gradient(
         while k + 4 <= end:
             w0, w1 = weights_K[places[k]], weights_K[places[k + 1]]
             w2, w3 = weights_K[places[k + 2]], weights_K[places[k + 3]]
-            g0, g1 = gradient_OW[rows[k]], gradient_OW[rows[k + 1]]
-            g2, g3 = gradient_OW[rows[k + 2]], gradient_OW[rows[k + 3]]
+            g0, g1 = gradient_OW[out_rows[k]], gradient_OW[out_rows[k + 1]]
+            g2, g3 = gradient_OW[out_rows[k + 2]], gradient_OW[out_rows[k + 3]]
             for c in range(out.shape[0]):
                 sums[c] += w0 * g0[c] + w1 * g1[c] + w2 * g2[c] + w3 * g3[c]
             k += 4
         while k < end:
-            w0, g0 = weights_K[places[k]], gradient_OW[rows[k]]
+            w0, g0 = weights_K[places[k]], gradient_OW[out_rows[k]]
             for c in range(out.shape[0]):
                 sums[c] += w0 * g0[c]
             k += 1
@@ -138,7 +144,7 @@ def _weight_gradient(
 
 
 def _adam(
-    numbers: Floats, gradient: Floats, mean: Floats, mean_square: Floats, rates: NDArray[np.float64], has_decay: bool
+    active_P: Floats, gradient: Floats, mean: Floats, mean_square: Floats, rates: NDArray[np.float64], has_decay: bool
 ) -> None:
     """One step of Adam or, with ``has_decay``, AdamW; all arrays are (P,) and change in place, but the gradient.
 
@@ -149,30 +155,30 @@ def _adam(
     share1, share2, keep2 = np.float32(1 - beta1), np.float32(1 - beta2), np.float32(beta2)
     shrink = np.float32(1 - rate * decay) if has_decay else np.float32(1)
     pull, least = np.float32(0 if has_decay else decay), np.float32(epsilon)
-    for p in range(numbers.shape[0]):
-        number = numbers[p] * shrink
+    for p in range(active_P.shape[0]):
+        number = active_P[p] * shrink
         g = gradient[p] + pull * number
         mean[p] += share1 * (g - mean[p])
         mean_square[p] = keep2 * mean_square[p] + share2 * g * g
-        numbers[p] = number - step * mean[p] / (np.sqrt(mean_square[p]) * root + least)
+        active_P[p] = number - step * mean[p] / (np.sqrt(mean_square[p]) * root + least)
 
 
-def _sgd(numbers: Floats, gradient: Floats, buffer: Floats, rates: NDArray[np.float64], is_first: bool) -> None:
+def _sgd(active_P: Floats, gradient: Floats, buffer: Floats, rates: NDArray[np.float64], is_first: bool) -> None:
     """One step of SGD; all arrays are (P,) and change in place, but the gradient. An empty ``buffer``: no momentum.
 
     ``rates``: the learning rate, the momentum, the weight decay, and 1 for Nesterov's look ahead.
     """
     rate, momentum, decay = np.float32(rates[0]), np.float32(rates[1]), np.float32(rates[2])
     if not buffer.shape[0]:
-        for p in range(numbers.shape[0]):
-            numbers[p] -= rate * (gradient[p] + decay * numbers[p])
+        for p in range(active_P.shape[0]):
+            active_P[p] -= rate * (gradient[p] + decay * active_P[p])
         return
     share = np.float32(0) if is_first else momentum
     ahead, own = (momentum, np.float32(1)) if rates[3] else (np.float32(1), np.float32(0))
-    for p in range(numbers.shape[0]):
-        g = gradient[p] + decay * numbers[p]
+    for p in range(active_P.shape[0]):
+        g = gradient[p] + decay * active_P[p]
         buffer[p] = share * buffer[p] + g
-        numbers[p] -= rate * (ahead * buffer[p] + own * g)
+        active_P[p] -= rate * (ahead * buffer[p] + own * g)
 
 
 transpose = _compiled("void(f4[:, ::1], f4[:, ::1])", _transpose)

@@ -16,7 +16,6 @@ from torch.nn import functional
 from safecompress.training.active import kernels
 from safecompress.training.active.kernels import Floats
 
-
 Reads = Literal["features", "relu", "other"]
 """What the inputs of a linear layer are."""
 
@@ -47,22 +46,22 @@ class Numbers:
 
 
 class SparseLinear:
-    """A linear layer whose weights ``is_active`` (O, I) are the ``numbers``; with ``has_relu`` a ReLU follows in it.
+    """A linear layer whose weights ``is_active`` (O, I) are the ``layer_numbers``; with ``has_relu`` a ReLU follows in it.
 
     ``reads`` says what its inputs are: the features, which need no gradient; a ReLU's outputs (and dropout's), whose
     buffer `backward` turns into the gradient before that ReLU; or anything else.
     """
 
-    def __init__(self, is_active: Tensor, numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
+    def __init__(self, is_active: Tensor, layer_numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
         num_out, num_in = is_active.shape
         rows, columns = is_active.numpy().nonzero()
         order = np.lexsort((rows, columns))
         self._starts, self._columns = _starts(rows, num_out), columns.astype(np.int32)
         self._in_starts = _starts(columns, num_in)
         self._in_rows, self._in_places = rows[order].astype(np.int32), order.astype(np.int32)
-        self._weights, self._weight_gradient = numbers.weights.numpy(), numbers.weight_gradient.numpy()
-        self._bias_gradient = numbers.bias_gradient.numpy()
-        self._bias = numbers.bias.numpy() if len(numbers.bias) else np.zeros(num_out, np.float32)
+        self._weights, self._weight_gradient = layer_numbers.weights.numpy(), layer_numbers.weight_gradient.numpy()
+        self._bias_gradient = layer_numbers.bias_gradient.numpy()
+        self._bias = layer_numbers.bias.numpy() if len(layer_numbers.bias) else np.zeros(num_out, np.float32)
         self._reads, self._has_relu = reads, has_relu
         self._out_OW = np.zeros((num_out, width), np.float32)
         self._gradient_IW = np.zeros((num_in if reads == "other" else 0, width), np.float32)
@@ -99,7 +98,8 @@ class Elementwise:
         self._x_FW = torch.from_numpy(x_FW).requires_grad_()
         with torch.enable_grad():
             self._out_FW: Tensor = self._module(self._x_FW)
-        return self._out_FW.detach().numpy()
+        out: Floats = self._out_FW.detach().numpy()
+        return out
 
     def backward(self, gradient_FW: Floats) -> Floats:
         """The gradient, times the module's slope."""

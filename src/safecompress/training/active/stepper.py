@@ -18,7 +18,7 @@ from safecompress.sparsity import SparsityPattern
 from safecompress.training.active import kernels
 from safecompress.training.active.chain import Chain
 from safecompress.training.active.flat import FlatLayout
-from safecompress.training.active.layers import Dropout, Elementwise, ChainLayer, Numbers, Reads, SparseLinear
+from safecompress.training.active.layers import ChainLayer, Dropout, Elementwise, Numbers, Reads, SparseLinear
 from safecompress.training.active.optimizers import make_optimizer
 from safecompress.training.state import TrainingState
 from safecompress.training.task import Loader, TrainingTask
