@@ -133,6 +133,8 @@ CASES = {
     "silu in place": (mlp(nn.SiLU(inplace=True)), {}),
     "nothing between": (mlp(nn.Identity()), {}),
     "own class": (Own(), {}),
+    "a relu at the end": (nn.Sequential(mlp(), nn.ReLU()), {}),
+    "dropout at the end": (nn.Sequential(mlp(), nn.Dropout(0.2)), {}),
     "soft targets": (mlp(), {"objective": SoftTargets()}),
     "mixup": (mlp(nn.ReLU(), nn.Dropout(0.1)), {"objective": OBJECTIVES.make("mixup")}),
     "an objective that draws": (mlp(nn.ReLU(), nn.Dropout(0.1)), {"objective": Draws()}),

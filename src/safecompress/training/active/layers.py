@@ -46,7 +46,7 @@ class Numbers:
 
 
 class SparseLinear:
-    """A linear layer whose weights ``is_active`` (O, I) are the ``layer_numbers``; with ``has_relu`` a ReLU follows in it.
+    """A linear layer whose weights ``is_active`` (O, I) are ``layer_numbers``; with ``has_relu`` it ends in a ReLU.
 
     ``reads`` says what its inputs are: the features, which need no gradient; a ReLU's outputs (and dropout's), whose
     buffer `backward` turns into the gradient before that ReLU; or anything else.

@@ -101,8 +101,10 @@ class ActiveStepper:
         """The layers of ``chain``, over slices of the vector and of its gradient; a ReLU joins the layer before it."""
         layers: list[ChainLayer] = []
         reads: Reads = "features"
-        for (name, module), between in chain.linear_layers():
-            has_relu = [type(one) for one in between if not isinstance(one, nn.Dropout)] == [nn.ReLU]
+        linear = list(chain.linear_layers())
+        for (name, module), between in linear:
+            kinds = [type(one) for one in between if not isinstance(one, nn.Dropout)]
+            has_relu = kinds == [nn.ReLU] and module is not linear[-1][0][1]  # the next layer masks
             mask = pattern.masks.get(f"{name}.weight")
             is_active = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask.bool().cpu()
             layers.append(SparseLinear(is_active, self._numbers(name), self._width, reads=reads, has_relu=has_relu))
