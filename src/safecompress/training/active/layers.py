@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,19 +47,19 @@ class Numbers:
 
 
 class SparseLinear:
-    """A linear layer whose weights ``is_active`` (O, I) are ``layer_numbers``; with ``has_relu`` it ends in a ReLU.
+    """A linear layer whose active weights are ``layer_numbers``; with ``has_relu`` it ends in a ReLU.
+
+    ``by_rows`` (O, I) holds at each active weight its place among them, row by row.
 
     ``reads`` says what its inputs are: the features, which need no gradient; a ReLU's outputs (and dropout's), whose
     buffer `backward` turns into the gradient before that ReLU; or anything else.
     """
 
-    def __init__(self, is_active: Tensor, layer_numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
-        num_out, num_in = is_active.shape
-        rows, columns = is_active.numpy().nonzero()
-        order = np.lexsort((rows, columns))
-        self._starts, self._columns = _starts(rows, num_out), columns.astype(np.int32)
-        self._in_starts = _starts(columns, num_in)
-        self._in_rows, self._in_places = rows[order].astype(np.int32), order.astype(np.int32)
+    def __init__(self, by_rows: csr_array, layer_numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
+        num_out, num_in = by_rows.shape
+        by_columns = by_rows.tocsc()
+        self._starts, self._columns = by_rows.indptr, by_rows.indices
+        self._in_starts, self._in_rows, self._in_places = by_columns.indptr, by_columns.indices, by_columns.data
         self._weights, self._weight_gradient = layer_numbers.weights.numpy(), layer_numbers.weight_gradient.numpy()
         self._bias_gradient = layer_numbers.bias_gradient.numpy()
         self._bias = layer_numbers.bias.numpy() if len(layer_numbers.bias) else np.zeros(num_out, np.float32)
@@ -123,9 +124,3 @@ class Dropout:
         """The gradient times the same noise."""
         gradient_FW[:, : self._noise_FB.shape[1]] *= self._noise_FB
         return gradient_FW
-
-
-def _starts(sorted_or_not: np.ndarray, count: int) -> np.ndarray:
-    """Where each of ``count`` groups begins once equal numbers lie together, and the end."""
-    sizes = np.bincount(sorted_or_not, minlength=count)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
