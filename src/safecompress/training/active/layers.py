@@ -14,8 +14,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
-from safecompress.training.active import kernels
-from safecompress.training.active.kernels import Floats
+from safecompress.training.active.kernels import Floats, kernels_for
 
 Reads = Literal["features", "relu", "other"]
 """What the inputs of a linear layer are."""
@@ -64,6 +63,7 @@ class SparseLinear:
         self._bias_gradient = layer_numbers.bias_gradient.numpy()
         self._bias = layer_numbers.bias.numpy() if len(layer_numbers.bias) else np.zeros(num_out, np.float32)
         self._reads, self._has_relu = reads, has_relu
+        self._kernels = kernels_for(width)
         self._out_OW = np.zeros((num_out, width), np.float32)
         self._gradient_IW = np.zeros((num_in if reads == "other" else 0, width), np.float32)
         self._x_IW = self._gradient_IW
@@ -71,18 +71,20 @@ class SparseLinear:
     def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The outputs (O, W) of ``x_FW`` (I, W)."""
         self._x_IW = x_FW
-        kernels.outputs(self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu)
+        self._kernels.outputs(
+            self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu
+        )
         return self._out_OW
 
     def backward(self, gradient_FW: Floats) -> Floats:
         """Fill in the gradients of weights and bias; the gradient (I, W) of the inputs, or no rows of it."""
         at = self._starts, self._columns
-        kernels.weight_gradient(*at, self._x_IW, gradient_FW, self._weight_gradient, self._bias_gradient)
+        self._kernels.weight_gradient(*at, self._x_IW, gradient_FW, self._weight_gradient, self._bias_gradient)
         is_relu = self._reads == "relu"
         out_IW = self._x_IW if is_relu else self._gradient_IW
         if self._reads != "features":
             at_inputs = self._in_starts, self._in_rows, self._in_places
-            kernels.input_gradient(*at_inputs, self._weights, gradient_FW, out_IW, is_relu)
+            self._kernels.input_gradient(*at_inputs, self._weights, gradient_FW, out_IW, is_relu)
         return out_IW
 
 

@@ -1,4 +1,4 @@
-"""How often each interval covers the truth it was made for, by simulation: ``python benchmarks/coverage.py``.
+"""How often each interval covers the truth it was made for, by simulation: ``python benchmarks/interval_coverage.py``.
 
 Scores are normal, members shifted up, and a case may cut the normal line into cells, so that many rows tie; either way
 the true AUC, rates and ROC are known in closed form. Lines marked "plain" are the textbook formulas that the package
