@@ -133,6 +133,8 @@ CASES = {
     "silu in place": (mlp(nn.SiLU(inplace=True)), {}),
     "nothing between": (mlp(nn.Identity()), {}),
     "own class": (Own(), {}),
+    "a relu at the end": (nn.Sequential(mlp(), nn.ReLU()), {}),
+    "dropout at the end": (nn.Sequential(mlp(), nn.Dropout(0.2)), {}),
     "soft targets": (mlp(), {"objective": SoftTargets()}),
     "mixup": (mlp(nn.ReLU(), nn.Dropout(0.1)), {"objective": OBJECTIVES.make("mixup")}),
     "an objective that draws": (mlp(nn.ReLU(), nn.Dropout(0.1)), {"objective": Draws()}),
@@ -245,7 +247,7 @@ class Loose(nn.Sequential):
     """Draws at random in its forward pass, outside of layers."""
 
     def forward(self, rows):
-        return super().forward(rows) if torch.rand(()) < 0.5 else super().forward(rows)
+        return super().forward(rows if torch.rand(()) < 0.5 else -rows)
 
 
 def hooked():

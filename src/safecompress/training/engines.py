@@ -32,7 +32,7 @@ _CHOICES = ("auto", "masked", "active")
 _VERSION = 1
 """Of the active engine: counted up when its results change in any bit."""
 
-MOST_DENSE = 0.3
+MOST_DENSE = 0.35
 """Share of active weights up to which the active engine is faster on one thread."""
 
 
@@ -49,8 +49,8 @@ def engine_name() -> str:
     version = _numba_version()
     if version is None and choice == "active":
         raise UsageError(
-            f"{ENGINE}=active needs Numba, which is not installed. Run pip install 'safecompress[fast]', or unset "
-            f"{ENGINE}."
+            f"{ENGINE}=active needs Numba, which cannot be imported here. Run pip install 'safecompress[fast]', or "
+            f"unset {ENGINE}; python -c 'import numba' says what is wrong."
         )
     return "masked" if version is None else f"active {_VERSION} (numba {version})"
 

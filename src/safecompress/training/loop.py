@@ -96,13 +96,13 @@ def _stepper(
     """What takes the steps: the active engine where it is served."""
     chain = chain_to_train(model, state, task, pattern, has_momentum=keep_momentum)
     if pattern is None or isinstance(chain, str):
-        return _MaskedStepper(model, state, task, pattern, keep_momentum, trace)
+        return MaskedStepper(model, state, task, pattern, keep_momentum, trace)
     from safecompress.training.active.stepper import ActiveStepper  # which loads Numba
 
     return ActiveStepper(model, chain, state, task, pattern, trace)
 
 
-class _MaskedStepper:
+class MaskedStepper:
     """The model and all that moves with it: optimizer, masks, averaged weights, mixed precision, the adversary."""
 
     def __init__(

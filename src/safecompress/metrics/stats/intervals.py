@@ -1,8 +1,8 @@
 """Confidence intervals for rates, AUC, TPR at a low FPR, and paired differences. ``alpha`` is two-sided everywhere.
 
 Rates and TPR at FPR are exact: coverage is at least 1 - alpha whatever the scores are. AUC and paired differences are
-large-sample, guarded against the small-sample failures that ``benchmarks/coverage.py`` shows for the plain formulas.
-All hold over rows; for scores that hang on a draw of shadow models, ``draws`` has what is added.
+large-sample, guarded against the small-sample failures that ``benchmarks/interval_coverage.py`` shows for the plain
+formulas. All hold over rows; for scores that hang on a draw of shadow models, ``draws`` has what is added.
 
 Shape letters: N rows, M members, Q non-members.
 """

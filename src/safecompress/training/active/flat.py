@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from safecompress.sparsity import SparsityPattern
@@ -38,6 +40,13 @@ class FlatLayout:
         for name, places in self.places.items():
             dense[name].view(-1)[places] = flat_P[self.slices[name]]
         return dense
+
+    def by_rows(self, name: str) -> csr_array:
+        """The active places of the matrix ``name``; each holds its rank among them, in row-major order."""
+        places, shape = self.places[name].numpy(), self.shapes[name]
+        starts = np.searchsorted(places, np.arange(shape[0] + 1) * shape[1])
+        ranks = np.arange(len(places), dtype=np.int32)
+        return csr_array((ranks, (places % shape[1]).astype(np.int32), starts.astype(np.int32)), shape=tuple(shape))
 
     def gather_optimizer(self, dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An optimizer's state of the vector, by name, from that of each parameter, keyed ``parameter/name``.

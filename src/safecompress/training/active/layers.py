@@ -10,11 +10,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
-from safecompress.training.active import kernels
-from safecompress.training.active.kernels import Floats
+from safecompress.training.active.kernels import Floats, kernels_for
 
 Reads = Literal["features", "relu", "other"]
 """What the inputs of a linear layer are."""
@@ -46,23 +46,24 @@ class Numbers:
 
 
 class SparseLinear:
-    """A linear layer whose weights ``is_active`` (O, I) are the ``numbers``; with ``has_relu`` a ReLU follows in it.
+    """A linear layer whose active weights are ``layer_numbers``; with ``has_relu`` it ends in a ReLU.
+
+    ``by_rows`` (O, I) holds at each active weight its place among them, row by row.
 
     ``reads`` says what its inputs are: the features, which need no gradient; a ReLU's outputs (and dropout's), whose
     buffer `backward` turns into the gradient before that ReLU; or anything else.
     """
 
-    def __init__(self, is_active: Tensor, numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
-        num_out, num_in = is_active.shape
-        rows, columns = is_active.numpy().nonzero()
-        order = np.lexsort((rows, columns))
-        self._starts, self._columns = _starts(rows, num_out), columns.astype(np.int32)
-        self._in_starts = _starts(columns, num_in)
-        self._in_rows, self._in_places = rows[order].astype(np.int32), order.astype(np.int32)
-        self._weights, self._weight_gradient = numbers.weights.numpy(), numbers.weight_gradient.numpy()
-        self._bias_gradient = numbers.bias_gradient.numpy()
-        self._bias = numbers.bias.numpy() if len(numbers.bias) else np.zeros(num_out, np.float32)
+    def __init__(self, by_rows: csr_array, layer_numbers: Numbers, width: int, *, reads: Reads, has_relu: bool) -> None:
+        num_out, num_in = by_rows.shape
+        by_columns = by_rows.tocsc()
+        self._starts, self._columns = by_rows.indptr, by_rows.indices
+        self._in_starts, self._in_rows, self._in_places = by_columns.indptr, by_columns.indices, by_columns.data
+        self._weights, self._weight_gradient = layer_numbers.weights.numpy(), layer_numbers.weight_gradient.numpy()
+        self._bias_gradient = layer_numbers.bias_gradient.numpy()
+        self._bias = layer_numbers.bias.numpy() if len(layer_numbers.bias) else np.zeros(num_out, np.float32)
         self._reads, self._has_relu = reads, has_relu
+        self._kernels = kernels_for(width)
         self._out_OW = np.zeros((num_out, width), np.float32)
         self._gradient_IW = np.zeros((num_in if reads == "other" else 0, width), np.float32)
         self._x_IW = self._gradient_IW
@@ -70,18 +71,20 @@ class SparseLinear:
     def forward(self, x_FW: Floats, num_rows: int) -> Floats:
         """The outputs (O, W) of ``x_FW`` (I, W)."""
         self._x_IW = x_FW
-        kernels.outputs(self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu)
+        self._kernels.outputs(
+            self._starts, self._columns, self._weights, self._bias, x_FW, self._out_OW, self._has_relu
+        )
         return self._out_OW
 
     def backward(self, gradient_FW: Floats) -> Floats:
         """Fill in the gradients of weights and bias; the gradient (I, W) of the inputs, or no rows of it."""
         at = self._starts, self._columns
-        kernels.weight_gradient(*at, self._x_IW, gradient_FW, self._weight_gradient, self._bias_gradient)
+        self._kernels.weight_gradient(*at, self._x_IW, gradient_FW, self._weight_gradient, self._bias_gradient)
         is_relu = self._reads == "relu"
         out_IW = self._x_IW if is_relu else self._gradient_IW
         if self._reads != "features":
             at_inputs = self._in_starts, self._in_rows, self._in_places
-            kernels.input_gradient(*at_inputs, self._weights, gradient_FW, out_IW, is_relu)
+            self._kernels.input_gradient(*at_inputs, self._weights, gradient_FW, out_IW, is_relu)
         return out_IW
 
 
@@ -98,7 +101,8 @@ class Elementwise:
         self._x_FW = torch.from_numpy(x_FW).requires_grad_()
         with torch.enable_grad():
             self._out_FW: Tensor = self._module(self._x_FW)
-        return self._out_FW.detach().numpy()
+        out: Floats = self._out_FW.detach().numpy()
+        return out
 
     def backward(self, gradient_FW: Floats) -> Floats:
         """The gradient, times the module's slope."""
@@ -122,9 +126,3 @@ class Dropout:
         """The gradient times the same noise."""
         gradient_FW[:, : self._noise_FB.shape[1]] *= self._noise_FB
         return gradient_FW
-
-
-def _starts(sorted_or_not: np.ndarray, count: int) -> np.ndarray:
-    """Where each of ``count`` groups begins once equal numbers lie together, and the end."""
-    sizes = np.bincount(sorted_or_not, minlength=count)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)

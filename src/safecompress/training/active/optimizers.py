@@ -29,22 +29,22 @@ class FlatOptimizer(Protocol):
         ...
 
 
-def make_optimizer(recipe: Recipe, numbers_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> FlatOptimizer:
-    """The optimizer of ``recipe`` for ``numbers_P``, from its ``state`` on; an empty one is a fresh start."""
+def make_optimizer(recipe: Recipe, active_P: Tensor, gradient_P: Tensor, kept: Mapping[str, Tensor]) -> FlatOptimizer:
+    """The optimizer of ``recipe`` for ``active_P``, from the state ``kept`` on; an empty one is a fresh start."""
     if recipe.optimizer == "sgd":
-        return _FlatSgd(recipe, numbers_P, gradient_P, state)
-    return _FlatAdam(recipe, numbers_P, gradient_P, state)
+        return _FlatSgd(recipe, active_P, gradient_P, kept)
+    return _FlatAdam(recipe, active_P, gradient_P, kept)
 
 
 class _FlatAdam:
     """Adam and AdamW, as `torch.optim.Adam` and `torch.optim.AdamW`."""
 
-    def __init__(self, recipe: Recipe, numbers_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> None:
-        self._recipe, self._numbers = recipe, numbers_P.numpy()
+    def __init__(self, recipe: Recipe, active_P: Tensor, gradient_P: Tensor, kept: Mapping[str, Tensor]) -> None:
+        self._recipe, self._numbers = recipe, active_P.numpy()
         self._gradient = gradient_P.numpy()
-        self._step = int(state["step"].item()) if state else 0
+        self._step = int(kept["step"].item()) if kept else 0
         self._mean_P, self._square_P = (
-            state[name].clone() if state else torch.zeros_like(numbers_P) for name in ("exp_avg", "exp_avg_sq")
+            kept[name].clone() if kept else torch.zeros_like(active_P) for name in ("exp_avg", "exp_avg_sq")
         )
         self._moments = self._mean_P.numpy(), self._square_P.numpy()
         self._is_decoupled = recipe.optimizer == "adamw"
@@ -67,12 +67,12 @@ class _FlatAdam:
 class _FlatSgd:
     """SGD with weight decay, momentum and Nesterov's look ahead, as `torch.optim.SGD`."""
 
-    def __init__(self, recipe: Recipe, numbers_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> None:
-        self._recipe, self._numbers = recipe, numbers_P.numpy()
+    def __init__(self, recipe: Recipe, active_P: Tensor, gradient_P: Tensor, kept: Mapping[str, Tensor]) -> None:
+        self._recipe, self._numbers = recipe, active_P.numpy()
         self._gradient = gradient_P.numpy()
-        self._is_first = "momentum_buffer" not in state
-        fresh = torch.zeros_like(numbers_P) if recipe.momentum else torch.zeros(0)
-        self._buffer_P = fresh if self._is_first else state["momentum_buffer"].clone()
+        self._is_first = "momentum_buffer" not in kept
+        fresh = torch.zeros_like(active_P) if recipe.momentum else torch.zeros(0)
+        self._buffer_P = fresh if self._is_first else kept["momentum_buffer"].clone()
 
     def step(self, rate: float) -> None:
         """Take one step at the learning ``rate``."""

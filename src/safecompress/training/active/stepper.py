@@ -51,7 +51,7 @@ class ActiveStepper:
         self._loader = Loader(task, _CPU)
         largest = math.ceil(len(task.labels) / self.recipe.steps_per_epoch(len(task.labels)))
         self._width = math.ceil(largest / _VECTOR) * _VECTOR
-        self._layers = self._made(chain, pattern)
+        self._layers = self._made(chain)
         num_features = task.features[0].numel()
         self._x_FW = np.zeros((num_features, self._width), np.float32)
         self.parameters = [self._flat_P]
@@ -97,15 +97,16 @@ class ActiveStepper:
         for layer in reversed(self._layers):
             gradient_FW = layer.backward(gradient_FW)
 
-    def _made(self, chain: Chain, pattern: SparsityPattern) -> list[ChainLayer]:
+    def _made(self, chain: Chain) -> list[ChainLayer]:
         """The layers of ``chain``, over slices of the vector and of its gradient; a ReLU joins the layer before it."""
         layers: list[ChainLayer] = []
         reads: Reads = "features"
-        for (name, module), between in chain.linear_layers():
-            has_relu = [type(one) for one in between if not isinstance(one, nn.Dropout)] == [nn.ReLU]
-            mask = pattern.masks.get(f"{name}.weight")
-            is_active = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask.bool().cpu()
-            layers.append(SparseLinear(is_active, self._numbers(name), self._width, reads=reads, has_relu=has_relu))
+        linear = list(chain.linear_layers())
+        for (name, module), between in linear:
+            kinds = [type(one) for one in between if not isinstance(one, nn.Dropout)]
+            has_relu = kinds == [nn.ReLU] and module is not linear[-1][0][1]  # the next layer masks
+            by_rows = self._layout.by_rows(f"{name}.weight")
+            layers.append(SparseLinear(by_rows, self._numbers(name), self._width, reads=reads, has_relu=has_relu))
             layers += [_activation(one) for one in between if not (has_relu and isinstance(one, nn.ReLU))]
             reads = "relu" if has_relu else "other"
         return layers
