@@ -108,20 +108,20 @@ def _describe_value(value: float, interval: Interval) -> dict[str, float]:
     return {"value": value, "low": interval.low, "high": interval.high}
 
 
-def describe_arm(result: ArmResult) -> dict[str, Any]:
+def describe_arm(arm_result: ArmResult) -> dict[str, Any]:
     """One arm: its settings, its figures, what its repeats gave, what it is held to, and why it was chosen or not."""
-    arm, evaluation, evidence = result.arm, result.evaluation, result.evidence
+    arm, evaluation, evidence = arm_result.arm, arm_result.evaluation, arm_result.evidence
     return {
-        "name": result.name,
+        "name": arm_result.name,
         "share": arm.share,
         "length": arm.length,
         "density": arm.density,
         "branch": arm.branch.name,
-        "state": str(result.state),
-        "on_front": result.is_on_front,
-        "reason": result.reason,
+        "state": str(arm_result.state),
+        "on_front": arm_result.is_on_front,
+        "reason": arm_result.reason,
         "accuracy": evaluation.accuracy,
-        "leak": None if evaluation.errors else result.leak,
+        "leak": None if evaluation.errors else arm_result.leak,
         "tm_score": None if evaluation.errors else evaluation.tm_score(),
         "metrics": describe_measurements(evaluation.measurements),
         "evidence": None
@@ -133,7 +133,7 @@ def describe_arm(result: ArmResult) -> dict[str, Any]:
         },
         "forecasts": [
             {"requirement": str(one.requirement), "value": one.value, "limit": one.limit, "kept": one.excess <= 0}
-            for one in result.forecasts
+            for one in arm_result.forecasts
         ],
         "errors": evaluation.errors,
         "seconds": dict(evaluation.seconds),

@@ -140,8 +140,8 @@ def _teacher(phases: RunPhases, job: Job, arm: Arm, store: PrivateFolder, execut
     return kept.model["logits"]
 
 
-def _deepen(item: tuple[ArmTrial, Evaluation]) -> Evaluation:
-    trial, evaluation = item
+def _deepen(finalist: tuple[ArmTrial, Evaluation]) -> Evaluation:
+    trial, evaluation = finalist
     return trial.deepen(evaluation)
 
 
@@ -159,10 +159,10 @@ def _evidence(
         return [*gather_evidence(jobs, levels, repeats=job.plan.arms.repeats, store=store, run=run)]
 
 
-def _dense_figures(job: Job, dense_state: TrainingState, rows: TrialRows) -> DenseFigures:
+def _dense_figures(job: Job, dense_state: TrainingState, trial_rows: TrialRows) -> DenseFigures:
     model = job.scratch()
     model.load_state_dict(dense_state.model)
-    return DenseFigures(classified_right(ServedModel(copy.deepcopy(model), job.task), *rows.validation))
+    return DenseFigures(classified_right(ServedModel(copy.deepcopy(model), job.task), *trial_rows.validation))
 
 
 class _ArmStatus:
@@ -179,9 +179,9 @@ class _ArmStatus:
         self._report()
         return evaluation
 
-    def close(self, results: Sequence[ArmResult]) -> None:
+    def close(self, arm_results: Sequence[ArmResult]) -> None:
         """One arm has been chosen."""
-        for result in results:
+        for result in arm_results:
             state = CandidateState.WON if result.state is ArmState.CHOSEN else CandidateState.LOST
             self._statuses[result.name] = status_of(result.evaluation, state)
         self._report()

@@ -109,79 +109,76 @@ class DenseFigures:
     is_right: NDArray[np.bool_] = field(repr=False)
 
 
-def drop_dominated(results: Sequence[ArmResult]) -> list[ArmResult]:
+def drop_dominated(arm_results: Sequence[ArmResult]) -> list[ArmResult]:
     """The results, those marked that another arm beats in accuracy and in leak, both beyond paired intervals.
 
     Arms with a broken attack are marked, too. Raises AttackError when no arm has numbers.
     """
-    usable = [result for result in results if not result.evaluation.errors]
+    usable = [one for one in arm_results if not one.evaluation.errors]
     if not usable:
-        errors = {f"{name}: {why}" for result in results for name, why in result.evaluation.errors.items()}
+        errors = {f"{name}: {why}" for one in arm_results for name, why in one.evaluation.errors.items()}
         raise AttackError(f"No arm could be tested, so none can be chosen. {'; '.join(sorted(errors))}")
     marked = []
-    for result in results:
-        if result.evaluation.errors:
-            reason = "out: broken attack " + ", ".join(result.evaluation.errors)
-            marked.append(replace(result, state=ArmState.DROPPED, reason=reason))
-            continue
-        better = next((other for other in usable if _is_beaten(result.evaluation, other.evaluation)), None)
-        if better is not None:
+    for one in arm_results:
+        reason = None
+        if one.evaluation.errors:
+            reason = "out: broken attack " + ", ".join(one.evaluation.errors)
+        elif better := next((other for other in usable if _is_beaten(one.evaluation, other.evaluation)), None):
             reason = f"dropped: less accurate than {better.name} and leaks more, both beyond chance"
-            result = replace(result, state=ArmState.DROPPED, reason=reason)
-        marked.append(result)
+        marked.append(one if reason is None else replace(one, state=ArmState.DROPPED, reason=reason))
     return marked
 
 
 def name_finalists(
-    results: Sequence[ArmResult], count: int, selector: Selector, generator: np.random.Generator
+    arm_results: Sequence[ArmResult], count: int, selector: Selector, generator: np.random.Generator
 ) -> list[int]:
     """Indices, in order, of at most ``count`` arms that were not dropped: the safest, and those ``selector`` likes."""
-    left = [index for index, result in enumerate(results) if result.state is not ArmState.DROPPED]
-    best = [min(left, key=lambda index: results[index].evaluation.worst_leak)]
+    left = [index for index, one in enumerate(arm_results) if one.state is not ArmState.DROPPED]
+    best = [min(left, key=lambda index: arm_results[index].evaluation.worst_leak)]
     left.remove(best[0])
     while left and len(best) < count:
-        chosen = selector([results[index].evaluation for index in left], generator=generator).index
+        chosen = selector([arm_results[index].evaluation for index in left], generator=generator).index
         best.append(left.pop(chosen))
     return sorted(best)
 
 
 def forecast(
-    spec: SafetySpec, levels: Levels, result: ArmResult, dense_figures: DenseFigures | None
+    spec: SafetySpec, levels: Levels, arm_result: ArmResult, dense_figures: DenseFigures | None
 ) -> tuple[Forecast, ...]:
     """What each requirement is expected to meet, on rows for choosing; those that nothing speaks to are left out.
 
     A figure of an attack by shadow models is taken from the arm's repeats, by LiRA, whichever such attack it is.
     """
-    found = [_forecast_of(one, levels, result, dense_figures) for one in spec.requirements]
+    found = [_forecast_of(one, levels, arm_result, dense_figures) for one in spec.requirements]
     return tuple(one for one in found if one is not None)
 
 
-def choose_arm(results: Sequence[ArmResult]) -> list[ArmResult]:
+def choose_arm(arm_results: Sequence[ArmResult]) -> list[ArmResult]:
     """The results with one finalist chosen: the most accurate that keeps every requirement, ties to the safer.
 
     Where none keeps them, the one whose worst requirement is the least far over its bound.
     """
-    finalists = [index for index, result in enumerate(results) if result.state is ArmState.FINALIST]
-    keeping = [index for index in finalists if results[index].excess <= 0]
+    finalists = [index for index, one in enumerate(arm_results) if one.state is ArmState.FINALIST]
+    keeping = [index for index in finalists if arm_results[index].excess <= 0]
     if keeping:
-        best = max(keeping, key=lambda index: (results[index].evaluation.accuracy, -results[index].leak))
+        best = max(keeping, key=lambda index: (arm_results[index].evaluation.accuracy, -arm_results[index].leak))
     else:
-        best = min(finalists, key=lambda index: (results[index].excess, results[index].leak))
-    points = np.array([[results[index].evaluation.accuracy, results[index].leak] for index in finalists])
+        best = min(finalists, key=lambda index: (arm_results[index].excess, arm_results[index].leak))
+    points = np.array([[arm_results[index].evaluation.accuracy, arm_results[index].leak] for index in finalists])
     front = {finalists[place] for place in pareto_front(points)}
     decided = []
-    for index, result in enumerate(results):
-        reason, state = result.reason or "no finalist", result.state
+    for index, arm_result in enumerate(arm_results):
+        reason, state = arm_result.reason or "no finalist", arm_result.state
         if index in finalists:
             state = ArmState.CHOSEN if index == best else state
-            reason = _reason(result, results[best], is_best=index == best, num_keeping=len(keeping))
-        decided.append(replace(result, state=state, reason=reason, is_on_front=index in front))
+            reason = _reason(arm_result, arm_results[best], is_best=index == best, num_keeping=len(keeping))
+        decided.append(replace(arm_result, state=state, reason=reason, is_on_front=index in front))
     return decided
 
 
-def advise(results: Sequence[ArmResult]) -> str | None:
+def advise(arm_results: Sequence[ArmResult]) -> str | None:
     """Which way to move when no finalist keeps the requirements; None where the chosen one does."""
-    chosen = next(result for result in results if result.state is ArmState.CHOSEN)
+    chosen = next(one for one in arm_results if one.state is ArmState.CHOSEN)
     if chosen.excess <= 0:
         return None
     worst = max(chosen.forecasts, key=lambda one: one.excess)
@@ -199,21 +196,19 @@ def _is_beaten(mine: Evaluation, other: Evaluation) -> bool:
     lost = stats.accuracy_drop_interval(other.is_right, mine.is_right, ALPHA)
     if lost.interval.low <= 0:
         return False
-    by_attack = {result.attack: result for result in other.results}
+    theirs = {found.attack: found.evidence for found in other.results if found.evidence is not None}
     gaps = [
-        result.question.difference(result.evidence, theirs.evidence, ALPHA)
-        for result in mine.results
-        if (theirs := by_attack.get(result.attack)) is not None
-        and result.evidence is not None
-        and theirs.evidence is not None
+        found.question.difference(found.evidence, theirs[found.attack], ALPHA)
+        for found in mine.results
+        if found.evidence is not None and found.attack in theirs
     ]
     return any(gap.interval.low > 0 for gap in gaps) and not any(gap.interval.high < 0 for gap in gaps)
 
 
 def _forecast_of(
-    requirement: Requirement, levels: Levels, result: ArmResult, dense_figures: DenseFigures | None
+    requirement: Requirement, levels: Levels, arm_result: ArmResult, dense_figures: DenseFigures | None
 ) -> Forecast | None:
-    name, evaluation = parse_name(requirement.metric), result.evaluation
+    name, evaluation = parse_name(requirement.metric), arm_result.evaluation
     if name is None:
         return None
     if name.is_change:
@@ -225,14 +220,15 @@ def _forecast_of(
     if measured is not None:
         is_lower = requirement.direction is Direction.LOWER
         return Forecast(requirement, measured.value, measured.interval.high if is_lower else measured.interval.low)
-    expected = None if result.evidence is None or name.attack is None else result.evidence.figures.get(name.metric.name)
+    evidence = arm_result.evidence
+    expected = None if evidence is None or name.attack is None else evidence.figures.get(name.metric.name)
     return None if expected is None else Forecast(requirement, expected.value, expected.limit)
 
 
-def _reason(result: ArmResult, chosen: ArmResult, *, is_best: bool, num_keeping: int) -> str:
-    accuracy, leak = result.evaluation.accuracy, result.leak
+def _reason(arm_result: ArmResult, chosen: ArmResult, *, is_best: bool, num_keeping: int) -> str:
+    accuracy, leak = arm_result.evaluation.accuracy, arm_result.leak
     figures = f"accuracy {accuracy:.3f}, leak {leak:.3f}"
-    broken = [f"{one.requirement} (limit {one.limit:.3f})" for one in result.forecasts if one.excess > 0]
+    broken = [f"{one.requirement} (limit {one.limit:.3f})" for one in arm_result.forecasts if one.excess > 0]
     if is_best and num_keeping:
         return f"chosen: the most accurate of {num_keeping} expected to keep every requirement ({figures})"
     if is_best:

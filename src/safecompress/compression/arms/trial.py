@@ -49,8 +49,8 @@ class ArmTrial:
             return kept
         checkpoint = f"checkpoint-{self.key}"
 
-        def keep(state: SparseState) -> None:
-            self.store.save_candidate(checkpoint, self._candidate(state))
+        def keep(sparse: SparseState) -> None:
+            self.store.save_candidate(checkpoint, self._candidate(sparse))
 
         kept = self.store.load_candidate(checkpoint)
         begin = None if kept is None else SparseState(kept.pattern, kept.state, kept.fired, kept.round)
