@@ -19,6 +19,8 @@ from safecompress.config.tables import (
     CompressShape,
     DataShape,
     DeployShape,
+    EvidenceShape,
+    FoldsShape,
     RequireShape,
     SafetyShape,
     SearchShape,
@@ -76,8 +78,15 @@ def spec_page() -> str:
         "How small, and which weights. More: [what ships](../deploy.md#making-it-small).",
         _keys(CompressShape),
         "## `[search]`",
-        "How candidates are made, tested and chosen. More: [architecture](../architecture.md).",
+        'How models are made, tested and chosen. With `method = "folds"` whole configurations (arms) are compared: '
+        '`folds`, `shares`, `lengths`, `densities`, `goal` and `evidence` belong to it. With `method = "rewiring"` '
+        "candidates are compared in every round: `rank` and `refit` belong to it. More: "
+        "[why folds teach](../explanation/folds.md), [architecture](../architecture.md).",
         _keys(SearchShape),
+        "### `folds` of `[search]`",
+        _keys(FoldsShape),
+        "### `evidence` of `[search]`",
+        _keys(EvidenceShape),
         "## `[deploy]`",
         "What ships, and is judged. More: [what ships](../deploy.md).",
         _keys(DeployShape),

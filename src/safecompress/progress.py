@@ -33,7 +33,10 @@ class CandidateStatus:
 
 @dataclass(frozen=True, slots=True)
 class RoundStatus:
-    """The status of round ``number`` (from 1) of ``rounds``; ``step`` is the optimizer step at which it is tested."""
+    """The status of round ``number`` (from 1) of ``rounds``; ``step`` is the optimizer step at which it is tested.
+
+    Arms, which are compared once and after all of their steps, are candidates of round 0 of 0.
+    """
 
     number: int
     rounds: int

@@ -1,6 +1,7 @@
 """The README's code runs as it stands."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_every_python_block_runs_in_an_empty_folder(number, tmp_path, monkeypatc
     """With fewer shadows, epochs and rounds than it says, and without health, which no block is about."""
     monkeypatch.setattr("safecompress.certify.verdict.train_control", lambda *_, **__: None)
     monkeypatch.setattr("safecompress.certify.verdict.examine_health", lambda *_, **__: ())
-    monkeypatch.setattr("safecompress.api.Plan", lambda: Plan(rounds=2, rank=False))
+    monkeypatch.setattr("safecompress.api.Plan", lambda arms: Plan(rounds=2, arms=replace(arms, repeats=0)))
     assert len(blocks("python")) == 2
     code = blocks("python")[number]
     brief = '"modified_entropy", sc.attacks.Neural(epochs=5), sc.attacks.WhiteBox(epochs=5)'

@@ -187,4 +187,4 @@ class _ArmStatus:
         self._report()
 
     def _report(self) -> None:
-        self._watcher.stands(RoundStatus(1, 1, self._step, tuple(self._statuses.values())))
+        self._watcher.stands(RoundStatus(0, 0, self._step, tuple(self._statuses.values())))

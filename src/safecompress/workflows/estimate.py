@@ -24,6 +24,7 @@ from safecompress.sparsity import SparsityPattern, Start, find_maskable
 from safecompress.spec import SafetySpec
 from safecompress.training import TrainingState, TrainingTask, predict_logits, train
 from safecompress.training.layout import laid_out
+from safecompress.workflows.estimate_arms import count_arm_steps, fold_steps
 
 ROWS = 256
 """Whose forward pass is timed."""
@@ -119,19 +120,39 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
         pattern.num_active,
         sparse_step,
         _memory(job, workers),
-        (*_training(job, dense_step, sparse_step), *_search(job, sparse_step, row, workers),
+        (*(_training(job, dense_step, sparse_step) if job.plan.arms is None else _dense(job, dense_step)),
+         *(_search(job, sparse_step, row, workers) if job.plan.arms is None else _arms(job, sparse_step, workers)),
          *_verdict(job, dense_step, sparse_step, row, workers)),
         prospects,
     )  # fmt: skip
 
 
+def _dense(job: Job, dense_step: float) -> list[Phase]:
+    """The dense model."""
+    steps = 0 if job.dense is not None else job.dense_steps
+    return [Phase("dense", "the dense model", steps, steps * dense_step)]
+
+
+def _arms(job: Job, step: float, workers: int) -> list[Phase]:
+    """Sub-models, the arms that they teach, and the repeats of finalists."""
+    cost = count_arm_steps(job)
+
+    def phase(name: str, count: int, steps: int, what: str) -> Phase:
+        return Phase(name, f"{count} {what}", steps, steps * step / _share(count, workers))
+
+    return [
+        phase("folds", cost.num_sub_models, cost.folds, "sub-models that each miss some rows"),
+        phase("arms", cost.num_arms, cost.arms, "arms that they teach"),
+        phase("repeats", cost.num_repeats, cost.repeats, "repeats of finalists, with their sub-models"),
+    ]
+
+
 def _training(job: Job, dense_step: float, sparse_step: float) -> list[Phase]:
     """The dense model, and sparse training without what candidates do of it."""
-    dense = 0 if job.dense is not None else job.dense_steps
     total = job.total_steps
     tuned = sum(end - rewired for rewired, end in _rounds(job))
     return [
-        Phase("dense", "the dense model", dense, dense * dense_step),
+        *_dense(job, dense_step),
         Phase("sparse", "the sparse model, between and after the rounds", total - tuned, (total - tuned) * sparse_step),
     ]
 
@@ -166,17 +187,19 @@ def _verdict(job: Job, dense_step: float, step: float, row: float, workers: int)
     count = _num_shadows(job.spec)
     phases = []
     if count:
-        one, what = job.total_steps * step, "into the final pattern"
+        steps = job.total_steps + fold_steps(job) if job.plan.arms is None else count_arm_steps(job).one
+        one, what = steps * step, "into the final pattern"
         if job.spec.shadows == "full pipeline":
             before = job.total_steps * dense_step if job.plan.start is Start.DENSE else 0.0
-            one = before + sum(phase.seconds for phase in _search(job, step, row, 1)[:2]) + one
+            tried = [] if job.plan.arms is not None else _search(job, step, row, 1)[:2]
+            one = before + sum(phase.seconds for phase in tried) + one
             what = "through the whole pipeline"
         elif job.plan.start is Start.DENSE:
             one += job.dense_steps * dense_step
         share = _share(count, workers)
         if job.spec.shadow_budget is not None:
             what += f", and up to {job.spec.shadow_budget} where these do not decide"
-        phases.append(Phase("shadows", f"{count} shadow models {what}", count * job.total_steps, count * one / share))
+        phases.append(Phase("shadows", f"{count} shadow models {what}", count * steps, count * one / share))
         steps = count * job.dense_steps
         phases.append(Phase("dense shadows", f"{count} of the dense model", steps, steps * dense_step / share))
     rows = sum(job.split.size(part) for part in ("member_fit", "member_verdict"))

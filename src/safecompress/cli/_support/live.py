@@ -76,7 +76,7 @@ class LiveView(Silent):
         if self._task is not None:
             self._bars.remove_task(self._task)
         last = self._standings
-        if last is not None and last.winner is not None and last.number == last.rounds:
+        if last is not None and last.winner is not None and last.number >= last.rounds:
             self._standings = None
         self._task = self._bars.add_task(phase, total=total if total > 1 else None, note="")
 
@@ -112,6 +112,8 @@ def table_of(standings: RoundStatus, *, width: int = 80, height: int = 25) -> Ta
     Figures that are not measured yet are left empty.
     """
     title = f"round {standings.number} of {standings.rounds}, tested at step {standings.step:,}"
+    if not standings.rounds:
+        title = "arms, each trained to its end"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     is_wide = width >= NARROW
     table.add_column("candidate", no_wrap=True, overflow="ellipsis")

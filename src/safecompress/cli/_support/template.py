@@ -159,6 +159,7 @@ def _training(answers: InitAnswers, split: DataSplit | None) -> str:
     if is_small:
         recipe |= {"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 32, "weight_decay": 0.0}
     rounds = f"rounds = {max(1, min(10, answers.epochs // 4))}"
+    arms = "shares = [1.0, 0.8]"
     density = _line("density", answers.density)
     return f"""\
 [model]
@@ -172,7 +173,9 @@ def _training(answers: InitAnswers, split: DataSplit | None) -> str:
 {density:<28} # share of weights kept
 
 [search]
-{rounds:<28} # how often candidates are proposed and attacked, and one is chosen
+method = "folds"             # sub-models that each miss some rows teach; "rewiring" compares candidates in rounds
+{arms:<28} # of what a row teaches: what sub-models say of it; labels give the rest. 1 leaks least
+{rounds:<28} # how often the pattern of a model moves while it trains
 
 [deploy]
 precision = "int8"           # how the file keeps weights: "float32", "float16", "int8". The file is what is judged

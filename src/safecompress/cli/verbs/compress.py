@@ -108,6 +108,7 @@ def compress(
             complete = partial(_complete, config=config, command=_command(model, released, threads, device))
             report = run_job(job, folder, run_context, complete).report
         _write_spec(config, folder, model)
+        _write_front(config, report, folder, model)
         speed = quick_bench(artifact) if bench else None  # when nothing else is at work
     if speed is not None:
         report = replace(report, speed=speed.speed_to_json())
@@ -156,12 +157,16 @@ def _observers(config: Config, log: Sequence[str], quiet: bool) -> Iterator[Prog
 
 def _settings(config: Config) -> dict[str, object]:
     """What a log records about the run that its figures belong to."""
+    from safecompress.compression.search.arm import short_names
+
     plan, recipe = config.plan, config.recipe.to_json()
+    arms = {} if plan.arms is None else {"arms": ", ".join(short_names(plan.each_arm).values())}
     return {
         "safecompress": __version__,
         "name": config.name,
         "seed": config.seed,
         "density": plan.density,
+        **arms,
         "rounds": plan.rounds,
         "branches": ", ".join(branch.name for branch in plan.branches),
         "selector": repr(plan.selector),
@@ -180,6 +185,25 @@ def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
         comment = f"# The model was made by --model {factory}: give that option with this spec.\n"
         text = comment + replace(moved, model=None).to_toml()
     write_bytes(folder / "spec.toml", text.encode())
+
+
+def _write_front(config: Config, report: Report, folder: Path, factory: str | None) -> None:
+    """For the goal "front" write a spec for each arm that no other beats, to be certified by a run of its own."""
+    from safecompress.compression.search.arm import short_names
+    from safecompress.workflows.arms import one_arm
+
+    arms = config.plan.arms
+    if arms is None or arms.goal != "front":
+        return
+    on_front = {arm["name"] for arm in report.arms if arm["on_front"]}
+    each = config.plan.each_arm
+    for arm, name in short_names(each).items():
+        if name in on_front:
+            plan = replace(config.plan, density=arm.density, branches=(arm.branch,), arms=one_arm(arms, arm))
+            own = replace(config, name=f"{config.name}-{arm.key.removeprefix('arm-').replace('+', '-')}", plan=plan)
+            place = folder / "front" / arm.key
+            place.mkdir(parents=True, exist_ok=True)
+            _write_spec(own, place, factory)
 
 
 def _complete(report: Report, config: Config, command: str) -> Report:
