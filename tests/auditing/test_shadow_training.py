@@ -331,6 +331,31 @@ def test_small_nets_are_trained_in_groups_and_large_ones_alone(width, expected):
         assert trainer(spec, spec.build(), pattern=None).group_size == expected
 
 
+@pytest.mark.parametrize(("width", "is_stacked"), [(100, True), (1_200, False)])
+def test_groups_of_all_but_tiny_sparse_nets_are_trained_by_their_active_weights(width, is_stacked, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("SAFECOMPRESS_ENGINE", "active")
+    stacked = []
+    together = shadow_training.train_many
+    monkeypatch.setattr(
+        shadow_training, "train_many", lambda *given, **options: stacked.append(1) or together(*given, **options)
+    )
+    spec = ModelSpec("mlp", {"hidden": (width,)}, (6,), 3)
+    model = spec.build()
+    pattern = initial_pattern(find_maskable(model), 0.1, allocation=AllocateErk(), start=Start.SCRATCH, seed=0)
+    trainer(spec, model, pattern=pattern, share=0.2)(ROWS, draws_of(ROWS, 2))
+    assert bool(stacked) == is_stacked
+
+
+def test_the_engine_is_in_the_digest(monkeypatch):
+    pytest.importorskip("numba")
+    digests = set()
+    for engine in ("masked", "active"):
+        monkeypatch.setenv("SAFECOMPRESS_ENGINE", engine)
+        digests |= {trainer().digest(), JOB.digest(b"key")}
+    assert len(digests) == 4
+
+
 def weights_and_digest(made, number):
     (weights,) = made(ROWS, draws_of(ROWS, number + 1)[number:])
     return digest_tensors(weights), made.digest()

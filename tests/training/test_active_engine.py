@@ -299,6 +299,12 @@ def test_momentum_growth_high_density_and_strange_states_stay_on_the_masked_path
     assert chain_to_train(model, start_of(model), task, None, has_momentum=False)
 
 
+def test_more_threads_ask_for_fewer_weights(monkeypatch):
+    model, task = mlp(), task_of()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not is_active(model, task, pattern_of(model, 0.25)) and is_active(model, task, pattern_of(model, 0.15))
+
+
 def test_the_engine_is_forced_by_the_environment(monkeypatch):
     model, task = mlp(), task_of()
     monkeypatch.delenv(ENGINE, raising=False)

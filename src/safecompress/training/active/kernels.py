@@ -40,15 +40,6 @@ def _compiled(signature: str, function: Callable[..., None]) -> Callable[..., No
     return kernel
 
 
-def _transpose(x_BF: Floats, out_FW: Floats) -> None:
-    """The first B columns of ``out`` = transposed ``x``. Sixteen features at a time: as many rows of ``out`` as fit."""
-    for start in range(0, x_BF.shape[1], 16):
-        end = min(start + 16, x_BF.shape[1])
-        for b in range(x_BF.shape[0]):
-            for f in range(start, end):
-                out_FW[f, b] = x_BF[b, f]
-
-
 def _outputs(fixed: int) -> Callable[..., None]:
     def outputs(
         starts: Places, columns: Places, weights_K: Floats, bias_O: Floats, x_IW: Floats, out_OW: Floats, has_relu: bool
@@ -216,6 +207,5 @@ def kernels_for(width: int) -> Kernels:
     )
 
 
-transpose = _compiled("void(f4[:, ::1], f4[:, ::1])", _transpose)
 adam = _compiled("void(f4[::1], f4[::1], f4[::1], f4[::1], f8[::1], b1)", _adam)
 sgd = _compiled("void(f4[::1], f4[::1], f4[::1], f8[::1], b1)", _sgd)

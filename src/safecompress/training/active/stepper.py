@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from safecompress.seeding import reseed
 from safecompress.sparsity import SparsityPattern
-from safecompress.training.active import kernels
 from safecompress.training.active.chain import Chain
 from safecompress.training.active.flat import FlatLayout
 from safecompress.training.active.layers import ChainLayer, Dropout, Elementwise, Numbers, Reads, SparseLinear
@@ -85,7 +84,7 @@ class ActiveStepper:
         """The logits (B, C) of a batch."""
         num_rows = len(features)
         x_FW = self._x_FW
-        kernels.transpose(features.reshape(num_rows, -1).contiguous().numpy(), x_FW)
+        x_FW[:, :num_rows] = features.reshape(num_rows, -1).numpy().T
         for layer in self._layers:
             x_FW = layer.forward(x_FW, num_rows)
         return torch.from_numpy(x_FW[:, :num_rows].T.copy())
