@@ -452,3 +452,28 @@ def test_groups_are_trained_in_workers(tmp_path, worker_pool):
     assert equal(outputs_of(models), fresh())
     assert trainer.trained == []  # not in this process
     assert models.num_trained == 6
+
+
+@pytest.mark.parametrize("size", [100, 101, 103, 110, 133, 60])
+def test_draws_agree_no_more_than_chance(size):
+    """Of 200 rows; a draw that begins where a deck ended once was the draw of two before it, again and again.
+
+    Two random draws agree on 200 * (p^2 + (1 - p)^2) rows, give or take ten; only neighbours share a deck.
+    """
+    lines = draw(range(200), size, 16)
+    share = size / 200
+    agree = np.array([[np.mean(a == b) for b in lines] for a in lines])
+    apart = [agree[a, b] for a in range(16) for b in range(a + 2, 16)]
+    assert max(apart) < share**2 + (1 - share) ** 2 + 0.2
+    counts = lines.sum(axis=0)
+    assert counts.max() - counts.min() <= 1 and (lines.sum(axis=1) == size).all()
+
+
+def test_draws_apart_are_independent_of_one_another():
+    """Of balanced draws the others tell a row's own; of draws apart they do not."""
+    pool = ShadowRows(torch.arange(400.0)[:, None], torch.zeros(400, dtype=torch.int64), np.arange(400), 200, 3)
+    together, apart = pool.draws(8), pool.drawn_apart().draws(8)
+    told = [np.corrcoef(lines[0], lines[1:].sum(axis=0))[0, 1] for lines in (together, apart)]
+    assert told[0] < -0.99 and abs(told[1]) < 0.2
+    assert (apart.sum(axis=1) == 200).all() and np.array_equal(pool.drawn_apart().draws(3), apart[:3])
+    assert pool.digest() != pool.drawn_apart().digest()

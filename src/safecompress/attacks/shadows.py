@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class ShadowRows:
     Rows with one number in ``units`` (P,) are in or out together. Every shadow trains on ``size`` rows. ``seed`` names
     the draw: shadows that chose a candidate and shadows that judge it have different ones. The last ``num_mislabelled``
     rows have wrong labels; a shadow trains on ``mislabelled_size`` of them beside ``size`` others, as the target did.
+
+    Draws are balanced over shadows, unless each ``is_apart`` from the others: so it must be where a shadow is a target,
+    too, since of balanced draws the others tell its own.
     """
 
     features: Tensor = field(repr=False)
@@ -44,12 +47,18 @@ class ShadowRows:
     units: NDArray[np.int64] = field(repr=False)
     size: int
     seed: int
-    num_mislabelled: int = 0
-    mislabelled_size: int = 0
+    num_mislabelled: int = field(default=0, repr=False)
+    mislabelled_size: int = field(default=0, repr=False)
+    is_apart: bool = field(default=False, repr=False)
+
+    def drawn_apart(self) -> ShadowRows:
+        """The same rows, of which each shadow has a draw of its own."""
+        return replace(self, is_apart=True)
 
     def digest(self) -> str:
         """SHA-256 of content and draw. Unkeyed: for this process and the private folder of a store only."""
         mislabelled = f"|{self.num_mislabelled}|{self.mislabelled_size}" if self.num_mislabelled else ""
+        mislabelled += "|apart" if self.is_apart else ""
         sha = hashlib.sha256(f"{self.size}|{self.seed}|{tuple(self.features.shape)}{mislabelled}".encode())
         for row in row_contents(self.features):
             sha.update(row)
@@ -64,12 +73,18 @@ class ShadowRows:
 
     def draws(self, count: int) -> Bools:
         """(count, P): which rows each shadow trains on; the first k lines do not depend on ``count``."""
+        if self.is_apart:
+            return np.concatenate([self._drawn(1, "apart", number) for number in range(count)])
+        return self._drawn(count)
+
+    def _drawn(self, count: int, *names: str | int) -> Bools:
+        """(count, P) draws that are balanced among themselves, by a generator of these ``names``."""
         num_ordinary = len(self.units) - self.num_mislabelled
         ordinary, mislabelled = self.units[:num_ordinary], self.units[num_ordinary:]
-        draws = balanced_draws(ordinary, self.size, count, derive(self.seed, "shadow rows"))
+        draws = balanced_draws(ordinary, self.size, count, derive(self.seed, "shadow rows", *names))
         if not self.num_mislabelled:
             return draws
-        generator = derive(self.seed, "shadow mislabelled")
+        generator = derive(self.seed, "shadow mislabelled", *names)
         return np.concatenate([draws, balanced_draws(mislabelled, self.mislabelled_size, count, generator)], axis=1)
 
 
@@ -242,9 +257,9 @@ def balanced_draws(units: NDArray[np.int64], size: int, count: int, generator: n
     """(count, P) draws of about ``size`` rows in which every unit is in equally often, give or take one.
 
     Units are dealt like cards: a shadow takes from the deck until it has ``size`` rows, the next goes on where it
-    stopped, and a new deck is shuffled when one is used up (without the cards that the shadow already holds, which go
-    to its end). With ``size`` half of the rows, shadows come in complementary pairs. Raises AttackError unless
-    0 < size < P.
+    stopped, and a new deck is shuffled when one is used up. Cards of the new deck that the shadow already holds are
+    passed over and stay at their places, so that the next shadow's draw is a random one, too. With ``size`` half of the
+    rows, shadows come in complementary pairs. Raises AttackError unless 0 < size < P.
     """
     if not 0 < size < len(units):
         raise AttackError(
@@ -257,16 +272,21 @@ def balanced_draws(units: NDArray[np.int64], size: int, count: int, generator: n
     deck: list[int] = []  # dealt from its end
     for line in draws:
         held: set[int] = set()
+        passed: list[int] = []  # over, from the end of the deck
         taken = 0
         while taken < size:
             if not deck:
-                fresh = generator.permutation(num_units).tolist()
-                deck = [card for card in fresh if card in held] + [card for card in fresh if card not in held]
+                deck = [*generator.permutation(num_units).tolist(), *reversed(passed)]
+                passed = []
             card = deck.pop()
+            if card in held:
+                passed.append(card)
+                continue
             held.add(card)
             rows = members[card] if members is not None else np.array([card])
             line[rows] = True
             taken += len(rows)
+        deck += reversed(passed)
     return draws
 
 

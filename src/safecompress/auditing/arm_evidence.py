@@ -1,74 +1,34 @@
 """How much an arm leaks to strong attackers, before it is chosen: LiRA among repeats of it, on rows for choosing.
 
-Every repeat trains the arm by its whole pipeline on the train rows without the members for choosing, and on a random
-half of all rows for choosing. Each repeat is a target once, and the others are its shadow models. Halves are drawn
-apart from one another: were they balanced, the others' rows would say which ones the target has. No row of the verdict
-and no model of the verdict takes part.
+Every repeat trains the arm by its whole pipeline on rows that are drawn as the verdict's shadow models are, but on the
+pool "select". Each repeat is a target once, and the others are its shadow models. Draws are independent of one another:
+were they balanced, the others' rows would say which ones the target has. No row of the verdict and no model of the
+verdict takes part.
 """
 
-# R repeats, S rows for choosing, C classes.
+# R repeats, N rows for choosing, C classes.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
-from torch import Tensor
 
 from safecompress.attacks.evidence import Ranking
 from safecompress.attacks.membership import likelihood
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.questions import MEMBERSHIP
-from safecompress.attacks.shadows import OrderedMap
-from safecompress.attacks.signals import Floats, Signals
-from safecompress.auditing.shadow_training import fresh_network
+from safecompress.attacks.shadows import OrderedMap, ShadowModels, ShadowOutputs
+from safecompress.auditing.shadow_training import PipelineShadowTrainer, shadow_rows
 from safecompress.compression.arms.choose import ArmEvidence, ExpectedFigure
-from safecompress.compression.arms.train import train_unattended
 from safecompress.compression.job import Job
-from safecompress.data import DataSplit, unit_ids
-from safecompress.digests import digest_json, digest_tensors
+from safecompress.data import one_row_per_unit
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Levels, Measurement
-from safecompress.seeding import derive, derive_seed
-from safecompress.training import predict_logits
-from safecompress.training.dynamic import SparseState
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Repeat:
-    """One repeat of several arms on the same rows and first weights; it is what a worker receives."""
-
-    jobs: tuple[Job, ...]
-    select: NDArray[np.int64] = field(repr=False)
-    store: PrivateFolder | None = field(default=None, repr=False)
-
-    def logits(self) -> list[Tensor]:
-        """Of each arm, the logits (S, C) of the rows for choosing; kept by content, as are sub-models."""
-        return [self._logits_of(job) for job in self.jobs]
-
-    def _logits_of(self, job: Job) -> Tensor:
-        name = self._name(job) if self.store is not None else ""
-        kept = self.store.load(name) if self.store is not None else None
-        if kept is not None:
-            return kept["logits"]
-        trained: SparseState = train_unattended(job, store=self.store)
-        network = job.scratch()
-        network.load_state_dict(trained.state.model)
-        logits_SC = predict_logits(network, job.split.dataset.read(torch.tensor(self.select)))
-        if self.store is not None:
-            self.store.save(name, {"logits": logits_SC})
-        return logits_SC
-
-    def _name(self, job: Job) -> str:
-        places = {part: torch.tensor(job.split.indices[part]) for part in ("train", "member_fit", "nonmember_fit")}
-        rows = digest_tensors({**places, "select": torch.tensor(self.select)})
-        return digest_json(["repeat of an arm", job.digest(b"repeat"), rows])
 
 
 def gather_evidence(
@@ -76,75 +36,42 @@ def gather_evidence(
 ) -> list[ArmEvidence]:
     """The evidence on each arm; ``jobs`` train them alone, and differ in nothing else.
 
-    ``run`` maps over repeats, in this process or in others; ``levels`` are the verdict's.
+    ``run`` maps over repeats, in this process or in others; ``levels`` are the verdict's. ``store`` keeps repeats and
+    their sub-models, which arms of one density share.
     """
-    job = jobs[0]
-    select = np.concatenate([job.split.indices[part] for part in ("member_select", "nonmember_select")])
-    units = unit_ids(job.raw.dataset)[select]
-    is_in_RS = np.stack([_half(units, derive(job.seed, "repeats", number)) for number in range(repeats)])
-    work = [
-        Repeat(tuple(_repeated(one, select, is_in_S, number) for one in jobs), select, store)
-        for number, is_in_S in enumerate(is_in_RS)
-    ]
-    logits = list(run(Repeat.logits, work))
-    _, first = np.unique(units, return_index=True)  # one row of each unit: intervals count independent draws
-    labels = job.split.dataset.labels[torch.tensor(select)].numpy().astype(np.int64)
-    return [
-        _among_repeats(
-            np.stack([one[place].double().numpy() for one in logits])[:, first],
-            labels[first],
-            is_in_RS[:, first],
-            levels,
-        )
-        for place in range(len(jobs))
-    ]
+    audit = one_row_per_unit(jobs[0].raw).audit("select")
+    found = []
+    for job in jobs:
+        rows = shadow_rows(job.raw, "select", job.seed, has_reference=job.reference is not None).drawn_apart()
+        models = ShadowModels(rows, PipelineShadowTrainer(job, store), store=store, run=run)
+        found.append(_among_repeats(models.outputs(audit, count=repeats), levels))
+    return found
 
 
-def _half(units_S: NDArray[np.int64], generator: np.random.Generator) -> Bools:
-    """Half of the units (S,), at random."""
-    each = generator.permutation(np.unique(units_S))
-    return np.isin(units_S, each[: len(each) // 2])
-
-
-def _repeated(job: Job, select: NDArray[np.int64], is_in_S: Bools, number: int) -> Job:
-    """``job`` on other rows: what is in of the rows for choosing in the place of the members for choosing."""
-    seed = derive_seed(job.seed, "repeat", number)
-    kept = np.setdiff1d(job.split.indices["train"], select, assume_unique=True)
-    train = derive(seed, "order").permutation(np.concatenate([kept, select[is_in_S]]))
-    indices = {
-        **job.split.indices,
-        "train": train,
-        "member_select": select[is_in_S],
-        "nonmember_select": select[~is_in_S],
-    }
-    split, raw = DataSplit(job.split.dataset, indices), DataSplit(job.raw.dataset, indices)
-    model = fresh_network(job, seed)
-    return replace(job, model=model, split=split, raw=raw, seed=seed, dense=None, device="cpu")
-
-
-def _among_repeats(logits_RSC: Floats, labels_S: NDArray[np.int64], is_in_RS: Bools, levels: Levels) -> ArmEvidence:
+def _among_repeats(outputs: ShadowOutputs, levels: Levels) -> ArmEvidence:
     """What LiRA finds of each repeat with the others as its shadow models."""
-    signals = [Signals(logits_SC, labels_S) for logits_SC in logits_RSC]
-    phi_RS = np.stack([one.scaled_logit_N for one in signals])
-    classes_RSC = np.stack([one.centred_log_probs_NC for one in signals])
+    phi_RN, is_in_RN = outputs.scaled_logit_KQN[:, 0], outputs.is_in_KN
+    classes_RNC = np.stack([signals.centred_log_probs_NC for signals in outputs.signals_K])
     found: dict[str, list[tuple[Measurement, ...]]] = {"label": [], "all classes": []}
-    for target in range(len(signals)):
-        others = np.arange(len(signals)) != target
-        is_known_S = (is_in_RS[others].sum(0) >= 2) & ((~is_in_RS[others]).sum(0) >= 2)
-        is_in_S, is_in_KS = is_in_RS[target, is_known_S], is_in_RS[others][:, is_known_S]
-        by_label = likelihood.lira_online(
-            phi_RS[target][None, is_known_S], phi_RS[others][:, None, is_known_S], is_in_KS
-        )
-        by_class = likelihood.lira_classes(
-            classes_RSC[target][is_known_S], classes_RSC[others][:, is_known_S], is_in_KS
-        )
+    for target in range(len(phi_RN)):
+        others = np.arange(len(phi_RN)) != target
+        known = _with_two_on_each_side(is_in_RN[others])
+        is_in_N, is_in_KN = is_in_RN[target, known], is_in_RN[others][:, known]
+        phi_KN, classes_KNC = phi_RN[others][:, known], classes_RNC[others][:, known]
+        by_label = likelihood.lira_online(phi_RN[target][None, known], phi_KN[:, None], is_in_KN)
+        by_class = likelihood.lira_classes(classes_RNC[target][known], classes_KNC, is_in_KN)
         both = likelihood.sum_of_standard_scores(by_label, by_class)
         for name, scores in (("label", by_label), ("all classes", both)):
-            ranking = Ranking(scores, is_in_S, stats.best_threshold(scores, is_in_S))
+            ranking = Ranking(scores, is_in_N, stats.best_threshold(scores, is_in_N))
             found[name].append(MEMBERSHIP.measure("lira", ranking, levels))
     expected = {name: _expected(figures) for name, figures in found.items()}
     signal = max(expected, key=lambda name: expected[name]["auc"].value)
-    return ArmEvidence(expected[signal], signal, len(signals))
+    return ArmEvidence(expected[signal], signal, len(phi_RN))
+
+
+def _with_two_on_each_side(is_in_KN: Bools) -> NDArray[np.int64]:
+    """Places of the rows that two models at least trained on, and two did not."""
+    return np.flatnonzero((is_in_KN.sum(axis=0) >= 2) & ((~is_in_KN).sum(axis=0) >= 2))
 
 
 def _expected(figures_R: Sequence[Sequence[Measurement]]) -> dict[str, ExpectedFigure]:

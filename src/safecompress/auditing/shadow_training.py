@@ -48,7 +48,7 @@ from safecompress.training import (
     trains_active,
 )
 from safecompress.training.dynamic import DynamicSparsity
-from safecompress.training.teachers import FoldTraining
+from safecompress.training.teachers import FoldTraining, TensorStore
 
 GROUP = 8
 """How many small nets are trained at once."""
@@ -83,8 +83,8 @@ def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool =
     dataset, places = split.dataset, torch.from_numpy(rows)
     units = unit_ids(dataset)[rows]
     seed = derive_seed(seed, "shadows", pool)
-    counts = {"num_mislabelled": sum(map(len, mislabelled)), "mislabelled_size": len(planted)}
-    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed, **counts)
+    counts = sum(map(len, mislabelled)), len(planted)
+    return ShadowRows(dataset.read(places), dataset.labels[places], units, size, seed, *counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,10 +260,12 @@ class PipelineShadowTrainer:
     """Trains shadows by everything that made the target: start, rounds, rewiring, attacks and selection of ``job``.
 
     A shadow's own rows stand for train and its member pools; rows out of it stand for the non-member pools. It
-    validates on the target's validation rows. ``job`` is the target's.
+    validates on the target's validation rows. ``job`` is the target's. ``store`` keeps sub-models that teach, by
+    content, so that pipelines which differ in other things share them.
     """
 
     job: Job
+    store: TensorStore | None = field(default=None, repr=False)
     mode: str = field(default="full pipeline", init=False)
     group_size: int = field(default=1, init=False)
 
@@ -291,7 +293,7 @@ class PipelineShadowTrainer:
             self.job, model=fresh_network(self.job, seed), split=split, raw=split, seed=seed, dense=None, device="cpu"
         )
         if job.plan.is_unattended and not job.asks_dense and job.plan.start is not Start.DENSE:
-            return train_unattended(job).state.model
+            return train_unattended(job, store=self.store).state.model
         with tempfile.TemporaryDirectory() as folder:
             phases = RunPhases.unwatched(job, Path(folder))
             has_dense = job.plan.start is Start.DENSE or job.asks_dense
