@@ -4,16 +4,18 @@ import hashlib
 import hmac
 import os
 import pickle
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-from safecompress.attacks import private_cache
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.errors import ArtifactError, StorageError
+from safecompress.errors import StorageError
+from safecompress.storage import Seal, read_tensors
 
 NAME = "shadow 3 of something"
 
@@ -104,7 +106,7 @@ def test_neither_names_nor_metadata_lie_in_the_files(folder):
     PrivateFolder(folder).save(NAME, tensors())
     content = files(folder)[0].read_bytes()
     assert b"shadow" not in content
-    assert b"__metadata__" not in content or b'"__metadata__":{}' in content
+    assert re.search(rb'"__metadata__":\{"seal":"[0-9a-f]{64}"\}', content)
 
 
 # --- room
@@ -157,12 +159,12 @@ def test_what_was_written_last_stays_however_large(folder):
 def test_what_was_written_last_stays_where_the_clock_is_coarse(folder, monkeypatch):
     """Files within one tick of the file system's clock carry one time."""
 
-    def write(path, *args):
-        real(path, *args)
+    def write(self, path, *args):
+        real(self, path, *args)
         os.utime(path, (1e9, 1e9))
 
-    real = private_cache.write_tensors
-    monkeypatch.setattr(private_cache, "write_tensors", write)
+    real = Seal.write_tensors
+    monkeypatch.setattr(Seal, "write_tensors", write)
     bounded = PrivateFolder(folder, max_bytes=1)
     for number in range(12):
         bounded.save(str(number), tensors(number))
@@ -206,12 +208,12 @@ def test_writers_at_once_leave_whole_files_and_one_key(folder, max_bytes):
 
 
 def test_a_file_that_another_process_removes_at_once_is_no_error(folder, monkeypatch):
-    def write(path, *args):
-        real(path, *args)
+    def write(self, path, *args):
+        real(self, path, *args)
         path.unlink()
 
-    real = private_cache.write_tensors
-    monkeypatch.setattr(private_cache, "write_tensors", write)
+    real = Seal.write_tensors
+    monkeypatch.setattr(Seal, "write_tensors", write)
     PrivateFolder(folder).save(NAME, tensors())
     assert PrivateFolder(folder).load(NAME) is None
 
@@ -219,21 +221,57 @@ def test_a_file_that_another_process_removes_at_once_is_no_error(folder, monkeyp
 # --- what is broken
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "altered", "pickle"])
-def test_a_broken_file_is_said_and_not_taken_for_none(folder, how):
+def flipped(content, bit):
+    """The content with one bit turned."""
+    altered = bytearray(content)
+    altered[bit // 8] ^= 1 << bit % 8
+    return bytes(altered)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "header", "pickle", "last bit", "without its seal"])
+def test_a_broken_file_is_missing_and_is_made_anew(folder, how):
     PrivateFolder(folder).save(NAME, tensors())
     path = files(folder)[0]
     whole = path.read_bytes()
+    unsealed = safetensors.torch.save(read_tensors(path)[0])
     broken = {
         "cut": whole[:-5],
         "empty": b"",
-        "altered": b"\xff" * 8 + whole[8:],
+        "header": b"\xff" * 8 + whole[8:],
         "pickle": pickle.dumps({"weight": 1}),
+        "last bit": flipped(whole, 8 * len(whole) - 1),
+        "without its seal": unsealed,
     }
     path.write_bytes(broken[how])
-    assert PrivateFolder(folder).has(NAME)
-    with pytest.raises(ArtifactError, match=f"{path.name} is not a whole safetensors file.*make it anew"):
-        PrivateFolder(folder).load(NAME)
+    assert not PrivateFolder(folder).has(NAME)
+    assert PrivateFolder(folder).load(NAME) is None
+    PrivateFolder(folder).save(NAME, tensors())
+    assert path.read_bytes() == whole or PrivateFolder(folder).has(NAME)
+
+
+def test_no_bit_of_a_file_can_be_turned(folder):
+    private = PrivateFolder(folder)
+    private.save(NAME, {"w": torch.ones(2)})
+    path = files(folder)[0]
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        path.write_bytes(flipped(whole, bit))
+        assert private.load(NAME) is None, bit
+    path.write_bytes(whole)
+    assert private.has(NAME)
+
+
+def test_a_file_under_another_name_or_from_another_folder_is_missing(folder, tmp_path):
+    other = PrivateFolder(tmp_path / "other")
+    private = PrivateFolder(folder)
+    for where in (private, other):
+        where.save("a", tensors(1.0))
+        where.save("b", tensors(2.0))
+    for source in (keyed(folder, "b"), keyed(tmp_path / "other", "a")):
+        found = next(tmp_path.rglob(f"{source}.safetensors")).read_bytes()
+        (folder / f"{keyed(folder, 'a')}.safetensors").write_bytes(found)
+        assert private.load("a") is None
+    assert private.load("b")["weight"][0] == 2.0
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -11,16 +11,16 @@ from pathlib import Path
 from filelock import FileLock
 from torch import Tensor
 
-from safecompress.errors import ArtifactError
-from safecompress.storage import read_tensors, write_bytes, write_tensors, writing
+from safecompress.storage import Seal, write_bytes, writing
 
 
 class PrivateFolder:
     """Named tensors under ``folder`` (mode 0700); at most ``max_bytes`` of them, the least recently written go first.
 
     What lies here was computed from private rows, so the folder is as private as they are. Names are digests keyed with
-    a secret of the folder, so that they confirm no guess of a row. Safe under several processes: every
-    file is whole or absent, and two that compute the same write the same.
+    a secret of the folder, so that they confirm no guess of a row, and every file is sealed with it: one that was
+    altered, or lies under another's name, counts as missing. Safe under several processes: every file is whole or
+    absent, and two that compute the same write the same.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None = None) -> None:
@@ -28,25 +28,18 @@ class PrivateFolder:
         self.max_bytes = max_bytes
 
     def has(self, name: str) -> bool:
-        """Whether something is kept under ``name``."""
-        return self._path(name).exists()
+        """Whether something is kept under ``name``, as it was saved."""
+        return self._seal().is_sealed(self._path(name), name)
 
     def load(self, name: str) -> dict[str, Tensor] | None:
-        """What is kept under ``name``, or None. Raises ArtifactError when the file is broken."""
-        path = self._path(name)
-        try:
-            return read_tensors(path)[0]
-        except ArtifactError:
-            if path.exists():
-                raise
-            return None  # never there, or another process made room
+        """What is kept under ``name``, or None where there is nothing, or not what was saved."""
+        found = self._seal().read_tensors(self._path(name), name)
+        return None if found is None else found[0]
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep ``tensors`` under ``name``. Raises StorageError when the disk refuses."""
         path = self._path(name)
-        write_tensors(path, tensors, None)
-        with contextlib.suppress(FileNotFoundError):  # another process made room
-            path.chmod(0o600)
+        self._seal().write_tensors(path, name, tensors)
         if self.max_bytes is not None:
             self._make_room(self.max_bytes, path)
 
@@ -65,6 +58,9 @@ class PrivateFolder:
     def _path(self, name: str) -> Path:
         return self.folder / f"{hmac.digest(self._secret(), name.encode(), 'sha256').hex()[:40]}.safetensors"
 
+    def _seal(self) -> Seal:
+        return Seal(hmac.digest(self._secret(), b"seal", "sha256"))
+
     def _secret(self) -> bytes:
         path = self.folder / "folder.key"
         if not path.exists():
@@ -73,5 +69,5 @@ class PrivateFolder:
                 self.folder.chmod(0o700)
                 with FileLock(self.folder / ".lock"):
                     if not path.exists():
-                        write_bytes(path, secrets.token_bytes(32), mode=0o600)
+                        write_bytes(path, secrets.token_bytes(32))
         return path.read_bytes()

@@ -53,9 +53,9 @@ class ChainedFile:
                     "before."
                 )
             key = secrets.token_bytes(32)
-            write_bytes(self.path, b"", mode=0o600)
+            write_bytes(self.path, b"")
             self._write_head(_digests([], key))
-            write_bytes(self.key_path, key, mode=0o600)
+            write_bytes(self.key_path, key)
         if not self.path.exists():
             raise ArtifactError(
                 f"The ledger {self.path} is gone, but its key {self.key_path.name} is there: openings were counted in "
@@ -88,7 +88,7 @@ class ChainedFile:
         if not self.head_path.exists():  # lines of before there was a chain: from here on they are held, too
             self._write_head(digests)
         line = json.dumps({**entry, BEFORE: digests[-1]}).encode()
-        write_bytes(self.path, b"".join(each + b"\n" for each in (*lines, line)), mode=0o600)
+        write_bytes(self.path, b"".join(each + b"\n" for each in (*lines, line)))
         self._write_head(_digests([*lines, line], key))
 
     def _lines(self) -> list[bytes]:
@@ -133,7 +133,7 @@ class ChainedFile:
             self._write_head(digests)
 
     def _write_head(self, digests: Sequence[str]) -> None:
-        write_json(self.head_path, {"lines": len(digests) - 1, "digest": digests[-1]}, mode=0o600)
+        write_json(self.head_path, {"lines": len(digests) - 1, "digest": digests[-1]})
 
     def _tampered(self, what: str) -> ArtifactError:
         return ArtifactError(

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact
-from safecompress.storage import write_bytes, writing
+from safecompress.storage import PUBLISHED, write_bytes, writing
 
 
 def load_released(path: str | Path | None) -> dict[str, Artifact]:
@@ -65,7 +65,9 @@ class Released:
             listed = self.versions().values() if self.path.exists() else ()
             lines = self._lines() if self.path.exists() else []
             if all(version.digest() != entry["digest"] for version in listed):
-                write_bytes(self.path, "".join(f"{line}\n" for line in [*lines, json.dumps(entry)]).encode())
+                write_bytes(
+                    self.path, "".join(f"{line}\n" for line in [*lines, json.dumps(entry)]).encode(), mode=PUBLISHED
+                )
 
     def _lines(self) -> list[str]:
         try:

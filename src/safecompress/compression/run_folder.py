@@ -85,7 +85,7 @@ def locked(path: Path) -> Iterator[None]:
 def key_of(path: Path) -> bytes:
     """The secret in the file ``path``, which is drawn if it is not there."""
     if not path.exists():
-        write_bytes(path, secrets.token_bytes(32), mode=0o600)
+        write_bytes(path, secrets.token_bytes(32))
     return path.read_bytes()
 
 

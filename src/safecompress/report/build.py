@@ -92,9 +92,11 @@ def build_report(
 
 
 def _notes(certification: Certification) -> list[str]:
-    """At which look each attack was judged, and which broke on the dense model."""
+    """At which look each attack was judged, which broke on the dense model, and which shadows were not fresh."""
+    used, reused = certification.shadows_used, certification.shadows_reused
+    kept = [f"{reused} of {used} shadow models were not trained by this command, but read from a cache."]
     broke = [f"On the dense model {name} broke: {why}" for name, why in certification.dense_errors.items()]
-    return [*map(str, certification.looks.values()), *broke]
+    return [*map(str, certification.looks.values()), *broke, *(kept if reused else [])]
 
 
 def _claim(certification: Certification) -> str:

@@ -12,7 +12,7 @@ from safecompress.report.card import to_card
 from safecompress.report.html import to_html
 from safecompress.report.model import READABLE, SCHEMA_VERSION, Report
 from safecompress.report.text import to_markdown
-from safecompress.storage import read_json, write_bytes, write_json
+from safecompress.storage import PUBLISHED, read_json, write_bytes, write_json
 
 JSON, HTML, MARKDOWN, CARD = "report.json", "report.html", "report.md", "model_card.md"
 
@@ -22,7 +22,7 @@ RENDERED: dict[str, Callable[[Report], str]] = {HTML: to_html, MARKDOWN: to_mark
 
 def save_report(report: Report, folder: Path) -> None:
     """Write report.json into ``folder``, and what people read of it. Raises StorageError where the disk refuses."""
-    write_json(folder / JSON, report.to_json())
+    write_json(folder / JSON, report.to_json(), mode=PUBLISHED)
     render_report(report, folder)
 
 
@@ -42,7 +42,7 @@ def render_report(report: Report, folder: Path, *, license_id: str | None = None
             "the job again to make it anew."
         ) from error
     for name, page in pages.items():
-        write_bytes(folder / name, page.encode())
+        write_bytes(folder / name, page.encode(), mode=PUBLISHED)
 
 
 def load_report(folder: Path) -> Report:

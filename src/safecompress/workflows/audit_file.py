@@ -34,7 +34,8 @@ class AuditRequest:
     With ``members_path`` and ``non_members_path``, two .npz files, the model was trained elsewhere and is audited on
     their rows; otherwise it lies in the folder of a run, and the spec names its rows. ``model_factory`` is
     ``package.module:factory`` for a network of the user's own class. A path that is None is looked for where a run
-    leaves the file: the dense model beside the artifact, shadow models in the run's folder, the ledger beside that.
+    leaves the file: the dense model beside the artifact, the ledger beside the run's folder. Shadow models are trained
+    anew, unless ``cache_path`` names a folder that keeps them: whoever made the run supplies what lies in its folder.
     """
 
     artifact_path: Path
@@ -105,8 +106,7 @@ def _audit_run(request: AuditRequest) -> Report:
         start=config.plan.start,
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
-    cache = request.cache_path or _cache_of_run(request.artifact_path)
-    store = None if cache is None else PrivateFolder(cache)
+    store = None if request.cache_path is None else PrivateFolder(request.cache_path)
     with executor_of(request.workers) as executor, fixed_threads(request.threads):
         resources = AuditResources(ledger, load_released(request.released_path), store, executor.map)
         report = audit_model(audit, resources)
@@ -174,12 +174,6 @@ def _recipe_of(metadata: Mapping[str, str], config: Config) -> Recipe:
     """The spec's recipe with the objective that the artifact came to be trained towards, where it is recorded."""
     known = {repr(objective): objective for objective in (config.recipe.objective, *config.plan.objectives)}
     return replace(config.recipe, objective=known.get(metadata.get("objective", ""), config.recipe.objective))
-
-
-def _cache_of_run(artifact_path: Path) -> Path | None:
-    """The run's own shadow models, which the audit would otherwise train again."""
-    path = artifact_path.parent / "work" / "cache"
-    return path if path.exists() else None
 
 
 def _ledger_of_run(artifact_path: Path) -> Path:

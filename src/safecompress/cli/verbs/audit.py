@@ -45,7 +45,7 @@ OUT = out_option("Folder for report.json and report.html.  (default: none are wr
 MODEL = model_factory_option("What makes the network, where its class is your own.")
 DENSE = dense_option("Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)")
 LEDGER = ledger_option("Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)")
-CACHE = cache_option("Private folder that keeps shadow models.  (default: the run's own)")
+CACHE = cache_option("Your own private folder that keeps shadow models.  (default: all are trained anew)")
 WORKERS = workers_option("Processes that train shadow models, one thread each.")
 THREADS = threads_option("Threads of this process.")
 

@@ -171,7 +171,7 @@ def _settings(config: Config) -> dict[str, object]:
 
 def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     """Write the whole spec into the run folder. It cannot name code, so a comment tells where the model came from."""
-    from safecompress.storage import write_bytes
+    from safecompress.storage import PUBLISHED, write_bytes
 
     moved = config.moved_to(folder.resolve())
     if factory is None:
@@ -179,7 +179,7 @@ def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     else:
         comment = f"# The model was made by --model {factory}: give that option with this spec.\n"
         text = comment + replace(moved, model=None).to_toml()
-    write_bytes(folder / "spec.toml", text.encode())
+    write_bytes(folder / "spec.toml", text.encode(), mode=PUBLISHED)
 
 
 def _complete(report: Report, config: Config, command: str) -> Report:
