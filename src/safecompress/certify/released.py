@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from safecompress.errors import ArtifactError
 from safecompress.export import Artifact
-from safecompress.storage import PUBLISHED, write_bytes, writing
+from safecompress.storage import PUBLISHED, one_file, write_bytes, writing
 
 
 def load_released(path: str | Path | None) -> dict[str, Artifact]:
@@ -22,10 +22,13 @@ def load_released(path: str | Path | None) -> dict[str, Artifact]:
 
 
 class Released:
-    """A file with one JSON line for each released artifact: its path, counted from the file's folder, and digest."""
+    """A file with one JSON line for each released artifact: its path, counted from the file's folder, and digest.
+
+    A symbolic link at ``path`` is followed. Raises UsageError where it is no regular file.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = one_file(path, "the list released")
 
     def versions(self) -> dict[str, Artifact]:
         """The artifacts by their paths as written.

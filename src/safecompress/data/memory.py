@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
+from safecompress.data.opened import BROKEN_PACKING
 from safecompress.errors import DataError
+from safecompress.storage import open_regular
 
 
 def physical_memory() -> int | None:
@@ -36,9 +38,9 @@ def require_unpackable(path: Path, limit: int | None = None) -> None:
     """
     most = physical_memory() if limit is None else limit
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             claimed = sum(member.file_size for member in archive.infolist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, *BROKEN_PACKING):
         return
     if most is not None and claimed > most:
         raise DataError(

@@ -1,6 +1,6 @@
 """Files: whole or absent, private or published, sealed where they are read back, and never anything but files."""
 
-from safecompress.storage.places import open_regular, read_regular, real_path
+from safecompress.storage.places import one_file, open_regular, read_regular, real_path
 from safecompress.storage.reading import parse_json, read_json, read_tensors
 from safecompress.storage.sealed import Seal
 from safecompress.storage.whole import (
@@ -22,6 +22,7 @@ __all__ = [
     "Seal",
     "explain",
     "make_private_folder",
+    "one_file",
     "open_regular",
     "parse_json",
     "read_json",

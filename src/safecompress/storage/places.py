@@ -11,6 +11,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from safecompress.errors import UsageError
+
+NOT_A_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP)
+"""The codes of an OSError that says: something else stands there."""
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -33,6 +38,30 @@ def real_path(path: Path) -> Path:
     except FileNotFoundError:
         return place
     _require_regular(mode)
+    return place
+
+
+def one_file(path: Path, what: str) -> Path:
+    """`real_path` of a file that is to be written again and again, which has to stay one file for all who name it.
+
+    Raises UsageError, with ``what`` the user calls it, where it is no regular file, or has further names (hard links)
+    that would be left behind.
+    """
+    try:
+        place = real_path(path)
+        names = place.stat().st_nlink if place.exists() else 1
+    except OSError as error:
+        if error.errno not in NOT_A_FILE:  # whoever writes says what the system refuses
+            return path
+        where = path if path.is_dir() else path.parent
+        raise UsageError(
+            f"{path} cannot be {what} ({error.strerror or error}). Name a file, such as {where / 'NAME.jsonl'}."
+        ) from error
+    if names > 1:
+        raise UsageError(
+            f"{path} has {names} names (hard links), and writing {what} would part them. Name a file with one name; a "
+            "symbolic link to it is followed."
+        )
     return place
 
 

@@ -21,17 +21,18 @@ MAX_DEPTH = 64
 """Of lists and objects in one another. A report has 7."""
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError for anything else, NaN and infinite numbers included.
+def parse_json(text: str | bytes, *, is_strict: bool = True) -> Any:
+    """The value of a JSON text. Raises ValueError for anything else, and where it is nested deeper than `MAX_DEPTH`.
 
-    So it does where lists and objects are nested deeper than `MAX_DEPTH`, which could not be walked through.
+    NaN, infinite numbers and halves of characters are refused, unless ``is_strict`` is False, for data of others.
     """
+    strictly: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite} if is_strict else {}
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, **strictly)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     _require_shallow(value)
-    if _HALF.search(text if isinstance(text, str) else text.decode("latin-1")):
+    if is_strict and _HALF.search(text if isinstance(text, str) else text.decode("latin-1")):
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, which is a ValueError
     return value
 

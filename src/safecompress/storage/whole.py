@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safecompress.errors import StorageError
-from safecompress.storage.places import real_path
+from safecompress.storage.places import NOT_A_FILE, real_path
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ def explain(os_error: OSError, path: Path) -> str:
         return (
             f"{path} cannot be made: a file stands where a folder is needed. Choose another folder, or move that file."
         )
-    if os_error.errno in (errno.EINVAL, errno.EISDIR, errno.ELOOP):
+    if os_error.errno in NOT_A_FILE:
         return f"{path} is not written over ({os_error.strerror or os_error}). Name another file."
     return f"{path} could not be written ({os_error.strerror or os_error}). What was saved before is intact."
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import lzma
+import io
 import math
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safecompress.data.dataset import listing
+from safecompress.data.opened import BROKEN_PACKING, open_data
 from safecompress.errors import DataError, suggest
 
 MISSING = frozenset({"", "?", "nan"})  # compared in lower case
@@ -36,7 +36,7 @@ class Table:
 
     def __post_init__(self) -> None:
         """Raise DataError unless column names differ and every row is as long as the header."""
-        repeated = sorted({name for name in self.header if self.header.count(name) > 1})
+        repeated = repeated_names(self.header)
         if repeated or "" in self.header:
             raise DataError(
                 f"The columns of {self.path} need names that differ, but "
@@ -117,18 +117,23 @@ class Table:
         )
 
 
+def repeated_names(header: Iterable[str]) -> list[str]:
+    """The names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(header).items() if count > 1)
+
+
 def read_rows(path: Path) -> list[tuple[list[str], int]]:
     """The filled rows of a comma-separated UTF-8 file, blanks around cells cut, each with its line number.
 
     The file is plain, ``.gz`` or ``.xz``. Raises DataError when it cannot be read or is not whole.
     """
     try:
-        with _open(path) as file:
-            reader = csv.reader(_lines(file), strict=True, skipinitialspace=True)
+        with open_data(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(_lines(text), strict=True, skipinitialspace=True)
             return [([cell.strip() for cell in row], reader.line_num) for row in reader if row]
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
-    except (csv.Error, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (csv.Error, UnicodeDecodeError, *BROKEN_PACKING) as error:
         raise DataError(
             f"{path} is not a whole comma-separated UTF-8 table ({error}). "
             "Check for an unclosed quote, a cut download, or another encoding, and write it anew."
@@ -143,14 +148,6 @@ def _lines(file: TextIO) -> Iterator[str]:
         if len(line) == MAX_LINE or taken > MAX_CHARACTERS:
             raise csv.Error(f"a line has {MAX_LINE:,} characters or more, or all lines over {MAX_CHARACTERS:,}")
         yield line
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _number(cell: str) -> float | None:

@@ -62,7 +62,8 @@ def _replace(path: Path, content: bytes) -> None:
         write_bytes(path, content, mode=PUBLISHED)
     except StorageError:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            if path.is_file():  # a device or a pipe holds no verdict, and is not ours to remove
+                path.unlink()
 
 
 def why_not(option: str, path: Path) -> str | None:
