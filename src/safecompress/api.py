@@ -133,6 +133,8 @@ def run_job(
     ``complete`` adds to the report what the caller knows, before it is written.
     """
     job.check()
+    if context.cache is not None:
+        PrivateFolder(context.cache).prepare()
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, context)
         report = complete(outcome.report)
@@ -191,10 +193,13 @@ def audit(
         dense_recipe=dense_recipe,
         start=start,
     )
+    store = None if cache is None else PrivateFolder(Path(cache))
+    if store is not None:
+        store.prepare()
     resources = AuditResources(
         _ledger(ledger),
         load_released(released),
-        PrivateFolder(Path(cache)) if cache is not None else None,
+        store,
         executor.map if executor is not None else map,
     )
     with fixed_threads(threads):

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.errors import StorageError
+from safecompress.errors import StorageError, UsageError
 from safecompress.storage import Seal, read_tensors
 
 NAME = "shadow 3 of something"
@@ -81,10 +81,54 @@ def test_only_the_owner_may_read_it(folder, umask):
     assert mode(folder / "folder.key") == 0o600
 
 
-def test_a_folder_that_was_open_to_all_is_closed(folder):
-    folder.mkdir(parents=True, mode=0o755)
+@pytest.mark.parametrize("wrong", [0o777, 0o1777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused_and_left_as_it_is(folder, wrong):
+    folder.mkdir(parents=True)
+    folder.chmod(wrong)
+    for use in (PrivateFolder(folder).prepare, lambda: PrivateFolder(folder).save(NAME, tensors())):
+        with pytest.raises(UsageError, match="may be written to by others"):
+            use()
+    assert stat.S_IMODE(folder.stat().st_mode) == wrong
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_others_may_read_keeps_its_mode(folder):
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
     PrivateFolder(folder).save(NAME, tensors())
-    assert mode(folder) == 0o700
+    assert mode(folder) == 0o755
+    assert {mode(file) for file in folder.iterdir() if file.name != ".lock"} == {0o600}
+
+
+def test_a_folder_of_another_user_is_refused(folder, monkeypatch):
+    folder.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        PrivateFolder(folder).prepare()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_refused(folder):
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files, such as thesis\.tex"):
+        PrivateFolder(folder).prepare()
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_one_that_is_ours_is_taken_again_whatever_else_lies_there(folder):
+    PrivateFolder(folder).prepare()
+    (folder / "notes.txt").write_text("mine")
+    PrivateFolder(folder).prepare()
+    PrivateFolder(folder).save(NAME, tensors())
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
+def test_a_key_that_is_none_is_said(folder, content):
+    PrivateFolder(folder).prepare()
+    (folder / "folder.key").write_bytes(content)
+    with pytest.raises(UsageError, match=r"folder\.key"):
+        PrivateFolder(folder).load(NAME)
 
 
 def test_names_are_keyed_with_a_secret_of_the_folder(tmp_path):

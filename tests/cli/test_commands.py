@@ -245,7 +245,7 @@ def test_help_says_the_defaults():
     assert "(default: ledger.jsonl" in compress
     assert "(default: dense.safetensors beside the artifact)" in audit
     assert "(default: in the" in compress
-    assert "(default: the run's" in audit
+    assert "(default: all are trained anew)" in audit
     for words in ("--released", "--cache", "--workers"):
         assert words in compress
         assert words in audit

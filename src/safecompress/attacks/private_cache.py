@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
 from torch import Tensor
 
-from safecompress.storage import Seal, write_bytes, writing
+from safecompress.errors import UsageError, printable
+from safecompress.storage import Seal, is_part, make_private_folder, read_regular, write_bytes, writing
+
+KEY, LOCK = "folder.key", ".lock"
+KEY_BYTES = 32
 
 
 class PrivateFolder:
-    """Named tensors under ``folder`` (mode 0700); at most ``max_bytes`` of them, the least recently written go first.
+    """Named tensors under ``folder``; at most ``max_bytes`` of them, the least recently written go first.
 
-    What lies here was computed from private rows, so the folder is as private as they are. Names are digests keyed with
+    What lies here was computed from private rows, so the folder is made with mode 0700, and one that is there must be
+    the user's own (`prepare`). Names are digests keyed with
     a secret of the folder, so that they confirm no guess of a row, and every file is sealed with it: one that was
     altered, or lies under another's name, counts as missing. Safe under several processes: every file is whole or
     absent, and two that compute the same write the same.
@@ -44,7 +51,7 @@ class PrivateFolder:
             self._make_room(self.max_bytes, path)
 
     def _make_room(self, max_bytes: int, last: Path) -> None:
-        with FileLock(self.folder / ".lock"):
+        with FileLock(self.folder / LOCK):
             # clocks of file systems are coarse: two files may carry one time
             files = sorted(self.folder.glob("*.safetensors"), key=lambda file: (file.stat().st_mtime_ns, file == last))
             total = sum(file.stat().st_size for file in files)
@@ -61,13 +68,47 @@ class PrivateFolder:
     def _seal(self) -> Seal:
         return Seal(hmac.digest(self._secret(), b"seal", "sha256"))
 
+    def prepare(self) -> None:
+        """Make the folder, with its key, or check the one that is there; its mode is left as it is.
+
+        Raises UsageError for one that is not private: that another user owns, that others may write to, or that holds
+        files and no key of ours; and StorageError when the disk refuses.
+        """
+        self._require_own()
+        self._secret()
+
     def _secret(self) -> bytes:
-        path = self.folder / "folder.key"
+        path = self.folder / KEY
         if not path.exists():
+            self._require_own()
             with writing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self.folder.chmod(0o700)
-                with FileLock(self.folder / ".lock"):
+                make_private_folder(self.folder)
+                with FileLock(self.folder / LOCK):
                     if not path.exists():
-                        write_bytes(path, secrets.token_bytes(32))
-        return path.read_bytes()
+                        write_bytes(path, secrets.token_bytes(KEY_BYTES))
+        try:
+            key = read_regular(path, at_most=KEY_BYTES)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror or error}). Name a new folder.") from error
+        if len(key) != KEY_BYTES:
+            raise UsageError(f"{path} is no key of {KEY_BYTES} bytes: it was cut short or altered. Name a new folder.")
+        return key
+
+    def _require_own(self) -> None:
+        """Raise UsageError for a folder that is not private."""
+        if not self.folder.is_dir():
+            return
+        state = self.folder.stat()
+        fault = None
+        if state.st_uid != os.geteuid():
+            fault = "belongs to another user"
+        elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            fault = f"may be written to by others (its mode is {stat.S_IMODE(state.st_mode):04o})"
+        elif not (self.folder / KEY).exists():
+            present = [entry.name for entry in self.folder.iterdir() if entry.name != LOCK and not is_part(entry.name)]
+            fault = f"holds other files, such as {printable(sorted(present)[0])}" if present else None
+        if fault:
+            raise UsageError(
+                f"{self.folder} cannot keep what was computed from private rows: it {fault}. Name a new folder, or an "
+                "empty one of yours alone."
+            )

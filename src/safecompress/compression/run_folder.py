@@ -14,8 +14,17 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from safecompress.data import DataSplit
-from safecompress.errors import ArtifactError, RunFolderError, StorageError
-from safecompress.storage import read_json, write_bytes, write_json, writing
+from safecompress.errors import ArtifactError, RunFolderError, StorageError, printable
+from safecompress.storage import (
+    is_part,
+    make_private_folder,
+    read_json,
+    read_regular,
+    sweep_parts,
+    write_bytes,
+    write_json,
+    writing,
+)
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY, REPORT = "job.json", "report.json"
@@ -23,6 +32,9 @@ STUDY = "study.json"
 """The file by which a study claims a folder."""
 
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
+KEY_BYTES = 32
+_FROM_A_GATE = (".xml", ".sarif", ".sarif.json")
+"""How files end that a command may have written before the run's folder is looked at."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +56,32 @@ def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> It
     """Make or reopen the folder of the job whose keyed digest is ``digest(key)``; locked while open.
 
     It belongs to the first job that finishes something there: one that was refused or diverged before leaves it free.
-    Raises RunFolderError when it holds another job's run or a study, is in use by another process, or cannot be
-    written.
+    Raises RunFolderError when it holds another job's run, a study or files of somebody else's, is in use by another
+    process, or cannot be written.
     """
-    with locked(path):
-        if (path / STUDY).exists():
-            raise RunFolderError(f"{path} holds a study. Choose another folder with --out.")
+    if (path / STUDY).exists():
+        raise RunFolderError(f"{path} holds a study. Choose another folder with --out.")
+    with locked(path, KEY):
         key = key_of(path / KEY)
         identity = digest(key)
         _claim(path, name, identity)
         _sweep(path)
+        with writing(path):
+            make_private_folder(path / _WORK)
         yield RunFolder(path, identity, key)
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Make the folder if need be, and keep other processes out of it.
+def locked(path: Path, key_name: str) -> Iterator[None]:
+    """Make the folder if need be, with mode 0700, and keep other processes out of it.
 
-    Raises RunFolderError when it is in use by another process, or cannot be written.
+    Raises RunFolderError when it is in use by another process, cannot be written, or is none of ours: one that holds
+    files, and no secret key called ``key_name``, which the first of our processes leaves there.
     """
+    _require_own(path, key_name)
     try:
         with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path)
         lock = FileLock(path / _LOCK)
         with writing(path / _LOCK):
             try:
@@ -82,11 +98,49 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def claim_run_folder(path: Path) -> None:
+    """Make the folder a run's, for a command that writes other files into it before the run begins.
+
+    Raises RunFolderError as `open_run_folder` does.
+    """
+    with locked(path, KEY):
+        key_of(path / KEY)
+
+
+def _require_own(path: Path, key_name: str) -> None:
+    """Raise RunFolderError for a folder with files in it that no process of ours began."""
+    try:
+        present = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
+    if key_name in present:
+        return
+    foreign = [name for name in present if name != _LOCK and not is_part(name) and not name.endswith(_FROM_A_GATE)]
+    if foreign:
+        names = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise RunFolderError(
+            f"{path} is not a folder that safecompress made, and holds {printable(names)}, which might be written "
+            "over. Name a new folder, or one of an earlier run, with --out."
+        )
+
+
 def key_of(path: Path) -> bytes:
-    """The secret in the file ``path``, which is drawn if it is not there."""
+    """The secret in the file ``path``, which is drawn if it is not there.
+
+    Raises RunFolderError where the file holds no such secret: what was made with another cannot be resumed.
+    """
     if not path.exists():
-        write_bytes(path, secrets.token_bytes(32))
-    return path.read_bytes()
+        write_bytes(path, secrets.token_bytes(KEY_BYTES))
+    try:
+        key = read_regular(path, at_most=KEY_BYTES)
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror or error}). Name a new folder.") from error
+    if len(key) != KEY_BYTES:
+        raise RunFolderError(
+            f"{path} holds {len(key)} bytes, and no key of {KEY_BYTES}: it was cut short or altered. Restore it, or "
+            "name a new folder with --out."
+        )
+    return key
 
 
 def _claim(path: Path, name: str, identity: str) -> None:
@@ -109,9 +163,7 @@ def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
 
 def _sweep(path: Path) -> None:
     """Delete the half-written files of a process that was killed."""
-    for folder, pattern in ((path, ".*.part"), (path / _WORK, "**/.*.part")):
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
+    sweep_parts([path, path / _WORK, *(folder for folder in (path / _WORK).glob("**/") if folder.is_dir())])
 
 
 def check_run_members(artifact_path: Path, known_digests: Collection[str], split: DataSplit) -> bool:

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import json
 
-REPLACEMENT = "�"
-"""What stands for a character that is not shown."""
-
-
-def printable(text: str) -> str:
-    """``text`` on one line; control, format, surrogate and private characters are replaced."""
-    if text.isprintable():  # nearly always, and a page has thousands of texts
-        return str(text)
-    return "".join(c if c.isprintable() else REPLACEMENT for c in text)
+from safecompress.errors import printable
 
 
 def shortened(text: str, most: int) -> str:

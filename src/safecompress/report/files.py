@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from safecompress.errors import ArtifactError
+from safecompress.errors import ArtifactError, UsageError
 from safecompress.report.card import to_card
 from safecompress.report.html import to_html
 from safecompress.report.model import READABLE, SCHEMA_VERSION, Report
@@ -24,6 +24,19 @@ def save_report(report: Report, folder: Path) -> None:
     """Write report.json into ``folder``, and what people read of it. Raises StorageError where the disk refuses."""
     write_json(folder / JSON, report.to_json(), mode=PUBLISHED)
     render_report(report, folder)
+
+
+def require_own_pages(folder: Path) -> None:
+    """Raise UsageError where `save_report` would write over files that are not a report's."""
+    taken = [name for name in (JSON, *RENDERED) if (folder / name).exists()]
+    try:
+        if taken:
+            load_report(folder)
+    except ArtifactError as error:
+        raise UsageError(
+            f"{folder} holds {', '.join(taken)}, and no report of safecompress that they belong to. They would be "
+            "written over: name another folder with --out."
+        ) from error
 
 
 def render_report(report: Report, folder: Path, *, license_id: str | None = None) -> None:

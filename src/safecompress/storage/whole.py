@@ -32,12 +32,12 @@ _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 def write_bytes(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
-    A symbolic link stays, and what it names is written. Raises StorageError when the disk is full, the folder is
+    A folder that is missing is made, for a private file with mode 0700. A symbolic link stays, and what it names is written. Raises StorageError when the disk is full, the folder is
     missing or may not be written, or something that is no regular file stands there; ``path`` is then untouched.
     """
     temporary: Path | None = None
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent) if mode == PRIVATE else path.parent.mkdir(parents=True, exist_ok=True)
         place = real_path(path)
         try:
             temporary = place.with_name(f".{place.name[:64]}.{secrets.token_hex(8)}.part")
@@ -59,11 +59,16 @@ def make_private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def is_part(name: str) -> bool:
+    """Whether ``name`` is that of a file of ours that is half written."""
+    return _PART.fullmatch(name) is not None
+
+
 def sweep_parts(folders: Iterable[Path]) -> None:
     """Delete the half-written files that a killed process left directly in ``folders``."""
     for folder in folders:
         for file in folder.glob(".*.part"):
-            if _PART.fullmatch(file.name):
+            if is_part(file.name):
                 file.unlink(missing_ok=True)
 
 

@@ -88,6 +88,9 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
 
 def _audit_run(request: AuditRequest) -> Report:
     """The verdict on the file of a run, by the rows of the spec that it was trained by."""
+    store = None if request.cache_path is None else PrivateFolder(request.cache_path)
+    if store is not None:
+        store.prepare()
     artifact = _load_artifact(request)
     config = load_config(request.spec_path, model_given=True)
     _check_data_digest(artifact, config, request.artifact_path)
@@ -106,7 +109,6 @@ def _audit_run(request: AuditRequest) -> Report:
         start=config.plan.start,
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
-    store = None if request.cache_path is None else PrivateFolder(request.cache_path)
     with executor_of(request.workers) as executor, fixed_threads(request.threads):
         resources = AuditResources(ledger, load_released(request.released_path), store, executor.map)
         report = audit_model(audit, resources)

@@ -121,7 +121,7 @@ def test_a_file_that_is_not_the_items_result_is_said(tmp_path, text):
 
 def test_halves_of_files_are_cleared(tmp_path):
     run(tmp_path, [2])
-    (tmp_path / "numbers" / ".x.json.y.part").write_text("{")
+    (tmp_path / "numbers" / ".x.json.0123456789abcdef.part").write_text("{")
     run(tmp_path, [2])
     assert not list(tmp_path.glob("numbers/.*"))
 

@@ -105,12 +105,15 @@ def audit(
 
 
 def _refuse_run_folder(out: Path | None) -> None:
-    """Raise UsageError where the report would take the place of a run's own."""
+    """Raise UsageError where the report would take the place of a run's own, or of files of somebody else's."""
     from safecompress.compression.run_folder import IDENTITY
     from safecompress.errors import UsageError
+    from safecompress.report.files import require_own_pages
 
     if out is not None and (out / IDENTITY).exists():
         raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
+    if out is not None:
+        require_own_pages(out)
 
 
 def _command(request: AuditRequest) -> str:

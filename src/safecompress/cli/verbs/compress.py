@@ -85,7 +85,7 @@ def compress(
     from safecompress.api import run_job
     from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
-    from safecompress.compression.run_folder import ARTIFACT, ONNX
+    from safecompress.compression.run_folder import ARTIFACT, ONNX, claim_run_folder
     from safecompress.report import save_report
     from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.threads import fixed_threads
@@ -103,6 +103,8 @@ def compress(
     book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
+        if log:  # which may write into the folder before the run does
+            claim_run_folder(folder)
         with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
             run_context = RunContext(book, executor, progress, cache, load_released(released))
             complete = partial(_complete, config=config, command=_command(model, released, threads, device))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safecompress.errors import SafeCompressError
+from safecompress.errors import SafeCompressError, printable
 
 if TYPE_CHECKING:
     from safecompress.report import Report
@@ -146,5 +146,4 @@ def _short(number: float) -> str:
 
 def inert(text: str) -> str:
     """``text`` without control characters, direction marks and lone surrogates; line breaks stay."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join("".join(c if c.isprintable() else "�" for c in line.replace("\t", " ")) for line in lines)
+    return printable(text, keep_lines=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safecompress.compression.run_folder import IDENTITY, STUDY, key_of, locked, refuse_other_job
 from safecompress.errors import RunFolderError
-from safecompress.storage import read_json, write_json
+from safecompress.storage import read_json, sweep_parts, write_json
 
 KEY = "study.key"
 
@@ -35,15 +35,14 @@ def open_study_folder(
 
     A folder belongs to the first study that finishes an item there: one ``kind`` of study, such as "comparison", and
     one ``identity(key)``, which is what all of its items share. Raises RunFolderError when it holds something else, is
-    in use by another process, or cannot be written.
+    in use by another process, cannot be written, or is no folder of ours.
     """
-    with locked(path):
-        if (path / IDENTITY).exists():
-            raise RunFolderError(f"{path} holds a run of compress. Choose another folder with --out.")
+    if (path / IDENTITY).exists():
+        raise RunFolderError(f"{path} holds a run of compress. Choose another folder with --out.")
+    with locked(path, KEY):
         key = key_of(path / KEY)
         _claim(path, kind, name, identity(key))
-        for part in path.glob("**/.*.part"):  # half-written by a process that was killed
-            part.unlink(missing_ok=True)
+        sweep_parts(folder for folder in path.glob("**/") if folder.is_dir())  # of a process that was killed
         yield StudyFolder(path, key)
 
 

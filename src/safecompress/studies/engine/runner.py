@@ -21,7 +21,8 @@ from safecompress.threads import fixed_threads
 class Runner(Generic[ItemT, ResultT]):
     """The results of a study in ``folder``: those it holds are read, unless they failed, and the others are measured.
 
-    ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``).
+    ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``). Raises UsageError
+    for one that is not private.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Runner(Generic[ItemT, ResultT]):
         self._executor = executor
         self._progress = progress
         self._cache = cache if cache is not None else folder.cache
+        PrivateFolder(self._cache).prepare()
         self._done: dict[ItemT, ResultT] = {}
 
     def begin(self, items: Sequence[ItemT]) -> None:
