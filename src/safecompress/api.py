@@ -138,6 +138,7 @@ def run_job(
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, context)
         report = complete(outcome.report)
+        opened.check_there()
         save_report(report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
     return CompressionResult(outcome.artifact, report, network)

@@ -34,12 +34,8 @@ def test_a_folder_with_anything_of_theirs_is_refused_untouched(tmp_path, name, b
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text(THEIRS[name])
     before = contents(tmp_path)
-    with (
-        pytest.raises(
-            RunFolderError, match="is not a folder that safecompress made, and holds|holds a run of compress"
-        ),
-        begin(tmp_path),
-    ):
+    words = r"is not a folder that safecompress made, and holds|holds a run of compress"
+    with pytest.raises(RunFolderError, match=words), begin(tmp_path):
         pass
     assert contents(tmp_path) == before
     assert not (tmp_path / ".lock").exists()

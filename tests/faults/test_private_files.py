@@ -1,4 +1,4 @@
-"""Who reads what a run leaves: what is computed from private rows its owner alone, what is published whom the umask lets."""
+"""Who may read what a run leaves: private files their owner alone, published ones whomever the umask lets."""
 
 import os
 import stat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import secrets
 import time
@@ -16,13 +17,13 @@ from filelock import FileLock, Timeout
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, RunFolderError, StorageError, printable
 from safecompress.storage import (
+    Seal,
     is_part,
     make_private_folder,
     read_json,
     read_regular,
     sweep_parts,
     write_bytes,
-    write_json,
     writing,
 )
 
@@ -33,6 +34,7 @@ STUDY = "study.json"
 
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
 KEY_BYTES = 32
+_SECONDS, _ROUNDS = "seconds.json", "rounds.json"
 _FROM_A_GATE = (".xml", ".sarif", ".sarif.json")
 """How files end that a command may have written before the run's folder is looked at."""
 
@@ -50,6 +52,16 @@ class RunFolder:
         """What only a resumed run reads."""
         return self.path / _WORK
 
+    @property
+    def work_key(self) -> bytes:
+        """What seals the files of this job in `work`: those of another job are not believed."""
+        return hmac.digest(self.key, self.identity.encode(), "sha256")
+
+    def check_there(self) -> None:
+        """Raise StorageError where the folder was removed since it was opened."""
+        if not (self.path / KEY).exists():
+            raise StorageError(f"{self.path} was removed while the run needed it. Run the same command again.")
+
 
 @contextlib.contextmanager
 def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> Iterator[RunFolder]:
@@ -64,11 +76,12 @@ def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> It
     with locked(path, KEY):
         key = key_of(path / KEY)
         identity = digest(key)
-        _claim(path, name, identity)
+        folder = RunFolder(path, identity, key)
+        _claim(folder, name)
         _sweep(path)
         with writing(path):
             make_private_folder(path / _WORK)
-        yield RunFolder(path, identity, key)
+        yield folder
 
 
 @contextlib.contextmanager
@@ -143,18 +156,30 @@ def key_of(path: Path) -> bytes:
     return key
 
 
-def _claim(path: Path, name: str, identity: str) -> None:
+def _claim(folder: RunFolder, name: str) -> None:
     """Record whose folder this is, or check that it is ours."""
-    owner = read_json(path / IDENTITY) if (path / IDENTITY).exists() else {}
-    if owner.get("digest") == identity:
+    path, seal = folder.path / IDENTITY, Seal(folder.key)
+    owner = seal.read_json(path, IDENTITY) or {}
+    if owner.get("digest") == folder.identity:
         return
-    if (path / ARTIFACT).exists() or any(file.is_file() for file in (path / _WORK).rglob("*")):
-        refuse_other_job(path, owner)
-    write_json(path / IDENTITY, {"name": name, "digest": identity})
+    is_used = (folder.path / ARTIFACT).exists() or any(file.is_file() for file in folder.work.rglob("*"))
+    if is_used and (owner or not _is_work_of(folder)):
+        refuse_other_job(folder.path, owner)
+    seal.write_json(path, IDENTITY, {"name": name, "digest": folder.identity})
+
+
+def _is_work_of(folder: RunFolder) -> bool:
+    """Whether the seconds that every run keeps are of this job: the record of whose folder it is was lost."""
+    return Seal(folder.work_key).read_json(folder.work / _SECONDS, _SECONDS) is not None
 
 
 def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
-    """Raise RunFolderError: the folder is that of ``owner``, another job."""
+    """Raise RunFolderError: the folder is that of ``owner``, another job; where it is empty, nobody knows whose."""
+    if not owner:
+        raise RunFolderError(
+            f"{path} holds a run, and what it says of whose it is was removed or altered, so it cannot be resumed. "
+            "Choose another folder with --out."
+        )
     raise RunFolderError(
         f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or version "
         "differ from this one's, so it cannot be resumed. Choose another folder with --out, or delete this one."
@@ -194,10 +219,10 @@ class PhaseTimer:
     """Seconds by phase. With a ``folder`` they are kept there, so that a resumed run adds to them."""
 
     def __init__(self, folder: RunFolder | None = None) -> None:
-        self._path = None if folder is None else folder.work / "seconds.json"
+        self._folder = folder
         self.seconds: dict[str, float] = {}
-        if self._path is not None and self._path.exists():
-            self.seconds = read_json(self._path)
+        if folder is not None:
+            self.seconds = Seal(folder.work_key).read_json(folder.work / _SECONDS, _SECONDS) or {}
 
     @contextlib.contextmanager
     def of(self, phase: str) -> Iterator[None]:
@@ -207,20 +232,22 @@ class PhaseTimer:
         self.add_all({phase: time.perf_counter() - began})
 
     def add_all(self, seconds: Mapping[str, float]) -> None:
-        """Add to several phases."""
+        """Add to several phases. Raises StorageError where they cannot be kept."""
         for phase, more in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + more
-        if self._path is not None:
-            write_json(self._path, self.seconds)
+        if self._folder is not None:
+            self._folder.check_there()
+            Seal(self._folder.work_key).write_json(self._folder.work / _SECONDS, _SECONDS, self.seconds)
 
 
 class RoundLog:
     """Finished rounds as JSON, one candidate a line in candidates.jsonl."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.work / "rounds.json"
+        self._path = folder.work / _ROUNDS
         self._lines = folder.path / "candidates.jsonl"
-        self.entries: list[dict[str, Any]] = read_json(self._path) if self._path.exists() else []
+        self._seal = Seal(folder.work_key)
+        self.entries: list[dict[str, Any]] = self._seal.read_json(self._path, _ROUNDS) or []
 
     def keep(self, num_rounds: int) -> None:
         """Forget rounds that were logged but not finished."""
@@ -229,6 +256,6 @@ class RoundLog:
     def append(self, round_entry: dict[str, Any]) -> None:
         """Log a round that has just ended."""
         self.entries.append(round_entry)
-        write_json(self._path, self.entries)
+        self._seal.write_json(self._path, _ROUNDS, self.entries)
         lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
         write_bytes(self._lines, ("\n".join(lines) + "\n").encode())

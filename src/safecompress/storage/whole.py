@@ -32,8 +32,9 @@ _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 def write_bytes(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
-    A folder that is missing is made, for a private file with mode 0700. A symbolic link stays, and what it names is written. Raises StorageError when the disk is full, the folder is
-    missing or may not be written, or something that is no regular file stands there; ``path`` is then untouched.
+    A folder that is missing is made, for a private file with mode 0700. A symbolic link stays, and what it names is
+    written. Raises StorageError when the disk is full, the folder may not be written, or something that is no regular
+    file stands there; ``path`` is then untouched.
     """
     temporary: Path | None = None
     with writing(path):
