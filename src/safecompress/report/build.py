@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def _alpha(certification: Certification) -> str:
     """The spec's error rate, and what this opening has of it."""
     opening, level = certification.opening, certification.levels.alpha
     limit = ", within what the first opening of these rows fixed" if opening > 1 else ""
-    return f"alpha {level * 2**opening:g}{limit}; this is opening {opening}, at {level:g}"
+    return f"alpha {math.ldexp(level, opening):g}{limit}; this is opening {opening}, at {level:g}"
 
 
 def describe_artifact(artifact: Artifact) -> dict[str, Any]:

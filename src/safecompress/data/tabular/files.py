@@ -95,7 +95,8 @@ def read_csv(
     skipped, forced = _names(ignore), _names(categorical)
     chosen = [label] if group is None else [label, group]
     table.require([*chosen, *skipped, *forced])
-    columns = [name for name in table.header if name not in (*chosen, *skipped)]
+    left_out = {*chosen, *skipped}
+    columns = [name for name in table.header if name not in left_out]
     clash = sorted({*chosen} & {*skipped, *forced} | {*skipped} & {*forced} | ({label} if label == group else set()))
     if clash:
         raise DataError(
@@ -105,7 +106,8 @@ def read_csv(
         raise DataError(
             f"{path} has no feature column left beside {', '.join(chosen)}. Ignore fewer columns, or add some."
         )
-    blocks = [table.one_hot(name) if name in forced else table.encode(name) for name in columns]
+    categories = {*forced}
+    blocks = [table.one_hot(name) if name in categories else table.encode(name) for name in columns]
     labels = table.required(label)
     return Dataset.from_arrays(
         np.concatenate(blocks, axis=1),

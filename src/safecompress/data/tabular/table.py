@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -25,7 +26,7 @@ MAX_LINE, MAX_CHARACTERS = 2**24, 2**32
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A rectangular table of text. ``lines`` are the line numbers of the rows in the file, for messages."""
 
@@ -61,13 +62,18 @@ class Table:
     def require(self, names: Iterable[str]) -> None:
         """Raise DataError for the first of ``names`` that is no column."""
         for name in names:
-            if name not in self.header:
+            if name not in self._places:
                 raise DataError(f"{self.path} has no column {name!r}. {suggest(name, self.header)}")
 
     def cells(self, name: str) -> list[str]:
         """The text of one column."""
-        index = self.header.index(name)
-        return [row[index] for row in self.rows]
+        place = self._places[name]
+        return [row[place] for row in self.rows]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The place of each column: a table of genes has tens of thousands."""
+        return {name: place for place, name in enumerate(self.header)}
 
     def required(self, name: str) -> list[str]:
         """The text of one column that must be filled in everywhere."""
