@@ -132,9 +132,7 @@ def altered(content, chance):
         elif how < 0.8:
             content[place:place] = content[place : place + length]
         else:
-            content[place:place] = chance.choice(
-                [b"\x00", b"\xff" * 8, b'"', b",", b"\n", b"[" * 200, b"NaN"]
-            )
+            content[place:place] = chance.choice([b"\x00", b"\xff" * 8, b'"', b",", b"\n", b"[" * 200, b"NaN"])
     return bytes(content)
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -254,11 +252,10 @@ class PipelineShadowTrainer:
         network = _Network(self.job.model, self.job.model_spec, self.job.task)
         split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
         job = replace(self.job, model=network.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
-        with tempfile.TemporaryDirectory() as folder:
-            phases = RunPhases.unwatched(job, Path(folder))
-            has_dense = job.plan.start is Start.DENSE or job.asks_dense
-            dense = phases.dense() if has_dense else TrainingState.capture(0, job.model)
-            return search_and_train(phases, phases.start(dense), dense, SerialExecutor()).state.model
+        phases = RunPhases.unwatched(job)
+        has_dense = job.plan.start is Start.DENSE or job.asks_dense
+        dense = phases.dense() if has_dense else TrainingState.capture(0, job.model)
+        return search_and_train(phases, phases.start(dense), dense, SerialExecutor()).state.model
 
 
 def shadow_split(

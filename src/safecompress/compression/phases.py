@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import (
     Candidate,
     Executor,
+    MemoryStore,
     RoundResult,
     RunStore,
     Search,
@@ -43,9 +43,9 @@ class RunPhases:
     watcher: Progress = field(repr=False)
 
     @classmethod
-    def unwatched(cls, job: Job, folder: Path) -> RunPhases:
-        """The phases of a job that is neither watched nor resumed; they pass on their results in ``folder``."""
-        return cls(job, RunStore(folder, job.objectives), PhaseTimer(), Silent())
+    def unwatched(cls, job: Job) -> RunPhases:
+        """The phases of a job that is neither watched nor resumed; they pass on their results in memory."""
+        return cls(job, MemoryStore(job.objectives), PhaseTimer(), Silent())
 
     def dense(self) -> TrainingState:
         """The trained dense model, or the one that was given."""

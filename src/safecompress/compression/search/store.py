@@ -13,6 +13,9 @@ from safecompress.errors import ArtifactError, StorageError
 from safecompress.storage import Seal, make_private_folder, writing
 from safecompress.training import CrossEntropy, Objective, TrainingState
 
+Kept = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors by name, and the facts beside them."""
+
 
 class RunStore:
     """Named states and candidates as safetensors files under ``folder``; every write is whole or absent.
@@ -44,7 +47,7 @@ class RunStore:
 
     def load_state(self, name: str) -> TrainingState | None:
         """The training state called ``name``, or None where there is none, or not what was saved."""
-        found = self._seal.read_tensors(self.path(name), name)
+        found = self._read(name)
         if found is None:
             return None
         with self._explaining(name):
@@ -56,7 +59,7 @@ class RunStore:
 
     def load_candidate(self, name: str) -> Candidate | None:
         """The candidate called ``name``, or None where there is none, or not what was saved."""
-        found = self._seal.read_tensors(self.path(name), name)
+        found = self._read(name)
         if found is None:
             return None
         with self._explaining(name):
@@ -76,6 +79,9 @@ class RunStore:
         """Delete ``name`` if it is there."""
         self.path(name).unlink(missing_ok=True)
 
+    def _read(self, name: str) -> Kept | None:
+        return self._seal.read_tensors(self.path(name), name)
+
     def _write(self, name: str, tensors: Mapping[str, Tensor], stored_facts: Mapping[str, str]) -> None:
         if not self.folder.is_dir():
             raise StorageError(f"{self.folder} was removed while the run needed it. Run the same command again.")
@@ -87,3 +93,30 @@ class RunStore:
             yield
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"{self.path(name)} does not hold what it should ({error!r}).") from error
+
+
+class MemoryStore(RunStore):
+    """A store for a search of one process that is not resumed: nothing reaches a disk, so a kill leaves nothing."""
+
+    def __init__(self, objectives: Iterable[Objective] = (CrossEntropy(),)) -> None:
+        self.folder = Path("memory")
+        self.objectives = tuple(objectives)
+        self._kept: dict[str, Kept] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` was saved."""
+        return name in self._kept
+
+    def forget(self, name: str) -> None:
+        """Drop ``name`` if it is there."""
+        self._kept.pop(name, None)
+
+    def _read(self, name: str) -> Kept | None:
+        return _copied(*self._kept[name]) if name in self._kept else None
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], stored_facts: Mapping[str, str]) -> None:
+        self._kept[name] = _copied(tensors, stored_facts)
+
+
+def _copied(tensors: Mapping[str, Tensor], stored_facts: Mapping[str, str]) -> Kept:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, dict(stored_facts)
