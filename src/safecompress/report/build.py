@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from safecompress.data import DataSplit
 from safecompress.digests import digest_json
 from safecompress.export import Artifact
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
+from safecompress.report.escaping import without_places
 from safecompress.report.model import Report
 
 
@@ -48,7 +49,7 @@ def build_report(
     """
     findings = certification.findings
     measurements = describe_measurements(certification.measurements)
-    return Report(
+    report = Report(
         name=name,
         version=__version__,
         verdict=str(findings.verdict),
@@ -89,6 +90,19 @@ def build_report(
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
         notes=[*facts.notes, *_notes(certification)],
+    )
+    return _without_places(report)
+
+
+def _without_places(report: Report) -> Report:
+    """The report, to be published, with no absolute path in what errors, attacks and checks say in words."""
+    return replace(
+        report,
+        errors={name: without_places(why) for name, why in report.errors.items()},
+        findings=[{**finding, "reason": without_places(finding["reason"])} for finding in report.findings],
+        health=[{**check, "detail": without_places(check["detail"])} for check in report.health],
+        doubts=[without_places(doubt) for doubt in report.doubts],
+        notes=[without_places(note) for note in report.notes],
     )
 
 

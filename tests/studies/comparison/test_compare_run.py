@@ -51,14 +51,16 @@ def test_a_second_run_makes_nothing_and_ends_the_same(made, tmp_path):
 def test_only_the_cell_whose_file_is_gone_is_made_again(made, tmp_path):
     study = tiny_study([Fresh(), Halved()])
     compare(study, tmp_path)
-    path = next(p for p, text in cell_files(tmp_path).items() if json.loads(text)["cell"]["label"] == "Halved")
-    lost = CellResult.from_json(json.loads(path.read_text()))
+    path = next(
+        p for p, text in cell_files(tmp_path).items() if json.loads(text)["content"]["cell"]["label"] == "Halved"
+    )
+    lost = CellResult.from_json(json.loads(path.read_text())["content"])
     path.unlink()
-    (tmp_path / "cells" / f".{path.name}.x.part").write_text("half of a ce")  # as a killed process leaves it
+    (tmp_path / "cells" / f".{path.name}.{0:016x}.part").write_text("half of a ce")  # as a killed process leaves it
     made.clear()
     compare(study, tmp_path)
     assert made == [lost.cell]
-    assert CellResult.from_json(json.loads(path.read_text())).digest() == lost.digest()
+    assert CellResult.from_json(json.loads(path.read_text())["content"]).digest() == lost.digest()
     assert list((tmp_path / "cells").glob(".*")) == []
 
 

@@ -156,6 +156,7 @@ def test_files_that_are_no_trials_are_said(fake, tmp_path):
 @pytest.mark.slow
 def test_specs_of_a_former_front_are_cleared_and_a_users_are_kept(fake, tmp_path):
     fake()
+    tune(tuning_of(), tmp_path)
     for name in ("front-7.toml", "front-mine.toml"):
         (tmp_path / name).write_text("")
     tune(tuning_of(), tmp_path)

@@ -119,4 +119,5 @@ class MemoryStore(RunStore):
 
 
 def _copied(tensors: Mapping[str, Tensor], stored_facts: Mapping[str, str]) -> Kept:
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, dict(stored_facts)
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    return copies, dict(stored_facts)

@@ -12,6 +12,7 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.compression.search import Executor
 from safecompress.errors import StorageError
 from safecompress.progress import Progress
+from safecompress.report.escaping import without_places
 from safecompress.storage import Seal
 from safecompress.studies.engine.folder import StudyFolder
 from safecompress.studies.engine.study import ItemT, ResultT, Study
@@ -94,7 +95,7 @@ def run_item(study: Study[ItemT, ResultT], cache: Path, seal: Seal, work: tuple[
         except (StorageError, MemoryError):
             raise
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
+            text = without_places(" ".join(f"{type(error).__name__}: {error}".split()))
             result = study.failed(item, text, time.perf_counter() - began)
     if not path.parent.parent.is_dir():
         raise StorageError(f"{path.parent.parent} was removed while the study needed it. Run the same command again.")
