@@ -23,9 +23,9 @@ def made(monkeypatch):
     """The cells that were made, in order."""
     cells = []
 
-    def counted(study, cache, work):
+    def counted(study, cache, seal, work):
         cells.append(work[0])
-        return run_item(study, cache, work)
+        return run_item(study, cache, seal, work)
 
     monkeypatch.setattr(runner, "run_item", counted)
     return cells
