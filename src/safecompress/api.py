@@ -26,6 +26,7 @@ from safecompress.progress import Progress, Silent
 from safecompress.report import Report, save_report
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
+from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
 from safecompress.workflows.compress import RunContext, run
@@ -111,7 +112,7 @@ def compress(
         packing=packing,
     )
     if ledger is None and out is not None:
-        ledger = Path(out).resolve().parent / "ledger.jsonl"
+        ledger = followed(Path(out)).parent / "ledger.jsonl"
     with contextlib.ExitStack() as stack:
         stack.enter_context(fixed_threads(threads))
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from safecompress.errors import ArtifactError
-from safecompress.storage import read_regular
+from safecompress.storage import followed, read_regular
 
 MAX_SECONDS = 60
 """Of processor time, to open the file and to answer two rows; and, four times as long, of the clock."""
@@ -59,7 +59,7 @@ def try_out(path: Path) -> None:
 def _fault(path: Path, digest: str, num_bytes: int) -> str | None:
     """What opening the file does that it should not; ``digest`` tells its contents apart."""
     room = FREE_BYTES + MAX_EXPANSION * num_bytes
-    command = [sys.executable, "-I", "-c", _CODE, str(path.resolve()), str(room), str(MAX_SECONDS)]
+    command = [sys.executable, "-I", "-c", _CODE, str(followed(path)), str(room), str(MAX_SECONDS)]
     try:
         ended = subprocess.run(command, capture_output=True, timeout=4 * MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:

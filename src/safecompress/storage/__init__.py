@@ -1,6 +1,6 @@
 """Files: whole or absent, private or published, sealed where they are read back, and never anything but files."""
 
-from safecompress.storage.places import one_file, open_regular, read_regular, real_path
+from safecompress.storage.places import followed, one_file, open_regular, read_regular, real_path
 from safecompress.storage.reading import parse_json, read_json, read_tensors
 from safecompress.storage.sealed import Seal
 from safecompress.storage.whole import (
@@ -22,6 +22,7 @@ __all__ = [
     "PUBLISHED",
     "Seal",
     "explain",
+    "followed",
     "is_part",
     "make_private_folder",
     "one_file",

@@ -41,6 +41,11 @@ def real_path(path: Path) -> Path:
     return place
 
 
+def followed(path: Path) -> Path:
+    """``path`` with its symbolic links resolved as far as they go; a circle of them is for whoever opens it to say."""
+    return Path(os.path.realpath(path))
+
+
 def one_file(path: Path, what: str) -> Path:
     """`real_path` of a file that is to be written again and again, which has to stay one file for all who name it.
 

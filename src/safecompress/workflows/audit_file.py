@@ -20,6 +20,7 @@ from safecompress.export import Artifact
 from safecompress.export.served import serve_dense
 from safecompress.models import ModelSpec
 from safecompress.report import Report
+from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.workflows.foreign_model import load_foreign_model, load_pools
@@ -80,7 +81,7 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
     audit = ModelAudit(
         foreign.target, pools, limits.spec, model=foreign.network, seed=limits.seed, file=request.artifact_path
     )
-    ledger = Ledger(request.ledger_path or request.artifact_path.resolve().parent / "ledger.jsonl")
+    ledger = Ledger(request.ledger_path or followed(request.artifact_path).parent / "ledger.jsonl")
     with fixed_threads(request.threads):
         report = audit_model(audit, AuditResources(ledger))
     return replace(report, name=limits.name)
@@ -180,5 +181,5 @@ def _recipe_of(metadata: Mapping[str, str], config: Config) -> Recipe:
 
 def _ledger_of_run(artifact_path: Path) -> Path:
     """The ledger beside the artifact or, in a run, beside its folder."""
-    folder = artifact_path.resolve().parent
+    folder = followed(artifact_path).parent
     return (folder.parent if (folder / IDENTITY).exists() else folder) / "ledger.jsonl"

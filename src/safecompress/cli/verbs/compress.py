@@ -88,6 +88,7 @@ def compress(
     from safecompress.compression.run_folder import ARTIFACT, ONNX, claim_run_folder
     from safecompress.report import save_report
     from safecompress.runtime.bench import quick_bench, speed_line
+    from safecompress.storage import followed
     from safecompress.threads import fixed_threads
     from safecompress.workflows.compress import RunContext
     from safecompress.workflows.loading import executor_of, load_rows, make_job
@@ -100,7 +101,7 @@ def compress(
     folder = out if out is not None else Path("runs") / config.name
     artifact = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
     gate.artifact = str(artifact)
-    book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
+    book = Ledger(ledger if ledger is not None else followed(folder).parent / "ledger.jsonl")
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
         if log:  # which may write into the folder before the run does
@@ -173,9 +174,9 @@ def _settings(config: Config) -> dict[str, object]:
 
 def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     """Write the whole spec into the run folder. It cannot name code, so a comment tells where the model came from."""
-    from safecompress.storage import PUBLISHED, write_bytes
+    from safecompress.storage import PUBLISHED, followed, write_bytes
 
-    moved = config.moved_to(folder.resolve())
+    moved = config.moved_to(followed(folder))
     if factory is None:
         text = moved.to_toml()
     else:
