@@ -40,7 +40,8 @@ BRIEF = {
     "safety": {"attacks": ["gap"], "access": "labels"},
     "require": [{"metric": "gap.auc", "at_most": 0.99}],
 }
-STRIKES = {"fsync": "os.fsync", "open": "os.open", "replace": "os.replace", "unlink": "os.unlink"}
+STRIKES = {"kill": ["fsync", "open", "replace", "unlink"], "full": ["fsync", "open", "replace"]}
+"""Operations of `os` that are struck; no disk is too full to delete a file."""
 
 _RUN = """
 import errno, os, pathlib, sys
@@ -88,7 +89,7 @@ def struck_runs(work: Path, count: int, chance: random.Random, how: str) -> Coun
     spec = write_spec(work / f"{how}.toml", **BRIEF)
     whole, found = finished(spec, work / how / "whole"), Counter[str]()
     for number in range(count):
-        out, name = work / how / str(number), chance.choice([*STRIKES])
+        out, name = work / how / str(number), chance.choice(STRIKES[how])
         ended = run("-c", _RUN, name, chance.randint(1, 60), how, "compress", spec, "--out", out, "--quiet")
         if how == "full" and "Traceback" in ended.stderr:
             found["fault"] += 1
@@ -147,7 +148,26 @@ def altered_files(work: Path, count: int, chance: random.Random, kinds: list[str
     for kind, (name, whole, read) in corpora(work).items():
         if not kinds or kind in kinds:
             found[kind] = tried((altered(whole, chance) for _ in range(count)), work / name, read)
+    if not kinds:
+        found["specs, values put in place of others"] = edited_specs(work, count, chance)
     return found
+
+
+def edited_specs(work: Path, count: int, chance: random.Random) -> Counter[str]:
+    """Specs that are sound TOML, with one to three values taken out, interchanged, or replaced by extreme ones."""
+    import tomli_w
+    from test_altered_reports import edited
+
+    from safecompress.config import load_config
+
+    def contents() -> Iterable[bytes]:
+        made = 0
+        while made < count:
+            with contextlib.suppress(TypeError, ValueError):  # a null, which TOML has not
+                yield tomli_w.dumps(edited(tiny(), chance)).encode()
+                made += 1
+
+    return tried(contents(), work / "edited.toml", load_config)
 
 
 def corpora(work: Path) -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:

@@ -77,7 +77,8 @@ class RunStore:
 
     def forget(self, name: str) -> None:
         """Delete ``name`` if it is there."""
-        self.path(name).unlink(missing_ok=True)
+        with writing(self.path(name)):
+            self.path(name).unlink(missing_ok=True)
 
     def _read(self, name: str) -> Kept | None:
         return self._seal.read_tensors(self.path(name), name)
