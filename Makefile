@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export PYTHONDONTWRITEBYTECODE :=  # tests start many processes: each would compile what it imports
 
-.PHONY: demo test quick lint types check docs clean
+.PHONY: demo test quick soak lint types check docs clean
 
 demo: .venv/installed
 	$(BIN)/safecompress compress examples/digits.toml --bench
@@ -14,6 +14,9 @@ test: .venv/installed
 
 quick: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+soak: .venv/installed
+	$(BIN)/python tests/faults/soak.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from safecompress.attacks.shadows import ShadowDraw
 from safecompress.auditing.shadow_training import TrainingProvenance, shadow_rows
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases
-from safecompress.compression.run_folder import PhaseTimer, RunFolder
+from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import Branch, Plan, RunStore, SerialExecutor
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export import TaskInfo
@@ -60,7 +60,7 @@ def job_of(*branches, split=SPLIT, recipe=RECIPE, dense_recipe=RECIPE, **plan):
 
 def stages_of(job, folder):
     folder.mkdir(exist_ok=True)
-    return RunPhases(job, RunStore(folder, job.objectives), PhaseTimer(RunFolder(folder, "", b"")), Silent())
+    return RunPhases(job, RunStore(folder, job.objectives), PhaseTimer(), Silent())
 
 
 def run(job, folder):

@@ -3,15 +3,15 @@
 import errno
 import os
 import pickle
+import stat
 import struct
 from pathlib import Path
 
 import pytest
 import torch
 
-from safecompress import storage
 from safecompress.errors import ArtifactError, StorageError
-from safecompress.storage import read_json, read_tensors, write_bytes, write_json, write_tensors
+from safecompress.storage import PUBLISHED, read_json, read_tensors, write_bytes, write_json, write_tensors
 
 OLD, NEW = b"the old content", b"something new and longer"
 
@@ -54,15 +54,14 @@ class FullFile:
 
 def break_write(monkeypatch, error):
     real = os.fdopen
-    monkeypatch.setattr(storage.os, "fdopen", lambda *args: FullFile(real(*args)))
+    monkeypatch.setattr(os, "fdopen", lambda *args: FullFile(real(*args)))
 
 
 STAGES = {
     "write": break_write,
-    "fsync": lambda monkeypatch, error: monkeypatch.setattr(storage.os, "fsync", fail_with(error)),
+    "fsync": lambda monkeypatch, error: monkeypatch.setattr(os, "fsync", fail_with(error)),
     "replace": lambda monkeypatch, error: monkeypatch.setattr(Path, "replace", fail_with(error)),
-    "mkstemp": lambda monkeypatch, error: monkeypatch.setattr(storage.tempfile, "mkstemp", fail_with(error)),
-    "chmod": lambda monkeypatch, error: monkeypatch.setattr(Path, "chmod", fail_with(error)),
+    "open": lambda monkeypatch, error: monkeypatch.setattr(os, "open", fail_with(error)),
 }
 
 
@@ -84,14 +83,14 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(stage, path, mon
     ],
 )
 def test_what_the_system_refused_is_said(code, message, path, monkeypatch):
-    monkeypatch.setattr(storage.os, "fsync", fail_with(OSError(code, os.strerror(code))))
+    monkeypatch.setattr(os, "fsync", fail_with(OSError(code, os.strerror(code))))
     with pytest.raises(StorageError, match=message):
         write_bytes(path, NEW)
     assert_untouched(path)
 
 
 def test_an_interrupted_write_leaves_no_part(path, monkeypatch):
-    monkeypatch.setattr(storage.os, "fsync", fail_with(KeyboardInterrupt()))
+    monkeypatch.setattr(os, "fsync", fail_with(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         write_bytes(path, NEW)
     assert_untouched(path)
@@ -102,6 +101,9 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_on_the_disk(path, monke
     real_fsync, real_replace = os.fsync, Path.replace
 
     def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            events.append(("folder", path.read_bytes()))
+            return
         events.append(("fsync", path.read_bytes()))
         real_fsync(handle)
 
@@ -110,18 +112,23 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_on_the_disk(path, monke
         assert self.read_bytes() == NEW and self.parent == path.parent  # a rename, not a copy between disks
         return real_replace(self, target)
 
-    monkeypatch.setattr(storage.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     write_bytes(path, NEW)
-    assert events == [("fsync", OLD), ("replace", OLD)] and path.read_bytes() == NEW
+    assert events == [("fsync", OLD), ("replace", OLD), ("folder", NEW)] and path.read_bytes() == NEW
 
 
 def test_folders_are_made_and_modes_are_set(tmp_path):
     path = tmp_path / "a" / "b" / "key"
-    write_bytes(path, b"k", mode=0o600)
-    assert path.stat().st_mode & 0o777 == 0o600
     write_bytes(path, b"k")
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o600
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(umask)
+        try:
+            write_bytes(path, b"k", mode=PUBLISHED)
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == mode
     long = tmp_path / ("n" * 200)
     write_bytes(long, b"x")
     assert long.read_bytes() == b"x"

@@ -28,6 +28,7 @@ from safecompress.progress import Progress, Silent
 from safecompress.report import Report, save_report
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
+from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
 from safecompress.training.dynamic import DynamicSparsity
@@ -115,7 +116,7 @@ def compress(
         packing=packing,
     )
     if ledger is None and out is not None:
-        ledger = Path(out).resolve().parent / "ledger.jsonl"
+        ledger = followed(Path(out)).parent / "ledger.jsonl"
     with contextlib.ExitStack() as stack:
         stack.enter_context(fixed_threads(threads))
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -137,9 +138,12 @@ def run_job(
     ``complete`` adds to the report what the caller knows, before it is written.
     """
     check_job(job)
+    if context.cache is not None:
+        PrivateFolder(context.cache).prepare()
     with open_run_folder(folder, job.name, job.digest) as opened:
         outcome = run(job, opened, context)
         report = complete(outcome.report)
+        opened.check_there()
         save_report(report, folder)
     network = outcome.artifact.build(None if job.model_spec else job.scratch())
     return CompressionResult(outcome.artifact, report, network)
@@ -198,10 +202,13 @@ def audit(
         start=start,
         sub_models=sub_models,
     )
+    store = None if cache is None else PrivateFolder(Path(cache))
+    if store is not None:
+        store.prepare()
     resources = AuditResources(
         _ledger(ledger),
         load_released(released),
-        PrivateFolder(Path(cache)) if cache is not None else None,
+        store,
         executor.map if executor is not None else map,
     )
     with fixed_threads(threads):

@@ -83,3 +83,21 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return f"{hint}Allowed: {', '.join(names)}."
+
+
+REPLACEMENT = "\ufffd"
+"""What stands for a character that is not shown."""
+
+
+def printable(text: str, *, keep_lines: bool = False) -> str:
+    """``text`` as it may be shown anywhere: control, format, surrogate and private characters are replaced.
+
+    So a name from a file moves no cursor, hides nothing and turns no writing round. It is one line, unless
+    ``keep_lines`` keeps its line ends and makes its tabs blanks.
+    """
+    if text.isprintable():  # nearly always, and a page has thousands of texts
+        return str(text)
+    if keep_lines:
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ").split("\n")
+        return "\n".join(map(printable, lines))
+    return "".join(c if c.isprintable() else REPLACEMENT for c in text)

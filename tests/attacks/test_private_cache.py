@@ -4,16 +4,18 @@ import hashlib
 import hmac
 import os
 import pickle
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-from safecompress.attacks import private_cache
 from safecompress.attacks.private_cache import PrivateFolder
-from safecompress.errors import ArtifactError, StorageError
+from safecompress.errors import StorageError, UsageError
+from safecompress.storage import Seal, read_tensors
 
 NAME = "shadow 3 of something"
 
@@ -79,10 +81,54 @@ def test_only_the_owner_may_read_it(folder, umask):
     assert mode(folder / "folder.key") == 0o600
 
 
-def test_a_folder_that_was_open_to_all_is_closed(folder):
-    folder.mkdir(parents=True, mode=0o755)
+@pytest.mark.parametrize("wrong", [0o777, 0o1777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused_and_left_as_it_is(folder, wrong):
+    folder.mkdir(parents=True)
+    folder.chmod(wrong)
+    for use in (PrivateFolder(folder).prepare, lambda: PrivateFolder(folder).save(NAME, tensors())):
+        with pytest.raises(UsageError, match="may be written to by others"):
+            use()
+    assert stat.S_IMODE(folder.stat().st_mode) == wrong
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_others_may_read_keeps_its_mode(folder):
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
     PrivateFolder(folder).save(NAME, tensors())
-    assert mode(folder) == 0o700
+    assert mode(folder) == 0o755
+    assert {mode(file) for file in folder.iterdir() if file.name != ".lock"} == {0o600}
+
+
+def test_a_folder_of_another_user_is_refused(folder, monkeypatch):
+    folder.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        PrivateFolder(folder).prepare()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_refused(folder):
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files, such as thesis\.tex"):
+        PrivateFolder(folder).prepare()
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_one_that_is_ours_is_taken_again_whatever_else_lies_there(folder):
+    PrivateFolder(folder).prepare()
+    (folder / "notes.txt").write_text("mine")
+    PrivateFolder(folder).prepare()
+    PrivateFolder(folder).save(NAME, tensors())
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
+def test_a_key_that_is_none_is_said(folder, content):
+    PrivateFolder(folder).prepare()
+    (folder / "folder.key").write_bytes(content)
+    with pytest.raises(UsageError, match=r"folder\.key"):
+        PrivateFolder(folder).load(NAME)
 
 
 def test_names_are_keyed_with_a_secret_of_the_folder(tmp_path):
@@ -104,7 +150,7 @@ def test_neither_names_nor_metadata_lie_in_the_files(folder):
     PrivateFolder(folder).save(NAME, tensors())
     content = files(folder)[0].read_bytes()
     assert b"shadow" not in content
-    assert b"__metadata__" not in content or b'"__metadata__":{}' in content
+    assert re.search(rb'"__metadata__":\{"seal":"[0-9a-f]{64}"\}', content)
 
 
 # --- room
@@ -157,12 +203,12 @@ def test_what_was_written_last_stays_however_large(folder):
 def test_what_was_written_last_stays_where_the_clock_is_coarse(folder, monkeypatch):
     """Files within one tick of the file system's clock carry one time."""
 
-    def write(path, *args):
-        real(path, *args)
+    def write(self, path, *args):
+        real(self, path, *args)
         os.utime(path, (1e9, 1e9))
 
-    real = private_cache.write_tensors
-    monkeypatch.setattr(private_cache, "write_tensors", write)
+    real = Seal.write_tensors
+    monkeypatch.setattr(Seal, "write_tensors", write)
     bounded = PrivateFolder(folder, max_bytes=1)
     for number in range(12):
         bounded.save(str(number), tensors(number))
@@ -206,12 +252,12 @@ def test_writers_at_once_leave_whole_files_and_one_key(folder, max_bytes):
 
 
 def test_a_file_that_another_process_removes_at_once_is_no_error(folder, monkeypatch):
-    def write(path, *args):
-        real(path, *args)
+    def write(self, path, *args):
+        real(self, path, *args)
         path.unlink()
 
-    real = private_cache.write_tensors
-    monkeypatch.setattr(private_cache, "write_tensors", write)
+    real = Seal.write_tensors
+    monkeypatch.setattr(Seal, "write_tensors", write)
     PrivateFolder(folder).save(NAME, tensors())
     assert PrivateFolder(folder).load(NAME) is None
 
@@ -219,21 +265,57 @@ def test_a_file_that_another_process_removes_at_once_is_no_error(folder, monkeyp
 # --- what is broken
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "altered", "pickle"])
-def test_a_broken_file_is_said_and_not_taken_for_none(folder, how):
+def flipped(content, bit):
+    """The content with one bit turned."""
+    altered = bytearray(content)
+    altered[bit // 8] ^= 1 << bit % 8
+    return bytes(altered)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "header", "pickle", "last bit", "without its seal"])
+def test_a_broken_file_is_missing_and_is_made_anew(folder, how):
     PrivateFolder(folder).save(NAME, tensors())
     path = files(folder)[0]
     whole = path.read_bytes()
+    unsealed = safetensors.torch.save(read_tensors(path)[0])
     broken = {
         "cut": whole[:-5],
         "empty": b"",
-        "altered": b"\xff" * 8 + whole[8:],
+        "header": b"\xff" * 8 + whole[8:],
         "pickle": pickle.dumps({"weight": 1}),
+        "last bit": flipped(whole, 8 * len(whole) - 1),
+        "without its seal": unsealed,
     }
     path.write_bytes(broken[how])
-    assert PrivateFolder(folder).has(NAME)
-    with pytest.raises(ArtifactError, match=f"{path.name} is not a whole safetensors file.*make it anew"):
-        PrivateFolder(folder).load(NAME)
+    assert not PrivateFolder(folder).has(NAME)
+    assert PrivateFolder(folder).load(NAME) is None
+    PrivateFolder(folder).save(NAME, tensors())
+    assert path.read_bytes() == whole or PrivateFolder(folder).has(NAME)
+
+
+def test_no_bit_of_a_file_can_be_turned(folder):
+    private = PrivateFolder(folder)
+    private.save(NAME, {"w": torch.ones(2)})
+    path = files(folder)[0]
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        path.write_bytes(flipped(whole, bit))
+        assert private.load(NAME) is None, bit
+    path.write_bytes(whole)
+    assert private.has(NAME)
+
+
+def test_a_file_under_another_name_or_from_another_folder_is_missing(folder, tmp_path):
+    other = PrivateFolder(tmp_path / "other")
+    private = PrivateFolder(folder)
+    for where in (private, other):
+        where.save("a", tensors(1.0))
+        where.save("b", tensors(2.0))
+    for source in (keyed(folder, "b"), keyed(tmp_path / "other", "a")):
+        found = next(tmp_path.rglob(f"{source}.safetensors")).read_bytes()
+        (folder / f"{keyed(folder, 'a')}.safetensors").write_bytes(found)
+        assert private.load("a") is None
+    assert private.load("b")["weight"][0] == 2.0
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -16,7 +16,7 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.queries import vary
 from safecompress.attacks.shadows import ShadowModels, ShadowRows, balanced_draws
 from safecompress.data import AuditData
-from safecompress.errors import ArtifactError, AttackError
+from safecompress.errors import AttackError
 
 # --- who is in
 
@@ -412,12 +412,33 @@ def test_shadows_trained_another_way_are_not_reused(tmp_path, changes):
     assert trainer.trained == list(range(6))
 
 
-def test_a_broken_file_is_an_error_that_says_what_to_do(tmp_path):
+def test_a_broken_file_is_trained_anew(tmp_path):
     outputs_of(run_of(tmp_path, SumTrainer()))
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(ArtifactError, match=r"whole safetensors file.*make it anew"):
-        outputs_of(run_of(tmp_path, SumTrainer()))
+    again = run_of(tmp_path, SumTrainer())
+    assert equal(outputs_of(again), fresh())
+    assert (again.num_trained, again.num_reused) == (6, 0)
+
+
+def test_interchanged_files_are_trained_anew(tmp_path):
+    outputs_of(run_of(tmp_path, SumTrainer()))
+    files = sorted(tmp_path.glob("*.safetensors"))
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, contents[1:] + contents[:1], strict=True):
+        file.write_bytes(content)
+    again = run_of(tmp_path, SumTrainer())
+    assert equal(outputs_of(again), fresh())
+    assert (again.num_trained, again.num_reused) == (6, 0)
+
+
+def test_those_of_an_earlier_process_are_counted(tmp_path):
+    first = run_of(tmp_path, SumTrainer())
+    outputs_of(first, 4)
+    assert (first.num_used, first.num_reused) == (4, 0)
+    again = run_of(tmp_path, SumTrainer())
+    outputs_of(again, 6)
+    assert (again.num_used, again.num_reused) == (6, 4)
 
 
 def test_names_on_disk_do_not_show_what_they_are_of(tmp_path):

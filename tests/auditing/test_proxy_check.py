@@ -15,7 +15,7 @@ from safecompress.auditing.proxy_check import NUM_SHADOWS, rank_candidates
 from safecompress.auditing.shadow_training import shadow_rows
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases
-from safecompress.compression.run_folder import PhaseTimer, RunFolder
+from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import Candidate, Evaluation, Plan, RoundResult, RunStore, SerialExecutor
 from safecompress.compression.search.select import Selection
 from safecompress.data import SplitSizes, digits, make_split
@@ -246,7 +246,7 @@ def digits_job():
 @pytest.mark.slow
 def test_a_search_on_digits(tmp_path):
     job = digits_job()
-    stages = RunPhases(job, RunStore(tmp_path / "run"), PhaseTimer(RunFolder(tmp_path / "run", "", b"")), Silent())
+    stages = RunPhases(job, RunStore(tmp_path / "run"), PhaseTimer(), Silent())
     dense = TrainingState.capture(0, job.model)
     (result,) = stages.search(SerialExecutor(), dense).rounds(stages.start(dense))
     candidates, store = stages.candidates(result), PrivateFolder(tmp_path / "cache")

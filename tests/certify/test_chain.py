@@ -145,13 +145,42 @@ def test_a_head_one_line_behind_is_mended_once(path):
 
 
 @pytest.fixture
-def old(path):
-    """The three openings as an earlier version would have written them."""
+def old(tmp_path):
+    """Three openings as an earlier version would have written them."""
+    path, key = tmp_path / "openings.jsonl", b"k" * 32
+    path.touch()
+    path.with_suffix(".key").write_bytes(key)
+    assert [opened(path, artifact) for artifact in "abc"] == [1, 2, 3]
     fields = ("number", "artifact", "spec", "rows")
     entries = [json.loads(line) for line in lines_of(path)]
     path.write_text("".join(json.dumps({name: entry[name] for name in fields}) + "\n" for entry in entries))
     path.with_suffix(".head").unlink()
+    path.with_suffix(".key").write_bytes(key)
     return path
+
+
+def test_a_ledger_that_was_chained_from_the_first_passes_for_no_old_one(path):
+    """Without their digests, and without the head, its lines could be cut off one by one."""
+    entries = [json.loads(line) for line in lines_of(path)]
+    path.with_suffix(".head").unlink()
+    for kept in range(4):
+        path.write_text("".join(json.dumps({**e, "before": None}) + "\n" for e in entries[:kept]))
+        with pytest.raises(ArtifactError, match="is not the ledger that was written"):
+            opened(path, "d")
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 40, b"x" * 10**6])
+def test_a_key_that_is_none_is_said(path, key):
+    path.with_suffix(".key").write_bytes(key)
+    with pytest.raises(ArtifactError, match=r"openings\.key (is no key|cannot be read)"):
+        opened(path, "d")
+
+
+@pytest.mark.parametrize("line", [b"[" * 10000, b'{"number": 1e999}', b'{"number": Infinity}', b"9" * 9999, b"\xff"])
+def test_lines_that_are_no_openings_are_said(path, line):
+    path.write_bytes(b"".join([*lines_of(path), line + b"\n"]))
+    with pytest.raises(ArtifactError, match="line 4, is no ledger entry"):
+        opened(path, "d")
 
 
 def test_an_old_ledger_goes_on_and_is_held_from_then_on(old):

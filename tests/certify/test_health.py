@@ -525,7 +525,7 @@ def test_a_sound_audit_passes_every_check(audit):
     each = ["positive_control", "negative_control", "sign", "ties"]
     names = dict.fromkeys(("gap", "loss", "entropy"), each)
     names |= {name: [*each, "strength"] for name in ("modified_entropy", "lira")}
-    names |= {"data": ["blind_baseline"], "target": ["saturation"], "shadows": ["shadow_gap", "likeness"]}
+    names |= {"data": ["blind_baseline"], "target": ["saturation"], "shadows": ["shadow_gap", "likeness", "own_rows"]}
     assert sorted(checks) == sorted((check, subject) for subject, many in names.items() for check in many)
     assert checks["sign", "lira"].value > checks["sign", "entropy"].value > 0.6
 
@@ -741,6 +741,7 @@ def test_a_model_without_numbers_is_an_error_in_every_check_that_asks_it(audit):
     checks = examined(audit, Loss(), target=target, num_shadows=8)
     assert unsound(checks) == {
         ("saturation", "target"): ERROR, ("shadow_gap", "shadows"): ERROR, ("likeness", "shadows"): ERROR,
+        ("own_rows", "shadows"): ERROR,
         ("negative_control", "loss"): ERROR, ("sign", "loss"): ERROR, ("ties", "loss"): ERROR,
     }  # fmt: skip
     assert "not finite numbers" in checks["saturation", "target"].detail
@@ -752,7 +753,8 @@ def test_shadows_that_cannot_be_trained_are_an_error(audit):
     target = Target(audit[0].model, shadows=ShadowModels(rows, audit[0].shadows.trainer))
     checks = examined(audit, Loss(), target=target, num_shadows=8)
     assert unsound(checks) == {
-        ("shadow_gap", "shadows"): ERROR, ("likeness", "shadows"): ERROR, ("negative_control", "loss"): INCONCLUSIVE
+        ("shadow_gap", "shadows"): ERROR, ("likeness", "shadows"): ERROR, ("own_rows", "shadows"): ERROR,
+        ("negative_control", "loss"): INCONCLUSIVE,
     }  # fmt: skip
     assert "would train on 1000000" in checks["negative_control", "loss"].detail
 

@@ -152,7 +152,7 @@ class NumberedShadows:
     mode = "numbered"
 
     def __init__(self):
-        self.num_used, self._drawn = 0, {}
+        self.num_used, self.num_reused, self._drawn = 0, 0, {}
 
     def outputs(self, audit, *, count, queries=1):
         self.num_used = max(self.num_used, count)

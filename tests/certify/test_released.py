@@ -1,6 +1,8 @@
 """The list of released versions: what is out is attacked with, exactly as it was released, or nothing is judged."""
 
+import hashlib
 import json
+import random
 import threading
 
 import pytest
@@ -39,12 +41,16 @@ def released(tmp_path):
 
 
 def lines(listed):
-    return listed.path.read_text(encoding="utf-8").splitlines()
+    """The lines of versions, without the last."""
+    return listed.path.read_text(encoding="utf-8").splitlines()[:-1]
 
 
 def replace_line(listed, number, line):
+    """Put ``line`` in place, as somebody who knows how the list is closed."""
     text = lines(listed)
     text[number - 1] = line
+    digest = hashlib.sha256("\n".join(text).encode()).hexdigest()
+    text.append(json.dumps({"versions": len(text), "digest": digest}))
     listed.path.write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
 
 
@@ -112,13 +118,43 @@ def test_versions_that_are_listed_at_once_are_all_there(tmp_path):
 
 
 def test_empty_lines_are_nothing(released):
-    released.path.write_text("\n" + "\n\n".join(lines(released)) + "\n\n", encoding="utf-8")
+    text = released.path.read_text()
+    released.path.write_text("\n" + text.replace("\n", "\n\n") + "\n", encoding="utf-8")
     assert len(released.versions()) == 2
 
 
-def test_an_empty_list_is_nobody(tmp_path):
-    (tmp_path / "released.jsonl").write_text("")
-    assert Released(tmp_path / "released.jsonl").versions() == {}
+CUTS = {
+    "to nothing": lambda text: "",
+    "to its lines without the last": lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+    "by a version": lambda text: "".join(text.splitlines(keepends=True)[1:]),
+    "within a line": lambda text: text[:-5],
+    "to its last line": lambda text: text.splitlines()[-1],
+    "and put in another order": lambda text: "".join([text.splitlines(keepends=True)[i] for i in (1, 0, 2)]),
+}
+
+
+@pytest.mark.parametrize("how", CUTS)
+def test_a_list_that_was_cut_is_no_list(released, how):
+    released.path.write_text(CUTS[how](released.path.read_text()))
+    with pytest.raises(ArtifactError, match="is not the list that was written"):
+        released.versions()
+
+
+def test_no_random_edit_loses_a_version_without_a_word(released):
+    whole, chance = released.path.read_bytes(), random.Random(1)
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            place = chance.randrange(len(content))
+            if chance.random() < 0.5:
+                content[place] = chance.randrange(256)
+            else:
+                del content[place : place + chance.choice([1, 1, 10, 80])]
+        released.path.write_bytes(content)
+        try:
+            assert len(released.versions()) == 2
+        except ArtifactError:
+            continue
 
 
 # --- what cannot be judged with
@@ -131,10 +167,9 @@ def test_a_list_that_is_missing_is_no_empty_one(tmp_path):
     assert not (tmp_path / "nowhere.jsonl").exists()
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", None], ids=["no text", "folder"])
-def test_a_list_that_is_no_text_cannot_be_read(content, tmp_path):
+def test_a_list_that_is_no_text_cannot_be_read(tmp_path):
     path = tmp_path / "released.jsonl"
-    path.mkdir() if content is None else path.write_bytes(content)
+    path.write_bytes(b"\xff\xfe")
     with pytest.raises(ArtifactError, match="cannot be read"):
         Released(path).versions()
 

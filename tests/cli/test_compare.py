@@ -94,7 +94,7 @@ def test_a_killed_comparison_goes_on(write, tmp_path):
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*.json")}
     assert 2 <= len(before) < 80 and not (out / "compare.md").exists()
-    few = sorted({json.loads(path.read_text())["cell"]["seed"] for path in before})
+    few = sorted({json.loads(path.read_text())["content"]["cell"]["seed"] for path in before})
     ended = run_cli("compare", write(seeds=few), "--out", out)
     assert ended.code == 0
     assert f"{len(before)} of {2 * len(few)} cells are there already" in ended.err

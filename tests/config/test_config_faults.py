@@ -507,7 +507,7 @@ def test_a_syntax_fault_names_its_line(text: str, start: str, words: str) -> Non
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, words in [
         (tmp_path / "none.toml", "none.toml: 1 fault\n  - cannot be read (No such file or directory). Check the path."),
-        (tmp_path, "cannot be read (Is a directory)"),
+        (tmp_path, "cannot be read (it is a folder, and no regular file)"),
         ("a\0b.toml", "cannot be read (embedded null byte)"),
         (tmp_path / ("x" * 300), "cannot be read (File name too long)"),
     ]:

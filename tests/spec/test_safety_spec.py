@@ -192,3 +192,14 @@ def test_whatever_changes_the_question_changes_the_digest(other):
 def test_an_option_of_an_attack_changes_the_digest():
     specs = [SafetySpec([Neural(epochs=epochs)], [at_most("neural.auc", 0.55)]) for epochs in (10, 11)]
     assert specs[0].digest() != specs[1].digest()
+
+
+@pytest.mark.parametrize("opening", [1, 50, 1000])
+def test_levels_of_many_openings(opening):
+    assert SafetySpec(["loss"], [at_most("loss.auc", 0.6)]).levels(opening).alpha == pytest.approx(0.05 * 0.5**opening)
+
+
+@pytest.mark.parametrize("opening", [1001, 1024, 1100, 10**6])
+def test_rows_that_were_opened_too_often_are_refused_in_words(opening):
+    with pytest.raises(SpecError, match="has nothing left of alpha"):
+        SafetySpec(["loss"], [at_most("loss.auc", 0.6)]).levels(opening)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
 from torch import Tensor
 
-from safecompress.errors import ArtifactError
-from safecompress.storage import read_tensors, write_bytes, write_tensors, writing
+from safecompress.errors import UsageError, printable
+from safecompress.storage import Seal, is_part, make_private_folder, read_regular, write_bytes, writing
+
+KEY, LOCK = "folder.key", ".lock"
+KEY_BYTES = 32
 
 
 class PrivateFolder:
-    """Named tensors under ``folder`` (mode 0700); at most ``max_bytes`` of them, the least recently written go first.
+    """Named tensors under ``folder``; at most ``max_bytes`` of them, the least recently written go first.
 
-    What lies here was computed from private rows, so the folder is as private as they are. Names are digests keyed with
-    a secret of the folder, so that they confirm no guess of a row. Safe under several processes: every
-    file is whole or absent, and two that compute the same write the same.
+    What lies here was computed from private rows, so the folder is made with mode 0700, and one that is there must be
+    the user's own (`prepare`). Names are digests keyed with
+    a secret of the folder, so that they confirm no guess of a row, and every file is sealed with it: one that was
+    altered, or lies under another's name, counts as missing. Safe under several processes: every file is whole or
+    absent, and two that compute the same write the same.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None = None) -> None:
@@ -28,30 +35,23 @@ class PrivateFolder:
         self.max_bytes = max_bytes
 
     def has(self, name: str) -> bool:
-        """Whether something is kept under ``name``."""
-        return self._path(name).exists()
+        """Whether something is kept under ``name``, as it was saved."""
+        return self._seal().is_sealed(self._path(name), name)
 
     def load(self, name: str) -> dict[str, Tensor] | None:
-        """What is kept under ``name``, or None. Raises ArtifactError when the file is broken."""
-        path = self._path(name)
-        try:
-            return read_tensors(path)[0]
-        except ArtifactError:
-            if path.exists():
-                raise
-            return None  # never there, or another process made room
+        """What is kept under ``name``, or None where there is nothing, or not what was saved."""
+        found = self._seal().read_tensors(self._path(name), name)
+        return None if found is None else found[0]
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep ``tensors`` under ``name``. Raises StorageError when the disk refuses."""
         path = self._path(name)
-        write_tensors(path, tensors, None)
-        with contextlib.suppress(FileNotFoundError):  # another process made room
-            path.chmod(0o600)
+        self._seal().write_tensors(path, name, tensors)
         if self.max_bytes is not None:
             self._make_room(self.max_bytes, path)
 
     def _make_room(self, max_bytes: int, last: Path) -> None:
-        with FileLock(self.folder / ".lock"):
+        with FileLock(self.folder / LOCK):
             # clocks of file systems are coarse: two files may carry one time
             files = sorted(self.folder.glob("*.safetensors"), key=lambda file: (file.stat().st_mtime_ns, file == last))
             total = sum(file.stat().st_size for file in files)
@@ -65,13 +65,50 @@ class PrivateFolder:
     def _path(self, name: str) -> Path:
         return self.folder / f"{hmac.digest(self._secret(), name.encode(), 'sha256').hex()[:40]}.safetensors"
 
+    def _seal(self) -> Seal:
+        return Seal(hmac.digest(self._secret(), b"seal", "sha256"))
+
+    def prepare(self) -> None:
+        """Make the folder, with its key, or check the one that is there; its mode is left as it is.
+
+        Raises UsageError for one that is not private: that another user owns, that others may write to, or that holds
+        files and no key of ours; and StorageError when the disk refuses.
+        """
+        self._require_own()
+        self._secret()
+
     def _secret(self) -> bytes:
-        path = self.folder / "folder.key"
+        path = self.folder / KEY
         if not path.exists():
+            self._require_own()
             with writing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self.folder.chmod(0o700)
-                with FileLock(self.folder / ".lock"):
+                make_private_folder(self.folder)
+                with FileLock(self.folder / LOCK):
                     if not path.exists():
-                        write_bytes(path, secrets.token_bytes(32), mode=0o600)
-        return path.read_bytes()
+                        write_bytes(path, secrets.token_bytes(KEY_BYTES))
+        try:
+            key = read_regular(path, at_most=KEY_BYTES)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror or error}). Name a new folder.") from error
+        if len(key) != KEY_BYTES:
+            raise UsageError(f"{path} is no key of {KEY_BYTES} bytes: it was cut short or altered. Name a new folder.")
+        return key
+
+    def _require_own(self) -> None:
+        """Raise UsageError for a folder that is not private."""
+        if not self.folder.is_dir():
+            return
+        state = self.folder.stat()
+        fault = None
+        if state.st_uid != os.geteuid():
+            fault = "belongs to another user"
+        elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            fault = f"may be written to by others (its mode is {stat.S_IMODE(state.st_mode):04o})"
+        elif not (self.folder / KEY).exists():
+            present = [entry.name for entry in self.folder.iterdir() if entry.name != LOCK and not is_part(entry.name)]
+            fault = f"holds other files, such as {printable(sorted(present)[0])}" if present else None
+        if fault:
+            raise UsageError(
+                f"{self.folder} cannot keep what was computed from private rows: it {fault}. Name a new folder, or an "
+                "empty one of yours alone."
+            )

@@ -178,6 +178,7 @@ class ShadowModels:
         self.trainer = trainer
         self._finish = finish
         self.num_trained, self.num_used = 0, 0
+        self._ours: set[int] = set()
         self._run = run
         self._store = store
         self._key = hashlib.sha256(
@@ -190,6 +191,11 @@ class ShadowModels:
     def mode(self) -> str:
         """How the shadows were made, in the report's words."""
         return self.trainer.mode if self._finish is None else f"{self.trainer.mode}, {self._finish.words}"
+
+    @property
+    def num_reused(self) -> int:
+        """How many of those that were asked an earlier process had trained."""
+        return sum(number not in self._ours for number in range(self.num_used))
 
     def outputs(self, audit: AuditData, *, count: int, queries: int = 1) -> ShadowOutputs:
         """The answers of the first ``count`` shadows for the audit's rows; rows outside the pool are out of all."""
@@ -231,6 +237,7 @@ class ShadowModels:
         for group, trained in zip(missing, self._run(partial(self.trainer, self.rows), work), strict=True):
             for number, weights in zip(group, trained, strict=True):
                 self._keep(number, weights)
+                self._ours.add(number)
             self.num_trained += len(trained)
 
     def _has(self, number: int) -> bool:
@@ -240,7 +247,8 @@ class ShadowModels:
         if number in self._weights:
             return self._weights[number]
         weights = self._store.load(self._name(number)) if self._store is not None else None
-        assert weights is not None  # _train kept it
+        if weights is None:  # _train kept it
+            raise AttackError(f"Shadow model {number} was removed or altered while it was needed. Run again.")
         return weights
 
     def _name(self, number: int) -> str:

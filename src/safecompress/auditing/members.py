@@ -55,7 +55,7 @@ def write_members(path: str | Path, trained_on: DataSplit | Dataset) -> Path:
     key = secrets.token_bytes(32)
     content = _MembersFile(model=_digest_of(path), key=key.hex(), rows=sorted(split.row_digests("train", key)))
     beside = path.with_suffix(SUFFIX)
-    write_json(beside, content.model_dump(), mode=0o600)
+    write_json(beside, content.model_dump())
     return beside
 
 

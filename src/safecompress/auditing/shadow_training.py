@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -294,11 +292,10 @@ class PipelineShadowTrainer:
         )
         if job.plan.is_unattended and not job.asks_dense and job.plan.start is not Start.DENSE:
             return train_unattended(job, store=self.store).state.model
-        with tempfile.TemporaryDirectory() as folder:
-            phases = RunPhases.unwatched(job, Path(folder))
-            has_dense = job.plan.start is Start.DENSE or job.asks_dense
-            dense = phases.dense() if has_dense else TrainingState.capture(0, job.model)
-            return search_and_train(phases, phases.start(dense), dense, SerialExecutor()).state.model
+        phases = RunPhases.unwatched(job)
+        has_dense = job.plan.start is Start.DENSE or job.asks_dense
+        dense = phases.dense() if has_dense else TrainingState.capture(0, job.model)
+        return search_and_train(phases, phases.start(dense), dense, SerialExecutor()).state.model
 
 
 def shadow_split(

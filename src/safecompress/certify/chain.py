@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safecompress.errors import ArtifactError, UsageError
-from safecompress.storage import read_json, write_bytes, write_json
+from safecompress.storage import parse_json, read_json, read_regular, write_bytes, write_json
 
 T = TypeVar("T")
+
+MARK = b"chained\n"
+"""How the key begins of a file that was chained from its first line: it has a head, and no line without a digest."""
 
 BEFORE = "before"
 """The name in a line of the digest of all lines before it."""
@@ -52,16 +55,24 @@ class ChainedFile:
                     "verdict needs both: restore the key from a backup, or start another ledger for data never judged "
                     "before."
                 )
-            key = secrets.token_bytes(32)
-            write_bytes(self.path, b"", mode=0o600)
+            key = MARK + secrets.token_bytes(32)
+            write_bytes(self.path, b"")
             self._write_head(_digests([], key))
-            write_bytes(self.key_path, key, mode=0o600)
+            write_bytes(self.key_path, key)
         if not self.path.exists():
             raise ArtifactError(
                 f"The ledger {self.path} is gone, but its key {self.key_path.name} is there: openings were counted in "
                 "it. Restore it from a backup; for data that was never judged before, delete the key too."
             )
-        return self.key_path.read_bytes()
+        try:
+            key = read_regular(self.key_path, at_most=len(MARK) + 32)
+        except OSError as error:
+            raise ArtifactError(f"{self.key_path} cannot be read ({error.strerror or error}).") from error
+        if len(key) not in (32, len(MARK) + 32) or (len(key) > 32 and not key.startswith(MARK)):
+            raise ArtifactError(
+                f"{self.key_path} is no key of a ledger: it was cut short or altered. Restore it from a backup."
+            )
+        return key
 
     def read(self, parse: Callable[[Mapping[str, Any]], T]) -> list[T]:
         """What ``parse`` makes of each line, a JSON object.
@@ -72,8 +83,9 @@ class ChainedFile:
         key, lines = self.key(), self._lines()
         parsed = self._parsed(lines, lambda entry: (parse(entry), entry.get(BEFORE)))
         digests, is_chained = _digests(lines, key), False
+        is_marked = key.startswith(MARK)
         for number, (_, before) in enumerate(parsed):
-            if before is None and is_chained:
+            if before is None and (is_chained or is_marked):
                 raise self._tampered(f"line {number + 1} was added by hand, or by an earlier version")
             if before not in (None, digests[number]):
                 raise self._tampered(f"what stands before line {number + 1} is not what stood there when it was added")
@@ -88,7 +100,7 @@ class ChainedFile:
         if not self.head_path.exists():  # lines of before there was a chain: from here on they are held, too
             self._write_head(digests)
         line = json.dumps({**entry, BEFORE: digests[-1]}).encode()
-        write_bytes(self.path, b"".join(each + b"\n" for each in (*lines, line)), mode=0o600)
+        write_bytes(self.path, b"".join(each + b"\n" for each in (*lines, line)))
         self._write_head(_digests([*lines, line], key))
 
     def _lines(self) -> list[bytes]:
@@ -96,14 +108,17 @@ class ChainedFile:
             raise UsageError(
                 f"{self.path} is a folder; a ledger is a file. Name one, such as {self.path}/ledger.jsonl."
             )
-        return self.path.read_bytes().splitlines() if self.path.exists() else []
+        try:
+            return read_regular(self.path).splitlines() if self.path.exists() else []
+        except OSError as error:
+            raise ArtifactError(f"{self.path} cannot be read ({error.strerror or error}).") from error
 
     def _parsed(self, lines: Sequence[bytes], parse: Callable[[Mapping[str, Any]], T]) -> list[T]:
         parsed = []
         for number, line in enumerate(lines, 1):
             try:
-                parsed.append(parse(dict(json.loads(line.decode()))))
-            except (ValueError, KeyError, TypeError) as error:
+                parsed.append(parse(dict(parse_json(line.decode()))))
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise ArtifactError(
                     f"{self.path}, line {number}, is no ledger entry ({error!r}). A verdict needs a whole ledger: "
                     "restore it from a backup, or start another with --ledger FILE for data never judged before."
@@ -113,7 +128,7 @@ class ChainedFile:
     def _check_head(self, digests: Sequence[str], is_chained: bool) -> None:
         """Compare the lines with the head; mend one that is a line behind."""
         if not self.head_path.exists():
-            if is_chained:
+            if is_chained or self.key().startswith(MARK):
                 raise self._tampered(f"{self.head_path.name}, which knows its last line, is gone")
             return
         num_lines = len(digests) - 1
@@ -133,7 +148,7 @@ class ChainedFile:
             self._write_head(digests)
 
     def _write_head(self, digests: Sequence[str]) -> None:
-        write_json(self.head_path, {"lines": len(digests) - 1, "digest": digests[-1]}, mode=0o600)
+        write_json(self.head_path, {"lines": len(digests) - 1, "digest": digests[-1]})
 
     def _tampered(self, what: str) -> ArtifactError:
         return ArtifactError(

@@ -26,7 +26,7 @@ from safecompress.data.sketches import sketch_digests
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import parse_name
 from safecompress.spec import SafetySpec
-from safecompress.storage import writing
+from safecompress.storage import one_file, writing
 
 VERDICT_POOLS = ("member_verdict", "nonmember_verdict")
 """The parts that every verdict on membership reads."""
@@ -70,12 +70,13 @@ class Ledger:
 
     The same artifact under the same spec on the same rows is the old use again; otherwise the number of a use is one
     more than the uses that share any row with it, so that drawing another split of the same data set does not start the
-    count anew. Neither does altering it (`LEAST_ALIKE`).
+    count anew. Neither does altering it (`LEAST_ALIKE`). A symbolic link at ``path`` is followed, so that all who name
+    it count in one file. Raises UsageError where it is no regular file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = ChainedFile(path)
+        self._file = ChainedFile(one_file(path, "the ledger"))
 
     def number_for(
         self,
@@ -152,7 +153,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        path = self.path.with_suffix(".lock")
+        path = self._file.path.with_suffix(".lock")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)

@@ -63,6 +63,10 @@ class Certification:
     """Who is exposed: ROCs, each class, the most exposed rows. It describes, and decides nothing."""
     looks: Mapping[str, Look] = field(default_factory=dict)
     """The attacks that a budget of shadow models let be run more than once, each with its last look."""
+    shadows_used: int = 0
+    """How many shadows of the shipped model were asked."""
+    shadows_reused: int = 0
+    """How many of them an earlier process had trained, and a cache kept."""
 
     @property
     def tm_score(self) -> float | None:
@@ -159,6 +163,8 @@ def certify(
             planted_in(split),
         ),
         looks=looks,
+        shadows_used=shipped.shadows.num_used if shipped.has_shadows else 0,
+        shadows_reused=shipped.shadows.num_reused if shipped.has_shadows else 0,
     )
 
 

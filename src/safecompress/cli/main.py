@@ -13,8 +13,9 @@ import typer
 
 from safecompress.cli._support.gate import Gate
 from safecompress.cli._support.interrupt import STOPPED, how_to_resume, listening
+from safecompress.cli._support.output import options_given
 from safecompress.cli.app import ORDER, app
-from safecompress.errors import SafeCompressError
+from safecompress.errors import SafeCompressError, UsageError, printable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
 
@@ -29,6 +30,7 @@ def main() -> None:
     gate = Gate.of_arguments(arguments)
     with listening() as stop:
         try:
+            _refuse_empty_paths(arguments)
             gate.begin()
             register()
             app(prog_name="safecompress", obj=gate)
@@ -42,6 +44,16 @@ def main() -> None:
             _leave_with_error(gate, error)
 
 
+PATHS = ("--out", "--ledger", "--cache", "--released", "--to", "--dense", "--spec", "--members", "--non-members")
+
+
+def _refuse_empty_paths(arguments: list[str]) -> None:
+    """Raise UsageError for an option whose path is empty: as a variable that is not set, it would be this folder."""
+    empty = [name for name, path in options_given(arguments, *PATHS).items() if path == ""]
+    if empty:
+        raise UsageError(f"{' and '.join(empty)}: the path is empty. Name one; this folder is written as a dot.")
+
+
 def register() -> None:
     """Import every verb: each joins the application when it is imported."""
     for name in ORDER:
@@ -50,7 +62,7 @@ def register() -> None:
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> NoReturn:
     """Say why there is no verdict, to the person and to pipelines, and exit with ``code``."""
-    typer.echo(words, err=True)
+    typer.echo(printable(words, keep_lines=True), err=True)
     _report(gate, error, code, words)
     sys.exit(code)
 

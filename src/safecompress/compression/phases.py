@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import (
     Candidate,
     Executor,
+    MemoryStore,
     RoundResult,
     RunStore,
     Search,
@@ -25,6 +25,7 @@ from safecompress.compression.search import (
     WatchedExecutor,
     candidate_name,
 )
+from safecompress.errors import StorageError
 from safecompress.progress import Progress, Series, Silent
 from safecompress.sparsity import Grouping, Start, find_maskable, rescale_
 from safecompress.training import TrainingState, TrainingTask, Watch, train
@@ -42,9 +43,9 @@ class RunPhases:
     watcher: Progress = field(repr=False)
 
     @classmethod
-    def unwatched(cls, job: Job, folder: Path) -> RunPhases:
-        """The phases of a job that is neither watched nor resumed; they pass on their results in ``folder``."""
-        return cls(job, RunStore(folder, job.objectives), PhaseTimer(), Silent())
+    def unwatched(cls, job: Job) -> RunPhases:
+        """The phases of a job that is neither watched nor resumed; they pass on their results in memory."""
+        return cls(job, MemoryStore(job.objectives), PhaseTimer(), Silent())
 
     def dense(self) -> TrainingState:
         """The trained dense model, or the one that was given."""
@@ -87,8 +88,7 @@ class RunPhases:
 
     def candidates(self, result: RoundResult) -> list[Candidate]:
         """All candidates of a round that has not been kept yet, in the order of its evaluations."""
-        loaded = [self.store.load_candidate(candidate_name(e.candidate)) for e in result.evaluations]
-        return [candidate for candidate in loaded if candidate is not None]
+        return [self.store.kept_candidate(candidate_name(e.candidate)) for e in result.evaluations]
 
     def training_task(self, dense_state: TrainingState) -> TrainingTask:
         """What the sparse model is trained on; its teacher's logits, if it has one, are computed once and kept."""
@@ -100,7 +100,8 @@ class RunPhases:
                 self.teach(self.job.teacher(dense_state.model))
             self.watcher.advance()
         kept = self.store.load_state(_TEACHER)
-        assert kept is not None
+        if kept is None:
+            raise StorageError("The teacher's answers were removed while the run needed them. Run again.")
         return self.job.sparse_task(kept.model["logits"])
 
     def teach(self, logits_NC: Tensor | None) -> None:

@@ -135,9 +135,7 @@ class RoundSteps:
 
     def adopt(self, evaluation: Evaluation) -> Candidate:
         """The candidate that was evaluated, from the store."""
-        candidate = self.trial.store.load_candidate(candidate_name(evaluation.candidate))
-        assert candidate is not None  # its trial saved it a moment ago
-        return candidate
+        return self.trial.store.kept_candidate(candidate_name(evaluation.candidate))
 
 
 def round_name(number: int, plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import secrets
 import time
@@ -14,8 +15,17 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from safecompress.data import DataSplit
-from safecompress.errors import ArtifactError, RunFolderError, StorageError
-from safecompress.storage import read_json, write_bytes, write_json, writing
+from safecompress.errors import ArtifactError, RunFolderError, StorageError, printable
+from safecompress.storage import (
+    Seal,
+    is_part,
+    make_private_folder,
+    read_json,
+    read_regular,
+    sweep_parts,
+    write_bytes,
+    writing,
+)
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY, REPORT = "job.json", "report.json"
@@ -23,6 +33,10 @@ STUDY = "study.json"
 """The file by which a study claims a folder."""
 
 KEY, _LOCK, _WORK = "split.key", ".lock", "work"
+KEY_BYTES = 32
+_SECONDS, _ROUNDS = "seconds.json", "rounds.json"
+_FROM_A_GATE = (".xml", ".sarif", ".sarif.json")
+"""How files end that a command may have written before the run's folder is looked at."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +52,49 @@ class RunFolder:
         """What only a resumed run reads."""
         return self.path / _WORK
 
+    @property
+    def work_key(self) -> bytes:
+        """What seals the files of this job in `work`: those of another job are not believed."""
+        return hmac.digest(self.key, self.identity.encode(), "sha256")
+
+    def check_there(self) -> None:
+        """Raise StorageError where the folder was removed since it was opened."""
+        if not (self.path / KEY).exists():
+            raise StorageError(f"{self.path} was removed while the run needed it. Run the same command again.")
+
 
 @contextlib.contextmanager
 def open_run_folder(path: Path, name: str, digest: Callable[[bytes], str]) -> Iterator[RunFolder]:
     """Make or reopen the folder of the job whose keyed digest is ``digest(key)``; locked while open.
 
     It belongs to the first job that finishes something there: one that was refused or diverged before leaves it free.
-    Raises RunFolderError when it holds another job's run or a study, is in use by another process, or cannot be
-    written.
+    Raises RunFolderError when it holds another job's run, a study or files of somebody else's, is in use by another
+    process, or cannot be written.
     """
-    with locked(path):
-        if (path / STUDY).exists():
-            raise RunFolderError(f"{path} holds a study. Choose another folder with --out.")
+    if (path / STUDY).exists():
+        raise RunFolderError(f"{path} holds a study. Choose another folder with --out.")
+    with locked(path, KEY):
         key = key_of(path / KEY)
         identity = digest(key)
-        _claim(path, name, identity)
+        folder = RunFolder(path, identity, key)
+        _claim(folder, name)
         _sweep(path)
-        yield RunFolder(path, identity, key)
+        with writing(path):
+            make_private_folder(path / _WORK)
+        yield folder
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Make the folder if need be, and keep other processes out of it.
+def locked(path: Path, key_name: str) -> Iterator[None]:
+    """Make the folder if need be, with mode 0700, and keep other processes out of it.
 
-    Raises RunFolderError when it is in use by another process, or cannot be written.
+    Raises RunFolderError when it is in use by another process, cannot be written, or is none of ours: one that holds
+    files, and no secret key called ``key_name``, which the first of our processes leaves there.
     """
+    _require_own(path, key_name)
     try:
         with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path)
         lock = FileLock(path / _LOCK)
         with writing(path / _LOCK):
             try:
@@ -82,25 +111,75 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def key_of(path: Path) -> bytes:
-    """The secret in the file ``path``, which is drawn if it is not there."""
-    if not path.exists():
-        write_bytes(path, secrets.token_bytes(32), mode=0o600)
-    return path.read_bytes()
+def claim_run_folder(path: Path) -> None:
+    """Make the folder a run's, for a command that writes other files into it before the run begins.
+
+    Raises RunFolderError as `open_run_folder` does.
+    """
+    with locked(path, KEY):
+        key_of(path / KEY)
 
 
-def _claim(path: Path, name: str, identity: str) -> None:
-    """Record whose folder this is, or check that it is ours."""
-    owner = read_json(path / IDENTITY) if (path / IDENTITY).exists() else {}
-    if owner.get("digest") == identity:
+def _require_own(path: Path, key_name: str) -> None:
+    """Raise RunFolderError for a folder with files in it that no process of ours began."""
+    try:
+        present = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
+    if key_name in present:
         return
-    if (path / ARTIFACT).exists() or any(file.is_file() for file in (path / _WORK).rglob("*")):
-        refuse_other_job(path, owner)
-    write_json(path / IDENTITY, {"name": name, "digest": identity})
+    foreign = [name for name in present if name != _LOCK and not is_part(name) and not name.endswith(_FROM_A_GATE)]
+    if foreign:
+        names = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise RunFolderError(
+            f"{path} is not a folder that safecompress made, and holds {printable(names)}, which might be written "
+            "over. Name a new folder, or one of an earlier run, with --out."
+        )
+
+
+def key_of(path: Path) -> bytes:
+    """The secret in the file ``path``, which is drawn if it is not there.
+
+    Raises RunFolderError where the file holds no such secret: what was made with another cannot be resumed.
+    """
+    if not path.exists():
+        write_bytes(path, secrets.token_bytes(KEY_BYTES))
+    try:
+        key = read_regular(path, at_most=KEY_BYTES)
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror or error}). Name a new folder.") from error
+    if len(key) != KEY_BYTES:
+        raise RunFolderError(
+            f"{path} holds {len(key)} bytes, and no key of {KEY_BYTES}: it was cut short or altered. Restore it, or "
+            "name a new folder with --out."
+        )
+    return key
+
+
+def _claim(folder: RunFolder, name: str) -> None:
+    """Record whose folder this is, or check that it is ours."""
+    path, seal = folder.path / IDENTITY, Seal(folder.key)
+    owner = seal.read_json(path, IDENTITY) or {}
+    if owner.get("digest") == folder.identity:
+        return
+    is_used = (folder.path / ARTIFACT).exists() or any(file.is_file() for file in folder.work.rglob("*"))
+    if is_used and (owner or not _is_work_of(folder)):
+        refuse_other_job(folder.path, owner)
+    seal.write_json(path, IDENTITY, {"name": name, "digest": folder.identity})
+
+
+def _is_work_of(folder: RunFolder) -> bool:
+    """Whether the seconds that every run keeps are of this job: the record of whose folder it is was lost."""
+    return Seal(folder.work_key).read_json(folder.work / _SECONDS, _SECONDS) is not None
 
 
 def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
-    """Raise RunFolderError: the folder is that of ``owner``, another job."""
+    """Raise RunFolderError: the folder is that of ``owner``, another job; where it is empty, nobody knows whose."""
+    if not owner:
+        raise RunFolderError(
+            f"{path} holds a run, and what it says of whose it is was removed or altered, so it cannot be resumed. "
+            "Choose another folder with --out."
+        )
     raise RunFolderError(
         f"{path} holds a run of another job ({owner.get('name', 'unknown')!r}): its data, model, spec, seed or version "
         "differ from this one's, so it cannot be resumed. Choose another folder with --out, or delete this one."
@@ -109,9 +188,7 @@ def refuse_other_job(path: Path, owner: Mapping[str, Any]) -> NoReturn:
 
 def _sweep(path: Path) -> None:
     """Delete the half-written files of a process that was killed."""
-    for folder, pattern in ((path, ".*.part"), (path / _WORK, "**/.*.part")):
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
+    sweep_parts([path, path / _WORK, *(folder for folder in (path / _WORK).glob("**/") if folder.is_dir())])
 
 
 def check_run_members(artifact_path: Path, known_digests: Collection[str], split: DataSplit) -> bool:
@@ -142,10 +219,10 @@ class PhaseTimer:
     """Seconds by phase. With a ``folder`` they are kept there, so that a resumed run adds to them."""
 
     def __init__(self, folder: RunFolder | None = None) -> None:
-        self._path = None if folder is None else folder.work / "seconds.json"
+        self._folder = folder
         self.seconds: dict[str, float] = {}
-        if self._path is not None and self._path.exists():
-            self.seconds = read_json(self._path)
+        if folder is not None:
+            self.seconds = Seal(folder.work_key).read_json(folder.work / _SECONDS, _SECONDS) or {}
 
     @contextlib.contextmanager
     def of(self, phase: str) -> Iterator[None]:
@@ -155,20 +232,22 @@ class PhaseTimer:
         self.add_all({phase: time.perf_counter() - began})
 
     def add_all(self, seconds: Mapping[str, float]) -> None:
-        """Add to several phases."""
+        """Add to several phases. Raises StorageError where they cannot be kept."""
         for phase, more in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + more
-        if self._path is not None:
-            write_json(self._path, self.seconds)
+        if self._folder is not None:
+            self._folder.check_there()
+            Seal(self._folder.work_key).write_json(self._folder.work / _SECONDS, _SECONDS, self.seconds)
 
 
 class RoundLog:
     """Finished rounds as JSON, one candidate a line in candidates.jsonl."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.work / "rounds.json"
+        self._path = folder.work / _ROUNDS
         self._lines = folder.path / "candidates.jsonl"
-        self.entries: list[dict[str, Any]] = read_json(self._path) if self._path.exists() else []
+        self._seal = Seal(folder.work_key)
+        self.entries: list[dict[str, Any]] = self._seal.read_json(self._path, _ROUNDS) or []
 
     def keep(self, num_rounds: int) -> None:
         """Forget rounds that were logged but not finished."""
@@ -177,6 +256,6 @@ class RoundLog:
     def append(self, round_entry: dict[str, Any]) -> None:
         """Log a round that has just ended."""
         self.entries.append(round_entry)
-        write_json(self._path, self.entries)
+        self._seal.write_json(self._path, _ROUNDS, self.entries)
         lines = [json.dumps({"round": e["round"], **c}) for e in self.entries for c in e["candidates"]]
         write_bytes(self._lines, ("\n".join(lines) + "\n").encode())

@@ -14,6 +14,7 @@ from safecompress.config.sections import read_data, read_model, read_packing, re
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
 from safecompress.config.values import Config, Limits
 from safecompress.errors import SpecError
+from safecompress.storage import open_regular
 from safecompress.training import CrossEntropy, Recipe
 
 MAX_BYTES = 1 << 20
@@ -97,7 +98,7 @@ def load_limits(path: str | Path) -> Limits:
 def read_text(file: Path, source: str) -> str:
     """The text of ``file``; a byte order mark, which some editors write, is left out."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             content = opened.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
+from safecompress.data.opened import BROKEN_PACKING
 from safecompress.errors import DataError
+from safecompress.storage import open_regular
+
+COPIES = 5
+"""How often a reader holds an array at its peak: as it is unpacked, converted, checked and scaled (measured: 4.8)."""
 
 
 def physical_memory() -> int | None:
@@ -30,15 +35,16 @@ def require_memory(dims: Sequence[int], source: str) -> None:
 
 
 def require_unpackable(path: Path, limit: int | None = None) -> None:
-    """Raise DataError when the members of a zip file claim more than ``limit`` bytes, or than the machine's memory.
+    """Raise DataError when the members of a zip file claim more than ``limit`` bytes, or than memory holds `COPIES` of.
 
     What is no zip file passes: its reader says so.
     """
-    most = physical_memory() if limit is None else limit
+    there = physical_memory()
+    most = limit if limit is not None else None if there is None else there // COPIES
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             claimed = sum(member.file_size for member in archive.infolist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, *BROKEN_PACKING):
         return
     if most is not None and claimed > most:
         raise DataError(

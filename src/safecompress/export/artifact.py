@@ -41,7 +41,7 @@ from safecompress.export.sizes import ByteCount, reference_size_bytes
 from safecompress.export.task import TaskInfo, copy_of
 from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, write_bytes
 
 _STATE, _TASK, _SCALE = "state/", "task/", "scale/"  # name spaces of the file's tensors
 
@@ -158,7 +158,7 @@ class Artifact:
         The same content gives the same bytes (for one version of zstd). Raises StorageError when the disk refuses.
         """
         content = self._encoded().content
-        write_bytes(Path(path), content)
+        write_bytes(Path(path), content, mode=PUBLISHED)
         return len(content)
 
     @classmethod

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export.task import TaskInfo
 from safecompress.seeding import derive
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, write_bytes
 
 KEY, VERSION = "safecompress", 1
 """The entry of an ONNX file's metadata that holds the facts of `facts_of` as JSON, and their format's version."""
@@ -42,7 +42,7 @@ def export_onnx(network: nn.Module, task: TaskInfo, path: str | Path) -> int:
     when the network cannot be exported or the file would answer otherwise, StorageError when the disk refuses.
     """
     content = to_onnx(network, task)
-    write_bytes(Path(path), content)
+    write_bytes(Path(path), content, mode=PUBLISHED)
     return len(content)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from safecompress.errors import ArtifactError, DataError, UsageError
 from safecompress.export.onnx import first_line, options_of, quiet, require
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, write_bytes
 
 PERCENTILE = 99.99  # of the values that an activation takes lie in the range that int8 spans
 BATCH = 64
@@ -85,7 +85,7 @@ def quantize_onnx(source: str | Path, target_path: str | Path, calibration: NDAr
         raise UsageError(
             f"No layer of {source} came out in int8: {', '.join(in_float)} stay in float. Use it as it is."
         )
-    write_bytes(Path(target_path), content)
+    write_bytes(Path(target_path), content, mode=PUBLISHED)
     return Quantised(len(content), in_int8, in_float)
 
 

@@ -1,4 +1,4 @@
-"""Text classifiers of the BERT family: any of Hugging Face transformers, pretrained or built from its sizes."""
+"""Text classifiers of the BERT family, of Hugging Face transformers: pretrained, or built from their sizes."""
 
 # N samples, L tokens of one sample, C classes
 
@@ -15,17 +15,13 @@ from torch import Tensor, nn
 
 from safecompress.errors import ModelError
 from safecompress.models.checks import require_classes, require_text
+from safecompress.models.encoders import FORGOTTEN, MAX_TEXT, checked_entries, read_entries
 from safecompress.models.tokenbag import TokenBag
+from safecompress.storage import read_regular
 
 INSTALL = "This model needs the package transformers, which is not installed: pip install 'safecompress[text]'"
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-_FORGOTTEN = (
-    *("_name_or_path", "architectures", "transformers_version", "id2label", "label2id", "problem_type", "auto_map"),
-    *("dtype", "torch_dtype", "return_dict", "output_attentions", "output_hidden_states"),
-)
-"""Entries of a configuration that say nothing of the network, or name a place or code."""
 
 
 class Transformer(nn.Module):
@@ -87,7 +83,7 @@ class Transformer(nn.Module):
         settings = configuration(
             source if isinstance(source, str) else _read(source / CONFIG), 2, options.get("layers")
         )
-        kept = {name: value for name, value in settings.to_dict().items() if name not in _FORGOTTEN}
+        kept = {name: value for name, value in settings.to_dict().items() if name not in FORGOTTEN}
         return {"config": json.dumps(kept, sort_keys=True)}
 
 
@@ -118,20 +114,11 @@ def located(folder: Path | None, hub: str | None, config: str | None) -> Path | 
 def configuration(text: str, num_classes: int, layers: int | None) -> Any:
     """The sizes of the network. Raises ModelError for a text that is no text classifier's configuration."""
     transformers = _require()
-    try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"The configuration of the transformer is no JSON ({error}).") from error
-    kind = entries.get("model_type") if isinstance(entries, dict) else None
-    known = transformers.models.auto.modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-    if kind not in known:
-        raise ModelError(
-            f"The configuration is of the kind {kind!r}, which has no text classifier in this version of transformers. "
-            "bert, roberta, distilbert, albert, electra and deberta-v2 have."
-        )
-    kept = {name: value for name, value in entries.items() if name not in (*_FORGOTTEN, "model_type", "num_labels")}
+    kind, entries = read_entries(text)
     with _quiet(transformers):
         try:
+            defaults = transformers.AutoConfig.for_model(kind).to_dict()
+            kept = checked_entries(kind, entries, defaults, transformers.activations.ACT2FN)
             settings = transformers.AutoConfig.for_model(kind, **kept, num_labels=num_classes)
         except (TypeError, ValueError) as error:
             raise ModelError(f"The configuration of the {kind} cannot be read: {error}") from error
@@ -171,7 +158,10 @@ def _pretrained(folder: Path, configuration: Any) -> nn.Module:
 def _fresh(configuration: Any) -> nn.Module:
     transformers = _require()
     with _quiet(transformers):
-        network: nn.Module = transformers.AutoModelForSequenceClassification.from_config(configuration)
+        try:
+            network: nn.Module = transformers.AutoModelForSequenceClassification.from_config(configuration)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AssertionError) as error:
+            raise ModelError(f"The {configuration.model_type} cannot be built of these sizes: {error}") from error
     return network
 
 
@@ -191,7 +181,7 @@ def _cached(name: str) -> Path:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, at_most=MAX_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read ({error}).") from error
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from safecompress.data import DataSplit
 from safecompress.digests import digest_json
 from safecompress.export import Artifact
 from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
+from safecompress.report.escaping import without_places
 from safecompress.report.model import Report
 from safecompress.training import engine_name
 
@@ -48,7 +50,7 @@ def build_report(
     """
     findings = certification.findings
     measurements = describe_measurements(certification.measurements)
-    return Report(
+    report = Report(
         name=name,
         version=__version__,
         verdict=str(findings.verdict),
@@ -91,12 +93,27 @@ def build_report(
         exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
         notes=[*facts.notes, *_notes(certification)],
     )
+    return _without_places(report)
+
+
+def _without_places(report: Report) -> Report:
+    """The report, to be published, with no absolute path in what errors, attacks and checks say in words."""
+    return replace(
+        report,
+        errors={name: without_places(why) for name, why in report.errors.items()},
+        findings=[{**finding, "reason": without_places(finding["reason"])} for finding in report.findings],
+        health=[{**check, "detail": without_places(check["detail"])} for check in report.health],
+        doubts=[without_places(doubt) for doubt in report.doubts],
+        notes=[without_places(note) for note in report.notes],
+    )
 
 
 def _notes(certification: Certification) -> list[str]:
-    """At which look each attack was judged, and which broke on the dense model."""
+    """At which look each attack was judged, which broke on the dense model, and which shadows were not fresh."""
+    used, reused = certification.shadows_used, certification.shadows_reused
+    kept = [f"{reused} of {used} shadow models were not trained by this command, but read from a cache."]
     broke = [f"On the dense model {name} broke: {why}" for name, why in certification.dense_errors.items()]
-    return [*map(str, certification.looks.values()), *broke]
+    return [*map(str, certification.looks.values()), *broke, *(kept if reused else [])]
 
 
 def _claim(certification: Certification) -> str:
@@ -118,7 +135,7 @@ def _alpha(certification: Certification) -> str:
     """The spec's error rate, and what this opening has of it."""
     opening, level = certification.opening, certification.levels.alpha
     limit = ", within what the first opening of these rows fixed" if opening > 1 else ""
-    return f"alpha {level * 2**opening:g}{limit}; this is opening {opening}, at {level:g}"
+    return f"alpha {math.ldexp(level, opening):g}{limit}; this is opening {opening}, at {level:g}"
 
 
 def describe_artifact(artifact: Artifact) -> dict[str, Any]:

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
-REPLACEMENT = "�"
-"""What stands for a character that is not shown."""
-
-
-def printable(text: str) -> str:
-    """``text`` on one line; control, format, surrogate and private characters are replaced."""
-    if text.isprintable():  # nearly always, and a page has thousands of texts
-        return str(text)
-    return "".join(c if c.isprintable() else REPLACEMENT for c in text)
+from safecompress.errors import printable
 
 
 def shortened(text: str, most: int) -> str:
@@ -26,3 +19,12 @@ def shortened(text: str, most: int) -> str:
 def yaml_string(text: str) -> str:
     """``text`` as a double-quoted YAML scalar, which no content can end: JSON's escapes are YAML's, too (YAML 1.2)."""
     return json.dumps(printable(text), ensure_ascii=False)
+
+
+_PLACE = re.compile(r"(?<![\w/:.~<-])/(?:[^\s/'\"`:,;()<>]+/)+([^\s/'\"`:,;()<>]*)")
+"""An absolute path of two parts or more; no address on the web, whose slashes follow a colon."""
+
+
+def without_places(text: str) -> str:
+    """``text`` with absolute paths reduced to their last part: a page is published, and a path may name its owner."""
+    return _PLACE.sub(lambda place: place[1] or "...", text)

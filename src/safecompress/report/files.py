@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import TemplateError
 
-from safecompress.errors import ArtifactError
+from safecompress.errors import ArtifactError, UsageError
 from safecompress.report.card import to_card
+from safecompress.report.consistency import EXIT_CODES, contradictions
 from safecompress.report.html import to_html
 from safecompress.report.model import READABLE, SCHEMA_VERSION, Report
+from safecompress.report.schema import load_schema
 from safecompress.report.text import to_markdown
-from safecompress.storage import read_json, write_bytes, write_json
+from safecompress.report.validate import faults_in
+from safecompress.storage import PUBLISHED, read_json, write_bytes, write_json
 
 JSON, HTML, MARKDOWN, CARD = "report.json", "report.html", "report.md", "model_card.md"
+
+_MOST_FAULTS = 5
 
 RENDERED: dict[str, Callable[[Report], str]] = {HTML: to_html, MARKDOWN: to_markdown, CARD: to_card}
 """What is written of a report for people, by file."""
@@ -22,8 +30,21 @@ RENDERED: dict[str, Callable[[Report], str]] = {HTML: to_html, MARKDOWN: to_mark
 
 def save_report(report: Report, folder: Path) -> None:
     """Write report.json into ``folder``, and what people read of it. Raises StorageError where the disk refuses."""
-    write_json(folder / JSON, report.to_json())
+    write_json(folder / JSON, report.to_json(), mode=PUBLISHED)
     render_report(report, folder)
+
+
+def require_own_pages(folder: Path) -> None:
+    """Raise UsageError where `save_report` would write over files that are not a report's."""
+    taken = [name for name in (JSON, *RENDERED) if (folder / name).exists()]
+    try:
+        if taken:
+            load_report(folder)
+    except ArtifactError as error:
+        raise UsageError(
+            f"{folder} holds {', '.join(taken)}, and no report of safecompress that they belong to. They would be "
+            "written over: name another folder with --out."
+        ) from error
 
 
 def render_report(report: Report, folder: Path, *, license_id: str | None = None) -> None:
@@ -42,13 +63,14 @@ def render_report(report: Report, folder: Path, *, license_id: str | None = None
             "the job again to make it anew."
         ) from error
     for name, page in pages.items():
-        write_bytes(folder / name, page.encode())
+        write_bytes(folder / name, page.encode(), mode=PUBLISHED)
 
 
 def load_report(folder: Path) -> Report:
-    """The report of a run folder. Raises ArtifactError when there is none, or it is of a schema that is not read.
+    """The report of a run folder. Raises ArtifactError when there is none, or it is not what its schema says.
 
-    One of an older version comes back as one of today's, without what was added since.
+    One that contradicts itself (`contradictions`) comes back as an ERROR that says where. One of an older version comes
+    back as one of today's, without what was added since.
     """
     path = folder / JSON if folder.is_dir() else folder
     data = read_json(path)
@@ -56,6 +78,24 @@ def load_report(folder: Path) -> Report:
         readable = " or ".join(map(str, READABLE))
         raise ArtifactError(f"{path} is no report of schema {readable}: this version of safecompress cannot read it.")
     try:
-        return Report.from_json({**data, "schema_version": SCHEMA_VERSION})
+        report = Report.from_json({**data, "schema_version": SCHEMA_VERSION})
     except TypeError as error:
         raise ArtifactError(f"{path} is not a whole report ({error}). Run the job again to make it anew.") from error
+    faults = [*islice(faults_in(json.loads(json.dumps(report.to_json())), load_schema()), _MOST_FAULTS)]
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise ArtifactError(
+            f"{path} is not what the schema of reports says (safecompress report --schema):{listed}\n"
+            "It was altered, or written by another program: run the job again to make it anew."
+        )
+    return _as_it_can_be_believed(report)
+
+
+def _as_it_can_be_believed(report: Report) -> Report:
+    """The report; as an ERROR, with the reasons as doubts, where it contradicts itself."""
+    found = contradictions(report)
+    if not found:
+        return report
+    words = "the report contradicts itself, so it was altered or written by another version: "
+    doubts = [f"ERROR: {words}{reason}" for reason in found]
+    return replace(report, verdict="ERROR", exit_code=EXIT_CODES["ERROR"], doubts=[*report.doubts, *doubts])

@@ -36,6 +36,7 @@ CHECKS = {
     "saturation": "The model's answers must differ enough to be read.",
     "shadow_gap": "Shadow models must be as good as the model they stand for.",
     "likeness": "The model must know its members as shadow models know the rows that they trained on.",
+    "own_rows": "Every shadow model must know the rows that it trained on.",
     "strength": "A strong attack must not find less than a simpler sibling.",
     "members": "Something must prove that these members are the ones that it was trained on.",
     "training": "The file must record the training that its shadow models repeat.",

@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from safecompress.errors import printable
 from safecompress.report import glossary, sections
-from safecompress.report.escaping import printable
 from safecompress.report.model import Report
 from safecompress.report.text import GLOSSARY, attack_rows, columns_beside, figure_rows, ranking_line, size_line
 from safecompress.report.text import num_rounds_beyond_noise as beyond_noise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from safecompress.errors import printable
+
 
 def markdown_table(header: Sequence[str], table_rows: Iterable[Sequence[str]]) -> str:
     """A table; cells are escaped."""
@@ -13,5 +15,4 @@ def markdown_table(header: Sequence[str], table_rows: Iterable[Sequence[str]]) -
 
 def plain_text(text: str) -> str:
     """``text`` without what would break a table or a line, open a tag, or make a link or an image."""
-    shown = "".join(c if c.isprintable() else "�" for c in text)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")
+    return printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safecompress.errors import UsageError
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, write_bytes
 
 INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install 'safecompress[plots]'"
 
@@ -37,7 +37,7 @@ def drawing(path: Path, *, width: float, height: float) -> Iterator[Any]:
         FigureCanvasAgg(figure)
         yield figure
         content = rendered(figure, path.suffix.removeprefix("."))
-    write_bytes(path, content)
+    write_bytes(path, content, mode=PUBLISHED)
 
 
 def rendered(figure: Any, kind: str) -> bytes:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.runtime.predictor import Floats, InputOutputSpec
+from safecompress.runtime.trial import try_out
+from safecompress.storage import parse_json
 
 KEY, VERSION = "safecompress", 1  # as export.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -131,8 +132,8 @@ class OnnxEngine:
         if text is None:
             return None
         try:
-            return _facts_from(json.loads(text))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return _facts_from(parse_json(text))
+        except (ValueError, TypeError, KeyError) as error:
             raise ArtifactError(
                 f"{self._where} describes itself wrongly under {KEY!r} ({error}). It is altered, or of a newer "
                 "SafeCompress: export it anew."
@@ -157,6 +158,8 @@ def _open(path_or_bytes: Path | bytes, where: str, threads: int | None) -> Any:
         raise UsageError(f"Asking an ONNX file needs onnxruntime, which this installation lacks: {EXTRA}") from error
     if isinstance(path_or_bytes, Path) and not path_or_bytes.is_file():
         raise ArtifactError(f"There is no file {path_or_bytes}. Check the path.")
+    if isinstance(path_or_bytes, Path):
+        try_out(path_or_bytes)
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     if threads is not None:

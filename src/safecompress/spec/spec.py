@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -26,6 +27,9 @@ from safecompress.spec.requirement import Finding, Requirement, Verdict
 
 ShadowMode = Literal["final pattern", "full pipeline"]
 SHADOW_MODES: tuple[str, ...] = get_args(ShadowMode)
+
+MOST_OPENINGS = 1000
+"""Uses of the same rows after which alpha / 2^j is nothing that a computer can count with."""
 
 MOST_ALPHA = 0.1
 """The largest error rate of verdicts. Limits that are wrong more often than one time in ten show nothing."""
@@ -151,7 +155,12 @@ class SafetySpec:
         """
         beside = {attack.name: len(companions_of(attack)) for attack in self.attacks}
         figures = sum(1 + beside.get(attack_of(requirement.metric), 0) for requirement in self.requirements)
-        return Levels(self.alpha / 2**opening, figures)
+        if opening > MOST_OPENINGS:
+            raise SpecError(
+                f"These rows were used {opening - 1:,} times, and use number {opening:,} has nothing left of alpha. "
+                "Judge on rows that were never opened."
+            )
+        return Levels(math.ldexp(self.alpha, -opening), figures)
 
     def judge(
         self,

@@ -38,11 +38,10 @@ from safecompress.metrics.measurement import Levels
 from safecompress.progress import CandidateState, CandidateStatus, RoundStatus
 from safecompress.report import describe_arm
 from safecompress.seeding import derive
-from safecompress.storage import read_json, write_json
 from safecompress.training import TrainingState, classified_right
 
-CHOICE = "arm.json"
-"""In the run's work folder: which arm was chosen."""
+CHOSEN = "chosen"
+"""The name of the chosen arm in the run's store."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +83,23 @@ def search_arms(
     results = choose_arm(results)
     place = next(index for index, result in enumerate(results) if result.state is ArmState.CHOSEN)
     watch.close(results)
-    write_json(phases.store.folder / CHOICE, {"arm": results[place].arm.key})
     advice = advise(results)
     for line in ([] if advice is None else [advice]) + [f"{results[place].name}: {results[place].reason}"]:
         watcher.say(line)
     candidate = trials[place].trained()
+    phases.store.save_candidate(CHOSEN, candidate)
     entries = [describe_arm(result) for result in results]
     return ArmChoice(trials[place].job, Trained(candidate, candidate.state), entries, advice)
 
 
 def judged_job(job: Job, store: RunStore) -> Job:
     """The job whose model is judged: that of the chosen arm, where a former run has chosen; else ``job`` itself."""
-    path = store.folder / CHOICE
-    if job.plan.arms is None or not path.exists():
+    if job.plan.arms is None or not store.has(CHOSEN):
         return job
-    chosen = read_json(path).get("arm")
-    return next((arm_job(job, arm) for arm in job.plan.each_arm if arm.key == chosen), job)
+    jobs = {arm.key: arm_job(job, arm) for arm in job.plan.each_arm}
+    known = store.for_objectives(own.recipe.objective for own in jobs.values())
+    chosen = known.load_candidate(CHOSEN)
+    return job if chosen is None else jobs[chosen.id]
 
 
 def one_arm(arms: Arms, arm: Arm) -> Arms:
@@ -112,7 +112,7 @@ def _trials(phases: RunPhases, store: PrivateFolder, executor: Executor) -> list
     job = phases.job
     arms = job.plan.each_arm
     jobs = {arm: arm_job(job, arm) for arm in arms}
-    states = RunStore(phases.store.folder, [one.recipe.objective for one in jobs.values()])
+    states = phases.store.for_objectives(one.recipe.objective for one in jobs.values())
     attacks, costly = job.plan.tests(job.spec.attacks)
     rows = TrialRows.of(job.raw, (*attacks, *costly))
     teachers: dict[float, Tensor] = {}

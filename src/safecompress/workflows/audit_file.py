@@ -21,6 +21,7 @@ from safecompress.export import Artifact
 from safecompress.export.served import serve_dense
 from safecompress.models import ModelSpec
 from safecompress.report import Report
+from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.training.dynamic import DynamicSparsity
@@ -36,7 +37,8 @@ class AuditRequest:
     With ``members_path`` and ``non_members_path``, two .npz files, the model was trained elsewhere and is audited on
     their rows; otherwise it lies in the folder of a run, and the spec names its rows. ``model_factory`` is
     ``package.module:factory`` for a network of the user's own class. A path that is None is looked for where a run
-    leaves the file: the dense model beside the artifact, shadow models in the run's folder, the ledger beside that.
+    leaves the file: the dense model beside the artifact, the ledger beside the run's folder. Shadow models are trained
+    anew, unless ``cache_path`` names a folder that keeps them: whoever made the run supplies what lies in its folder.
     """
 
     artifact_path: Path
@@ -81,7 +83,7 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
     audit = ModelAudit(
         foreign.target, pools, limits.spec, model=foreign.network, seed=limits.seed, file=request.artifact_path
     )
-    ledger = Ledger(request.ledger_path or request.artifact_path.resolve().parent / "ledger.jsonl")
+    ledger = Ledger(request.ledger_path or followed(request.artifact_path).parent / "ledger.jsonl")
     with fixed_threads(request.threads):
         report = audit_model(audit, AuditResources(ledger))
     return replace(report, name=limits.name)
@@ -89,6 +91,9 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
 
 def _audit_run(request: AuditRequest) -> Report:
     """The verdict on the file of a run, by the rows of the spec that it was trained by."""
+    store = None if request.cache_path is None else PrivateFolder(request.cache_path)
+    if store is not None:
+        store.prepare()
     artifact = _load_artifact(request)
     config = load_config(request.spec_path, model_given=True)
     _check_data_digest(artifact, config, request.artifact_path)
@@ -109,8 +114,6 @@ def _audit_run(request: AuditRequest) -> Report:
         sub_models=made_by.sub_models,
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
-    cache = request.cache_path or _cache_of_run(request.artifact_path)
-    store = None if cache is None else PrivateFolder(cache)
     with executor_of(request.workers) as executor, fixed_threads(request.threads):
         resources = AuditResources(ledger, load_released(request.released_path), store, executor.map)
         report = audit_model(audit, resources)
@@ -201,13 +204,7 @@ def _training_of(metadata: Mapping[str, str], config: Config) -> _MadeBy:
     return _MadeBy(replace(recipe, objective=objective), sub_models)
 
 
-def _cache_of_run(artifact_path: Path) -> Path | None:
-    """The run's own shadow models, which the audit would otherwise train again."""
-    path = artifact_path.parent / "work" / "cache"
-    return path if path.exists() else None
-
-
 def _ledger_of_run(artifact_path: Path) -> Path:
     """The ledger beside the artifact or, in a run, beside its folder."""
-    folder = artifact_path.resolve().parent
+    folder = followed(artifact_path).parent
     return (folder.parent if (folder / IDENTITY).exists() else folder) / "ledger.jsonl"

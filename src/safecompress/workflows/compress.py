@@ -83,7 +83,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     """
     context = context or RunContext()
     watcher, evidence = context.progress, one_row_per_unit(job.raw)
-    phases = RunPhases(job, RunStore(folder.work, job.objectives), PhaseTimer(folder), watcher)
+    phases = RunPhases(job, RunStore(folder.work, job.objectives, key=folder.work_key), PhaseTimer(folder), watcher)
     levels = job.spec.levels(_opening(phases, evidence, folder, context))
     feasibilities = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
     for feasibility in feasibilities:
@@ -92,6 +92,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     dense = phases.dense()
     search = _search(phases, dense, folder, store, context.executor, levels)
     final, job = search.trained, search.job
+    folder.check_there()
     packed = _pack(job, final, dense, folder, search.arm)
     watcher.begin("certify", 1)
     with phases.timer.of("certify"):
@@ -168,7 +169,9 @@ def _search(
     map_shadows = watched_map(executor, watcher, "shadows", size=len)  # an item is a group that is trained at once
     start = phases.start(dense_state)
     initial_shares = _layer_shares(start.pattern.masks)
-    start = phases.parent() or start
+    parent = phases.parent()
+    if parent is not None and len(rounds.entries) > parent.round:  # else the log was lost, and all is searched anew
+        start = parent
     rounds.keep(start.round + 1)
 
     def log_round(result: RoundResult) -> None:

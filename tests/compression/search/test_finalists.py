@@ -38,7 +38,7 @@ from safecompress.attacks import (
 )
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases
-from safecompress.compression.run_folder import PhaseTimer, RunFolder
+from safecompress.compression.run_folder import PhaseTimer
 from safecompress.compression.search import (
     KEEP,
     ParetoKnee,
@@ -278,7 +278,7 @@ def search(tmp_path, attacks, **changes):
     model_spec = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
     job = Job("tiny", mlp(), model_spec, SPLIT, SPLIT, task, spec, RECIPE, RECIPE, plan, seed=0)
     tmp_path.mkdir(exist_ok=True)
-    stages = RunPhases(job, RunStore(tmp_path), PhaseTimer(RunFolder(tmp_path, "", b"")), Silent())
+    stages = RunPhases(job, RunStore(tmp_path), PhaseTimer(), Silent())
     dense = TrainingState.capture(0, job.model)
     for result in stages.search(SerialExecutor(), dense).rounds(stages.start(dense)):
         yield stages, result

@@ -1,14 +1,16 @@
 """What a store wrote it reads back to the bit; what is broken is said, and nothing is unpickled."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from tiny_search import tensors_equal
 
 from safecompress.compression.search import Candidate, RunStore
-from safecompress.errors import ArtifactError
+from safecompress.errors import ArtifactError, StorageError
 from safecompress.sparsity import SparsityPattern
-from safecompress.storage import write_tensors
+from safecompress.storage import Seal, tensor_bytes
 from safecompress.training import TrainingState
 
 STATE = TrainingState(
@@ -93,15 +95,33 @@ def broken_files(store):
     yield "empty", b""
     yield "no safetensors", b"\x80\x04\x95 a pickle"
     yield "a header only", whole[:100]
+    yield "the last bit turned", whole[:-1] + bytes([whole[-1] ^ 1])
+    yield "without a seal", tensor_bytes({"model/w": torch.zeros(1)}, {"step": "1"})
 
 
-def test_broken_files_are_errors_that_say_what_to_do(store):
+def test_broken_files_are_missing(store):
     for what, content in broken_files(store):
         store.path("x").write_bytes(content)
-        for load in (store.load_state, store.load_candidate):
-            with pytest.raises(ArtifactError, match=r"x\.safetensors.*make it anew|make it anew") as caught:
-                load("x")
-            assert str(store.path("x")) in str(caught.value), what
+        assert not store.has("x"), what
+        assert store.load_state("x") is None, what
+        assert store.load_candidate("x") is None, what
+        with pytest.raises(StorageError, match="removed or altered while the run needed it"):
+            store.kept_candidate("x")
+
+
+def test_files_under_another_name_or_of_another_job_are_missing(store):
+    store.save_state("dense", STATE)
+    store.path("final").write_bytes(store.path("dense").read_bytes())
+    assert not store.has("final")
+    assert store.has("dense")
+    assert RunStore(store.folder, key=b"another").load_state("dense") is None
+
+
+def test_a_folder_that_was_removed_is_not_made_again(store):
+    shutil.rmtree(store.folder)
+    with pytest.raises(StorageError, match="was removed while the run needed it"):
+        store.save_state("final", STATE)
+    assert not store.folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -116,13 +136,13 @@ def test_broken_files_are_errors_that_say_what_to_do(store):
         ({}, {"step": "1", "id": "a", "round": "0", "branch": "b"}),
     ],
 )
-def test_whole_files_of_something_else_are_errors_too(store, tensors, facts):
-    write_tensors(store.path("x"), tensors, facts)
+def test_sealed_files_of_something_else_are_errors(store, tensors, facts):
+    Seal(b"unkeyed").write_tensors(store.path("x"), "x", tensors, facts)
     with pytest.raises(ArtifactError, match="hold what it"):
         store.load_candidate("x")
 
 
 def test_a_state_without_its_step_is_an_error(store):
-    write_tensors(store.path("x"), {"model/w": torch.zeros(1)}, {})
+    Seal(b"unkeyed").write_tensors(store.path("x"), "x", {"model/w": torch.zeros(1)}, {})
     with pytest.raises(ArtifactError, match="'step'"):
         store.load_state("x")

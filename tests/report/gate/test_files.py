@@ -42,7 +42,7 @@ def test_what_cannot_be_written_anew_is_not_left_as_it_was(tmp_path, monkeypatch
     files = GateFiles(tmp_path / "gate.xml")
     files.write(PASSES)
 
-    def full(path, content):
+    def full(path, content, **mode):
         raise StorageError("No room left")
 
     monkeypatch.setattr("safecompress.report.gate.files.write_bytes", full)

@@ -136,7 +136,7 @@ def test_a_hostile_name_is_inert():
         assert not any(c in words for c in "\x00\x1b\x07\r\ud800‮￾")
     messages = [result["message"]["text"] for result in to_sarif(outcome)["runs"][0]["results"]]
     assert not any("](" in message for message in messages)
-    assert sum("{{0}}" in message for message in messages) == 3
+    assert sum("{{0}}" in message for message in messages) == 4
 
 
 @given(st.text(st.characters(exclude_categories=()), min_size=1))

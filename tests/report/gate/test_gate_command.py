@@ -125,7 +125,7 @@ def test_a_file_that_can_be_written_no_more_is_no_pass(told, monkeypatch):
     from safecompress.report.gate import GateFiles
 
     def begin_and_break(self, artifact):
-        monkeypatch.setattr("safecompress.storage.os.fsync", full)
+        monkeypatch.setattr("os.fsync", full)
 
     def full(_):
         raise OSError(28, "No space left on device")

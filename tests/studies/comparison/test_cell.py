@@ -13,6 +13,7 @@ from safecompress.auditing.shadow_training import FixedMaskShadowTrainer, shadow
 from safecompress.compression.search import Plan
 from safecompress.errors import StorageError
 from safecompress.export import ServedModel
+from safecompress.storage import Seal
 from safecompress.studies.comparison import Cell, CellResult, MethodEntry, cell
 from safecompress.studies.comparison.cell import CellStudy, measure_cell, trainer_of
 from safecompress.studies.engine.runner import run_item
@@ -140,10 +141,10 @@ def test_a_broken_attack_leaves_no_worst_and_no_tm_score(tmp_path):
 def test_a_method_that_fails_leaves_its_reason(how, text, tmp_path):
     method = Broken(how)
     path = tmp_path / "cell.json"
-    result = run_item(CellStudy(tiny_study([method])), tmp_path / "cache", (Cell("Broken", 0.5, 0), path))
+    result = run_item(CellStudy(tiny_study([method])), tmp_path / "cache", Seal(b"k"), (Cell("Broken", 0.5, 0), path))
     assert result.error.startswith(text)
     assert not result.has_numbers and result.figures == {}
-    assert CellResult.from_json(json.loads(path.read_text())) == result
+    assert CellResult.from_json(json.loads(path.read_text())["content"]) == result
 
 
 @dataclass(frozen=True)
@@ -155,15 +156,16 @@ class FullDisk(Method):
 
 
 def test_a_disk_that_refuses_is_not_the_methods_fault(tmp_path):
+    work = Cell("FullDisk", 0.5, 0), tmp_path / "cell.json"
     with pytest.raises(StorageError):
-        run_item(CellStudy(tiny_study([FullDisk()])), tmp_path, (Cell("FullDisk", 0.5, 0), tmp_path / "cell.json"))
+        run_item(CellStudy(tiny_study([FullDisk()])), tmp_path, Seal(b"k"), work)
 
 
 def test_threads_are_as_before_afterwards(tmp_path):
     before = torch.get_num_threads()
     study = tiny_study([Broken()])
     object.__setattr__(study, "threads", before + 1)
-    run_item(CellStudy(study), tmp_path, (Cell("Broken", 0.5, 0), tmp_path / "cell.json"))
+    run_item(CellStudy(study), tmp_path, Seal(b"k"), (Cell("Broken", 0.5, 0), tmp_path / "cell.json"))
     assert torch.get_num_threads() == before
 
 

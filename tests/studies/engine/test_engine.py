@@ -11,7 +11,7 @@ from filelock import FileLock
 from safecompress.attacks import ATTACKS, Gap, Lira, Loss
 from safecompress.compression.run_folder import open_run_folder
 from safecompress.compression.search import SerialExecutor
-from safecompress.errors import ArtifactError, RunFolderError, StorageError, UsageError
+from safecompress.errors import RunFolderError, StorageError, UsageError
 from safecompress.progress import Silent
 from safecompress.studies.engine import (
     Measured,
@@ -112,16 +112,27 @@ def test_a_full_disk_is_no_result(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{}", '{"item": 1}', "[", json.dumps(replace(Square(4), square=16).to_json())])
-def test_a_file_that_is_not_the_items_result_is_said(tmp_path, text):
-    run(tmp_path, [2])
-    (tmp_path / "numbers" / f"{2:040d}.json").write_text(text)
-    with pytest.raises(ArtifactError, match="Delete it, and run again"):
-        run(tmp_path, [2])
+def test_a_file_that_is_not_the_items_result_is_measured_anew(tmp_path, text):
+    results, _ = run(tmp_path, [2])
+    path = tmp_path / "numbers" / f"{2:040d}.json"
+    written = path.read_bytes()
+    path.write_text(text)
+    assert run(tmp_path, [2])[0] == results
+    assert path.read_bytes() == written
+
+
+def test_the_result_of_another_item_is_not_taken(tmp_path):
+    run(tmp_path, [2, 3])
+    first, second = (tmp_path / "numbers" / f"{item:040d}.json" for item in (2, 3))
+    written = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    run(tmp_path, [2, 3])
+    assert second.read_bytes() == written
 
 
 def test_halves_of_files_are_cleared(tmp_path):
     run(tmp_path, [2])
-    (tmp_path / "numbers" / ".x.json.y.part").write_text("{")
+    (tmp_path / "numbers" / ".x.json.0123456789abcdef.part").write_text("{")
     run(tmp_path, [2])
     assert not list(tmp_path.glob("numbers/.*"))
 

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from tiny_tuning import SPACE, FakeTrials, computed, tuning_of
 
-from safecompress.errors import ArtifactError, RunFolderError, UsageError
+from safecompress.errors import RunFolderError, UsageError
 from safecompress.studies.engine import runner
 from safecompress.studies.hyperparameters import Space, TrialResult, tune
 
@@ -138,24 +138,21 @@ def test_a_space_that_was_changed_goes_on_in_the_same_folder(fake, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_that_are_no_trials_are_said(fake, tmp_path):
+def test_files_that_are_no_trials_are_made_anew(fake, tmp_path):
     fake()
     tune(tuning_of(), tmp_path)
     first, second = trial_files(tmp_path)[:2]
     kept = first.read_bytes()
-    first.write_text("{}")
-    with pytest.raises(ArtifactError, match="is no result"):
-        tune(tuning_of(), tmp_path)
-    first.write_bytes(second.read_bytes())
-    with pytest.raises(ArtifactError, match="another setting"):
-        tune(tuning_of(), tmp_path)
-    first.write_bytes(kept)
-    assert len(tune(tuning_of(), tmp_path).trials) == 6
+    for content in (b"{}", second.read_bytes(), kept[:-2], kept.replace(b"accuracy", b"accuracX")):
+        first.write_bytes(content)
+        assert len(tune(tuning_of(), tmp_path).trials) == 6
+        assert first.read_bytes() == kept
 
 
 @pytest.mark.slow
 def test_specs_of_a_former_front_are_cleared_and_a_users_are_kept(fake, tmp_path):
     fake()
+    tune(tuning_of(), tmp_path)
     for name in ("front-7.toml", "front-mine.toml"):
         (tmp_path / name).write_text("")
     tune(tuning_of(), tmp_path)

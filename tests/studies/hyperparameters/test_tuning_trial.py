@@ -14,6 +14,7 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.compression.search import Plan
 from safecompress.errors import StorageError
 from safecompress.sparsity import Start
+from safecompress.storage import Seal
 from safecompress.studies.engine.runner import run_item
 from safecompress.studies.hyperparameters import Range, Space, TrialParams, TrialResult
 from safecompress.studies.hyperparameters import trial as trial_page
@@ -127,17 +128,17 @@ def test_training_that_diverges_is_a_trial_that_failed(tmp_path):
     space = Space(Range(0.2, 0.8), SPACE.objectives, SPACE.branches, (0.01, 1e30))
     tuning = tuning_of(job_of(recipe=replace(RECIPE, optimizer="sgd")), space)
     path = tmp_path / "trial.json"
-    tried = run_item(TrialStudy(tuning), tmp_path / "cache", (replace(CHOICE, learning_rate=1e30), path))
+    tried = run_item(TrialStudy(tuning), tmp_path / "cache", Seal(b"k"), (replace(CHOICE, learning_rate=1e30), path))
     assert tried.error.startswith("TrainingError: ") and "\n" not in tried.error
     assert not tried.has_numbers and tried.objectives is None
-    assert TrialResult.from_json(json.loads(path.read_text())) == tried
+    assert TrialResult.from_json(json.loads(path.read_text())["content"]) == tried
 
 
 @pytest.mark.slow
 def test_a_trial_is_written_as_it_came_out(tmp_path):
     path, before = tmp_path / "trials" / "one.json", torch.get_num_threads()
-    tried = run_item(TrialStudy(tuning_of()), tmp_path / "cache", (CHOICE, path))
-    assert TrialResult.from_json(json.loads(path.read_text())) == tried
+    tried = run_item(TrialStudy(tuning_of()), tmp_path / "cache", Seal(b"k"), (CHOICE, path))
+    assert TrialResult.from_json(json.loads(path.read_text())["content"]) == tried
     assert replace(tried, seconds=0.0) == measured() and tried.seconds > 0
     assert torch.get_num_threads() == before
 
@@ -149,7 +150,7 @@ def test_a_full_disk_and_a_full_memory_are_no_trials(error, monkeypatch, tmp_pat
 
     monkeypatch.setattr(trial_page, "measure", refuse)
     with pytest.raises(type(error)):
-        run_item(TrialStudy(tuning_of()), tmp_path, (CHOICE, tmp_path / "t.json"))
+        run_item(TrialStudy(tuning_of()), tmp_path, Seal(b"k"), (CHOICE, tmp_path / "t.json"))
     assert not (tmp_path / "t.json").exists()
 
 

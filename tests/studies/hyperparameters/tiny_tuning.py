@@ -13,7 +13,6 @@ from safecompress.export import TaskInfo
 from safecompress.models import ModelSpec
 from safecompress.seeding import seeded
 from safecompress.spec import SafetySpec, at_most
-from safecompress.storage import write_json
 from safecompress.studies.hyperparameters import Range, Space, TrialResult, Tuning
 from safecompress.studies.hyperparameters.result import StudyResult
 from safecompress.testing.fakes import noise_split
@@ -87,11 +86,11 @@ class FakeTrials:
     def __init__(self, fate=computed):
         self.choices, self.fate = [], fate
 
-    def __call__(self, study, cache, work):
+    def __call__(self, study, cache, seal, work):
         choice, path = work
         self.choices.append(choice)
         tried = self.fate(choice)
-        write_json(path, tried.to_json())
+        seal.write_json(path, path.stem, tried.to_json())
         return tried
 
 

@@ -11,6 +11,7 @@ from safecompress.certify.health.controls import (
 )
 from safecompress.certify.health.examine import HealthCase, examine_health
 from safecompress.certify.health.near_duplicates import near_duplicates
+from safecompress.certify.health.own_rows import own_rows
 from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import (
     DECISIVE,
@@ -39,6 +40,7 @@ __all__ = [
     "likeness",
     "near_duplicates",
     "negative_control",
+    "own_rows",
     "positive_control",
     "saturation",
     "shadow_gap",

@@ -26,6 +26,7 @@ from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.health.check import HealthCheck
 from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control, weak_control
 from safecompress.certify.health.near_duplicates import near_duplicates
+from safecompress.certify.health.own_rows import compare_own_rows
 from safecompress.certify.health.scores import saturation, sign_agreement, ties
 from safecompress.certify.health.shadow_models import compare_members, compare_outside
 from safecompress.certify.health.strength import strength
@@ -87,6 +88,7 @@ def examine_health(
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: compare_outside(target, verdict, num_shadows)))
         checks.append(_attempt("likeness", "shadows", lambda: compare_members(target, verdict, num_shadows)))
+        checks.append(_attempt("own_rows", "shadows", lambda: compare_own_rows(target, verdict, num_shadows)))
     nobody = _nobody(case, num_shadows, seed)
     controls = _Controls(case, levels, seed, run)
     for attacker, result in zip(case.attackers, case.results, strict=True):

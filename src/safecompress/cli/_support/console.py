@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
+from safecompress.cli._support.shown import shown
 from safecompress.metrics.catalogue import parse_name
 from safecompress.report import Report
 from safecompress.report.people import people_lines
@@ -38,7 +38,7 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
     """
     console = stdout_console()
     colour = COLOURS[report.verdict]
-    verdict = f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {escape(report.claim)}."
+    verdict = f"[bold {colour}]{report.verdict}[/]: {MEANING[report.verdict]}; {shown(report.claim)}."
     if quiet:
         console.print(verdict, soft_wrap=True)
         return
@@ -46,9 +46,9 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
     console.print(_requirements(report))
     strongest = strongest_line(report)
     if strongest is not None:
-        console.print(f"{escape(strongest)}.", highlight=False)
+        console.print(f"{shown(strongest)}.", highlight=False)
     for line in people_lines(report):
-        console.print(f"{escape(line[:1].upper() + line[1:])}.", highlight=False)
+        console.print(f"{shown(line[:1].upper() + line[1:])}.", highlight=False)
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
         if total:
@@ -56,24 +56,24 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
             console.print(f"In {beyond} of {total} rounds {words}.")
     chosen = arms_line(report)
     if chosen is not None:
-        console.print(f"{escape(chosen)}.", highlight=False)
+        console.print(f"{shown(chosen)}.", highlight=False)
     ranked = ranking_line(report)
     if ranked is not None:
-        console.print(f"{escape(ranked)}.", highlight=False)
-    console.print(f"Artifact: {escape(size_line(report))}.", highlight=False)
+        console.print(f"{shown(ranked)}.", highlight=False)
+    console.print(f"Artifact: {shown(size_line(report))}.", highlight=False)
     if speed is not None:
-        console.print(f"{escape(speed)}.", highlight=False)
+        console.print(f"{shown(speed)}.", highlight=False)
     for name, reason in report.errors.items():
-        console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(reason)}")
+        console.print(f"[magenta]ERROR[/] {shown(name)}: {shown(reason)}")
     if report.health:
-        console.print(f"{escape(health_line(report))}.", highlight=False)
+        console.print(f"{shown(health_line(report))}.", highlight=False)
     for doubt in report.doubts:
-        console.print(f"[yellow]Doubt[/] {escape(doubt)}", highlight=False)
+        console.print(f"[yellow]Doubt[/] {shown(doubt)}", highlight=False)
     for note in report.notes:
-        console.print(escape(note))
+        console.print(shown(note))
     console.print(verdict)
     if folder is not None:
-        console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
+        console.print(f"Report: {shown(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
@@ -82,19 +82,19 @@ def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
     for kind, names in kinds.items():
         table = Table(title=kind, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, (origin, summary) in names.items():
-            table.add_row(f"[bold]{escape(name)}[/]", escape(origin), escape(summary))
+            table.add_row(f"[bold]{shown(name)}[/]", shown(origin), shown(summary))
         console.print(table, "")
 
 
 def _figures(report: Report) -> Table:
-    table = Table(title=f"{escape(report.name)}: figures on rows that chose nothing", title_justify="left")
+    table = Table(title=f"{shown(report.name)}: figures on rows that chose nothing", title_justify="left")
     for header in ("metric", "artifact", *columns_beside(report)):
         table.add_column(header)
     for metric, *figures in figure_rows(report):
         name = parse_name(metric)
         if name is not None and name.metric.is_shown:
             pairs = zip(figures[::2], figures[1::2], strict=True)
-            table.add_row(escape(metric), *(escape(f"{value} {interval}") for value, interval in pairs))
+            table.add_row(shown(metric), *(shown(f"{value} {interval}") for value, interval in pairs))
     keys = ("artifact", *({AS_TRAINED: "trained", DENSE: "dense"}[name] for name in columns_beside(report)))
     scores = ["-" if (score := report.tm_score.get(key)) is None else f"{score:.3f}" for key in keys]
     table.add_row("TM-score", *scores)
@@ -110,5 +110,5 @@ def _requirements(report: Report) -> Table:
     for header in ("requirement", "measured", "verdict", *columns_beside(report), "why"):
         table.add_column(header)
     for requirement, value, interval, *verdicts, why in requirement_rows(report):
-        table.add_row(escape(requirement), escape(f"{value} {interval}"), *map(_coloured, verdicts), escape(why))
+        table.add_row(shown(requirement), shown(f"{value} {interval}"), *map(_coloured, verdicts), shown(why))
     return table

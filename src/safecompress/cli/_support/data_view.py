@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.markup import escape
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
+from safecompress.cli._support.shown import shown
 from safecompress.data.facts import DatasetFacts
+from safecompress.errors import printable
 
 MOST = 20
 """Classes that a table lists; of more it shows the largest and the smallest."""
@@ -17,16 +18,16 @@ MOST = 20
 def show_facts(facts: DatasetFacts) -> None:
     """Print everything that was counted."""
     console = stdout_console()
-    table = Table(title=escape(plain(facts.name)), title_justify="left", box=None, show_header=False)
+    table = Table(title=shown(printable(facts.name)), title_justify="left", box=None, show_header=False)
     for what, value in _rows(facts):
-        table.add_row(f"[bold]{what}[/]", escape(value))
+        table.add_row(f"[bold]{what}[/]", shown(value))
     console.print(table)
     if len(facts.classes) > MOST:
         half, total = MOST // 2, len(facts.classes)
         console.print(f"Of {total} classes the {half} largest and the {half} smallest:", highlight=False)
     console.print(_classes(facts))
     for note in facts.notes:
-        console.print(escape(plain(note)), highlight=False)
+        console.print(shown(note), highlight=False)
 
 
 def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:
@@ -34,21 +35,16 @@ def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:
     console = stdout_console()
     for name, words in layouts.items():
         origin = "" if words["origin"] == "built in" else f" ({words['origin']})"
-        console.print(f"[bold]{escape(name)}[/]{escape(origin)}  {escape(words['summary'])}", highlight=False)
+        console.print(f"[bold]{shown(name)}[/]{shown(origin)}  {shown(words['summary'])}", highlight=False)
         if words["files"]:
-            console.print(f"  {escape(words['files'])}", highlight=False)
+            console.print(f"  {shown(words['files'])}", highlight=False)
         console.print()
 
 
 def line_of(facts: DatasetFacts) -> str:
     """The facts in one line."""
     shape = " x ".join(map(str, facts.shape))
-    return f"{plain(facts.name)}: {facts.rows:,} rows of {shape} ({facts.kind}), {len(facts.classes)} classes"
-
-
-def plain(text: str) -> str:
-    """``text`` without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return f"{printable(facts.name)}: {facts.rows:,} rows of {shape} ({facts.kind}), {len(facts.classes)} classes"
 
 
 def _rows(facts: DatasetFacts) -> list[tuple[str, str]]:
@@ -84,5 +80,5 @@ def _classes(facts: DatasetFacts) -> Table:
     table = Table("class", "rows", "share")
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, count in listed:
-        table.add_row(escape(plain(name)), f"{count:,}", f"{count / facts.rows:.2%}")
+        table.add_row(shown(printable(name)), f"{count:,}", f"{count / facts.rows:.2%}")
     return table

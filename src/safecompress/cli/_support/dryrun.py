@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from safecompress.certify.feasibility import JOINT_CHANCE
 from safecompress.cli._support.output import stdout_console
+from safecompress.cli._support.shown import shown
 from safecompress.workflows.estimate import Estimate
 
 
@@ -15,7 +15,7 @@ def show_estimate(name: str, cost: Estimate, workers: int) -> None:
     console = stdout_console()
     parts = ", ".join(f"{part} {count:,}" for part, count in cost.rows.items() if count)
     shape = " x ".join(map(str, cost.input_shape))
-    console.print(f"[bold]{escape(name)}[/]: rows of {shape}, {cost.num_classes} classes; {parts}.", highlight=False)
+    console.print(f"[bold]{shown(name)}[/]: rows of {shape}, {cost.num_classes} classes; {parts}.", highlight=False)
     console.print(
         f"Model: {cost.num_parameters:,} parameters, {cost.num_active:,} of {cost.num_maskable:,} weights kept.",
         highlight=False,
@@ -39,7 +39,7 @@ def show_estimate(name: str, cost: Estimate, workers: int) -> None:
         tightest = "-" if prospect.tightest is None else f"{prospect.tightest:.4g}"
         passable = "-" if prospect.passable is None else f"{prospect.passable:.3f}"
         needed = "-" if prospect.needed_rows is None else f"{prospect.needed_rows:,}"
-        limits.add_row(escape(str(prospect.requirement)), tightest, passable, needed, escape(prospect.note))
+        limits.add_row(shown(str(prospect.requirement)), tightest, passable, needed, shown(prospect.note))
     console.print(limits)
     console.print(
         f"Passed without a leak: by {JOINT_CHANCE:.0%} of models that leak nothing, all bounds on attacks together. "

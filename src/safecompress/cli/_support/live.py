@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from safecompress.cli._support.shown import shown
 from safecompress.progress import CandidateState, CandidateStatus, RoundStatus, Silent
 from safecompress.progress import Progress as Watcher
 
@@ -87,7 +87,7 @@ class LiveView(Silent):
 
     def say(self, line: str) -> None:
         """Print above the view."""
-        self._console.print(escape(line), highlight=False)
+        self._console.print(shown(line), highlight=False)
 
     def stands(self, standings: RoundStatus) -> None:
         """Show the round; a decided one stays until the next opens or, after the last, another phase begins."""
@@ -170,4 +170,4 @@ class PlainLines(Silent):
 
     def say(self, line: str) -> None:
         """One line."""
-        self._console.print(f"{time.monotonic() - self._began:7.1f} s  {escape(line)}", highlight=False)
+        self._console.print(f"{time.monotonic() - self._began:7.1f} s  {shown(line)}", highlight=False)

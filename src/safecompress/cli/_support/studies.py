@@ -32,9 +32,9 @@ def end_study(
 ) -> NoReturn:
     """Print the ``study`` as JSON, or what ``show`` prints and where its page is, and exit with its code."""
     from rich.console import Console
-    from rich.markup import escape
 
     from safecompress.cli._support.output import say_json
+    from safecompress.cli._support.shown import shown
 
     page = folder / f"{stem}.md"
     if as_json:
@@ -46,29 +46,30 @@ def end_study(
         if not console.is_terminal:
             console = Console(width=200)  # a log has no width of its own
         show(console)
-        console.print(f"Page: {escape(str(page))}", highlight=False, soft_wrap=True)
+        console.print(f"Page: {shown(str(page))}", highlight=False, soft_wrap=True)
     raise typer.Exit(study.exit_code)
 
 
 def print_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table under its title."""
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left")
+    from safecompress.cli._support.shown import shown
+
+    table = Table(title=shown(title), title_justify="left")
     for name in header:
-        table.add_column(escape(name))
+        table.add_column(shown(name))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(shown, row))
     console.print(table)
 
 
 def print_failures(console: Console, results: Mapping[str, Measured]) -> None:
     """A line for each that failed and each attack that gave no number; ``results`` by what a reader calls them."""
-    from rich.markup import escape
+    from safecompress.cli._support.shown import shown
 
     for name, result in results.items():
         if result.error is not None:
-            console.print(f"[magenta]FAILED[/] {escape(name)}: {escape(result.error)}", highlight=False)
+            console.print(f"[magenta]FAILED[/] {shown(name)}: {shown(result.error)}", highlight=False)
         for attack, reason in result.broken.items():
-            console.print(f"[magenta]ERROR[/] {escape(name)}: {escape(attack)}: {escape(reason)}", highlight=False)
+            console.print(f"[magenta]ERROR[/] {shown(name)}: {shown(attack)}: {shown(reason)}", highlight=False)

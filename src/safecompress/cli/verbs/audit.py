@@ -45,7 +45,7 @@ OUT = out_option("Folder for report.json and report.html.  (default: none are wr
 MODEL = model_factory_option("What makes the network, where its class is your own.")
 DENSE = dense_option("Dense weights (safetensors) for `within`.  (default: dense.safetensors beside the artifact)")
 LEDGER = ledger_option("Ledger file.  (default: ledger.jsonl beside the artifact, or beside its run folder)")
-CACHE = cache_option("Private folder that keeps shadow models.  (default: the run's own)")
+CACHE = cache_option("Your own private folder that keeps shadow models.  (default: all are trained anew)")
 WORKERS = workers_option("Processes that train shadow models, one thread each.")
 THREADS = threads_option("Threads of this process.")
 
@@ -105,12 +105,15 @@ def audit(
 
 
 def _refuse_run_folder(out: Path | None) -> None:
-    """Raise UsageError where the report would take the place of a run's own."""
+    """Raise UsageError where the report would take the place of a run's own, or of files of somebody else's."""
     from safecompress.compression.run_folder import IDENTITY
     from safecompress.errors import UsageError
+    from safecompress.report.files import require_own_pages
 
     if out is not None and (out / IDENTITY).exists():
         raise UsageError(f"{out} holds a run and the report of its verdict. Give --out a folder of its own.")
+    if out is not None:
+        require_own_pages(out)
 
 
 def _command(request: AuditRequest) -> str:

@@ -21,8 +21,7 @@ DENSE = dense_option("Dense weights to compare with.  (default: random ones in t
 @app.command()
 def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
     """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
-    from rich.markup import escape
-
+    from safecompress.cli._support.shown import shown
     from safecompress.runtime.bench import bench as measure
 
     result = measure(artifact, dense_path=dense)
@@ -32,14 +31,15 @@ def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool =
     console = stdout_console()
     console.print(_table(result))
     for line in (_size_line(result), f"Loaded in {result.load_ms:.3g} ms. {result.why}.", *result.words):
-        console.print(escape(line), highlight=False)
+        console.print(shown(line), highlight=False)
 
 
 def _table(report: Bench) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{escape(Path(report.path).name)}: one thread, milliseconds a call", title_justify="left")
+    from safecompress.cli._support.shown import shown
+
+    table = Table(title=f"{shown(Path(report.path).name)}: one thread, milliseconds a call", title_justify="left")
     for header in ("rows", "model", "engine", "median", "its 95 % interval", "p95", "rows/s", "times as fast"):
         table.add_column(header, justify="left" if header in ("model", "engine") else "right")
     for speed in report.speeds:

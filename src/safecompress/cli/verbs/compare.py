@@ -69,12 +69,11 @@ def compare(
 
 def _show(compared: ComparisonResult, console: Console) -> None:
     """Print the table of means, what its marks say, and what failed."""
-    from rich.markup import escape
-
+    from safecompress.cli._support.shown import shown
     from safecompress.cli._support.studies import print_failures, print_table
     from safecompress.studies.comparison.table import legend, summary_rows
 
     print_table(console, f"{compared.name}: exploratory, no release verdict", *summary_rows(compared))
     for line in legend(compared):
-        console.print(escape(line), highlight=False)
+        console.print(shown(line), highlight=False)
     print_failures(console, {str(result.cell): result for result in compared.results})

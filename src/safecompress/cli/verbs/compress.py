@@ -85,9 +85,10 @@ def compress(
     from safecompress.api import run_job
     from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
-    from safecompress.compression.run_folder import ARTIFACT, ONNX
+    from safecompress.compression.run_folder import ARTIFACT, ONNX, claim_run_folder
     from safecompress.report import save_report
     from safecompress.runtime.bench import quick_bench, speed_line
+    from safecompress.storage import followed
     from safecompress.threads import fixed_threads
     from safecompress.workflows.compress import RunContext
     from safecompress.workflows.loading import executor_of, load_rows, make_job
@@ -100,9 +101,11 @@ def compress(
     folder = out if out is not None else Path("runs") / config.name
     artifact = folder / (ONNX if config.packing.format == "onnx" else ARTIFACT)
     gate.artifact = str(artifact)
-    book = Ledger(ledger if ledger is not None else folder.resolve().parent / "ledger.jsonl")
+    book = Ledger(ledger if ledger is not None else followed(folder).parent / "ledger.jsonl")
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
+        if log:  # which may write into the folder before the run does
+            claim_run_folder(folder)
         with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
             run_context = RunContext(book, executor, progress, cache, load_released(released))
             complete = partial(_complete, config=config, command=_command(model, released, threads, device))
@@ -176,15 +179,15 @@ def _settings(config: Config) -> dict[str, object]:
 
 def _write_spec(config: Config, folder: Path, factory: str | None) -> None:
     """Write the whole spec into the run folder. It cannot name code, so a comment tells where the model came from."""
-    from safecompress.storage import write_bytes
+    from safecompress.storage import PUBLISHED, followed, write_bytes
 
-    moved = config.moved_to(folder.resolve())
+    moved = config.moved_to(followed(folder))
     if factory is None:
         text = moved.to_toml()
     else:
         comment = f"# The model was made by --model {factory}: give that option with this spec.\n"
         text = comment + replace(moved, model=None).to_toml()
-    write_bytes(folder / "spec.toml", text.encode())
+    write_bytes(folder / "spec.toml", text.encode(), mode=PUBLISHED)
 
 
 def _write_front(config: Config, report: Report, folder: Path, factory: str | None) -> None:

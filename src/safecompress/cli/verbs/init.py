@@ -86,7 +86,7 @@ def init(
     from safecompress.cli._support.feasible import check_spec, fit_to_data
     from safecompress.cli._support.prompts import Prompter, access_of, name_of, source_of
     from safecompress.cli._support.template import InitAnswers
-    from safecompress.storage import write_bytes
+    from safecompress.storage import PUBLISHED, write_bytes
 
     prompter = Prompter(is_interactive=not yes and sys.stdin.isatty())
     if spec is not None:
@@ -111,7 +111,7 @@ def init(
     text = _spec_text(prompter, fitted, max_drop, max_auc)
     prospects = check_spec(text, spec, fitted.data)
     _refuse_existing(spec)
-    write_bytes(spec, text.encode())
+    write_bytes(spec, text.encode(), mode=PUBLISHED)
     _show(spec, prospects, as_json, quiet)
 
 

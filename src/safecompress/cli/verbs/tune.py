@@ -69,8 +69,7 @@ def search(
 
 def _show(result: StudyResult, folder: Path, console: Console) -> None:
     """Print the front, what failed, and how to certify a point."""
-    from rich.markup import escape
-
+    from safecompress.cli._support.shown import shown
     from safecompress.cli._support.studies import print_failures, print_table
     from safecompress.studies.hyperparameters.run import front_file
     from safecompress.studies.hyperparameters.table import front_rows
@@ -82,6 +81,4 @@ def _show(result: StudyResult, folder: Path, console: Console) -> None:
     print_failures(console, {f"trial {number}": tried for number, tried in enumerate(result.trials, 1)})
     if rows:
         command = f"safecompress compress {folder / files[(result.likeliest or 1) - 1]}"
-        console.print(
-            f"Certify the one you take on fresh rows, say: {escape(command)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"Certify the one you take on fresh rows, say: {shown(command)}", highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from safecompress.compression.search.select import (
     compare_to_keep,
     finalists,
 )
-from safecompress.compression.search.store import RunStore
+from safecompress.compression.search.store import MemoryStore, RunStore
 from safecompress.compression.search.trial import Trial, TrialRows, candidate_name, keeps_momentum
 from safecompress.compression.search.watched import WatchedExecutor, status_of, watched_map
 
@@ -30,6 +30,7 @@ __all__ = [
     "Candidate",
     "Evaluation",
     "Executor",
+    "MemoryStore",
     "ParetoKnee",
     "Plan",
     "ProcessExecutor",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +86,7 @@ class ProcessExecutor:
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            multiprocessing.util.get_temp_dir()  # before workers start, so that they know it, and may clean it up
             context = torch.multiprocessing.get_context("spawn")
             before = os.environ.get("OMP_NUM_THREADS")
             os.environ["OMP_NUM_THREADS"] = "1"
@@ -134,6 +137,9 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        place = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+        if place:  # with the sockets of a pool whose parent was killed
+            shutil.rmtree(place, ignore_errors=True)
         os._exit(1)
 
 

@@ -133,8 +133,7 @@ class Trial:
 
     def deepen(self, attackers: Attackers, evaluation: Evaluation, /) -> Evaluation:
         """The evaluation with the costly attacks' figures added; the candidate is read back from the store."""
-        candidate = self.store.load_candidate(candidate_name(evaluation.candidate))
-        assert candidate is not None  # its trial saved it a moment ago
+        candidate = self.store.kept_candidate(candidate_name(evaluation.candidate))
         model = copy.deepcopy(self.model)
         candidate.state.restore_(model)
         return self._attacked(evaluation, self.target(model), self.costly, attackers[len(self.attacks) :])

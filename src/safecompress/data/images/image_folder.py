@@ -10,6 +10,7 @@ from safecompress.data.images.class_folders import scan
 from safecompress.data.images.decode import read_images
 from safecompress.data.images.pixels import first_of_each, from_pixels
 from safecompress.errors import DataError, UsageError
+from safecompress.storage import followed
 
 MAX_SIDE = 4096
 
@@ -41,4 +42,4 @@ def image_folder(
         kept = first_of_each(labels, per_class, len(folders.classes))
         files, labels = [files[row] for row in kept], labels[kept]
     images = read_images(files, folder, side=size, advice="Give size = N: every image then becomes N x N.")
-    return from_pixels(images, labels, name=folder.resolve().name or "images", class_names=tuple(folders.classes))
+    return from_pixels(images, labels, name=followed(folder).name or "images", class_names=tuple(folders.classes))

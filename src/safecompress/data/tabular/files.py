@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,10 @@ import numpy.typing as npt
 
 from safecompress.data.dataset import Dataset, listing
 from safecompress.data.memory import require_unpackable
+from safecompress.data.opened import BROKEN_PACKING
 from safecompress.data.tabular.table import Table, in_order
 from safecompress.errors import DataError, suggest
+from safecompress.storage import open_regular
 
 
 def read_npz(
@@ -50,7 +50,7 @@ def read_arrays(
     """
     require_unpackable(path, limit)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(
@@ -64,7 +64,7 @@ def read_arrays(
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
     except MemoryError as error:
         raise DataError(f"{path} claims arrays larger than this machine's memory ({error}). Copy it again.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, *BROKEN_PACKING) as error:
         raise DataError(
             f"{path} is not a whole .npz file of plain arrays ({error}). Write numbers or strings with "
             "np.savez; pickled objects (dtype object) are never opened."
@@ -95,7 +95,8 @@ def read_csv(
     skipped, forced = _names(ignore), _names(categorical)
     chosen = [label] if group is None else [label, group]
     table.require([*chosen, *skipped, *forced])
-    columns = [name for name in table.header if name not in (*chosen, *skipped)]
+    left_out = {*chosen, *skipped}
+    columns = [name for name in table.header if name not in left_out]
     clash = sorted({*chosen} & {*skipped, *forced} | {*skipped} & {*forced} | ({label} if label == group else set()))
     if clash:
         raise DataError(
@@ -105,7 +106,8 @@ def read_csv(
         raise DataError(
             f"{path} has no feature column left beside {', '.join(chosen)}. Ignore fewer columns, or add some."
         )
-    blocks = [table.one_hot(name) if name in forced else table.encode(name) for name in columns]
+    categories = {*forced}
+    blocks = [table.one_hot(name) if name in categories else table.encode(name) for name in columns]
     labels = table.required(label)
     return Dataset.from_arrays(
         np.concatenate(blocks, axis=1),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import lzma
+import io
 import math
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safecompress.data.dataset import listing
+from safecompress.data.opened import BROKEN_PACKING, open_data
 from safecompress.errors import DataError, suggest
 
 MISSING = frozenset({"", "?", "nan"})  # compared in lower case
@@ -25,7 +26,7 @@ MAX_LINE, MAX_CHARACTERS = 2**24, 2**32
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A rectangular table of text. ``lines`` are the line numbers of the rows in the file, for messages."""
 
@@ -36,7 +37,7 @@ class Table:
 
     def __post_init__(self) -> None:
         """Raise DataError unless column names differ and every row is as long as the header."""
-        repeated = sorted({name for name in self.header if self.header.count(name) > 1})
+        repeated = repeated_names(self.header)
         if repeated or "" in self.header:
             raise DataError(
                 f"The columns of {self.path} need names that differ, but "
@@ -61,13 +62,18 @@ class Table:
     def require(self, names: Iterable[str]) -> None:
         """Raise DataError for the first of ``names`` that is no column."""
         for name in names:
-            if name not in self.header:
+            if name not in self._places:
                 raise DataError(f"{self.path} has no column {name!r}. {suggest(name, self.header)}")
 
     def cells(self, name: str) -> list[str]:
         """The text of one column."""
-        index = self.header.index(name)
-        return [row[index] for row in self.rows]
+        place = self._places[name]
+        return [row[place] for row in self.rows]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The place of each column: a table of genes has tens of thousands."""
+        return {name: place for place, name in enumerate(self.header)}
 
     def required(self, name: str) -> list[str]:
         """The text of one column that must be filled in everywhere."""
@@ -117,18 +123,23 @@ class Table:
         )
 
 
+def repeated_names(header: Iterable[str]) -> list[str]:
+    """The names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(header).items() if count > 1)
+
+
 def read_rows(path: Path) -> list[tuple[list[str], int]]:
     """The filled rows of a comma-separated UTF-8 file, blanks around cells cut, each with its line number.
 
     The file is plain, ``.gz`` or ``.xz``. Raises DataError when it cannot be read or is not whole.
     """
     try:
-        with _open(path) as file:
-            reader = csv.reader(_lines(file), strict=True, skipinitialspace=True)
+        with open_data(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(_lines(text), strict=True, skipinitialspace=True)
             return [([cell.strip() for cell in row], reader.line_num) for row in reader if row]
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
-    except (csv.Error, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (csv.Error, UnicodeDecodeError, *BROKEN_PACKING) as error:
         raise DataError(
             f"{path} is not a whole comma-separated UTF-8 table ({error}). "
             "Check for an unclosed quote, a cut download, or another encoding, and write it anew."
@@ -143,14 +154,6 @@ def _lines(file: TextIO) -> Iterator[str]:
         if len(line) == MAX_LINE or taken > MAX_CHARACTERS:
             raise csv.Error(f"a line has {MAX_LINE:,} characters or more, or all lines over {MAX_CHARACTERS:,}")
         yield line
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _number(cell: str) -> float | None:

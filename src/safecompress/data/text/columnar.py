@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from safecompress.data.text.table import TextTable
 from safecompress.errors import DataError, UsageError
+from safecompress.storage import open_regular, parse_json, read_regular
 
 STATE = "state.json"
 """What marks the folder of one saved dataset."""
+
+MAX_FACTS = 16 << 20
+"""Bytes of a file about a dataset."""
 
 
 def read_parquet(path: Path, only: Collection[str]) -> TextTable:
@@ -43,7 +46,7 @@ def read_saved_dataset(folder: Path, only: Collection[str]) -> TextTable:
     tables, names = [], []
     for name in files:
         try:
-            with (folder / name).open("rb") as file:
+            with open_regular(folder / name) as file:
                 whole = ipc.open_stream(file).read_all()
             whole.validate(full=True)  # else offsets of a broken file point past its end, and reading them is a crash
         except Exception as error:
@@ -85,7 +88,7 @@ def _pyarrow(path: Path, part: str) -> Any:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, at_most=MAX_FACTS)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Copy the whole folder.") from error
 
@@ -93,10 +96,10 @@ def _content(path: Path) -> bytes:
 def _parsed(path: Path, content: bytes) -> Any:
     """A JSON object. Raises DataError."""
     try:
-        parsed = json.loads(content)
+        parsed = parse_json(content)
         if not isinstance(parsed, dict):
             raise ValueError("no object in braces")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"What {path} says of its dataset is no JSON ({error}). Write it anew.") from error
     return parsed
 

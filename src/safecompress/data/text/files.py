@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
-import lzma
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO
 
 from safecompress.data.dataset import listing
+from safecompress.data.opened import BROKEN_PACKING, open_data
+from safecompress.data.tabular.table import repeated_names
 from safecompress.data.text.columnar import read_parquet, read_saved_dataset
 from safecompress.data.text.table import TextTable
 from safecompress.errors import DataError, suggest
+from safecompress.storage import parse_json
 
 COMPRESSED = (".gz", ".xz")
 
@@ -80,7 +79,7 @@ def _table(path: Path, reader: Any, header: Sequence[str] | None, advice: str) -
     names = list(header) if header is not None else [cell.strip() for cell in (numbered.pop(0)[0] if numbered else [])]
     if not numbered:
         raise DataError(f"{path} needs {'a header and ' if header is None else ''}at least one row, but has none.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = repeated_names(names)
     if repeated or "" in names:
         raise DataError(
             f"The columns of {path} need names that differ, but {listing('name', repeated or [repr('')])} are repeated "
@@ -106,10 +105,10 @@ def _json_lines(path: Path, header: Sequence[str] | None) -> TextTable:
             if not content.strip():
                 continue
             try:
-                row = json.loads(content)
+                row = parse_json(content, is_strict=False)
                 if not isinstance(row, dict):
                     raise ValueError(f"a line must be one object in braces, not {type(row).__name__}")
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 broken.append(line)
                 reason = reason or str(error)
                 continue
@@ -130,11 +129,11 @@ def _json_lines(path: Path, header: Sequence[str] | None) -> TextTable:
 def _text(path: Path) -> Iterator[TextIO]:
     """The open file as UTF-8. Raises DataError for whatever goes wrong while it is read."""
     try:
-        with _binary(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        with open_data(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
             yield text
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
-    except (csv.Error, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (csv.Error, *BROKEN_PACKING) as error:
         raise _cut_short(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(
@@ -147,13 +146,13 @@ def _undecodable(path: Path) -> list[int]:
     """The numbers of lines that are no UTF-8."""
     lines = []
     try:
-        with _binary(path) as file:
+        with open_data(path) as file:
             for line, content in enumerate(file, 1):
                 try:
                     content.decode("utf-8")
                 except UnicodeDecodeError:
                     lines.append(line)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, *BROKEN_PACKING) as error:
         raise _cut_short(path, error) from error
     return lines
 
@@ -163,14 +162,6 @@ def _cut_short(path: Path, error: Exception) -> DataError:
         f"{path} is not a whole file of its kind ({error}). Check for an unclosed quote, a cut download or a cell of "
         f"more than {csv.field_size_limit()} letters; JSON lines have no such limit."
     )
-
-
-def _binary(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix.lower() == ".xz":
-        return cast(BinaryIO, lzma.open(path, "rb"))
-    return path.open("rb")
 
 
 KINDS: dict[str, Callable[[Path, Sequence[str] | None], TextTable]] = {

@@ -6,7 +6,7 @@ N texts, L tokens of the longest row.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ import numpy.typing as npt
 from safecompress.data.dataset import listing
 from safecompress.data.text.wordpiece import byte_pair_tokenizer, word_piece_tokenizer
 from safecompress.errors import DataError, UsageError
+from safecompress.storage import parse_json, read_regular
+
+MAX_BYTES, MAX_REPLACEMENT, MAX_NUMBER = 64 << 20, 100, 1 << 24
+"""Bytes of a tokenizer's file, letters that its normaliser may put in, and the largest number of a token."""
 
 Tokens = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
@@ -114,7 +118,9 @@ def read_tokenizer(path: str | Path) -> TextTokenizer:
         splitter = byte_pair_tokenizer(file, file.with_name("merges.txt"))
     else:
         try:
-            splitter = tokenizers.Tokenizer.from_file(str(file))
+            splitter = tokenizers.Tokenizer.from_buffer(_sound_tokenizer(file))
+        except DataError:
+            raise
         except Exception as error:  # the package raises nothing narrower
             raise DataError(
                 f"{file} is no tokenizer ({error}). Copy tokenizer.json from the model's folder."
@@ -122,10 +128,51 @@ def read_tokenizer(path: str | Path) -> TextTokenizer:
     return _described(file, splitter)
 
 
+def _sound_tokenizer(file: Path) -> bytes:
+    """The bytes of a tokenizer.json. Raises DataError for one that would take far more memory than it has bytes.
+
+    Padding and truncation are left out: rows are cut and filled here.
+    """
+    try:
+        stored = parse_json(read_regular(file, at_most=MAX_BYTES), is_strict=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is no tokenizer ({error}). Copy tokenizer.json from the model's folder.") from error
+    if not isinstance(stored, dict):
+        raise DataError(f"{file} is no tokenizer (no object in braces). Copy tokenizer.json from the model's folder.")
+    longest = max((len(one) for one in _contents(stored.get("normalizer"))), default=0)
+    if longest > MAX_REPLACEMENT:
+        raise DataError(
+            f"{file} puts {longest:,} letters in place of a piece of text; no tokenizer puts more than "
+            f"{MAX_REPLACEMENT}. It is altered: copy tokenizer.json from the model's folder."
+        )
+    model = stored.get("model")
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    numbers = [*vocab.values()] if isinstance(vocab, dict) else []
+    added = stored.get("added_tokens")
+    numbers += [one.get("id") for one in added if isinstance(one, dict)] if isinstance(added, list) else []
+    if any(isinstance(number, int) and number > MAX_NUMBER for number in numbers):
+        raise DataError(f"{file} numbers a token beyond {MAX_NUMBER:,}. It is altered: copy it again.")
+    return json.dumps({**stored, "padding": None, "truncation": None}).encode()
+
+
+def _contents(normalizer: Any) -> Iterator[str]:
+    """The texts that a normaliser puts in, wherever it is nested."""
+    if isinstance(normalizer, dict):
+        for name, value in normalizer.items():
+            if name in ("content", "prepend") and isinstance(value, str):
+                yield value
+            yield from _contents(value)
+    elif isinstance(normalizer, list):
+        for one in normalizer:
+            yield from _contents(one)
+
+
 def read_vocab(path: Path) -> dict[str, int]:
     """Token -> its number, the line it stands on, from 0. Raises DataError, with the first lines, for a broken file."""
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")  # some tokens are themselves ends of lines to Unicode
+        lines = (
+            read_regular(path, at_most=MAX_BYTES).decode("utf-8").split("\n")
+        )  # some tokens are themselves ends of lines to Unicode
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
     except UnicodeDecodeError as error:
@@ -162,7 +209,7 @@ def _is_lower(vocab: Path) -> bool | None:
     if not config.is_file():
         return None
     try:
-        options = json.loads(config.read_text(encoding="utf-8"))
+        options = parse_json(read_regular(config, at_most=MAX_BYTES).decode("utf-8"), is_strict=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{config} is no JSON file ({error}). Copy it again, or take it away.") from error
     lowercase = options.get("do_lower_case") if isinstance(options, Mapping) else None

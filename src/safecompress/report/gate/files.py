@@ -11,7 +11,7 @@ from safecompress.errors import StorageError, UsageError
 from safecompress.report.gate.junit import to_junit
 from safecompress.report.gate.outcome import UNFINISHED, GateOutcome
 from safecompress.report.gate.sarif import to_sarif
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, write_bytes
 
 ENDINGS = {"--junit": (".xml",), "--sarif": (".sarif", ".sarif.json")}
 """How the files' names end, so that a slip of the keyboard does not write over a model or a spec."""
@@ -41,7 +41,7 @@ class GateFiles:
         """
         try:
             for path, content in self._contents(outcome).items():
-                write_bytes(path, content)
+                write_bytes(path, content, mode=PUBLISHED)
         except StorageError as error:
             for path, content in self._contents(GateOutcome.of_failure(error, outcome.artifact)).items():
                 _replace(path, content)
@@ -59,10 +59,11 @@ class GateFiles:
 def _replace(path: Path, content: bytes) -> None:
     """Write ``content``, or at least leave nothing that an earlier run wrote, as far as the system lets."""
     try:
-        write_bytes(path, content)
+        write_bytes(path, content, mode=PUBLISHED)
     except StorageError:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            if path.is_file():  # a device or a pipe holds no verdict, and is not ours to remove
+                path.unlink()
 
 
 def why_not(option: str, path: Path) -> str | None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safecompress.errors import SafeCompressError
+from safecompress.errors import SafeCompressError, printable
+from safecompress.report.consistency import EXIT_CODES, contradictions
 
 if TYPE_CHECKING:
     from safecompress.report import Report
 
 PASS, FAIL, INCONCLUSIVE, ERROR = "PASS", "FAIL", "INCONCLUSIVE", "ERROR"
-EXIT_CODES: Mapping[str, int] = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3, ERROR: 3}
 
 REQUIREMENT, ATTACK, EVIDENCE, COMMAND = "requirement", "attack", "evidence", "command"
 """Kinds of cases: a limit of the spec; an attack that broke; a doubt about the evidence; the command itself."""
@@ -76,11 +76,10 @@ class GateOutcome:
         outcome = cls(
             inert(report.name), inert(artifact_name), cases, inert(report.claim), seconds=sum(report.seconds.values())
         )
-        said, found = (report.verdict, report.exit_code), outcome.verdict
-        if said != (found, EXIT_CODES[found]):
+        if found := contradictions(report):
             words = (
-                f"The report says {said[0]!s} (exit code {said[1]!s}), and its findings say {found}. It was altered, "
-                "or written by another version: make it anew."
+                f"The report contradicts itself: {'; '.join(found)}. It was altered, or written by another version: "
+                "make it anew."
             )
             cases = (*cases, _case(COMMAND, "report", ERROR, words))
         code = EXIT_CODES[cls(outcome.name, outcome.artifact, cases).verdict]
@@ -146,5 +145,4 @@ def _short(number: float) -> str:
 
 def inert(text: str) -> str:
     """``text`` without control characters, direction marks and lone surrogates; line breaks stay."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join("".join(c if c.isprintable() else "�" for c in line.replace("\t", " ")) for line in lines)
+    return printable(text, keep_lines=True)

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from safecompress.report.escaping import printable, shortened
+from safecompress.errors import printable
+from safecompress.report.escaping import shortened
 
 Attribute = str | float | None
 Point = tuple[float, float]

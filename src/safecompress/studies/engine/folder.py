@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safecompress.compression.run_folder import IDENTITY, STUDY, key_of, locked, refuse_other_job
 from safecompress.errors import RunFolderError
-from safecompress.storage import read_json, write_json
+from safecompress.storage import Seal, sweep_parts
 
 KEY = "study.key"
 
@@ -35,27 +35,27 @@ def open_study_folder(
 
     A folder belongs to the first study that finishes an item there: one ``kind`` of study, such as "comparison", and
     one ``identity(key)``, which is what all of its items share. Raises RunFolderError when it holds something else, is
-    in use by another process, or cannot be written.
+    in use by another process, cannot be written, or is no folder of ours.
     """
-    with locked(path):
-        if (path / IDENTITY).exists():
-            raise RunFolderError(f"{path} holds a run of compress. Choose another folder with --out.")
+    if (path / IDENTITY).exists():
+        raise RunFolderError(f"{path} holds a run of compress. Choose another folder with --out.")
+    with locked(path, KEY):
         key = key_of(path / KEY)
-        _claim(path, kind, name, identity(key))
-        for part in path.glob("**/.*.part"):  # half-written by a process that was killed
-            part.unlink(missing_ok=True)
+        _claim(StudyFolder(path, key), kind, name, identity(key))
+        sweep_parts(folder for folder in path.glob("**/") if folder.is_dir())  # of a process that was killed
         yield StudyFolder(path, key)
 
 
-def _claim(path: Path, kind: str, name: str, digest: str) -> None:
+def _claim(folder: StudyFolder, kind: str, name: str, digest: str) -> None:
     """Write down whose folder this is, or check that it is ours."""
-    owner = read_json(path / STUDY) if (path / STUDY).exists() else {}
+    path, seal = folder.path / STUDY, Seal(folder.key)
+    owner = seal.read_json(path, STUDY) or {}
     if (owner.get("study"), owner.get("digest")) == (kind, digest):
         return
-    if owner and any(path.glob("*/*.json")):
+    if owner and any(folder.path.glob("*/*.json")):
         if owner.get("study") != kind:
             raise RunFolderError(
-                f"{path} holds another kind of study ({owner.get('study')}). Choose another folder with --out."
+                f"{folder.path} holds another kind of study ({owner.get('study')}). Choose another folder with --out."
             )
-        refuse_other_job(path, owner)
-    write_json(path / STUDY, {"study": kind, "name": name, "digest": digest})
+        refuse_other_job(folder.path, owner)
+    seal.write_json(path, STUDY, {"study": kind, "name": name, "digest": digest})

@@ -15,7 +15,7 @@ import torch
 from safecompress import __version__
 from safecompress.errors import UsageError
 from safecompress.progress import Progress
-from safecompress.storage import write_bytes, write_json
+from safecompress.storage import PUBLISHED, write_bytes, write_json
 from safecompress.training import engine_name
 
 SCHEMA_VERSION = 1
@@ -87,5 +87,5 @@ def write_outputs(
             path.unlink(missing_ok=True)
             missing = str(error)
             progress.say(missing)
-    write_bytes(folder / f"{stem}.md", page(picture=picture, missing=missing).encode())
-    write_json(folder / f"{stem}.json", document)
+    write_bytes(folder / f"{stem}.md", page(picture=picture, missing=missing).encode(), mode=PUBLISHED)
+    write_json(folder / f"{stem}.json", document, mode=PUBLISHED)

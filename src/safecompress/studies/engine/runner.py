@@ -10,9 +10,10 @@ from typing import Generic
 
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.compression.search import Executor
-from safecompress.errors import ArtifactError, StorageError
+from safecompress.errors import StorageError
 from safecompress.progress import Progress
-from safecompress.storage import read_json, write_json
+from safecompress.report.escaping import without_places
+from safecompress.storage import Seal
 from safecompress.studies.engine.folder import StudyFolder
 from safecompress.studies.engine.study import ItemT, ResultT, Study
 from safecompress.threads import fixed_threads
@@ -21,7 +22,8 @@ from safecompress.threads import fixed_threads
 class Runner(Generic[ItemT, ResultT]):
     """The results of a study in ``folder``: those it holds are read, unless they failed, and the others are measured.
 
-    ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``).
+    ``cache`` is the private folder of trained stages and shadow models (default: inside ``folder``). Raises UsageError
+    for one that is not private.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Runner(Generic[ItemT, ResultT]):
         self._executor = executor
         self._progress = progress
         self._cache = cache if cache is not None else folder.cache
+        PrivateFolder(self._cache).prepare()
         self._done: dict[ItemT, ResultT] = {}
 
     def begin(self, items: Sequence[ItemT]) -> None:
@@ -47,7 +50,7 @@ class Runner(Generic[ItemT, ResultT]):
         self._progress.begin(nouns, missing)
 
     def missing(self, items: Iterable[ItemT]) -> list[ItemT]:
-        """Those of ``items``, each once, that have to be measured. Raises ArtifactError for a broken file."""
+        """Those of ``items``, each once, that have to be measured."""
         for item in items:
             if item not in self._done and (kept := self._kept(item)) is not None:
                 self._done[item] = kept
@@ -56,7 +59,7 @@ class Runner(Generic[ItemT, ResultT]):
     def results(self, items: Sequence[ItemT], line: Callable[[ResultT], str]) -> list[ResultT]:
         """The results of ``items``, in their order; each new one advances the phase and is reported as a ``line``."""
         work = [(item, self._path(item)) for item in self.missing(items)]
-        for result in self._executor.map(partial(run_item, self._study, self._cache), work):
+        for result in self._executor.map(partial(run_item, self._study, self._cache, Seal(self._folder.key)), work):
             self._done[result.item] = result
             self._progress.advance()
             self._progress.say(line(result))
@@ -66,23 +69,20 @@ class Runner(Generic[ItemT, ResultT]):
         return self._folder.path / f"{self._study.noun}s" / f"{self._study.digest(item, self._folder.key)}.json"
 
     def _kept(self, item: ItemT) -> ResultT | None:
-        """The result in the item's file, or None where there is none or it failed."""
-        path, noun = self._path(item), self._study.noun
-        if not path.exists():
+        """The result in the item's file, or None where there is none, it failed, or is not what was written."""
+        path = self._path(item)
+        stored = Seal(self._folder.key).read_json(path, path.stem)
+        if stored is None:
             return None
         try:
-            result = self._study.read(read_json(path))
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is no result of a {noun} ({error}). Delete it, and run again.") from error
-        if result.item != item:
-            raise ArtifactError(
-                f"{path} holds the {noun} of another setting ({result.item}). Delete it, and run again."
-            )
+            result = self._study.read(stored)
+        except (KeyError, TypeError):  # of another version
+            return None
         return None if result.error is not None else result
 
 
-def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]) -> ResultT:
-    """Measure an item and write the result to its file, in this process or a worker.
+def run_item(study: Study[ItemT, ResultT], cache: Path, seal: Seal, work: tuple[ItemT, Path]) -> ResultT:
+    """Measure an item and write the result to its file, sealed, in this process or a worker.
 
     Whatever an item raises becomes a result with an error, so that the work on other items is not lost; StorageError
     and MemoryError go through.
@@ -95,7 +95,9 @@ def run_item(study: Study[ItemT, ResultT], cache: Path, work: tuple[ItemT, Path]
         except (StorageError, MemoryError):
             raise
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
+            text = without_places(" ".join(f"{type(error).__name__}: {error}".split()))
             result = study.failed(item, text, time.perf_counter() - began)
-    write_json(path, result.to_json())
+    if not path.parent.parent.is_dir():
+        raise StorageError(f"{path.parent.parent} was removed while the study needed it. Run the same command again.")
+    seal.write_json(path, path.stem, result.to_json())
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from safecompress.compression.search import Executor, SerialExecutor
 from safecompress.data import PARTS
 from safecompress.progress import Progress, Silent
-from safecompress.storage import write_bytes
+from safecompress.storage import PUBLISHED, followed, write_bytes
 from safecompress.studies.engine import Runner, environment, open_study_folder, write_outputs
 from safecompress.studies.hyperparameters.plan import Tuning
 from safecompress.studies.hyperparameters.plot import draw
@@ -84,8 +84,8 @@ def _write_front(result: StudyResult, folder: Path, spec: HyperparameterSpec | N
     if spec is None:
         return []
     for number, index in enumerate(result.front, 1):
-        text = spec.front_toml(number, index + 1, result.trials[index], folder.resolve())
-        write_bytes(folder / front_file(number), text.encode())
+        text = spec.front_toml(number, index + 1, result.trials[index], followed(folder))
+        write_bytes(folder / front_file(number), text.encode(), mode=PUBLISHED)
     return [front_file(number) for number in range(1, len(result.front) + 1)]
 
 

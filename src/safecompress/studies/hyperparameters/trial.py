@@ -143,7 +143,7 @@ def measure(tuning: Tuning, params: TrialParams, cache: TrainingCache) -> TrialR
     job = tuning.space.apply(params, tuning.sealed().job)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        trained = _train(job, cache, place)
+        trained = _train(job, cache)
         winner, final = trained.winner, trained.state
         facts = {"safecompress": __version__, "name": job.name, "data_spec": job.data_digest}
         facts["objective"] = repr(winner.objective)
@@ -178,9 +178,9 @@ def measure(tuning: Tuning, params: TrialParams, cache: TrainingCache) -> TrialR
     )
 
 
-def _train(job: Job, cache: TrainingCache, place: Path) -> Trained:
+def _train(job: Job, cache: TrainingCache) -> Trained:
     """The last winner of the job's search, and what its training ended with; first stages come from the cache."""
-    phases = RunPhases.unwatched(job, place / "work")
+    phases = RunPhases.unwatched(job)
     dense = TrainingState.capture(0, job.model)
     if job.dense is not None:
         dense = phases.dense()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
@@ -45,12 +43,11 @@ class SafeCompress(Method):
         if job.plan.is_unattended and job.plan.start is not Start.DENSE:
             alone = train_unattended(job, self._teacher(inputs), store=inputs.cache.store)
             return MethodResult(inputs.model, alone.state.model, alone.pattern)
-        with tempfile.TemporaryDirectory() as folder:
-            phases = RunPhases.unwatched(job, Path(folder))
-            phases.teach(self._teacher(inputs))
-            starts_dense = job.plan.start is Start.DENSE
-            dense = TrainingState(0, inputs.dense()) if starts_dense else TrainingState.capture(0, job.model)
-            trained = search_and_train(phases, phases.start(dense), dense, SerialExecutor())
+        phases = RunPhases.unwatched(job)
+        phases.teach(self._teacher(inputs))
+        starts_dense = job.plan.start is Start.DENSE
+        dense = TrainingState(0, inputs.dense()) if starts_dense else TrainingState.capture(0, job.model)
+        trained = search_and_train(phases, phases.start(dense), dense, SerialExecutor())
         towards = trained.winner.objective
         notes = () if towards == self.objective else (f"ended towards {towards!r}",)
         return MethodResult(inputs.model, trained.state.model, trained.winner.pattern, notes=notes)
