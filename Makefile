@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=  # tests start many processes: each would comp
 .PHONY: demo test quick soak lint types check docs clean
 
 demo: .venv/installed
-	$(BIN)/safecompress compress examples/digits.toml --bench
+	$(BIN)/safecompress compress examples/digits.toml --workers 2 --bench
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
