@@ -99,6 +99,7 @@ def worker_pool():
     from safecompress.compression.search import ProcessExecutor
 
     with ProcessExecutor(2) as executor:
+        list(executor.map(abs, [1, 2]))  # they start now, before a test changes the environment that they inherit
         yield executor
 
 

@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from safecompress.attacks import SignalCache, Signals, Target
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.signals import modified_entropy
-from safecompress.errors import ArtifactError, AttackError
+from safecompress.errors import AttackError
 from safecompress.models import Mlp
 from safecompress.seeding import seeded
 from safecompress.testing.fakes import ConstantModel, noise_audit
@@ -205,22 +205,20 @@ def test_logits_that_are_no_numbers_are_not_kept(tmp_path):
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
-def test_logits_on_disk_that_are_no_numbers_are_an_error(tmp_path):
+def test_logits_of_another_name_are_not_believed(tmp_path):
     folder = PrivateFolder(tmp_path)
     on_disk(tmp_path).put(KEY, some_signals())
     (file,) = tmp_path.glob("*.safetensors")
     folder.save("x", {"logits": torch.full((2, 3), torch.nan).double(), "labels": torch.zeros(2, dtype=torch.int64)})
     next(path for path in tmp_path.glob("*.safetensors") if path != file).replace(file)
-    with pytest.raises(AttackError, match="numbers for 2 of 2"):
-        on_disk(tmp_path).get(KEY)
+    assert on_disk(tmp_path).get(KEY) is None
 
 
-def test_a_broken_file_is_an_error_and_not_a_fresh_start(tmp_path):
+def test_a_broken_file_is_made_anew(tmp_path):
     on_disk(tmp_path).put(KEY, some_signals())
     (file,) = tmp_path.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ArtifactError, match=f"{file.name} is not a whole safetensors file"):
-        on_disk(tmp_path).get(KEY)
+    assert on_disk(tmp_path).get(KEY) is None
 
 
 def ask(folder):

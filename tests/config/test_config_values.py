@@ -118,7 +118,9 @@ def test_the_example_loads() -> None:
     assert (config.name, config.seed, config.path) == (written["name"], written["seed"], EXAMPLE.absolute())
     assert config.recipe == Recipe(**written["recipe"])
     assert config.plan.density == written["compress"]["density"]
-    assert config.plan.arms == Arms(shares=written["search"]["shares"], lengths=written["search"]["lengths"])
+    search = written["search"]
+    arms = Arms(shares=search["shares"], lengths=search["lengths"], repeats=search["evidence"]["repeats"])
+    assert config.plan.arms == arms
     listed = [attack if isinstance(attack, str) else attack["name"] for attack in written["safety"]["attacks"]]
     assert [attack.name for attack in config.spec.attacks] == listed
     assert [requirement.metric for requirement in config.spec.requirements] == [r["metric"] for r in written["require"]]

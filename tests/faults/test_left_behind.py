@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +34,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_a_killed_pool_leaves_no_process_and_no_socket(tmp_path):
     (tmp_path / "pool.py").write_text(POOL)
-    place = tmp_path / "tmp"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="sc"))  # short: a socket's path has a hundred letters at most
     with subprocess.Popen(
         [sys.executable, tmp_path / "pool.py"],
         stdout=subprocess.PIPE,
@@ -48,6 +49,7 @@ def test_a_killed_pool_leaves_no_process_and_no_socket(tmp_path):
     while list(place.iterdir()) and time.monotonic() < until:
         time.sleep(0.1)
     assert list(place.iterdir()) == []
+    place.rmdir()
 
 
 def test_a_search_in_memory_touches_no_disk(monkeypatch):

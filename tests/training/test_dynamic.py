@@ -1,8 +1,5 @@
 """Sparse training without a search: the same bits as the search with one branch, from wherever it goes on."""
 
-import tempfile
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -48,10 +45,8 @@ def job_by(*branches, rounds=3, **changes):
 )
 def test_it_ends_in_the_bits_of_a_search_with_one_branch(branch):
     job = job_by(branch)
-    with tempfile.TemporaryDirectory() as folder:
-        phases = RunPhases.unwatched(job, Path(folder))
-        dense = TrainingState.capture(0, job.model)
-        searched = search_and_train(phases, phases.start(dense), dense, SerialExecutor())
+    phases, dense = RunPhases.unwatched(job), TrainingState.capture(0, job.model)
+    searched = search_and_train(phases, phases.start(dense), dense, SerialExecutor())
     alone = train_unattended(job)
     assert alone.state.digest() == searched.state.digest()
     assert alone.pattern.digest() == searched.winner.pattern.digest()

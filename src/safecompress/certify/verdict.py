@@ -117,10 +117,8 @@ def certify(
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
     targets = {"shipped": shipped, "dense": models.dense, "trained": models.trained}
     known = {name: target for name, target in targets.items() if target is not None}
-    figures = {
-        name: _examine(target, split, spec.attacks if name == "shipped" else alone, levels, seed)
-        for name, target in known.items()
-    }
+    attacks_on = {name: spec.attacks if name == "shipped" else alone for name in known}
+    figures = {name: _examine(target, split, attacks_on[name], levels, seed) for name, target in known.items()}
     figures, looks = take_looks(
         spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
     )
@@ -130,8 +128,8 @@ def certify(
         PersonFigures() if model is None else _measure_persons(model, split, attacks, levels)
         for model, attacks in ((shipped, spec.attacks), (models.dense, alone), (models.trained, alone))
     )
-    counted = {figure.name: figure for figure in models.counted}
-    measurements = {**shipped_figures.measurements, **persons.measurements, **counted}
+    measurements = {**shipped_figures.measurements, **persons.measurements}
+    measurements |= {figure.name: figure for figure in models.counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))

@@ -162,13 +162,15 @@ class Job:
 
     def check(self) -> None:
         """Raise, before any training, what would stop the run later: DataError, ModelError or UsageError."""
+        self.plan.check_steps(self.total_steps)
         _check_parts(self)
         check_canaries(self.spec, self.split)
+        _check_objectives(self)
         _check_device(self)
-        self.check_training()
         _check_recipes(self)
         _check_fit(self)
         _check_dense(self)
+        _check_sparse(self)
         _check_storable(self)
 
     def check_training(self) -> None:

@@ -21,13 +21,21 @@ def parse_log(text: str, settings: Mapping[str, object] | None = None) -> Logger
 
     Raises UsageError for an unknown kind, a missing target or a package that is not installed.
     """
-    kind, colon, target = text.partition(":")
-    if not colon:
-        raise UsageError(
-            f"A log is given as kind:target, like tensorboard:runs/logs or mlflow:http://localhost:5000; got {text!r}. "
-            f"Kinds: {', '.join(LOGGERS.names())}."
-        )
+    check_logs([text])
+    kind, _, target = text.partition(":")
     return LOGGERS.make({"name": kind, "target": target, "settings": settings or {}})
+
+
+def check_logs(texts: Sequence[str]) -> None:
+    """Raise UsageError for a text that is no ``kind:target``, or an unknown kind; nothing is opened."""
+    for text in texts:
+        kind, colon, _ = text.partition(":")
+        if not colon:
+            raise UsageError(
+                "A log is given as kind:target, like tensorboard:runs/logs or mlflow:http://localhost:5000; got "
+                f"{text!r}. Kinds: {', '.join(LOGGERS.names())}."
+            )
+        LOGGERS.factory(kind)
 
 
 @contextlib.contextmanager

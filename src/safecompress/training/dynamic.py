@@ -87,10 +87,10 @@ class DynamicSparsity:
         pattern.apply_(model)
         return pattern
 
-    def rewire_steps(self, total_steps: int) -> Iterator[int]:
-        """The steps at which the pattern moves."""
+    def rounds_of(self, total_steps: int) -> Iterator[tuple[int, int]]:
+        """For each round the step at which the pattern moves, and the one at which the round ends."""
         for number in range(self.rounds):
-            yield round_steps(number, self.rounds, total_steps, stop=self.stop, recovery=self.recovery)[0]
+            yield round_steps(number, self.rounds, total_steps, stop=self.stop, recovery=self.recovery)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +132,15 @@ def train_sparse(
     grouping = sparsity.grouping(model, tuple(task.features.shape[1:]))
     go_on = partial(train, model, task=task, watch=watch)
     keep_momentum = "momentum" in sparsity.reads
-    for number, step in enumerate(sparsity.rewire_steps(task.total_steps)):
+    end = 0
+    for number, (step, end) in enumerate(sparsity.rounds_of(task.total_steps)):  # noqa: B007 the last end is used
         if number < now.num_rewires:
             continue
         state = go_on(now.state, until=step, pattern=now.pattern, keep_momentum=keep_momentum)
         now = _rewired(model, task, sparsity, replace(now, state=state), grouping, signals)
         keep(now)
+    if keep_momentum and now.state.step < end:  # to the end of the last round, as the search has it
+        now = replace(now, state=go_on(now.state, until=end, pattern=now.pattern, keep_momentum=True))
     return replace(now, state=go_on(now.state, until=task.total_steps, pattern=now.pattern))
 
 

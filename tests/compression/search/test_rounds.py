@@ -22,7 +22,7 @@ def first_round(folder, branches):
     plan = replace(PLAN, branches=parse_branches(branches), attacks=None)
     model_spec = ModelSpec("mlp", {"hidden": (8,)}, (6,), 3)
     job = Job("tiny", mlp(), model_spec, SPLIT, SPLIT, task, SPEC, RECIPE, RECIPE, plan, seed=0)
-    phases = RunPhases.unwatched(job, folder)
+    phases = RunPhases.unwatched(job)
     dense = TrainingState.capture(0, job.model)
     return next(iter(phases.search(SerialExecutor(), dense).rounds(phases.start(dense))))
 

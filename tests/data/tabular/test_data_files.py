@@ -236,5 +236,5 @@ def test_arrays_that_only_claim_to_be_large_are_refused(count: int, tmp_path: Pa
 def test_archives_larger_than_memory_are_not_unpacked(tmp_path: Path, monkeypatch) -> None:
     np.savez_compressed(tmp_path / "t.npz", x=np.zeros((100, 8)), y=np.arange(100) % 2)
     monkeypatch.setattr("os.sysconf", lambda name: 20)  # 20 pages of 20 bytes
-    with pytest.raises(DataError, match=r"unpack to [0-9,]+ bytes.* 400 "):
+    with pytest.raises(DataError, match=r"unpack to [0-9,]+ bytes, of which 80 are read"):
         read_npz(tmp_path / "t.npz")

@@ -86,6 +86,7 @@ def compress(
     from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
     from safecompress.compression.run_folder import ARTIFACT, ONNX, claim_run_folder
+    from safecompress.loggers.parse import check_logs
     from safecompress.report import save_report
     from safecompress.runtime.bench import quick_bench, speed_line
     from safecompress.storage import followed
@@ -105,6 +106,7 @@ def compress(
     with fixed_threads(threads):
         job = make_job(config, load_rows(config), model, device)
         if log:  # which may write into the folder before the run does
+            check_logs(log)
             claim_run_folder(folder)
         with _observers(config, log, quiet) as progress, executor_of(workers) as executor:
             run_context = RunContext(book, executor, progress, cache, load_released(released))

@@ -160,7 +160,7 @@ class FoldTaught(Method):
 
     source: ClassVar[str] = (
         "Ours, after Tang et al. 2022, USENIX Security (SELENA). Differs: teachers are sparse and fewer, labels may "
-        "keep a share of the target, and the student trains longer."
+        "keep a share of the target, and the student trains longer. Unconfirmed on texts and large networks."
     )
 
     def __post_init__(self) -> None:
