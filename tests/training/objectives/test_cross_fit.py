@@ -12,6 +12,7 @@ from safecompress.sparsity import DropSet, GrowRandom
 from safecompress.training import Batch, Recipe, TeacherTrainer, TrainingTask, teachers
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.training.objectives.cross_fit import CrossFit, hold_out
+from safecompress.training.objectives.distill import SplitDistillation
 from safecompress.training.teachers import Fold, FoldTraining
 
 STUDENT = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
@@ -50,6 +51,19 @@ def test_rows_of_one_unit_are_missed_together(labels, folds, seed, data):
     assert (is_out.sum(0) == held_out).all()
     for unit in np.unique(units):
         assert (is_out[:, units == unit] == is_out[:, units == unit][:, :1]).all()
+
+
+@pytest.mark.parametrize("folds, held_out", [(25, 10), (40, 2)])
+def test_with_more_choices_than_rows_every_sub_model_still_learns(folds, held_out):
+    """Of 25 over 10 there are three million choices; taken in order, the first model would miss every row."""
+    labels = torch.arange(90) % 3
+    for is_out in (
+        hold_out(labels, None, folds, held_out, 0),
+        SplitDistillation(num_models=folds, held_out=held_out).holders_out(90, 0),
+    ):
+        assert is_out.sum(0).tolist() == [held_out] * 90
+        share = is_out.float().mean(1)
+        assert (share > 0).all() and (share < held_out / folds + 0.25).all()
 
 
 def test_other_seeds_hold_out_other_rows_and_one_seed_the_same():

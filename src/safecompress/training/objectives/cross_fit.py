@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ from safecompress.ranges import require_within
 from safecompress.seeding import derive
 from safecompress.sparsity import parse_rules
 from safecompress.training.objectives.base import Batch, Need, Objective, Teachers
-from safecompress.training.objectives.distill import mean_of_unseen
+from safecompress.training.objectives.distill import choices_of, mean_of_unseen
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def hold_out(labels_N: Tensor, units_N: NDArray[np.int64] | None, folds: int, he
     generator = derive(seed, "folds")
     order = generator.permutation(len(first))
     order = order[np.argsort(labels[first[order]], kind="stable")]  # class by class, at random within each
-    choices = [list(choice) for choice in itertools.combinations(range(folds), held_out)]
+    choices = choices_of(folds, held_out, len(first), generator)
     generator.shuffle(choices)
     is_out_KU = np.zeros((folds, len(first)), dtype=np.bool_)
     for place, unit in enumerate(order):

@@ -104,12 +104,24 @@ class SplitDistillation(Distillation):
         return f"split {self.held_out} of {self.num_models}"
 
     def holders_out(self, num_rows: int, seed: int) -> Tensor:
-        """(K, N) bool: which sub-models miss which rows, at random; every L of K equally often, give or take one."""
-        choices = list(itertools.combinations(range(self.num_models), self.held_out))
+        """(K, N) bool: which sub-models miss which rows, at random; every L of K equally often, give or take one.
+
+        Where there are more choices of L out of K than rows, as of 10 out of 25, each row has one at random.
+        """
+        generator = derive(seed, "held out")
+        order = generator.permutation(num_rows)
+        choices = choices_of(self.num_models, self.held_out, num_rows, generator)
         is_out_KN = np.zeros((self.num_models, num_rows), dtype=np.bool_)
-        for place, row in enumerate(derive(seed, "held out").permutation(num_rows)):
-            is_out_KN[list(choices[place % len(choices)]), row] = True
+        for place, row in enumerate(order):
+            is_out_KN[choices[place % len(choices)], row] = True
         return torch.from_numpy(is_out_KN)
+
+
+def choices_of(num: int, chosen: int, count: int, generator: np.random.Generator) -> list[list[int]]:
+    """All choices of ``chosen`` out of ``num``, in order; where they are more than ``count``, so many random ones."""
+    if math.comb(num, chosen) <= count:
+        return [list(choice) for choice in itertools.combinations(range(num), chosen)]
+    return [generator.choice(num, chosen, replace=False).tolist() for _ in range(count)]
 
 
 def mean_of_unseen(logits_KNC: Sequence[Tensor], is_out_KN: Tensor) -> Tensor:
