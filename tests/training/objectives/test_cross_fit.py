@@ -63,7 +63,7 @@ def test_with_more_choices_than_rows_every_sub_model_still_learns(folds, held_ou
     ):
         assert is_out.sum(0).tolist() == [held_out] * 90
         share = is_out.float().mean(1)
-        assert (share > 0).all() and (share < held_out / folds + 0.25).all()
+        assert (share < held_out / folds + 0.25).all()
 
 
 def test_other_seeds_hold_out_other_rows_and_one_seed_the_same():

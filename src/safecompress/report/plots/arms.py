@@ -29,7 +29,7 @@ def arms_plot(arms: Sequence[Arm], name: str) -> Markup | None:
         if limit > leak:
             marks.append(line(at, (x(limit), at[1]), f"whisker {class_}"))
         marks.append(dot(at, 6, f"model {class_}", tip))
-        marks.append(text(at[0], at[1] - 10, arm["name"], "label", anchor="middle"))
+        marks.append(text(at[0] + 4, at[1] - 10, arm["name"], "label", anchor="start"))
     description = "; ".join(f"{arm['name']}: accuracy {arm['accuracy']:.3f}, AUC {leak:.3f}" for arm, leak, _ in shown)
     return picture(WIDTH, HEIGHT, "Arms that were compared", description, *marks, name=name, class_="panel")
 
