@@ -24,11 +24,11 @@ def arms_plot(arms: Sequence[Arm], name: str) -> Markup | None:
     y = Axis(*around([arm["accuracy"] for arm, *_ in shown], least=0.1), FRAME.bottom, FRAME.top)
     marks = [draw_axes(x, y, FRAME, "AUC of LiRA, to its limit (0.5 is guessing) →", "↑ accuracy on validation rows")]
     for arm, leak, limit in shown:
-        at, class_ = (x(leak), y(arm["accuracy"])), "artifact" if arm["state"] == "chosen" else "lost"
+        at, ships = (x(leak), y(arm["accuracy"])), arm["state"] == "chosen"
         tip = f"{arm['name']}: accuracy {arm['accuracy']:.3f}, AUC {leak:.3f}, limit {limit:.3f}; {arm['state']}"
         if limit > leak:
-            marks.append(line(at, (x(limit), at[1]), f"whisker {class_}"))
-        marks.append(dot(at, 6, f"model {class_}", tip))
+            marks.append(line(at, (x(limit), at[1]), f"whisker {'artifact' if ships else 'lost'}"))
+        marks.append(dot(at, 6, "model artifact", tip) if ships else dot(at, 4, "lost", tip))
         marks.append(text(at[0] + 4, at[1] - 10, arm["name"], "label", anchor="start"))
     description = "; ".join(f"{arm['name']}: accuracy {arm['accuracy']:.3f}, AUC {leak:.3f}" for arm, leak, _ in shown)
     return picture(WIDTH, HEIGHT, "Arms that were compared", description, *marks, name=name, class_="panel")
