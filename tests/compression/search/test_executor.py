@@ -1,5 +1,7 @@
 """Serial and process executors give the same bits; a lost worker's work is repeated once, and only once."""
 
+import multiprocessing
+import multiprocessing.util
 import os
 import time
 from functools import partial
@@ -123,6 +125,7 @@ def _is_alive(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 def test_workers_do_not_outlive_a_killed_parent() -> None:
+    place = multiprocessing.util.get_temp_dir()  # of this process, whose sockets its children share
     context = torch.multiprocessing.get_context("spawn")
     pids: Any = context.Queue()
     parent = context.Process(target=sleep_with_a_pool, args=(pids,))
@@ -134,3 +137,4 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
     while any(map(_is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in workers if _is_alive(pid)]
+    assert Path(place).is_dir(), "the folder of another process was cleaned up"

@@ -86,12 +86,18 @@ class ProcessExecutor:
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            multiprocessing.util.get_temp_dir()  # before workers start, so that they know it, and may clean it up
+            place = multiprocessing.util.get_temp_dir()
+            is_own = multiprocessing.parent_process() is None  # else it is shared with the process that began this one
             context = torch.multiprocessing.get_context("spawn")
             before = os.environ.get("OMP_NUM_THREADS")
             os.environ["OMP_NUM_THREADS"] = "1"
             try:
-                self._pool = ProcessPoolExecutor(self.num_workers, mp_context=context, initializer=_settle)
+                self._pool = ProcessPoolExecutor(
+                    self.num_workers,
+                    mp_context=context,
+                    initializer=_settle,
+                    initargs=(place if is_own else None,),
+                )
                 with _deaf():
                     starting = self._pool.map(_ready, range(self.num_workers))
                 list(starting)  # workers inherit the environment as they start
@@ -126,19 +132,21 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _settle() -> None:
-    """Set up a fresh worker: one thread, no Ctrl-C of its own, and it ends with its parent."""
+def _settle(place: str | None = None) -> None:
+    """Set up a fresh worker: one thread, no Ctrl-C of its own, and it ends with its parent.
+
+    ``place`` is the folder of the parent's sockets, which a parent that was killed leaves behind.
+    """
     use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(place,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(place: str | None) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        place = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
-        if place:  # with the sockets of a pool whose parent was killed
+        if place is not None:
             shutil.rmtree(place, ignore_errors=True)
         os._exit(1)
 
