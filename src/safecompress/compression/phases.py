@@ -27,7 +27,7 @@ from safecompress.compression.search import (
 )
 from safecompress.errors import StorageError
 from safecompress.progress import Progress, Series, Silent
-from safecompress.sparsity import Grouping, Start, find_maskable, rescale_
+from safecompress.sparsity import Grouping, Start
 from safecompress.training import TrainingState, TrainingTask, Watch, train
 
 _PARENT, _TEACHER = "parent", "teacher"
@@ -60,20 +60,13 @@ class RunPhases:
         plan, model = self.job.plan, self.job.scratch()
         if plan.start is Start.DENSE:
             model.load_state_dict(dense_state.model)
-        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
-        options: dict[str, Any] = {"allocation": plan.allocation, "start": plan.start, "seed": self.job.seed}
-        pattern = self._grouping(model).initial(weights, plan.density, **options)
-        if plan.start is Start.SCRATCH:
-            rescale_(model, pattern)
-        pattern.apply_(model)
+        pattern = plan.sparsity().first_pattern(model, self.job.task.input_shape, self.job.seed)
         state, objective = TrainingState.capture(0, model), self.job.recipe.objective
         return Candidate("start", None, -1, "start", pattern, state, dict(pattern.masks), objective)
 
     def _grouping(self, model: nn.Module) -> Grouping:
         """The plan's granularity applied to ``model``."""
-        plan = self.job.plan
-        weights = find_maskable(model, include=plan.include, exclude=plan.exclude)
-        return plan.shape.fit(model, self.job.task.input_shape, weights)
+        return self.job.plan.sparsity().grouping(model, self.job.task.input_shape)
 
     def parent(self) -> Candidate | None:
         """The winner of the last finished round, or None before the first."""

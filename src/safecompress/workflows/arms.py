@@ -6,7 +6,6 @@ folds ─> teachers ─> arms trained and tested ─> dominated ones dropped ─
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -162,7 +161,7 @@ def _evidence(
 def _dense_figures(job: Job, dense_state: TrainingState, trial_rows: TrialRows) -> DenseFigures:
     model = job.scratch()
     model.load_state_dict(dense_state.model)
-    return DenseFigures(classified_right(ServedModel(copy.deepcopy(model), job.task), *trial_rows.validation))
+    return DenseFigures(classified_right(ServedModel(model, job.task), *trial_rows.validation))
 
 
 class _ArmStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, field, replace
 
@@ -75,5 +74,5 @@ class ArmTrial:
     def _trial(self) -> Trial:
         job = self.job
         attacks, costly = job.plan.tests(job.spec.attacks)
-        model, task = copy.deepcopy(job.scratch()), job.sparse_task(self.teacher)
+        model, task = job.scratch(), job.sparse_task(self.teacher)
         return Trial(model, task, job.task, self.rows, attacks, costly, job.spec, job.plan, self.store)

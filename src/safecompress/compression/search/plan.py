@@ -162,6 +162,11 @@ def _check_arms(plan: Plan) -> None:
     """Raise UsageError when arms are compared and a branch is no way to train one model."""
     if plan.arms is None:
         return
+    if plan.start is Start.DENSE:
+        raise UsageError(
+            "Arms do not start from the dense model: it has seen every row, and what it knows of them would pass by "
+            'the sub-models. Use start = "scratch", or search by rewiring (method = "rewiring").'
+        )
     unfit = [branch.name for branch in plan.branches if branch.drop is None or branch.objective is not None]
     if unfit:
         raise UsageError(
