@@ -27,7 +27,7 @@ def interchange(files):
 
 
 def turn_a_bit(files):
-    for file in files[::4]:
+    for file in files:
         content = bytearray(file.read_bytes())
         content[-2] ^= 0x40
         file.write_bytes(content)
@@ -56,4 +56,4 @@ def test_a_cache_that_was_given_is_checked(run, tmp_path, alter):
     notes = [[note for note in report["notes"] if "read from a cache" in note] for report in reports]
     assert notes[0] == []
     assert notes[1] == ["4 of 4 shadow models were not trained by this command, but read from a cache."]
-    assert notes[2] != notes[1]
+    assert notes[2] == []
