@@ -109,7 +109,7 @@ SETTINGS = {
     "cifar100": Setting(
         {"name": "vgg", "widths": (32, 64, 128), "depths": (1, 1, 1), "hidden": (128,)},
         {"epochs": 15, "batch_size": 64, "learning_rate": 0.05, "decay": "cosine"},
-        pool=10_000, fit=1_000, select=1_000, validation=1_000, test=5_000, worlds=(0,), models=6, densities=(0.1,),
+        pool=6_000, fit=600, select=600, validation=1_000, test=5_000, worlds=(0,), models=6, densities=(0.1,),
         source={"part": "all"}, is_scaled=True,
         labels=(
             "RigL", "folds, share 0.8, length 2", "folds, share 1, length 2", "split teachers", "SET",
