@@ -1,6 +1,8 @@
 """The active engine: what the masked path ends in, to rounding; the same bits again and again; and where it is used."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from safecompress.errors import TrainingError, UsageError
 from safecompress.seeding import seeded
 from safecompress.sparsity import AllocateErk, SparsityPattern, Start, find_maskable, initial_pattern
 from safecompress.training import LossTrace, Recipe, TrainingState, TrainingTask, Watch, engine_name, train
+from safecompress.training.active.chain import read_chain
 from safecompress.training.active.stepper import ActiveStepper
 from safecompress.training.engines import ENGINE, chain_to_train
 from safecompress.training.objectives.base import CrossEntropy, Objective
@@ -308,7 +311,7 @@ def test_more_threads_ask_for_fewer_weights(monkeypatch):
 def test_the_engine_is_forced_by_the_environment(monkeypatch):
     model, task = mlp(), task_of()
     monkeypatch.delenv(ENGINE, raising=False)
-    assert engine_name().startswith("active 1 (numba ") and is_active(model, task)
+    assert engine_name().startswith("active 2 (numba ") and is_active(model, task)
     monkeypatch.setenv(ENGINE, "masked")
     assert engine_name() == "masked" and not is_active(model, task)
     monkeypatch.setenv(ENGINE, "actve")
@@ -332,3 +335,21 @@ def test_train_takes_the_steps_of_the_active_engine(by_engine, monkeypatch):
     by_engine("masked", mlp(), task_of(), 3)
     by_engine("auto", mlp(), task_of(), 3)
     assert taken == [0, 1, 2]
+
+
+def test_a_model_is_traced_once(monkeypatch):
+    traced = []
+    trace = torch.fx.Tracer.trace
+    monkeypatch.setattr(torch.fx.Tracer, "trace", lambda *given: traced.append(1) or trace(*given))
+    model, other = mlp(), mlp()
+    first = read_chain(model)
+    assert [name for name, _ in read_chain(model).layers] == [name for name, _ in first.layers]
+    assert len(traced) == 1
+    read_chain(other)
+    assert len(traced) == 2
+    model[1] = nn.Linear(12, 40)  # layers are looked up anew
+    assert read_chain(model).layers[0][1] is model[1]
+    seen = weakref.ref(model)
+    del model, first
+    gc.collect()
+    assert seen() is None

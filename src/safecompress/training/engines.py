@@ -30,7 +30,7 @@ ENGINE = "SAFECOMPRESS_ENGINE"
 
 _CHOICES = ("auto", "masked", "active")
 
-_VERSION = 1
+_VERSION = 2
 """Of the active engine: counted up when its results change in any bit."""
 
 MOST_DENSE = 0.35

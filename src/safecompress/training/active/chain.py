@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -40,7 +41,7 @@ def read_chain(model: nn.Module) -> Chain | str:
     """The layers of ``model``, or why it is no chain that can be trained by its active weights alone.
 
     The forward pass is traced, so the class of the model does not matter. A pass that decides by values or at random
-    is no chain.
+    is no chain. Whoever changes the code of a forward pass gives it to a new model.
     """
     if next(model.buffers(), None) is not None:
         return "the model has buffers"
@@ -48,7 +49,7 @@ def read_chain(model: nn.Module) -> Chain | str:
         return "a parameter is frozen, or is not float32"
     if any(map(_is_hooked, model.modules())):
         return "a layer of the model has hooks"
-    graph = _traced(model)
+    graph = _graph_of(model)
     if graph is None:
         return "the forward pass cannot be traced, or draws random numbers outside of layers"
     steps = _steps(model, graph)
@@ -69,6 +70,17 @@ def _as_chain(model: nn.Module, steps: list[tuple[str, nn.Module]]) -> Chain | s
     if weights != {id(tensor) for tensor in model.parameters()}:
         return "the model has weights that its forward pass does not use"
     return Chain(layers, is_flattened)
+
+
+_GRAPHS: WeakKeyDictionary[nn.Module, fx.Graph | None] = WeakKeyDictionary()
+"""Of models that were traced: a training whose pattern moves asks after each move, of one model."""
+
+
+def _graph_of(model: nn.Module) -> fx.Graph | None:
+    """The graph of the forward pass, or None; a model is traced once."""
+    if model not in _GRAPHS:
+        _GRAPHS[model] = _traced(model)
+    return _GRAPHS[model]
 
 
 def _traced(model: nn.Module) -> fx.Graph | None:

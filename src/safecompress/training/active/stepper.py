@@ -1,6 +1,6 @@
 """Takes training steps with the active weights alone: forward and backward pass by compiled loops over them.
 
-The objective sees logits (B, C) as ever, and PyTorch gives the gradient of its loss.
+The objective sees logits (B, C) as ever.
 """
 
 # B rows of a batch, C classes, F features, W columns (B filled up to whole vectors), P active numbers.
@@ -18,6 +18,7 @@ from safecompress.sparsity import SparsityPattern
 from safecompress.training.active.chain import Chain
 from safecompress.training.active.flat import FlatLayout
 from safecompress.training.active.layers import ChainLayer, Dropout, Elementwise, Numbers, Reads, SparseLinear
+from safecompress.training.active.losses import loss_and_gradient
 from safecompress.training.active.optimizers import make_optimizer
 from safecompress.training.state import TrainingState
 from safecompress.training.task import Loader, TrainingTask
@@ -60,17 +61,15 @@ class ActiveStepper:
         """Take the step; its loss."""
         reseed(self._task.seed, "step", step, device=_CPU)
         batch, rows = self.recipe.objective.mix(self._loader.at(step)), self._loader.rows(step)
-        logits_BC = self._forward(batch.features).requires_grad_()
-        with torch.enable_grad():
-            loss = self.recipe.objective(logits_BC, batch)
-            (gradient_BC,) = torch.autograd.grad(loss, logits_BC)
+        logits_BC = self._forward(batch.features)
+        loss, gradient_BC = loss_and_gradient(self.recipe.objective, logits_BC, batch)
         if self._trace is not None:
             self._trace.record(batch.epoch, rows, logits_BC, batch.labels_B)
         self._backward(gradient_BC)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self._flat_P, self.recipe.clip_norm)
         self._optimizer.step(self.recipe.learning_rate_at(step, self._task.total_steps))
-        return loss.detach()
+        return loss
 
     def captured(self, step: int) -> TrainingState:
         """The state before ``step``, in dense tensors."""

@@ -85,12 +85,20 @@ class CrossFit(Objective):
 
     def __call__(self, logits_BC: Tensor, batch: Batch) -> Tensor:
         """The loss, a scalar, at least 0. Raises UsageError for a batch without a teacher's logits."""
-        if batch.teacher_BC is None:
-            raise UsageError("CrossFit: the batch has no sub-models' logits. Give its task teacher=... .")
-        taught = cross_entropy(logits_BC, batch.teacher_BC.detach().to(logits_BC).softmax(1))
+        taught = cross_entropy(logits_BC, taught_by(batch, logits_BC))
         if self.share == 1:
             return taught
         return self.share * taught + (1 - self.share) * cross_entropy(logits_BC, batch.labels_B)
+
+
+def taught_by(batch: Batch, logits_BC: Tensor) -> Tensor:
+    """What the sub-models say of the rows, as probabilities (B, C) of the kind of ``logits_BC``.
+
+    Raises UsageError for a batch without a teacher's logits.
+    """
+    if batch.teacher_BC is None:
+        raise UsageError("CrossFit: the batch has no sub-models' logits. Give its task teacher=... .")
+    return batch.teacher_BC.detach().to(logits_BC).softmax(1)
 
 
 def hold_out(labels_N: Tensor, units_N: NDArray[np.int64] | None, folds: int, held_out: int, seed: int) -> Tensor:
