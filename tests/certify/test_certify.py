@@ -63,6 +63,54 @@ def doubts(certification):
     return [(str(doubt.verdict), doubt.reason) for doubt in certification.findings.doubts]
 
 
+# --- who pays
+
+
+class Answers(nn.Module):
+    """Says the class that the row's number names, for a list of classes."""
+
+    def __init__(self, features, classes, num_classes):
+        super().__init__()
+        self.rows = nn.Parameter(features.clone(), requires_grad=False)
+        self.classes, self.num_classes = torch.as_tensor(classes), num_classes
+
+    def forward(self, features):
+        nearest = torch.cdist(features, self.rows).argmin(dim=1)
+        return torch.nn.functional.one_hot(self.classes[nearest], self.num_classes).float()
+
+
+def test_who_pays_is_measured_class_by_class(unexamined):
+    """The dense model is right everywhere; the shipped one calls 33 of the 55 rows of class 2 class 1."""
+    split = noise_split(other=220, num_features=3)
+    features, labels = split.part("test")
+    called = labels.clone()
+    called[(labels == 2).nonzero()[:33, 0]] = 1
+    spec = SafetySpec(
+        LABELS.attacks,
+        [at_least("accuracy.worst_class", 0.5), within(0.1, metric="accuracy.worst_class"), at_least("agreement", 0.5)],
+        access="labels",
+    )
+    result = judged(Answers(features, called, 4), Answers(features, labels, 4), spec=spec, split=split)
+    found = {name: figure.value for name, figure in result.measurements.items()}
+    assert (found["accuracy.worst_class"], found["accuracy.worst_class.drop"]) == (0.4, 0.6)
+    assert found["agreement"] == found["accuracy"] == pytest.approx(187 / 220)
+    assert verdicts(result) == ["INCONCLUSIVE", "FAIL", "PASS"]
+    assert result.dense["accuracy.worst_class"].value == 1.0
+    assert [(one.name, one.num_rows, one.accuracy, one.dense, one.drop) for one in result.who_pays] == [
+        (name, 55, 0.4 if name == "2" else 1.0, 1.0, 0.6 if name == "2" else 0.0) for name in "0123"
+    ]
+
+
+def test_without_a_dense_model_agreement_is_an_error_that_says_so(unexamined):
+    spec = SafetySpec(
+        LABELS.attacks, [at_least("agreement", 0.1), at_least("accuracy.worst_class", 0.0)], access="labels"
+    )
+    result = judged(untrained(), spec=spec, split=noise_split(other=220, num_features=FEATURES))
+    assert verdicts(result) == ["ERROR", "PASS"]
+    assert "dense model" in result.findings.findings[0].reason
+    assert all(one.dense is None for one in result.who_pays)
+
+
 # --- PASS, FAIL and what lies between
 
 

@@ -136,17 +136,39 @@ def test_all_faults_are_said_at_once():
 
 def test_every_metric_of_a_spec_has_a_prospect():
     """In the spec's order, with a loose bound each."""
-    large = noise_split(4500, other=100, num_features=2)
-    uncompared = ("density.rise", "artifact.size_bytes.rise", "compression.ratio.drop", "latency.p50_ms.rise")
+    large = noise_split(4500, other=220, num_features=2)
+    uncompared = (
+        "agreement.drop",
+        "density.rise",
+        "artifact.size_bytes.rise",
+        "compression.ratio.drop",
+        "latency.p50_ms.rise",
+    )
     metrics = [metric for metric in spec(at_most("loss.auc", 1)).metrics if metric not in uncompared]
-    higher = ("accuracy", "compression.ratio")
+    higher = ("accuracy", "accuracy.worst_class", "agreement", "compression.ratio")
     requirements = [(at_least(m, 0.1) if m in higher else at_most(m, 0.99)) for m in metrics]
     prospects = check_feasibility(spec(*requirements), large, LEVELS)
     assert [p.requirement for p in prospects] == requirements
     assert all(p.note for p in prospects)
     assert {p.requirement.metric for p in prospects if p.tightest is not None} == {
-        "accuracy", *(f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS),
+        "accuracy", "accuracy.worst_class", "agreement",
+        *(f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS),
     } - {"gap.auc"}  # how wide its interval is depends on how many answers are alike  # fmt: skip
+
+
+def test_the_worst_class_is_certified_by_its_own_rows():
+    """220 test rows of four classes are 55 of each."""
+    split = noise_split(other=220)
+    prospect = one(at_least("accuracy.worst_class", 0.5), split)
+    assert prospect.tightest == stats.best_lower_limit(55, 0.05 / 4)
+    assert says(prospect.note, "55 test rows", "of 4")
+    needed = stats.min_trials_for_lower_bound(0.95, 0.05 / 4)
+    assert says(fault(at_least("accuracy.worst_class", 0.95), split), "each class", f"at least {needed}")
+    assert "no number of rows" in fault(at_least("accuracy.worst_class", 1.0), split)
+    assert "55 test rows" in one(within(0.2, metric="accuracy.worst_class"), split).note
+    few = noise_split(other=90)  # all four classes together: no second group
+    for requirement in (at_least("accuracy.worst_class", 0.1), within(0.2, metric="accuracy.worst_class")):
+        assert says(fault(requirement, few), "two groups", "more rows")
 
 
 def test_unequal_pools_count_each_for_itself():

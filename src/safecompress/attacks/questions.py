@@ -105,7 +105,8 @@ class Membership:
 
     def count_rows(self, split: DataSplit, pool: Pool) -> RowCounts:
         """Members and non-members."""
-        return RowCounts(*(split.size(part) for part in self.parts(pool)))
+        members, others = self.parts(pool)
+        return RowCounts(split.size(members), split.size(others))
 
     def measure(self, name: str, evidence: Evidence, levels: Levels) -> tuple[Measurement, ...]:
         """AUC, balanced accuracy, advantage, and TPR at the fixed FPRs."""

@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 
 from safecompress.attacks import MEMBERSHIP, Access, capabilities_of
 from safecompress.attacks.capabilities import Capabilities
+from safecompress.certify.who_pays import NO_GROUPS, class_groups
 from safecompress.data import DataSplit
 from safecompress.errors import SpecError
-from safecompress.metrics.catalogue import ACCURACY, AUC, CANARIES, DENSITY, LATENCY, MetricName, parse_name
+from safecompress.metrics.catalogue import (
+    AUC,
+    CANARIES,
+    DENSITY,
+    LATENCY,
+    WORST_CLASS,
+    MetricName,
+    parse_name,
+)
 from safecompress.metrics.certifiers import MOST_ROWS, Certifier, RowCounts, rows_needed
 from safecompress.metrics.measurement import Levels
 from safecompress.spec import Requirement, SafetySpec
@@ -143,7 +152,8 @@ def _feasibility_of(
 def _rows(name: MetricName, split: DataSplit, asked: Mapping[str, Capabilities]) -> RowCounts:
     """The rows that the verdict measures the figure on."""
     if name.attack is None:
-        return RowCounts(split.size("test"))
+        sizes = tuple(one.num_rows for one in class_groups(split, "test")) if name.metric is WORST_CLASS else ()
+        return RowCounts(split.size("test"), groups=sizes)
     attack = asked[name.attack]
     if name.metric is CANARIES:
         return RowCounts(split.size("canaries"), split.size("canary_twins"), attack.num_shadows)
@@ -155,12 +165,14 @@ def _of_change(
 ) -> Feasibility:
     if not name.metric.is_compared:
         plain = requirement.metric.rpartition(".")[0]
-        fault = f"{requirement}: nothing measures it; set a bound on {plain} itself"
-        return Feasibility(requirement, None, "counted, and not compared with the dense model", fault)
+        unmeasured = f"{requirement}: nothing measures it; set a bound on {plain} itself"
+        return Feasibility(requirement, None, "counted, and not compared with the dense model", unmeasured)
     assert name.metric.certifier is not None  # as every metric that is compared has
-    rows = name.metric.certifier.describe(_rows(name, split, asked))
-    what = "err" if name.metric is ACCURACY else "leak"
-    return Feasibility(requirement, None, f"{rows}; the more alike two models {what}, the tighter")
+    rows = _rows(name, split, asked)
+    what = "err" if name.attack is None else "leak"
+    note = f"{name.metric.certifier.describe(rows)}; the more alike two models {what}, the tighter"
+    has_none = name.metric is WORST_CLASS and len(rows.groups) < 2
+    return Feasibility(requirement, None, note, f"{requirement}: {NO_GROUPS}" if has_none else None)
 
 
 def _of_density(requirement: Requirement, density: float | None) -> Feasibility:

@@ -17,11 +17,13 @@ from safecompress.certify.companions import describe_attack, measure_with_compan
 from safecompress.certify.exposure import Exposure, examine_exposure
 from safecompress.certify.health import HealthCase, HealthCheck, examine_health
 from safecompress.certify.looks import Look, changes_of, take_looks
+from safecompress.certify.who_pays import measure_who_pays
 from safecompress.certify.worst_case import PersonFigures, measure_persons
 from safecompress.data import AuditData, DataSplit
 from safecompress.errors import AttackError
 from safecompress.metrics import stats
 from safecompress.metrics.catalogue import ACCURACY, attack_of, change_of, tm_score_of
+from safecompress.metrics.groups import GroupAccuracy
 from safecompress.metrics.measurement import Direction, Levels, Measurement
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Findings, SafetySpec, ValidityIssue, Verdict
@@ -67,6 +69,8 @@ class Certification:
     """How many shadows of the shipped model were asked."""
     shadows_reused: int = 0
     """How many of them an earlier process had trained, and a cache kept."""
+    who_pays: tuple[GroupAccuracy, ...] = field(default=(), repr=False)
+    """The accuracy of each class of the test rows, beside the dense model's."""
 
     @property
     def tm_score(self) -> float | None:
@@ -122,22 +126,22 @@ def certify(
     figures, looks = take_looks(
         spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
     )
-    shipped_figures, dense_figures, trained_figures = (figures.get(name) for name in targets)
-    assert shipped_figures is not None
-    persons, dense_persons, trained_persons = (
-        PersonFigures() if model is None else _measure_persons(model, split, attacks, levels)
-        for model, attacks in ((shipped, spec.attacks), (models.dense, alone), (models.trained, alone))
-    )
-    measurements = {**shipped_figures.measurements, **persons.measurements}
-    measurements |= {figure.name: figure for figure in models.counted}
+    shipped_figures, dense_figures = figures["shipped"], figures.get("dense")
+    persons = {name: _measure_persons(target, split, attacks_on[name], levels) for name, target in known.items()}
+    who_pays = measure_who_pays(split, {name: target.model for name, target in known.items()}, levels)
+    measured = {
+        name: {**figures[name].measurements, **who_pays.of[name], **persons[name].measurements} for name in known
+    }
+    measurements = measured["shipped"] | {figure.name: figure for figure in models.counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
+    unmeasured = {**persons["shipped"].unmeasured, **who_pays.unmeasured}
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
     doubts = _validity_issues(spec, health)
     return Certification(
-        findings=spec.judge(measurements, shipped_figures.errors, unmeasured=persons.unmeasured, doubts=doubts),
+        findings=spec.judge(measurements, shipped_figures.errors, unmeasured=unmeasured, doubts=doubts),
         measurements=measurements,
-        dense={**dense_figures.measurements, **dense_persons.measurements} if dense_figures else {},
+        dense=measured.get("dense", {}),
         errors=shipped_figures.errors,
         dense_errors=dense_figures.errors if dense_figures else {},
         attacks={one.attack.name: describe_attack(one.attack) for one in shipped_figures.attackers},
@@ -146,11 +150,11 @@ def certify(
         access=spec.access,
         bounded=spec.bounded,
         epsilon={result.attack: result.epsilon for result in shipped_figures.results if result.epsilon is not None},
-        dense_findings=_partly_judged(spec, dense_figures, dense_persons),
+        dense_findings=_partly_judged(spec, "dense", figures, measured),
         health=health,
         shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
-        trained={**trained_figures.measurements, **trained_persons.measurements} if trained_figures else {},
-        trained_findings=_partly_judged(spec, trained_figures, trained_persons),
+        trained=measured.get("trained", {}),
+        trained_findings=_partly_judged(spec, "trained", figures, measured),
         exposure=examine_exposure(
             shipped,
             split.audit("verdict"),
@@ -163,6 +167,7 @@ def certify(
         looks=looks,
         shadows_used=shipped.shadows.num_used if shipped.has_shadows else 0,
         shadows_reused=shipped.shadows.num_reused if shipped.has_shadows else 0,
+        who_pays=who_pays.apart,
     )
 
 
@@ -172,11 +177,16 @@ def _measure_persons(target: Target, split: DataSplit, attacks: Sequence[Attack]
     return exposed.joined(measure_canaries(target, split, attacks, levels))
 
 
-def _partly_judged(spec: SafetySpec, figures: ModelFigures | None, persons: PersonFigures) -> Findings:
-    """The requirements applied to a model beside the shipped one, as far as it was measured."""
-    if figures is None:
+def _partly_judged(
+    spec: SafetySpec,
+    model: str,
+    figures: Mapping[str, ModelFigures],
+    measured: Mapping[str, Mapping[str, Measurement]],
+) -> Findings:
+    """The requirements applied to a ``model`` beside the shipped one, as far as it was measured."""
+    if model not in figures:
         return Findings(())
-    return spec.judge({**figures.measurements, **persons.measurements}, figures.errors, partly=True)
+    return spec.judge(measured[model], figures[model].errors, partly=True)
 
 
 def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:

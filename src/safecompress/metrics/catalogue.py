@@ -22,6 +22,7 @@ from safecompress.metrics.certifiers import (
     CertifyRate,
     CertifyTpr,
     CertifyWorstCase,
+    CertifyWorstGroup,
 )
 from safecompress.metrics.measurement import Direction
 
@@ -114,6 +115,14 @@ OF_ATTACKS: Mapping[str, Metric] = {
 """What attacks measure; which of them an attack has depends on its question."""
 
 ACCURACY = Metric("accuracy", Direction.HIGHER, 1.0, 0.0, 1.0, "accuracy", CertifyAccuracy())
+WORST_CLASS = Metric(
+    "accuracy.worst_class", Direction.HIGHER, 1.0, 0.0, 1.0, "accuracy, worst class", CertifyWorstGroup("class")
+)
+"""The accuracy of the class that is worst off; its change is the most that any class loses (`metrics.groups`)."""
+AGREEMENT = Metric(
+    "agreement", Direction.HIGHER, 1.0, 0.0, 1.0, "agreement with the dense model", CertifyAccuracy(), is_compared=False
+)
+"""The share of test rows to which the model gives the dense model's class."""
 DENSITY = Metric("density", Direction.LOWER, 0.0, 0.0, 1.0, "density", is_compared=False, is_shown=False)
 SIZE_BYTES = Metric(
     "artifact.size_bytes", Direction.LOWER, 0.0, 1.0, math.inf, "bytes", is_compared=False, is_shown=False
@@ -124,7 +133,8 @@ COMPRESSION_RATIO = Metric(
 LATENCY = Metric("latency.p50_ms", Direction.LOWER, 0.0, 0.0, math.inf, "ms", is_compared=False, is_shown=False)
 
 OF_THE_TASK: Mapping[str, Metric] = {
-    metric.name: metric for metric in (ACCURACY, DENSITY, SIZE_BYTES, COMPRESSION_RATIO, LATENCY)
+    metric.name: metric
+    for metric in (ACCURACY, WORST_CLASS, AGREEMENT, DENSITY, SIZE_BYTES, COMPRESSION_RATIO, LATENCY)
 }
 """Metrics that need no attack. The ratio is the dense model's bytes over the file's; the latency is that of one sample
 on one thread of the machine that certifies."""

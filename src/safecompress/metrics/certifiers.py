@@ -20,12 +20,14 @@ from safecompress.metrics.measurement import Interval
 class RowCounts:
     """The rows that a figure is measured on: ``positives`` (members, or every row of a rate) and ``negatives``.
 
-    ``shadows`` is how many shadow models say something of each row, 0 where none is asked.
+    ``shadows`` is how many shadow models say something of each row, 0 where none is asked. ``groups`` are the sizes of
+    the groups that rows are dealt to.
     """
 
     positives: int
     negatives: int = 0
     shadows: int = 0
+    groups: tuple[int, ...] = ()
 
 
 class Certifier(Protocol):
@@ -314,6 +316,44 @@ class CertifyAccuracy:
     def describe(self, rows: RowCounts) -> str:
         """``400 test rows``."""
         return f"{rows.positives} test rows"
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyWorstGroup:
+    """The accuracy of the worst of several groups of test rows; ``what`` they are is said in messages."""
+
+    what: str
+
+    def tightest(self, rows: RowCounts, alpha: float) -> float:
+        """The lower limit of the smallest group when every row is classified right; 0 for fewer than two groups."""
+        if len(rows.groups) < 2:
+            return 0.0
+        return stats.best_lower_limit(min(rows.groups), alpha / len(rows.groups))
+
+    def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
+        """None: what the model gets right has nothing to do with leaks."""
+        return None
+
+    def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:
+        """Says how many rows the smallest group takes, or that there is no second one."""
+        if len(rows.groups) < 2:
+            return (
+                f"{rows.positives} test rows make no two groups that are large enough to be judged apart; give test "
+                "more rows"
+            )
+        tightest = self.tightest(rows, alpha)
+        if bound <= tightest:
+            return None
+        remedy = "no number of rows certifies 1"
+        if bound < 1:
+            needed = stats.min_trials_for_lower_bound(bound, alpha / len(rows.groups))
+            remedy = f"give test so many rows that each {self.what} has at least {needed}"
+        return f"{self.describe(rows)}, all right, certify only {tightest:.4g}; {remedy}"
+
+    def describe(self, rows: RowCounts) -> str:
+        """``61 test rows of the smallest class of 5``."""
+        smallest = min(rows.groups, default=0)
+        return f"{smallest} test rows of the smallest {self.what} of {len(rows.groups)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Training: one recipe, one loop, for target, candidate and shadow alike."""
 
-from safecompress.training.accuracy import classified_right, measure_accuracy
+from safecompress.training.accuracy import classified_right, measure_accuracy, measure_rate
 from safecompress.training.augment import AUGMENTATIONS, Augmentation
 from safecompress.training.engines import engine_name, trains_active
 from safecompress.training.gap import gap_gradient
@@ -37,6 +37,7 @@ __all__ = [
     "gap_gradient",
     "is_stackable",
     "measure_accuracy",
+    "measure_rate",
     "predict_logits",
     "reestimate_batch_norm_",
     "sharing_batches",

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from safecompress.metrics import stats
-from safecompress.metrics.catalogue import ACCURACY
-from safecompress.metrics.measurement import Direction, Levels, Measurement
+from safecompress.metrics.catalogue import ACCURACY, Metric
+from safecompress.metrics.measurement import Levels, Measurement
 from safecompress.training.inference import predict_logits
 
 
@@ -19,12 +19,17 @@ def classified_right(model: nn.Module, features: Tensor, labels: Tensor) -> NDAr
 
 def measure_accuracy(is_right: NDArray[np.bool_], levels: Levels) -> Measurement:
     """Accuracy with Clopper-Pearson intervals."""
-    hits, trials = int(is_right.sum()), len(is_right)
+    return measure_rate(ACCURACY, is_right, levels)
+
+
+def measure_rate(metric: Metric, is_hit: NDArray[np.bool_], levels: Levels) -> Measurement:
+    """The share of rows (N,) that are hits, as ``metric``, with Clopper-Pearson intervals."""
+    hits, trials = int(is_hit.sum()), len(is_hit)
     return Measurement(
-        ACCURACY.name,
+        metric.name,
         hits / trials,
         stats.clopper_pearson(hits, trials, levels.alpha),
         stats.clopper_pearson(hits, trials, levels.simultaneous_alpha),
         trials,
-        Direction.HIGHER,
+        metric.direction,
     )
