@@ -158,3 +158,23 @@ def test_within_takes_no_negative_margin_and_no_other_model():
 )
 def test_which_way_is_better(metric, direction):
     assert direction_of(metric) is direction
+
+
+@pytest.mark.parametrize(
+    ("requirement", "value", "slack"),
+    [
+        (at_most("loss.auc", 0.6), 0.55, 0.5),  # half of the way from 0.6 to 0.5
+        (at_most("loss.auc", 0.6), 0.5, 1.0),
+        (at_most("loss.auc", 0.6), 0.6, 0.0),
+        (at_most("loss.auc", 0.6), 0.7, -1.0),
+        (at_least("accuracy", 0.8), 0.9, 0.5),
+        (at_least("accuracy", 0.8), 0.7, -0.5),
+        (within(0.1, metric="accuracy"), 0.05, 0.5),
+        (within(0.1, metric="loss.auc"), 0.2, -1.0),
+        (at_most("loss.auc", 0.5), 0.52, -0.02),  # the bound is the ideal
+        (at_least("compression.ratio", 4.0), 6.0, 2.0),  # no ideal
+        (at_most("unheard.of", 2.0), 1.5, 0.5),
+    ],
+)
+def test_slack_is_the_share_of_the_way_from_the_bound_to_the_ideal(requirement, value, slack):
+    assert requirement.slack(value) == pytest.approx(slack)

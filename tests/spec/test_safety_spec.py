@@ -97,9 +97,10 @@ def test_attacks_come_as_names_tables_or_objects():
 
 def test_metrics_that_a_requirement_can_name():
     spec = SafetySpec(["loss", "gap"], [AUC])
-    plain = ["accuracy", "density", "artifact.size_bytes", "compression.ratio", "latency.p50_ms"]
+    plain = ["accuracy", "accuracy.worst_class", "agreement", "density"]
+    plain += ["artifact.size_bytes", "compression.ratio", "latency.p50_ms"]
     plain += [f"{attack}.{metric}" for attack in ("loss", "gap") for metric in METRICS]
-    higher = {"accuracy", "compression.ratio"}
+    higher = {"accuracy", "accuracy.worst_class", "agreement", "compression.ratio"}
     changes = [f"{metric}.drop" if metric in higher else f"{metric}.rise" for metric in plain]
     assert spec.metrics == plain + changes
     for metric in spec.metrics:

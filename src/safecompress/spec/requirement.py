@@ -54,6 +54,19 @@ class Requirement:
             return self.bound < name.metric.high
         return self.bound > name.metric.low
 
+    def slack(self, value: float) -> float:
+        """How far ``value`` is within the bound, as a share of the way from the bound to the ideal figure.
+
+        1 at the ideal, 0 at the bound, under 0 beyond it. Where the bound is the ideal, or nobody knows an ideal (a
+        metric that is not in the catalogue, a figure that is bounded by nothing), the plain distance.
+        """
+        sign = -1 if self.direction is Direction.LOWER else 1
+        name = catalogue.parse_name(self.metric)
+        ideal = self.bound if name is None else 0.0 if name.is_change else name.metric.ideal
+        way = sign * (ideal - self.bound)
+        distance = sign * (value - self.bound)
+        return distance / way if math.isfinite(way) and way > 0 else distance
+
     def judge(self, measurement: Measurement | None, *, fault: str | None = None) -> Finding:
         """PASS if the whole interval is within the bound, FAIL if the whole simultaneous interval is outside.
 

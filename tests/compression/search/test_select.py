@@ -16,13 +16,14 @@ from safecompress.compression.search import (
     RandomChoice,
     SafestAbove,
     Selection,
+    Slack,
     TmScore,
     compare_to_keep,
 )
 from safecompress.errors import AttackError, UsageError
 from safecompress.metrics import stats
 from safecompress.metrics.measurement import Direction, Measurement
-from safecompress.spec import Findings
+from safecompress.spec import Findings, SafetySpec, at_least, at_most
 from said import says
 
 IS_MEMBER = np.arange(40) < 20
@@ -49,6 +50,49 @@ def choose(selector, *evaluations, seed=0):
     assert len(choice.reasons) == len(evaluations)
     assert all(choice.reasons)
     return choice
+
+
+# --- slack
+
+ASKED = SafetySpec(["loss"], [at_most("loss.auc", 0.6), at_least("accuracy", 0.8)])
+
+
+def asked(branch, accuracy, auc, *, broken=()):
+    """An evaluation of a spec that asks for an AUC of at most 0.6 and an accuracy of at least 0.8."""
+    measured = {
+        "accuracy": Measurement.exact("accuracy", accuracy, Direction.HIGHER),
+        "loss.auc": Measurement.exact("loss.auc", auc, Direction.LOWER),
+        "loss.balanced_accuracy": Measurement.exact("loss.balanced_accuracy", auc, Direction.LOWER),
+    }
+    results = (AttackResult("loss", Access.SCORES, error="ValueError: no" if "loss" in broken else None),)
+    return Evaluation(f"r1/{branch}", branch, measured, results, ASKED.judge(measured, partly=True), 0, {})
+
+
+def test_the_tightest_requirement_chooses():
+    """Slacks by hand: x (.58 -> .2, .9 -> .5), y (.55 -> .5, .85 -> .25), z (.5 -> 1, .78 -> -.1)."""
+    choice = choose(Slack(), asked("x", 0.9, 0.58), asked("y", 0.85, 0.55), asked("z", 0.78, 0.5))
+    assert choice.index == 1
+    assert choice.reasons == (
+        "lost: smallest slack 0.2000, 0.0500 behind (loss.auc ≤ 0.6)",
+        "won: smallest slack 0.2500 (accuracy ≥ 0.8)",
+        "lost: smallest slack -0.1000, 0.3500 behind (accuracy ≥ 0.8)",
+    )
+    by_score = choose(TmScore(), asked("x", 0.9, 0.58), asked("y", 0.85, 0.55), asked("z", 0.78, 0.5))
+    assert by_score.index == 2  # which no bound is asked of
+
+
+def test_equal_slacks_go_to_keep_and_broken_attacks_never_win():
+    one = asked("x", 0.9, 0.55)
+    assert choose(Slack(), one, asked("keep", 0.9, 0.55)).index == 1
+    choice = choose(Slack(), asked("x", 1.0, 0.5, broken=["loss"]), one)
+    assert (choice.index, choice.reasons[0]) == (1, "out: broken attack loss")
+    with pytest.raises(AttackError):
+        choose(Slack(), asked("x", 1.0, 0.5, broken=["loss"]))
+
+
+def test_without_a_requirement_that_is_measured_the_tm_score_decides():
+    candidates = evaluation("x", 0.80, 0.60), evaluation("y", 0.75, 0.50)
+    assert choose(Slack(), *candidates) == choose(TmScore(), *candidates)
 
 
 # --- TM-score

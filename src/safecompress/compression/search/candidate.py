@@ -107,5 +107,11 @@ class Evaluation:
         return tm_score(self.accuracy, decisions(self._values).values(), power=power)
 
     @property
+    def slacks(self) -> dict[str, float]:
+        """By requirement that was measured, how far its figure is within the bound (`Requirement.slack`)."""
+        judged = [(one.requirement, one.measurement) for one in self.findings.findings]
+        return {str(asked): asked.slack(figure.value) for asked, figure in judged if figure is not None}
+
+    @property
     def _values(self) -> dict[str, float]:
         return {name: figure.value for name, figure in self.measurements.items()}

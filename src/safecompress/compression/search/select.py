@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +49,28 @@ class TmScore:
         """The highest score."""
         scores = [e.tm_score(self.power) if not e.errors else -np.inf for e in evaluations]
         return _select_highest(evaluations, scores, "TM-score")
+
+
+@dataclass(frozen=True)
+class Slack:
+    """The largest smallest slack over the requirements that a search measures: the tightest requirement chooses.
+
+    The slack of a requirement is the distance of its figure from the bound over the distance of the ideal figure from
+    the bound (`Requirement.slack`). So accuracy, leaks and whatever else is asked weigh by how hard each was asked for.
+    Equal ones go to ``keep``, then to the first; without a requirement that is measured the TM-score decides.
+    """
+
+    def __call__(self, evaluations: Sequence[Evaluation], *, generator: np.random.Generator) -> Selection:
+        """The candidate whose worst requirement is the least bad."""
+        usable = [evaluation for evaluation in evaluations if not evaluation.errors]
+        if not any(evaluation.slacks for evaluation in usable):
+            return TmScore()(evaluations, generator=generator)
+        smallest = [min(e.slacks.values()) if not e.errors else -np.inf for e in evaluations]
+        selection = _select_highest(evaluations, smallest, "smallest slack")
+        tightest = ["" if e.errors else f" ({min(e.slacks, key=e.slacks.__getitem__)})" for e in evaluations]
+        return replace(
+            selection, reasons=tuple(f"{why}{what}" for why, what in zip(selection.reasons, tightest, strict=True))
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,13 @@ class ParetoKnee:
 SELECTORS: Registry[Selector] = Registry(
     "selector",
     "safecompress.selectors",
-    {"tm_score": TmScore, "random": RandomChoice, "safest_above": SafestAbove, "pareto_knee": ParetoKnee},
+    {
+        "tm_score": TmScore,
+        "random": RandomChoice,
+        "safest_above": SafestAbove,
+        "pareto_knee": ParetoKnee,
+        "slack": Slack,
+    },
 )
 
 
