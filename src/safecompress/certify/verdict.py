@@ -67,6 +67,8 @@ class Certification:
     """How many shadows of the shipped model were asked."""
     shadows_reused: int = 0
     """How many of them an earlier process had trained, and a cache kept."""
+    is_rough: bool = False
+    """Whether the spec marks the verdict as a first impression."""
 
     @property
     def tm_score(self) -> float | None:
@@ -163,6 +165,7 @@ def certify(
         looks=looks,
         shadows_used=shipped.shadows.num_used if shipped.has_shadows else 0,
         shadows_reused=shipped.shadows.num_reused if shipped.has_shadows else 0,
+        is_rough=spec.rough is not None,
     )
 
 
@@ -186,12 +189,20 @@ def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[Va
         for check in health
         if check.outcome is not Verdict.PASS
     ]
+    if spec.rough is not None:
+        issues.append(ValidityIssue(Verdict.INCONCLUSIVE, ROUGH.format(command=spec.rough)))
     if missing := spec.missing_reference_attacks():
         issues.append(
             ValidityIssue(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing)))
         )
     return issues
 
+
+ROUGH = (
+    "this verdict is rough: few rows and a short training give a first impression and never a PASS. The full verdict: "
+    "{command}"
+)
+"""Why a rough spec cannot pass anything, and what to run instead."""
 
 BELOW = (
     "the attacks that are bounded do not make up the reference set for an attacker who is given {access}: {missing}. "
