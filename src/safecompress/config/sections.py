@@ -214,7 +214,9 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: SpecRe
     if shape is None or not requires or len(reading.faults) > faults_before:
         return None
     requirements = [requirement for requirement in read if requirement is not None]
-    options = {name: getattr(shape, name) for name in ("alpha", "access", "shadows", "shadow_budget", "canaries", "rough")}
+    options = {
+        name: getattr(shape, name) for name in ("alpha", "access", "shadows", "shadow_budget", "canaries", "rough")
+    }
     return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, **options))
 
 

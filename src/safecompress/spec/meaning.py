@@ -91,7 +91,9 @@ def _of_accuracy(bound: float) -> str:
 
 
 def _of_drop(bound: float) -> str:
-    return f"of 100 people whom no model saw, the small model is right on at most {_times(bound)} fewer than the dense one"
+    return (
+        f"of 100 people whom no model saw, the small model is right on at most {_times(bound)} fewer than the dense one"
+    )
 
 
 def _of_bytes(bound: float) -> str:

@@ -265,7 +265,9 @@ def _require(requirement: Requirement, bound: Bound, comment: str) -> str:
         word = "at_least"
     lines = ["[[require]]", f'metric = "{metric}"', f"{f'{word} = {bound.value:g}':<28} # {comment}"]
     if bound.meant is not None:
-        lines.append(f"{f'proposed = {bound.value:g}':<28} # by init; leave it, so that the report says who chose the bound")
+        lines.append(
+            f"{f'proposed = {bound.value:g}':<28} # by init; leave it, so that the report says who chose the bound"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -98,7 +98,9 @@ def audit(
         workers=workers,
         threads=threads,
     )
-    report = replace(audit_file(request), command=_command(request))
+    judged = audit_file(request)
+    record = {**judged.record, "spec": spec.name}
+    report = replace(judged, command=_command(request), record=record)
     if out is not None:
         save_report(report, out)
     gate.finish(report, lambda: show_report(report, out, quiet=quiet))
