@@ -217,9 +217,7 @@ class RequireShape(StrictTable):
     at_least: float | None = Field(None, description="It is the bound on a figure that is better when higher.")
     within: float | None = Field(None, ge=0, description="It is how much worse than the dense model is allowed.")
     of: Literal["dense"] | None = Field(None, description="It goes with within, and says what is compared with.")
-    proposed: float | None = Field(
-        None, description="It is the bound that init wrote; the report says who chose yours."
-    )
+    proposed: float | None = Field(None, description="It is what init wrote, so that reports say who chose the bound.")
 
 
 S = TypeVar("S", bound=StrictTable)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 4
-"""What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``; version 4 ``record``, and
-what a bound means and who chose it in ``findings``."""
+"""What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``; version 4 ``record``,
+and in ``findings`` what a bound means and who chose it."""
 
 READABLE = (2, 3, SCHEMA_VERSION)
 """What is read: a report of an older version lacks what was added."""

@@ -42,7 +42,7 @@ class Requirement:
 
     @property
     def chosen_by(self) -> str:
-        """Who chose the bound: ``proposed by init``, ``edited (init proposed 0.6)``, ``set by the author of the spec``."""
+        """Who chose the bound: init (``proposed by init``), or a person, perhaps in its place."""
         if self.proposed is None:
             return "set by the author of the spec"
         return "proposed by init" if self.proposed == self.bound else f"edited (init proposed {self.proposed:g})"

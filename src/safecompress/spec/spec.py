@@ -79,10 +79,11 @@ class SafetySpec:
     ``access`` is what the attacker is given: a file on a device grants WEIGHTS (the default); say SCORES or LABELS for
     a model that only answers over a network. Each has its reference set of attacks (`missing_reference_attacks`).
     ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
-    it. ``rough`` marks a spec whose verdict is only a first impression, and is the command that gives the full one: every
-    report says so, and none is PASS. With a ``shadow_budget`` an attack by shadow models that decides none of its requirements clearly is run again
+    it. With a ``shadow_budget`` an attack by shadow models that decides none of its requirements clearly is run again
     with more of them, up to that number, at levels that share alpha (certify/looks.py). ``canaries`` is how many
-    mislabelled rows the model was trained with, so that attacks by shadow models show whether they find them.
+    mislabelled rows the model was trained with, so that attacks by shadow models show whether they find them. ``rough``
+    marks a spec whose verdict is a first impression, and is the command that gives the full one: every report says so,
+    and none is PASS.
 
     ``alpha`` is at most `MOST_ALPHA`; the first use of rows in a ledger fixes the largest that later ones may ask.
 

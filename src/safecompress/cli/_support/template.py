@@ -15,6 +15,7 @@ from safecompress.attacks import Access
 from safecompress.attacks.reference import REFERENCE
 from safecompress.certify import Feasibility
 from safecompress.data import DataSplit, SplitSizes
+from safecompress.metrics import stats
 from safecompress.metrics.catalogue import ACCURACY, AUC, SIZE_BYTES, WORST_CASE
 from safecompress.metrics.certifiers import CertifyWorstCase, RowCounts
 from safecompress.metrics.measurement import Direction
@@ -56,7 +57,7 @@ class Bound:
 
     @classmethod
     def chosen(cls, value: float, proposal: Bound) -> Bound:
-        """The ``value`` that a flag or a person gave where ``proposal`` was offered: the proposal, or one of their own."""
+        """The ``value`` that a flag or a person gave where ``proposal`` was offered: that one, or their own."""
         return proposal if value == proposal.value else cls(value)
 
 
@@ -65,7 +66,8 @@ class InitAnswers:
     """The answers of a person, or of flags. Shares go from 0 to 1; None asks for nothing.
 
     ``source`` is that of ``[data]``, ``model`` the table of that name; empty, it stands for a model that fits the data.
-    ``bound`` is that on every attack's AUC. With ``quick`` the spec has a version for a rough verdict.
+    ``bound`` is that on every attack's AUC, ``sizes`` are those of parts that differ from the default. With ``quick``
+    the spec has a version for a rough verdict.
     """
 
     name: str
@@ -80,6 +82,7 @@ class InitAnswers:
     max_worst_case: Bound | None = None
     min_accuracy: float | None = None
     max_bytes: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
     seed: int = 0
     quick: bool = False
 
@@ -106,6 +109,21 @@ def propose_bound(prospects: Sequence[Feasibility], metrics: Sequence[str]) -> B
     """The bound on all of ``metrics``: `MEANT_AUC`, or the lowest in steps of 0.05 that these rows can certify."""
     tightest = [p.tightest for p in prospects if p.requirement.metric in metrics and p.tightest is not None]
     return _as_meant(MEANT_AUC, max(tightest, default=0.5))
+
+
+def propose_sizes(bound: Bound, num_rows: int, alpha: float) -> dict[str, int]:
+    """Larger verdict pools, where they let the rows certify the bound that is meant; empty where nothing helps or must.
+
+    Pools of up to a quarter of all rows: the bound follows what it means, and the rows follow the bound.
+    """
+    if bound.meant is None or not bound.is_loosened:
+        return {}
+    needed = stats.min_rows_for_auc(bound.meant - MARGIN - 0.5, alpha) + 1
+    if 4 * needed > num_rows:
+        return {}
+    usual = SplitSizes.default(num_rows)
+    train = needed + usual.member_fit + usual.member_select
+    return {"train": train, "member_verdict": needed, "nonmember_verdict": needed}
 
 
 def propose_worst_case(access: Access, num_members: int, alpha: float) -> Bound | None:
@@ -202,7 +220,7 @@ def _data(answers: InitAnswers, split: DataSplit | None) -> str:
         lines += [
             f"# {rows}. Members are train rows; attackers are judged on the verdict pools.",
             "# Larger verdict pools certify tighter bounds. Sizes that you leave out are chosen as these were:",
-            *(f"# {name} = {count}" for name, count in sizes.items()),
+            *(f"{'' if name in answers.sizes else '# '}{name} = {count}" for name, count in sizes.items()),
         ]
     return "\n".join([*lines, ""])
 
@@ -265,9 +283,7 @@ def _require(requirement: Requirement, bound: Bound, comment: str) -> str:
         word = "at_least"
     lines = ["[[require]]", f'metric = "{metric}"', f"{f'{word} = {bound.value:g}':<28} # {comment}"]
     if bound.meant is not None:
-        lines.append(
-            f"{f'proposed = {bound.value:g}':<28} # by init; leave it, so that the report says who chose the bound"
-        )
+        lines.append(f"{f'proposed = {bound.value:g}':<28} # by init: with it the report says who chose the bound")
     return "\n".join([*lines, ""])
 
 

@@ -116,7 +116,7 @@ def init(
         seed=seed,
         quick=quick,
     )
-    fitted = _with_bounds(prompter, fit_to_data(answers, spec), max_drop, max_auc)
+    fitted = _with_bounds(prompter, fit_to_data(answers, spec, fit_pools=max_auc is None), max_drop, max_auc)
     text = write_template(fitted.answers, fitted.data.raw, fitted.prospects)
     prospects = check_spec(text, spec, fitted.data)
     text = write_template(fitted.answers, fitted.data.raw, prospects)  # with what rows certify of every requirement
