@@ -23,6 +23,7 @@ from safecompress.errors import AttackError
 from safecompress.metrics import stats
 from safecompress.metrics.catalogue import ACCURACY, attack_of, change_of, tm_score_of
 from safecompress.metrics.measurement import Direction, Levels, Measurement
+from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Findings, SafetySpec, ValidityIssue, Verdict
 
@@ -108,19 +109,30 @@ class JudgedModels:
 
 
 def certify(
-    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: OrderedMap = map
+    models: JudgedModels,
+    split: DataSplit,
+    spec: SafetySpec,
+    *,
+    seed: int,
+    opening: int,
+    run: OrderedMap = map,
+    watcher: Progress | None = None,
 ) -> Certification:
     """Judge ``models`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
 
-    ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
-    every health check holds, and the spec bounds the reference set of attacks of its access.
+    ``run`` maps over groups of the health control's shadows; ``watcher`` is told which model is attacked. The verdict
+    is PASS only when every requirement holds, every health check holds, and the spec bounds the reference set of
+    attacks of its access.
     """
     levels, shipped = spec.levels(opening), models.shipped
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
     targets = {"shipped": shipped, "dense": models.dense, "trained": models.trained}
     known = {name: target for name, target in targets.items() if target is not None}
     attacks_on = {name: spec.attacks if name == "shipped" else alone for name in known}
-    figures = {name: _examine(target, split, attacks_on[name], levels, seed) for name, target in known.items()}
+    watcher, figures = watcher or Silent(), {}
+    for name, target in known.items():
+        watcher.begin(f"attack the {name} model with {len(attacks_on[name])} attacks", 1)
+        figures[name] = _examine(target, split, attacks_on[name], levels, seed)
     figures, looks = take_looks(
         spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
     )
@@ -134,6 +146,7 @@ def certify(
     measurements |= {figure.name: figure for figure in models.counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
+    watcher.begin("check the attacks on models that they must catch", 1)
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
     doubts = _validity_issues(spec, health)
     return Certification(

@@ -160,9 +160,8 @@ def write_template(answers: InitAnswers, split: DataSplit | None, prospects: Seq
     by_metric = {str(p.requirement.metric): p for p in prospects}
     blocks = [_head(answers), _data(answers, split), _training(answers, split), _safety(answers)]
     for place, (requirement, bound) in enumerate(_requirements(answers)):
-        lines = [] if 0 < place < len(answers.metrics) else _meaning(requirement, bound)  # one bound, several attacks
         words = _certifiable_note(requirement, by_metric.get(requirement.metric))
-        blocks.append("\n".join([*lines, _require(requirement, bound, words)]))
+        blocks.append(requirement_block(requirement, bound, words, is_repeated=0 < place < len(answers.metrics)))
     if answers.quick:
         blocks.append(_quick(answers, split))
     return "\n".join(blocks)
@@ -274,6 +273,12 @@ def _canaries(answers: InitAnswers) -> str:
     return "\n".join(["", *CANARY_LINES, ""]) if EXPOSED_BY in REFERENCE[answers.access] else ""
 
 
+def requirement_block(requirement: Requirement, bound: Bound, note: str, *, is_repeated: bool = False) -> str:
+    """One ``[[require]]`` with ``note`` beside its bound; what it means above it, unless the one before has said so."""
+    lines = [] if is_repeated else _meaning(requirement, bound)
+    return "\n".join([*lines, _require(requirement, bound, note)])
+
+
 def _require(requirement: Requirement, bound: Bound, comment: str) -> str:
     """One ``[[require]]``. A bound that `init` proposed is written twice, so that a report can say who changed it."""
     metric, word = requirement.metric, "at_most"
@@ -289,7 +294,8 @@ def _require(requirement: Requirement, bound: Bound, comment: str) -> str:
 
 def _meaning(requirement: Requirement, bound: Bound) -> list[str]:
     """What the bound means, as comments."""
-    sentences = [f"{requirement}: {meaning_of(requirement)}."]
+    words = meaning_of(requirement) or str(requirement)
+    sentences = [f"{words[:1].upper()}{words[1:]}."]
     if bound.is_loosened:
         sentences.append(_loosened(bound))
     return [f"# {line}" for sentence in sentences for line in textwrap.wrap(sentence, 116)]

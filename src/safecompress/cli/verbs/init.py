@@ -55,6 +55,12 @@ MAX_WORST_CASE = typer.Option(
 MAX_BYTES = typer.Option(None, "--max-bytes", min=1, help="Bytes that the file may take.")
 EPOCHS = typer.Option(60, "--epochs", min=1, help="Epochs of training.")
 SEED = typer.Option(0, "--seed", min=0, help="Seed of the split and of all training.")
+FOR_AUDIT = typer.Option(
+    None,
+    "--for-audit",
+    metavar="FILE",
+    help="Write a spec for a model that was trained elsewhere (.onnx, .safetensors), which an audit can certify.",
+)
 QUICK = typer.Option(
     False, "--quick", help="Add a version of the spec for a rough verdict in about a minute, which is never PASS."
 )
@@ -80,6 +86,7 @@ def init(
     epochs: int = EPOCHS,
     seed: int = SEED,
     quick: bool = QUICK,
+    for_audit: Path | None = FOR_AUDIT,
     yes: bool = YES,
     as_json: bool = AS_JSON,
     quiet: bool = QUIET,
@@ -93,6 +100,9 @@ def init(
     from safecompress.cli._support.template import Bound, InitAnswers, write_template
     from safecompress.storage import PUBLISHED, write_bytes
 
+    if for_audit is not None:
+        _init_for_audit(for_audit, spec, access, max_auc, min_accuracy, seed, as_json)
+        return
     prompter = Prompter(is_interactive=not yes and sys.stdin.isatty())
     if spec is not None:
         _refuse_existing(spec)
@@ -127,6 +137,44 @@ def init(
     _show(fitted.answers, prospects, as_json, quiet)
 
 
+def _init_for_audit(
+    model_path: Path,
+    spec: Path | None,
+    access: str | None,
+    max_auc: float | None,
+    min_accuracy: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Write a spec for a model from elsewhere, whose rows are named when it is audited."""
+    from safecompress.cli._support.audit_template import (
+        AuditAnswers,
+        audit_bound,
+        check_model_file,
+        write_audit_template,
+    )
+    from safecompress.cli._support.prompts import access_of, name_of
+    from safecompress.config.read import parse_limits
+    from safecompress.storage import PUBLISHED, write_bytes
+
+    check_model_file(model_path)
+    spec = spec if spec is not None else Path(f"{name_of(model_path.name)}-audit.toml")
+    _refuse_existing(spec)
+    given = access_of("labels" if access is None else access)
+    bound, name = audit_bound(max_auc), name_of(spec.name)
+    answers = AuditAnswers(name, str(spec), model_path, given, bound, min_accuracy, seed)
+    text = write_audit_template(answers)
+    parse_limits(text, base=spec.absolute().parent, source=str(spec))
+    write_bytes(spec, text.encode(), mode=PUBLISHED)
+    first, second = answers.commands
+    if as_json:
+        say_json({"spec": str(spec), "next": [first, second], "left_out": list(answers.left_out)})
+        return
+    typer.echo(f"Wrote {spec}.")
+    typer.echo(f"Next, where the model was trained, so that its members are proved: {first}")
+    typer.echo(f"Then, here: {second}")
+
+
 def _source(
     prompter: Prompter, source: Mapping[str, Any], data: str, label: str | None, group: str | None
 ) -> dict[str, Any]:
@@ -151,8 +199,8 @@ def _with_bounds(
     asked = prompter.ask("Accuracy that may be lost to the dense model", max_drop, drop.value)
     proposal = propose_bound(fitted.prospects, answers.metrics)
     bound = prompter.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, proposal.value)
-    chosen = {"max_drop": Bound.chosen(asked, drop), "bound": Bound.chosen(bound, proposal)}
-    return replace(fitted, answers=replace(answers, **chosen))
+    chosen = replace(answers, max_drop=Bound.chosen(asked, drop), bound=Bound.chosen(bound, proposal))
+    return replace(fitted, answers=chosen)
 
 
 def _refuse_existing(spec_path: Path) -> None:
