@@ -93,10 +93,10 @@ def test_a_report_of_another_kind_is_refused(tmp_path, change):
 
 def test_a_report_of_version_two_comes_back_as_one_of_today(tmp_path):
     built = report()
-    added = ("exposure", "speed", "command")
+    added = ("exposure", "speed", "command", "record")
     old = {name: value for name, value in built.to_json().items() if name not in added} | {"schema_version": 2}
     (tmp_path / "report.json").write_text(json.dumps(old))
-    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None)
+    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None, record={})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"schema_version": 1}'])
