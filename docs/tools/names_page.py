@@ -50,10 +50,11 @@ def names_page() -> str:
         "every name that is installed, and where it comes from."
     ]
     for title, registry, words in SECTIONS:
-        blocks += [f"## {title}", words, _names(title, registry)]
+        group = f"A package adds names through the entry-point group `{registry.group}`."
+        blocks += [f"## {title}", f"{words} {group}", _names(title, registry)]
     blocks += [
         "## Extras",
-        'What is heavy is installed on demand: `pip install "safecompress[deploy]"`, or from the repository '
+        'What is heavy is installed on demand, from the folder of the repository: '
         '`pip install -c constraints.txt ".[deploy]"`. What lacks one names it.',
         _extras(),
     ]

@@ -218,4 +218,4 @@ def renamed(value, word, field=""):
 
 
 def renamed_report(word):
-    return Report.from_json({**renamed(whole_report().to_json(), word), "schema_version": 3})
+    return Report.from_json({**renamed(whole_report().to_json(), word), "schema_version": 4})

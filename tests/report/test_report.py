@@ -93,10 +93,10 @@ def test_a_report_of_another_kind_is_refused(tmp_path, change):
 
 def test_a_report_of_version_two_comes_back_as_one_of_today(tmp_path):
     built = report()
-    added = ("exposure", "speed", "command")
+    added = ("exposure", "speed", "command", "record")
     old = {name: value for name, value in built.to_json().items() if name not in added} | {"schema_version": 2}
     (tmp_path / "report.json").write_text(json.dumps(old))
-    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None)
+    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None, record={})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"schema_version": 1}'])
@@ -208,7 +208,7 @@ def test_broken_attacks_are_named():
 def test_what_was_judged_and_how_is_in_the_report():
     judged = certification()
     built = report(judged)
-    assert (built.access, built.shadows, built.schema_version) == ("WEIGHTS", None, 3)
+    assert (built.access, built.shadows, built.schema_version) == ("WEIGHTS", None, 4)
     assert built.health == [
         {
             "check": check.name,
@@ -465,7 +465,7 @@ def test_hostile_words_stay_in_their_cells():
             counts = {len(cells(line)) for line in block.splitlines()}
             assert len(counts) == 1
             widths.append(counts.pop() - 2)
-    assert widths == [6, 5, 3, 4, 6, 3, 2, 2, 2]
+    assert widths == [2, 6, 5, 3, 4, 6, 3, 2, 2, 2]
 
 
 def test_hostile_words_survive_in_the_json():

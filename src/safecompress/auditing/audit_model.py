@@ -74,6 +74,7 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
     certification = judge(case, resources, opening)
     facts = RunFacts(
         seed=audit.seed,
+        weights=_weights(subject.artifact),
         digests={} if audit.dense is None else {"dense": digest_weights(audit.dense)},
         notes=_notes(audit, resources, subject.artifact),
     )
@@ -148,6 +149,14 @@ def _notes(audit: ModelAudit, resources: AuditResources, artifact: Artifact | No
     if audit.dense is None and any(requirement.is_change() for requirement in audit.spec.requirements):
         notes.append("No dense model was given, so no change from it (.drop, .rise) could be measured.")
     return notes
+
+
+def _weights(artifact: Artifact | None) -> str:
+    """Where the weights come from, as far as the file tells."""
+    version = None if artifact is None else artifact.metadata.get("safecompress")
+    if version is None:
+        return "trained elsewhere: nothing is recorded of how"
+    return f"by the file's own record, trained by safecompress {version}"
 
 
 def _name(subject: AuditedModel) -> str:

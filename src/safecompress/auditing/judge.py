@@ -23,6 +23,7 @@ from safecompress.data import DataSplit
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import LATENCY
+from safecompress.progress import Progress, Silent
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
 from safecompress.training import engine_name
@@ -33,13 +34,15 @@ class AuditResources:
     """What an audit uses beside the case it judges.
 
     ``ledger`` counts how often the rows were used. ``released`` are the released versions, by their paths, for attacks
-    that combine several versions. Shadows are kept in ``store`` and trained by ``run``.
+    that combine several versions. Shadows are kept in ``store`` and trained by ``run``. ``watcher`` is told what is
+    attacked and checked.
     """
 
     ledger: Ledger | None = None
     released: Mapping[str, Artifact] = field(default_factory=dict)
     store: PrivateFolder | None = None
     run: OrderedMap = map
+    watcher: Progress = field(default_factory=Silent, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,8 @@ def judge(case: AuditCase, resources: AuditResources, opening: int) -> Certifica
     if case.spec.access is Access.WEIGHTS:  # whoever is given less has the answers alone
         checks = (*checks, *look_at_whole(subject, case.evidence))
     models = JudgedModels(target, versions.get("dense"), as_trained, tuple(counted), checks)
-    return certify(models, case.evidence, case.spec, seed=case.seed, opening=opening, run=resources.run)
+    run, watcher = resources.run, resources.watcher
+    return certify(models, case.evidence, case.spec, seed=case.seed, opening=opening, run=run, watcher=watcher)
 
 
 class _Targets:

@@ -25,6 +25,7 @@ from safecompress.metrics import stats
 from safecompress.metrics.catalogue import ACCURACY, attack_of, change_of, tm_score_of
 from safecompress.metrics.groups import GroupAccuracy
 from safecompress.metrics.measurement import Direction, Levels, Measurement
+from safecompress.progress import Progress, Silent
 from safecompress.seeding import derive, derive_seed
 from safecompress.spec import Findings, SafetySpec, ValidityIssue, Verdict
 
@@ -71,6 +72,8 @@ class Certification:
     """How many of them an earlier process had trained, and a cache kept."""
     who_pays: tuple[GroupAccuracy, ...] = field(default=(), repr=False)
     """The accuracy of each class of the test rows, beside the dense model's."""
+    is_rough: bool = False
+    """Whether the spec marks the verdict as a first impression."""
 
     @property
     def tm_score(self) -> float | None:
@@ -108,21 +111,37 @@ class JudgedModels:
     counted: tuple[Measurement, ...] = ()
     checks: tuple[HealthCheck, ...] = ()
 
+    @property
+    def by_name(self) -> dict[str, Target]:
+        """Those that are there, as shipped, dense and trained."""
+        targets = {"shipped": self.shipped, "dense": self.dense, "trained": self.trained}
+        return {name: target for name, target in targets.items() if target is not None}
+
 
 def certify(
-    models: JudgedModels, split: DataSplit, spec: SafetySpec, *, seed: int, opening: int, run: OrderedMap = map
+    models: JudgedModels,
+    split: DataSplit,
+    spec: SafetySpec,
+    *,
+    seed: int,
+    opening: int,
+    run: OrderedMap = map,
+    watcher: Progress | None = None,
 ) -> Certification:
     """Judge ``models`` by ``spec``. Attackers are fitted on the fitting pool, per model, with their own seeds.
 
-    ``run`` maps over groups of the health control's shadows. The verdict is PASS only when every requirement holds,
-    every health check holds, and the spec bounds the reference set of attacks of its access.
+    ``run`` maps over groups of the health control's shadows; ``watcher`` is told which model is attacked. The verdict
+    is PASS only when every requirement holds, every health check holds, and the spec bounds the reference set of
+    attacks of its access.
     """
     levels, shipped = spec.levels(opening), models.shipped
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
-    targets = {"shipped": shipped, "dense": models.dense, "trained": models.trained}
-    known = {name: target for name, target in targets.items() if target is not None}
+    known = models.by_name
     attacks_on = {name: spec.attacks if name == "shipped" else alone for name in known}
-    figures = {name: _examine(target, split, attacks_on[name], levels, seed) for name, target in known.items()}
+    watcher, figures = watcher or Silent(), {}
+    for name, target in known.items():
+        watcher.begin(f"attack the {name} model with {len(attacks_on[name])} attacks", 1)
+        figures[name] = _examine(target, split, attacks_on[name], levels, seed)
     figures, looks = take_looks(
         spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
     )
@@ -135,11 +154,15 @@ def certify(
     measurements = measured["shipped"] | {figure.name: figure for figure in models.counted}
     if dense_figures is not None:
         measurements.update(_changes(shipped_figures, dense_figures, levels, looks))
-    unmeasured = {**persons["shipped"].unmeasured, **who_pays.unmeasured}
+    watcher.begin("check the attacks on models that they must catch", 1)
     health = (*models.checks, *_examine_health(shipped, shipped_figures, split, spec, opening, seed, run))
-    doubts = _validity_issues(spec, health)
     return Certification(
-        findings=spec.judge(measurements, shipped_figures.errors, unmeasured=unmeasured, doubts=doubts),
+        findings=spec.judge(
+            measurements,
+            shipped_figures.errors,
+            unmeasured={**persons["shipped"].unmeasured, **who_pays.unmeasured},
+            doubts=_validity_issues(spec, health),
+        ),
         measurements=measurements,
         dense=measured.get("dense", {}),
         errors=shipped_figures.errors,
@@ -155,19 +178,12 @@ def certify(
         shadows=shipped.shadows.mode if shipped.has_shadows and shipped.shadows.num_used else None,
         trained=measured.get("trained", {}),
         trained_findings=_partly_judged(spec, "trained", figures, measured),
-        exposure=examine_exposure(
-            shipped,
-            split.audit("verdict"),
-            split.dataset.class_names,
-            shipped_figures.results,
-            dense_figures.results if dense_figures else (),
-            levels.alpha,
-            planted_in(split),
-        ),
+        exposure=_exposure(shipped, split, shipped_figures, dense_figures, levels),
         looks=looks,
         shadows_used=shipped.shadows.num_used if shipped.has_shadows else 0,
         shadows_reused=shipped.shadows.num_reused if shipped.has_shadows else 0,
         who_pays=who_pays.apart,
+        is_rough=spec.rough is not None,
     )
 
 
@@ -175,6 +191,15 @@ def _measure_persons(target: Target, split: DataSplit, attacks: Sequence[Attack]
     """What the attacks' shadows say of the most exposed members, and of canaries."""
     exposed = measure_persons(target, split.audit("verdict"), attacks, levels)
     return exposed.joined(measure_canaries(target, split, attacks, levels))
+
+
+def _exposure(
+    shipped: Target, split: DataSplit, figures: ModelFigures, dense_figures: ModelFigures | None, levels: Levels
+) -> Exposure:
+    """Whom the attacks find, of the shipped model and of the dense one."""
+    audit, names = split.audit("verdict"), split.dataset.class_names
+    dense_results = dense_figures.results if dense_figures else ()
+    return examine_exposure(shipped, audit, names, figures.results, dense_results, levels.alpha, planted_in(split))
 
 
 def _partly_judged(
@@ -196,12 +221,20 @@ def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[Va
         for check in health
         if check.outcome is not Verdict.PASS
     ]
+    if spec.rough is not None:
+        issues.append(ValidityIssue(Verdict.INCONCLUSIVE, ROUGH.format(command=spec.rough)))
     if missing := spec.missing_reference_attacks():
         issues.append(
             ValidityIssue(Verdict.INCONCLUSIVE, BELOW.format(access=spec.access.name, missing="; ".join(missing)))
         )
     return issues
 
+
+ROUGH = (
+    "this verdict is rough: few rows and a short training give a first impression and never a PASS. The full verdict: "
+    "{command}"
+)
+"""Why a rough spec cannot pass anything, and what to run instead."""
 
 BELOW = (
     "the attacks that are bounded do not make up the reference set for an attacker who is given {access}: {missing}. "

@@ -85,9 +85,13 @@ def load_limits(path: str | Path) -> Limits:
     SpecError, with every fault at once.
     """
     file = Path(path).absolute()
-    source = str(path)
-    reading = SpecReader(file.parent)
-    tables, _ = shortened(parse_toml(read_text(file, source=source), source), None, reading)
+    return parse_limits(read_text(file, source=str(path)), base=file.parent, source=str(path))
+
+
+def parse_limits(text: str, *, base: Path, source: str) -> Limits:
+    """Name, seed and safety spec in ``text``, as `load_limits` reads them. Raises SpecError, with every fault."""
+    reading = SpecReader(base)
+    tables, _ = shortened(parse_toml(text, source), None, reading)
     shape = read_table(LimitsShape, tables, "", reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or spec is None:

@@ -214,7 +214,9 @@ def read_safety(safety: Table | None, requires: Sequence[Table], reading: SpecRe
     if shape is None or not requires or len(reading.faults) > faults_before:
         return None
     requirements = [requirement for requirement in read if requirement is not None]
-    options = {name: getattr(shape, name) for name in ("alpha", "access", "shadows", "shadow_budget", "canaries")}
+    options = {
+        name: getattr(shape, name) for name in ("alpha", "access", "shadows", "shadow_budget", "canaries", "rough")
+    }
     return reading.attempt("[safety]", lambda: SafetySpec(attacks, requirements, **options))
 
 
@@ -274,7 +276,7 @@ def _read_requirement(
     fault = _bound_fault(metric, word, bound)
     if fault:
         reading.note(where, fault)
-    return Requirement(metric, bound, Direction.HIGHER if word == "at_least" else Direction.LOWER)
+    return Requirement(metric, bound, Direction.HIGHER if word == "at_least" else Direction.LOWER, shape.proposed)
 
 
 def _metric_fault(metric: str, attacks: Sequence[Attack], *, with_changes: bool, all_known: bool) -> str | None:

@@ -200,6 +200,13 @@ class SafetyShape(StrictTable):
         0,
         description="Rows with a wrong label that are put into training, to see whether attacks find them; 20 or more.",
     )
+    rough: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="It marks a rough verdict, which is never PASS, and is the command that gives the full one.",
+    )
 
 
 class RequireShape(StrictTable):
@@ -210,6 +217,7 @@ class RequireShape(StrictTable):
     at_least: float | None = Field(None, description="It is the bound on a figure that is better when higher.")
     within: float | None = Field(None, ge=0, description="It is how much worse than the dense model is allowed.")
     of: Literal["dense"] | None = Field(None, description="It goes with within, and says what is compared with.")
+    proposed: float | None = Field(None, description="It is what init wrote, so that reports say who chose the bound.")
 
 
 S = TypeVar("S", bound=StrictTable)

@@ -157,11 +157,14 @@ class Config:
         return [f"A shortened run, not the spec at its full size: {'; '.join(self.shortened)}."]
 
     def digest(self) -> str:
-        """SHA-256 over every value that influences results: all but the run's name.
+        """SHA-256 over every value that influences results: all but the run's name, and what `init` proposed.
 
         Paths enter as written, wherever the spec lies; what the files hold does not.
         """
         tables = {key: value for key, value in self.tables().items() if key != "name"}
+        tables["require"] = [
+            {key: value for key, value in table.items() if key != "proposed"} for table in tables["require"]
+        ]
         for name, recipe in (("recipe", self.recipe), ("dense_recipe", self.dense_recipe)):
             tables[name] = identity_table(recipe, tables[name])
         return _digest(tables)

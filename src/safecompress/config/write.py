@@ -88,6 +88,7 @@ def safety_tables(spec: SafetySpec, strategies: Iterable[BuiltStrategy]) -> dict
             "shadows": spec.shadows,
             **({} if spec.shadow_budget is None else {"shadow_budget": spec.shadow_budget}),
             **({"canaries": spec.canaries} if spec.canaries else {}),
+            **({} if spec.rough is None else {"rough": spec.rough}),
         },
         "require": [_requirement_table(requirement) for requirement in spec.requirements],
     }
@@ -129,4 +130,5 @@ def _branch_name(branch: Branch) -> str:
 
 def _requirement_table(requirement: Requirement) -> dict[str, str | float]:
     word = "at_most" if requirement.direction is Direction.LOWER else "at_least"
-    return {"metric": requirement.metric, word: float(requirement.bound)}
+    proposed = {} if requirement.proposed is None else {"proposed": float(requirement.proposed)}
+    return {"metric": requirement.metric, word: float(requirement.bound), **proposed}

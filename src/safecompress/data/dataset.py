@@ -32,8 +32,9 @@ class Dataset:
     0 .. 1, a quarter of the memory; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``, -1 past
     a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``labels`` (N,) int64 in
     ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,) int64 or None: rows with one group number (a
-    person, an author, a patient) stay together in a split. All live on the CPU. Raises DataError, with the number of
-    offending rows and the first of them, for anything else.
+    person, an author, a patient) stay together in a split. ``columns`` are the names of the columns of a table that the
+    features were made of. All live on the CPU. Raises DataError, with the number of offending rows and the first of
+    them, for anything else.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     groups: Int64Array | None = field(default=None, repr=False)
     vocab_size: int | None = None
     scaler: Scaler | None = field(default=None, repr=False)
+    columns: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _check_shapes(self)

@@ -7,6 +7,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,13 @@ from safecompress.certify import Certification, Feasibility
 from safecompress.data import DataSplit
 from safecompress.digests import digest_json
 from safecompress.export import Artifact
-from safecompress.report.describe import describe_check, describe_exposure, describe_finding, describe_measurements
+from safecompress.report.describe import (
+    describe_check,
+    describe_data,
+    describe_exposure,
+    describe_finding,
+    describe_measurements,
+)
 from safecompress.report.escaping import without_places
 from safecompress.report.model import Report
 from safecompress.training import engine_name
@@ -25,9 +32,13 @@ from safecompress.training import engine_name
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says beside the verdict: how the model was found, digests, seconds by phase, notes."""
+    """What a report says beside the verdict: how the model was found, digests, seconds by phase, notes.
+
+    ``weights`` says in words where the weights of what was judged come from.
+    """
 
     seed: int
+    weights: str = "not recorded"
     search: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -92,6 +103,7 @@ def build_report(
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
         notes=[*facts.notes, *_notes(certification)],
+        record={"date": datetime.now(UTC).date().isoformat(), **describe_data(split), "weights": facts.weights},
     )
     return _without_places(report)
 
@@ -117,6 +129,12 @@ def _notes(certification: Certification) -> list[str]:
 
 
 def _claim(certification: Certification) -> str:
+    """Against whom the verdict is meant; first of all that it is rough, where it is: every output repeats the claim."""
+    scope = _scope(certification)
+    return f"a ROUGH verdict, a first impression: {scope}" if certification.is_rough else scope
+
+
+def _scope(certification: Certification) -> str:
     required = [name for name in certification.attacks if name in certification.bounded]
     alpha = _alpha(certification)
     if not required:

@@ -16,6 +16,7 @@ from safecompress.report.glossary import lead, limits
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 from safecompress.report.people import people_lines
+from safecompress.report.record import bound_lines, record_rows
 from safecompress.report.text import (
     DENSE,
     columns_beside,
@@ -50,6 +51,7 @@ def to_card(report: Report, *, license_id: str | None = None) -> str:
         *(["What keeps the verdict from PASS:", "\n".join(doubts)] if doubts else []),
         "## Requirements",
         markdown_table(["requirement", "measured", "interval", "verdict", *columns_beside(report)], _required(report)),
+        *(["\n".join(f"- {plain_text(line)}." for line in lines)] if (lines := bound_lines(report)) else []),
         *(f"{plain_text(line[:1].upper() + line[1:])}." for line in people_lines(report)),
         "## Figures",
         *([f"{plain_text(line)}."] if (line := strongest_line(report)) else []),
@@ -61,6 +63,7 @@ def to_card(report: Report, *, license_id: str | None = None) -> str:
         "## Data",
         f"{_rows(report)} No row, score or label is in this card or in the report it comes from.",
         "## Provenance",
+        *([markdown_table(["record", ""], [list(row) for row in rows])] if (rows := record_rows(report)) else []),
         f"Made and judged by safecompress {plain_text(report.version)}; digest of the artifact's content "
         f"`{plain_text(str(report.digests.get('artifact', 'unknown')))}`. The whole evidence is in report.html and "
         "report.json of the run.",

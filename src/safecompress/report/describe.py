@@ -12,9 +12,10 @@ from safecompress.certify.exposure import ClassExposure, RocPoint
 from safecompress.certify.worst_case import WorstCase
 from safecompress.compression.arms.choose import ArmResult
 from safecompress.compression.search import RoundResult, compare_to_keep
+from safecompress.data import DataSplit
 from safecompress.metrics.measurement import Interval, Measurement
 from safecompress.report.people import cost_of_canaries, people_found
-from safecompress.spec import Finding
+from safecompress.spec import Finding, meaning_of
 
 
 def describe_measurement(measurement: Measurement) -> dict[str, Any]:
@@ -35,14 +36,30 @@ def describe_measurements(measurements: Mapping[str, Measurement]) -> dict[str, 
 
 
 def describe_finding(finding: Finding) -> dict[str, Any]:
-    """The requirement, what was measured, the verdict and the reason."""
+    """The requirement, what its bound means and who chose it, what was measured, the verdict and the reason."""
     return {
         "requirement": str(finding.requirement),
         "metric": finding.requirement.metric,
         "bound": finding.requirement.bound,
+        "meaning": meaning_of(finding.requirement),
+        "chosen_by": finding.requirement.chosen_by,
         "verdict": str(finding.verdict),
         "reason": finding.reason,
         "measurement": describe_measurement(finding.measurement) if finding.measurement else None,
+    }
+
+
+def describe_data(split: DataSplit) -> dict[str, Any]:
+    """What the record of a report says of the data: name, rows, classes, and what a row is."""
+    dataset = split.dataset
+    kind = "pixels" if dataset.is_pixels else "tokens" if dataset.is_tokens else "numbers"
+    return {
+        "data": dataset.name,
+        "rows": dataset.num_rows,
+        "classes": dataset.num_classes,
+        "row": f"{' x '.join(map(str, dataset.input_shape))} {kind}",
+        "grouped": dataset.groups is not None,
+        **({"columns": list(dataset.columns)} if dataset.columns else {}),
     }
 
 

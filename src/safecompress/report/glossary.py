@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safecompress.report.model import Report
+from safecompress.report.people import worst_off_line
 from safecompress.report.text import MEANING
 
 SYMBOL = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "ERROR": "!"}
@@ -61,7 +62,12 @@ PARTS = {
 
 
 def lead(report: Report) -> str:
-    """The verdict in one sentence, with what decided it."""
+    """The verdict in one sentence, with what decided it; and, in another, how surely the most exposed people show."""
+    worst = worst_off_line(report)
+    return _decided(report) if worst is None else f"{_decided(report)} {worst[:1].upper()}{worst[1:]}."
+
+
+def _decided(report: Report) -> str:
     named = {
         verdict: [finding["requirement"] for finding in report.findings if finding["verdict"] == verdict]
         for verdict in SYMBOL

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from safecompress.errors import printable
 from safecompress.report import glossary, sections
 from safecompress.report.model import Report
+from safecompress.report.record import bound_lines, record_rows
 from safecompress.report.text import GLOSSARY, attack_rows, columns_beside, figure_rows, ranking_line, size_line
 from safecompress.report.text import num_rounds_beyond_noise as beyond_noise
 
@@ -35,6 +36,8 @@ def to_html(report: Report) -> str:
             style=Markup(style),
             policy=content_policy(style),
             lead=glossary.lead(report),
+            record=record_rows(report),
+            bounds=bound_lines(report),
             limits=glossary.limits(report),
             symbol=glossary.SYMBOL,
             tiles=sections.tiles(report),

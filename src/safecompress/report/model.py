@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 3
-"""What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``."""
+SCHEMA_VERSION = 4
+"""What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``; version 4 ``record``,
+and in ``findings`` what a bound means and who chose it."""
 
-READABLE = (2, SCHEMA_VERSION)
-"""What is read: a report of version 2 lacks what was added."""
+READABLE = (2, 3, SCHEMA_VERSION)
+"""What is read: a report of an older version lacks what was added."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Report:
     attack's epsilon per sample. ``trained`` and ``trained_verdicts`` are those of the model before it was packed; empty
     where packing (removed units, rounded weights) changed nothing. ``exposure`` says whom the attacks find: ROCs on a
     grid, classes apart, the most exposed rows; no figure of it stands for fewer than twenty rows. ``speed`` is what
-    `runtime.bench` measured, ``command`` the command that reproduces the report; both may be missing.
+    `runtime.bench` measured, ``command`` the command that reproduces the report; both may be missing. ``record`` says
+    what was judged when: date, data, rows, columns, where the weights come from, the spec.
 
     The JSON has a schema: ``report.schema.json`` beside this page, or ``safecompress report --schema``.
     """
@@ -62,6 +64,7 @@ class Report:
     exposure: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] | None = None
     command: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -73,6 +73,12 @@ def people_lines(report: Report) -> list[str]:
     return [*(known[metric] for metric in metrics if metric in known), *([planted["cost"]] if planted else [])]
 
 
+def worst_off_line(report: Report) -> str | None:
+    """How surely the most exposed members show, without a full stop; None where no shadow models tell."""
+    known: Mapping[str, str] = report.exposure.get("people", {})
+    return next((words for metric, words in known.items() if _is(metric, WORST_CASE)), None)
+
+
 def _telling(known: Mapping[str, str], measurements: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     at_low_rate = [metric for metric in known if metric in measurements and _is(metric, TPRS[0])]
     if at_low_rate:

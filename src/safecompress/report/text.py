@@ -16,7 +16,8 @@ from safecompress.metrics.catalogue import (
 )
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
-from safecompress.report.people import people_lines
+from safecompress.report.people import people_lines, worst_off_line
+from safecompress.report.record import bound_lines, record_rows
 
 MEANING = {
     "PASS": "every requirement holds, with its whole interval inside the bound",
@@ -54,11 +55,13 @@ def to_markdown(report: Report) -> str:
     """The whole report."""
     parts = [
         f"# {plain_text(report.name)}: {report.verdict}",
-        f"**{report.verdict}**: {MEANING[report.verdict]}. Scope: {plain_text(report.claim)}.",
+        f"**{report.verdict}**: {MEANING[report.verdict]}.{_worst_off(report)} Scope: {plain_text(report.claim)}.",
+        *_record(report),
         "## Requirements",
         markdown_table(
             ["requirement", "measured", "interval", "verdict", *columns_beside(report), "why"], requirement_rows(report)
         ),
+        *_bounds(report),
         _levels(report),
         *_people(report),
         *_errors(report),
@@ -85,6 +88,21 @@ def to_markdown(report: Report) -> str:
         *(["## Notes", *(f"- {plain_text(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _worst_off(report: Report) -> str:
+    worst = worst_off_line(report)
+    return "" if worst is None else f" {plain_text(worst[:1].upper() + worst[1:])}."
+
+
+def _record(report: Report) -> list[str]:
+    rows = [list(row) for row in record_rows(report)]
+    return [markdown_table(["record", ""], rows)] if rows else []
+
+
+def _bounds(report: Report) -> list[str]:
+    lines = [f"- {plain_text(line)}." for line in bound_lines(report)]
+    return ["What the bounds mean, and who chose them:", "\n".join(lines)] if lines else []
 
 
 def _people(report: Report) -> list[str]:

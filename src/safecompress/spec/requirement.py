@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from safecompress.errors import UsageError
@@ -22,11 +22,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """``metric`` must be at most ``bound`` (LOWER) or at least ``bound`` (HIGHER). Made by `at_most` and its kin."""
+    """``metric`` must be at most ``bound`` (LOWER) or at least ``bound`` (HIGHER). Made by `at_most` and its kin.
+
+    ``proposed`` is the bound that ``safecompress init`` wrote, so that a report can say who chose the one that counts.
+    No verdict depends on it.
+    """
 
     metric: str
     bound: float
     direction: Direction
+    proposed: float | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.bound):
@@ -34,6 +39,13 @@ class Requirement:
 
     def __str__(self) -> str:
         return f"{self.metric} {'≤' if self.direction is Direction.LOWER else '≥'} {self.bound:g}"
+
+    @property
+    def chosen_by(self) -> str:
+        """Who chose the bound: init (``proposed by init``), or a person, perhaps in its place."""
+        if self.proposed is None:
+            return "set by the author of the spec"
+        return "proposed by init" if self.proposed == self.bound else f"edited (init proposed {self.proposed:g})"
 
     def is_change(self) -> bool:
         """Whether it bounds a change from the dense model."""

@@ -81,7 +81,9 @@ class SafetySpec:
     ``shadows`` says how shadow models are trained: into the model's final pattern, or by the whole pipeline that made
     it. With a ``shadow_budget`` an attack by shadow models that decides none of its requirements clearly is run again
     with more of them, up to that number, at levels that share alpha (certify/looks.py). ``canaries`` is how many
-    mislabelled rows the model was trained with, so that attacks by shadow models show whether they find them.
+    mislabelled rows the model was trained with, so that attacks by shadow models show whether they find them. ``rough``
+    marks a spec whose verdict is a first impression, and is the command that gives the full one: every report says so,
+    and none is PASS.
 
     ``alpha`` is at most `MOST_ALPHA`; the first use of rows in a ledger fixes the largest that later ones may ask.
 
@@ -96,6 +98,7 @@ class SafetySpec:
     shadows: ShadowMode = "final pattern"
     shadow_budget: int | None = field(default=None, repr=False)
     canaries: int = field(default=0, repr=False)
+    rough: str | None = field(default=None, repr=False)
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class SafetySpec:
         shadows: ShadowMode = "final pattern",
         shadow_budget: int | None = None,
         canaries: int = 0,
+        rough: str | None = None,
     ) -> None:
         object.__setattr__(self, "attacks", tuple(ATTACKS.make(attack) for attack in attacks))
         object.__setattr__(self, "requirements", tuple(requirements))
@@ -114,6 +118,7 @@ class SafetySpec:
         object.__setattr__(self, "shadows", shadows)
         object.__setattr__(self, "shadow_budget", shadow_budget)
         object.__setattr__(self, "canaries", canaries)
+        object.__setattr__(self, "rough", rough)
         faults = list(self._faults())
         if faults:
             raise SpecError.from_faults("The safety spec", faults)
@@ -143,10 +148,11 @@ class SafetySpec:
         return missing_reference_attacks(self.attacks, self.bounded, self.access, empty)
 
     def digest(self) -> str:
-        """SHA-256 over all fields; a spec without shadow budget and canaries has the digest that it always had."""
+        """SHA-256 over all fields; one without ``shadow_budget``, ``canaries`` and ``rough`` is as it always was."""
         budget = "" if self.shadow_budget is None else f"|shadow_budget={self.shadow_budget}"
         canaries = f"|canaries={self.canaries}" if self.canaries else ""
-        return hashlib.sha256(f"{self!r}{budget}{canaries}".encode()).hexdigest()
+        rough = "" if self.rough is None else "|rough"
+        return hashlib.sha256(f"{self!r}{budget}{canaries}{rough}".encode()).hexdigest()
 
     def levels(self, opening: int = 1) -> Levels:
         """Error rates at use number ``opening`` of the same rows: alpha / 2^opening, shared out for FAIL.

@@ -15,17 +15,19 @@ from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import arm_plan, arm_recipe
 from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
+from safecompress.compression.search import watched_map
 from safecompress.config import Config, load_config, load_limits
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export import Artifact
 from safecompress.export.served import serve_dense
 from safecompress.models import ModelSpec
+from safecompress.progress import Progress, Silent
 from safecompress.report import Report
 from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.training.dynamic import DynamicSparsity
-from safecompress.workflows.foreign_model import load_foreign_model, load_pools
+from safecompress.workflows.foreign_model import at_best, load_foreign_model, load_pools, require_knowable
 from safecompress.workflows.loading import executor_of, load_rows
 from safecompress.workflows.user_model import call_factory, load_weights
 
@@ -59,14 +61,18 @@ class AuditRequest:
         return self.members_path is not None or self.non_members_path is not None
 
 
-def audit_file(request: AuditRequest) -> Report:
-    """The verdict of the spec on the file. Raises UsageError (and its kinds), and the errors of `audit_model`."""
+def audit_file(request: AuditRequest, watcher: Progress | None = None) -> Report:
+    """The verdict of the spec on the file, told to ``watcher`` as it is made.
+
+    Raises UsageError (and its kinds), and the errors of `audit_model`.
+    """
+    watcher = watcher or Silent()
     if not request.artifact_path.is_file():
         raise UsageError(f"{request.artifact_path} is no file. Name the artifact: RUN/{ARTIFACT}.")
-    return _audit_foreign_model(request) if request.is_foreign else _audit_run(request)
+    return _audit_foreign_model(request, watcher) if request.is_foreign else _audit_run(request, watcher)
 
 
-def _audit_foreign_model(request: AuditRequest) -> Report:
+def _audit_foreign_model(request: AuditRequest, watcher: Progress) -> Report:
     """The verdict on a model that was trained elsewhere, by rows that the user names."""
     unused = {"--dense": request.dense_path, "--cache": request.cache_path, "--released": request.released_path}
     options = [option for option, path in unused.items() if path is not None]
@@ -78,6 +84,10 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
     if request.members_path is None or request.non_members_path is None:
         raise UsageError("--members and --non-members go together: attacks tell the ones from the others.")
     limits = load_limits(request.spec_path)
+    require_knowable(limits.spec, str(request.spec_path))
+    for reason in at_best(limits.spec, request.artifact_path):
+        watcher.say(reason)
+    watcher.begin("read the model and the rows", 1)
     foreign = load_foreign_model(request.artifact_path, request.model_factory, request.members_path)
     pools = load_pools(request.members_path, request.non_members_path, foreign.num_classes, limits.seed)
     audit = ModelAudit(
@@ -85,15 +95,16 @@ def _audit_foreign_model(request: AuditRequest) -> Report:
     )
     ledger = Ledger(request.ledger_path or followed(request.artifact_path).parent / "ledger.jsonl")
     with fixed_threads(request.threads):
-        report = audit_model(audit, AuditResources(ledger))
+        report = audit_model(audit, AuditResources(ledger, watcher=watcher))
     return replace(report, name=limits.name)
 
 
-def _audit_run(request: AuditRequest) -> Report:
+def _audit_run(request: AuditRequest, watcher: Progress) -> Report:
     """The verdict on the file of a run, by the rows of the spec that it was trained by."""
     store = None if request.cache_path is None else PrivateFolder(request.cache_path)
     if store is not None:
         store.prepare()
+    watcher.begin("read the model and the rows", 1)
     artifact = _load_artifact(request)
     config = load_config(request.spec_path, model_given=True)
     _check_data_digest(artifact, config, request.artifact_path)
@@ -115,7 +126,8 @@ def _audit_run(request: AuditRequest) -> Report:
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
     with executor_of(request.workers) as executor, fixed_threads(request.threads):
-        resources = AuditResources(ledger, load_released(request.released_path), store, executor.map)
+        run_shadows = watched_map(executor, watcher, "shadows", size=len, then="attack the model")
+        resources = AuditResources(ledger, load_released(request.released_path), store, run_shadows, watcher)
         report = audit_model(audit, resources)
     return replace(report, notes=[*report.notes, *config.notes()])
 

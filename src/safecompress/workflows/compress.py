@@ -41,7 +41,7 @@ from safecompress.metrics.measurement import Levels
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, RunFacts, build_report, describe_round
 from safecompress.seeding import derive
-from safecompress.sparsity import SparsityPattern
+from safecompress.sparsity import SparsityPattern, Start
 from safecompress.storage import read_tensors, write_tensors
 from safecompress.training import TrainingState
 from safecompress.workflows.arms import judged_job, search_arms
@@ -115,6 +115,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     watcher.measured(final.state.step, figures)
     facts = RunFacts(
         job.seed,
+        _weights(phases.job),
         _describe_search(phases.job, search),
         _digests(job, final, dense, packed, folder),
         phases.timer.seconds,
@@ -220,6 +221,17 @@ def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolde
         path = folder.path / ONNX
         job.packing.export(artifact, path, _calibration(job), None if job.model_spec else job.scratch().cpu())
     return _Packed(trained, artifact, path)
+
+
+def _weights(job: Job) -> str:
+    """Where the weights of what ships come from, in words."""
+    start = {
+        Start.SCRATCH: "fresh weights",
+        Start.DENSE: "the dense model's weights",
+        Start.PRETRAINED: "pretrained weights",
+    }
+    given = "; the dense model was given, not trained by it" if job.dense is not None else ""
+    return f"trained by this run, from {start[job.plan.start]}{given}"
 
 
 def _digests(

@@ -10,13 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from safecompress.attacks import capabilities_of
+from safecompress.auditing.members import SUFFIX
 from safecompress.data import Dataset, DataSplit
 from safecompress.data.pools import split_of
 from safecompress.data.tabular.files import read_arrays
-from safecompress.errors import DataError, ModelError
+from safecompress.errors import DataError, ModelError, SpecError
 from safecompress.export import Artifact
 from safecompress.export.container import FORMAT
+from safecompress.metrics.catalogue import COMPRESSION_RATIO
 from safecompress.runtime import load
+from safecompress.spec import SafetySpec
 from safecompress.storage import read_tensors
 from safecompress.workflows.user_model import call_factory, load_weights
 
@@ -31,6 +35,40 @@ class ForeignModel:
     target: Path | nn.Module
     num_classes: int
     network: nn.Module | None = None
+
+
+def require_knowable(spec: SafetySpec, source: str) -> None:
+    """Raise SpecError, with every fault, where ``spec`` asks for what cannot be known of a model from elsewhere."""
+    faults = [
+        f"the attack {attack.name} compares with shadow models, which repeat the training of the model, and nothing is "
+        "known of it. Take the attack out, with its requirements"
+        for attack in spec.attacks
+        if capabilities_of(attack).num_shadows
+    ]
+    for requirement in spec.requirements:
+        if requirement.is_change():
+            faults.append(f"{requirement} compares with a dense model, and there is none. Bound the figure itself")
+        elif requirement.metric == COMPRESSION_RATIO.name:
+            faults.append(f"{requirement} compares with the bytes of a dense model, and there is none. Take it out")
+    if faults:
+        faults.append("safecompress init --for-audit FILE writes a spec without all this")
+        raise SpecError.from_faults(f"{source} asks for what cannot be known of a model from elsewhere", faults)
+
+
+def at_best(spec: SafetySpec, path: Path) -> list[str]:
+    """Why no outcome of the audit of ``path`` can be PASS, as far as it is known before anything runs: sentences."""
+    reasons = []
+    if not path.with_suffix(SUFFIX).exists():
+        reasons.append(
+            f"nothing proves its members: there is no {path.with_suffix(SUFFIX).name} beside it. Where it was trained, "
+            f"run safecompress members {path.name} --rows train.npz"
+        )
+    if missing := spec.missing_reference_attacks():
+        reasons.append(
+            f"an attacker who is given {spec.access.name.lower()} has more attacks than this spec bounds "
+            f'({"; ".join(missing)}). Only access = "labels" can be certified without the training of the model'
+        )
+    return [f"At best INCONCLUSIVE: {reason}." for reason in reasons]
 
 
 def load_foreign_model(path: Path, factory: str | None, members_path: Path) -> ForeignModel:

@@ -92,7 +92,7 @@ def examine_health(
     nobody = _nobody(case, num_shadows, seed)
     controls = _Controls(case, levels, seed, run)
     for attacker, result in zip(case.attackers, case.results, strict=True):
-        checks.append(controls.check(attacker.attack))
+        checks.append(controls.check(attacker.attack) if _can_run(attacker, target) else _untried(attacker.attack))
         if result.question != MEMBERSHIP:
             continue  # the other checks are of scores that tell members from non-members
         checks.append(_try_nobody(attacker, target, nobody, levels, num_checks))
@@ -157,6 +157,17 @@ class _Controls:
         chance = derive(self._seed, "control", attack.name, *stream)
         attacker = simulate_attacker(attack, target, control.fit, generator=chance)
         return attacker.test(target, control.verdict, self._levels)
+
+
+def _can_run(attacker: Attacker | FailedAttacker, target: Target) -> bool:
+    """Whether the attack could be run on the target at all: one that lacks shadow models of it proves nothing."""
+    needs_shadows = capabilities_of(attacker.attack).num_shadows > 0
+    return not (isinstance(attacker, FailedAttacker) and needs_shadows and not target.has_shadows)
+
+
+def _untried(attack: Attack) -> HealthCheck:
+    reason = "it could not be run on the model, so no shadow models of a control were trained for it."
+    return HealthCheck("positive_control", attack.name, Verdict.INCONCLUSIVE, None, reason)
 
 
 def _is_tried_on_weak_leak(attack: Attack) -> bool:

@@ -12,7 +12,8 @@ from safecompress.cli._support.output import stdout_console
 from safecompress.cli._support.shown import shown
 from safecompress.metrics.catalogue import parse_name
 from safecompress.report import Report
-from safecompress.report.people import people_lines
+from safecompress.report.people import people_lines, worst_off_line
+from safecompress.report.record import bound_lines, record_line
 from safecompress.report.text import (
     AS_TRAINED,
     DENSE,
@@ -44,10 +45,15 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
         return
     console.print(_figures(report))
     console.print(_requirements(report))
+    for line in bound_lines(report):
+        console.print(f"{shown(line)}.", highlight=False)
     strongest = strongest_line(report)
     if strongest is not None:
         console.print(f"{shown(strongest)}.", highlight=False)
+    worst = worst_off_line(report)
     for line in people_lines(report):
+        if line == worst:
+            continue  # it stands beside the verdict
         console.print(f"{shown(line[:1].upper() + line[1:])}.", highlight=False)
     if report.rounds:
         beyond, total = num_rounds_beyond_noise(report)
@@ -71,6 +77,11 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
         console.print(f"[yellow]Doubt[/] {shown(doubt)}", highlight=False)
     for note in report.notes:
         console.print(shown(note))
+    recorded = record_line(report)
+    if recorded is not None:
+        console.print(f"Record: {shown(recorded)}.", highlight=False)
+    if worst is not None:
+        console.print(f"{shown(worst[:1].upper() + worst[1:])}.", highlight=False)
     console.print(verdict)
     if folder is not None:
         console.print(f"Report: {shown(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)

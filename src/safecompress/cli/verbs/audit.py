@@ -80,6 +80,7 @@ def audit(
     --github, --json.
     """
     from safecompress.cli._support.console import show_report
+    from safecompress.cli._support.output import watching
     from safecompress.report import save_report
     from safecompress.workflows.audit_file import AuditRequest, audit_file
 
@@ -98,7 +99,10 @@ def audit(
         workers=workers,
         threads=threads,
     )
-    report = replace(audit_file(request), command=_command(request))
+    with watching(quiet) as progress:
+        judged = audit_file(request, progress)
+    record = {**judged.record, "spec": spec.name}
+    report = replace(judged, command=_command(request), record=record)
     if out is not None:
         save_report(report, out)
     gate.finish(report, lambda: show_report(report, out, quiet=quiet))

@@ -213,7 +213,9 @@ def _write_front(config: Config, report: Report, folder: Path, factory: str | No
 
 def _complete(report: Report, config: Config, command: str) -> Report:
     """The report with what only the command line knows."""
-    return replace(report, notes=[*report.notes, *config.notes()], command=command)
+    spec = {} if config.path is None else {"spec": config.path.name}
+    record = {**report.record, **spec}
+    return replace(report, notes=[*report.notes, *config.notes()], command=command, record=record)
 
 
 def _command(factory: str | None, released: Path | None, threads: int, device: str) -> str:

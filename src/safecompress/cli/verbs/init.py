@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from safecompress.certify import Feasibility
     from safecompress.cli._support.feasible import FittedAnswers
     from safecompress.cli._support.prompts import Prompter
+    from safecompress.cli._support.template import InitAnswers
 
 SPEC = typer.Argument(None, help="The spec to write.  (default: <name of the data>.toml)", show_default=False)
 DATA = typer.Option(
@@ -34,14 +35,14 @@ MODEL = typer.Option(
 DENSITY = typer.Option(None, "--density", min=0.0, max=1.0, help="Share of weights to keep.  (default: 0.1)")
 ACCESS = typer.Option(None, "--access", help="What attackers are given: weights, scores, labels.  (default: weights)")
 MAX_AUC = typer.Option(
-    None, "--max-auc", min=0.0, max=1.0, help="Bound on every attack's AUC.  (default: one that the rows can certify)"
+    None, "--max-auc", min=0.0, max=1.0, help="Bound on every attack's AUC, 0.5 is guessing.  (default: 0.6)"
 )
 MAX_DROP = typer.Option(
     None,
     "--max-drop",
     min=0.0,
     max=1.0,
-    help="Accuracy that may be lost to the dense model.  (default: what rows tell)",
+    help="Accuracy that may be lost to the dense model.  (default: 0.05)",
 )
 MIN_ACCURACY = typer.Option(None, "--min-accuracy", min=0.0, max=1.0, help="Accuracy that must be reached.")
 MAX_WORST_CASE = typer.Option(
@@ -49,11 +50,20 @@ MAX_WORST_CASE = typer.Option(
     "--max-worst-case",
     min=0.0,
     max=1.0,
-    help="Bound on how surely the most exposed members show, 0.5 is guessing.  (default: proposed as a comment)",
+    help="Bound on how surely the most exposed people show, 0.5 is guessing.  (default: 0.8)",
 )
 MAX_BYTES = typer.Option(None, "--max-bytes", min=1, help="Bytes that the file may take.")
 EPOCHS = typer.Option(60, "--epochs", min=1, help="Epochs of training.")
 SEED = typer.Option(0, "--seed", min=0, help="Seed of the split and of all training.")
+FOR_AUDIT = typer.Option(
+    None,
+    "--for-audit",
+    metavar="FILE",
+    help="Write a spec for a model that was trained elsewhere (.onnx, .safetensors), which an audit can certify.",
+)
+QUICK = typer.Option(
+    False, "--quick", help="Add a version of the spec for a rough verdict in about a minute, which is never PASS."
+)
 YES = typer.Option(False, "--yes", "-y", help="Ask nothing: flags and defaults.")
 
 
@@ -75,19 +85,24 @@ def init(
     max_bytes: int | None = MAX_BYTES,
     epochs: int = EPOCHS,
     seed: int = SEED,
+    quick: bool = QUICK,
+    for_audit: Path | None = FOR_AUDIT,
     yes: bool = YES,
     as_json: bool = AS_JSON,
     quiet: bool = QUIET,
 ) -> None:
-    """Write a commented spec for your data, with limits that its rows can certify. Nothing is trained.
+    """Write a commented spec for your data, with limits whose meaning is said in words. Nothing is trained.
 
     Asks for what no flag says where there is a terminal. Exit code: 0 the spec is written and runs, 2 it would not.
     """
     from safecompress.cli._support.feasible import check_spec, fit_to_data
     from safecompress.cli._support.prompts import Prompter, access_of, name_of, source_of
-    from safecompress.cli._support.template import InitAnswers
+    from safecompress.cli._support.template import Bound, InitAnswers, write_template
     from safecompress.storage import PUBLISHED, write_bytes
 
+    if for_audit is not None:
+        _init_for_audit(for_audit, spec, access, max_auc, min_accuracy, seed, as_json)
+        return
     prompter = Prompter(is_interactive=not yes and sys.stdin.isatty())
     if spec is not None:
         _refuse_existing(spec)
@@ -97,22 +112,67 @@ def init(
     _refuse_existing(spec)
     answers = InitAnswers(
         name=name_of(spec.name),
+        file=str(spec),
         source=_source(prompter, source_of(data, root, spec.absolute().parent, option), data, label, group),
         model={} if model is None else {"name": model},
         access=access_of(prompter.ask("What an attacker is given: weights, scores or labels", access, "weights")),
         density=prompter.ask("Share of weights to keep", density, 0.1),
         epochs=epochs,
+        bound=Bound(1.0),
+        max_drop=Bound(1.0),
+        max_worst_case=None if max_worst_case is None else Bound(max_worst_case),
         min_accuracy=min_accuracy,
         max_bytes=max_bytes,
-        max_worst_case=max_worst_case,
         seed=seed,
+        quick=quick,
     )
-    fitted = fit_to_data(answers, spec)
-    text = _spec_text(prompter, fitted, max_drop, max_auc)
+    fitted = _with_bounds(prompter, fit_to_data(answers, spec, fit_pools=max_auc is None), max_drop, max_auc)
+    text = write_template(fitted.answers, fitted.data.raw, fitted.prospects)
     prospects = check_spec(text, spec, fitted.data)
+    text = write_template(fitted.answers, fitted.data.raw, prospects)  # with what rows certify of every requirement
+    if quick:
+        check_spec(text, spec, fitted.data, quick=True)
     _refuse_existing(spec)
     write_bytes(spec, text.encode(), mode=PUBLISHED)
-    _show(spec, prospects, as_json, quiet)
+    _show(fitted.answers, prospects, as_json, quiet)
+
+
+def _init_for_audit(
+    model_path: Path,
+    spec: Path | None,
+    access: str | None,
+    max_auc: float | None,
+    min_accuracy: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Write a spec for a model from elsewhere, whose rows are named when it is audited."""
+    from safecompress.cli._support.audit_template import (
+        AuditAnswers,
+        audit_bound,
+        check_model_file,
+        write_audit_template,
+    )
+    from safecompress.cli._support.prompts import access_of, name_of
+    from safecompress.config.read import parse_limits
+    from safecompress.storage import PUBLISHED, write_bytes
+
+    check_model_file(model_path)
+    spec = spec if spec is not None else Path(f"{name_of(model_path.name)}-audit.toml")
+    _refuse_existing(spec)
+    given = access_of("labels" if access is None else access)
+    bound, name = audit_bound(max_auc), name_of(spec.name)
+    answers = AuditAnswers(name, str(spec), model_path, given, bound, min_accuracy, seed)
+    text = write_audit_template(answers)
+    parse_limits(text, base=spec.absolute().parent, source=str(spec))
+    write_bytes(spec, text.encode(), mode=PUBLISHED)
+    first, second = answers.commands
+    if as_json:
+        say_json({"spec": str(spec), "next": [first, second], "left_out": list(answers.left_out)})
+        return
+    typer.echo(f"Wrote {spec}.")
+    typer.echo(f"Next, where the model was trained, so that its members are proved: {first}")
+    typer.echo(f"Then, here: {second}")
 
 
 def _source(
@@ -129,17 +189,18 @@ def _source(
     return {**source, **{key: value for key, value in columns.items() if value is not None}}
 
 
-def _spec_text(prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None) -> str:
-    """The text of the spec, with limits that flags or a person name, or that the rows can certify."""
-    from safecompress.cli._support.template import propose_bound, propose_drop, write_template
+def _with_bounds(
+    prompter: Prompter, fitted: FittedAnswers, max_drop: float | None, max_auc: float | None
+) -> FittedAnswers:
+    """The answers with the bounds that flags or a person name, or that are proposed for what they mean."""
+    from safecompress.cli._support.template import Bound, propose_bound, propose_drop
 
-    drop = propose_drop(fitted.data.raw.size("test"), fitted.alpha)
-    answers = replace(
-        fitted.answers, max_drop=prompter.ask("Accuracy that may be lost to the dense model", max_drop, drop)
-    )
+    answers, drop = fitted.answers, propose_drop(fitted.data.raw.size("test"), fitted.alpha)
+    asked = prompter.ask("Accuracy that may be lost to the dense model", max_drop, drop.value)
     proposal = propose_bound(fitted.prospects, answers.metrics)
-    bound = prompter.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, proposal)
-    return write_template(answers, fitted.data.raw, bound, fitted.prospects)
+    bound = prompter.ask("Bound on every attack's AUC (0.5 is guessing)", max_auc, proposal.value)
+    chosen = replace(answers, max_drop=Bound.chosen(asked, drop), bound=Bound.chosen(bound, proposal))
+    return replace(fitted, answers=chosen)
 
 
 def _refuse_existing(spec_path: Path) -> None:
@@ -151,11 +212,20 @@ def _refuse_existing(spec_path: Path) -> None:
         raise UsageError(f"There is no folder {spec_path.parent} for the spec. Make it first.")
 
 
-def _show(spec_path: Path, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
+def _show(answers: InitAnswers, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
+    """What was written: what the rows can certify, what each bound means, and which command is next."""
+    from safecompress.cli._support.template import QUICK, bounds_in_words
+
+    full = f"safecompress compress {answers.file}"
+    command = f"{full} --scale {QUICK}" if answers.quick else full
+    meanings = bounds_in_words(answers)
     if as_json:
-        say_json({"spec": str(spec_path), "requirements": [prospect.to_json() for prospect in prospects]})
+        told = {"requirements": [prospect.to_json() for prospect in prospects], "meanings": meanings, "next": command}
+        say_json({"spec": answers.file, **told})
         return
     if not quiet:
-        for prospect in prospects:
-            typer.echo(str(prospect))
-    typer.echo(f"Wrote {spec_path}. Next: safecompress compress {spec_path}")
+        for line in [*map(str, prospects), *meanings]:
+            typer.echo(line)
+        if answers.quick:
+            typer.echo(f"A rough verdict takes about a minute and is never PASS. The full one: {full}")
+    typer.echo(f"Wrote {answers.file}. Next: {command}")

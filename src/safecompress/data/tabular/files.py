@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,14 @@ def read_csv(
     categories = {*forced}
     blocks = [table.one_hot(name) if name in categories else table.encode(name) for name in columns]
     labels = table.required(label)
-    return Dataset.from_arrays(
+    dataset = Dataset.from_arrays(
         np.concatenate(blocks, axis=1),
         labels,
         name=_stem(table.path),
         class_names=in_order(labels) if class_names is None else class_names,
         groups=None if group is None else table.required(group),
     )
+    return replace(dataset, columns=tuple(columns))
 
 
 def _names(feature_names: Sequence[str]) -> list[str]:
