@@ -10,7 +10,16 @@ from typing import Any
 
 from safecompress.config.reading import SpecReader
 from safecompress.config.scale import laid_over, nested, shortened
-from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
+from safecompress.config.sections import (
+    names_method,
+    read_data,
+    read_model,
+    read_packing,
+    read_plan,
+    read_recipe,
+    read_safety,
+    usual_method,
+)
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
 from safecompress.config.values import Config, Limits
 from safecompress.errors import SpecError
@@ -67,7 +76,8 @@ def parse_config(
     recipe = read_recipe(section(tables, "recipe") or {}, "[recipe]", reading, Recipe())
     plain = replace(recipe, objective=CrossEntropy())
     dense_recipe = read_recipe(section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, plain)
-    plan = read_plan(section(tables, "compress") or {}, section(tables, "search") or {}, reading)
+    compress, search = section(tables, "compress") or {}, section(tables, "search") or {}
+    plan = read_plan(compress, search, reading, default=usual_method(compress, search, model))
     packing = read_packing(section(tables, "deploy") or {}, reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or data is None or plan is None or spec is None:
@@ -75,7 +85,8 @@ def parse_config(
     strategies = tuple(reading.strategies)
     name = f"{shape.name}-{scale}" if scale else shape.name
     parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
-    return Config(*parts, packing=packing, strategies=strategies, shortened=(*shape.shortened, *changed))
+    options: dict[str, Any] = {"packing": packing, "strategies": strategies, "names_method": names_method(search)}
+    return Config(*parts, **options, shortened=(*shape.shortened, *changed))
 
 
 def load_limits(path: str | Path) -> Limits:

@@ -89,9 +89,10 @@ class CompressShape(StrictTable):
     density: Density = Field(0.1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
     allocation: StrategyEntry = Field("erk", description="It says how much of each layer is kept at first.")
     shape: StrategyEntry = Field("weight", description="It says which weights live and die together.")
-    start: Literal["scratch", "dense", "pretrained"] = Field(
-        "scratch",
-        description="It is where the first weights come from: the seed, the dense model, or its own beginning.",
+    start: Literal["scratch", "dense", "pretrained"] | None = Field(
+        None,
+        description="It is where the first weights come from: the seed, the dense model, or its own beginning. "
+        "Without it trained weights are kept where there are any.",
     )
     include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
     exclude: list[str] = Field([], description='Patterns of parameters that stay dense: "classifier.*".')

@@ -49,7 +49,10 @@ def read_state(path: Path) -> dict[str, Any]:
             state[group][name] = tensor
     if not state["masks"] or not all(facts.get(name, "").isdigit() for name in _NUMBERS):
         raise ArtifactError(f"{path} holds no state of sparse training. It belongs beside a checkpoint of this run.")
-    settings = parse_json(facts.get(_TEXT, "{}").encode(), path)
+    try:
+        settings = parse_json(facts.get(_TEXT, "{}"))
+    except ValueError:
+        settings = None
     if not isinstance(settings, dict):
-        raise ArtifactError(f"{path} was altered: its settings are none. It belongs beside a checkpoint of this run.")
+        raise ArtifactError(f"{path} was altered: its settings are not JSON. Resume from another checkpoint.")
     return {**state, **{name: int(facts[name]) for name in _NUMBERS}, _TEXT: facts.get(_TEXT, "{}")}

@@ -59,4 +59,5 @@ def _largest_singular(matrices_KRC: Tensor, generator: torch.Generator) -> Tenso
     for _ in range(_ITERATIONS):
         vectors = matrices_KRC.mT @ (matrices_KRC @ vectors)
         vectors /= vectors.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
-    return (matrices_KRC @ vectors).norm(dim=1).squeeze(1)
+    values_K: Tensor = (matrices_KRC @ vectors).norm(dim=1).squeeze(1)
+    return values_K

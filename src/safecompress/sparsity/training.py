@@ -23,7 +23,7 @@ from safecompress.sparsity.layers import find_maskable, view_layers
 from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
-from safecompress.sparsity.schedule import SCHEDULES, Schedule
+from safecompress.sparsity.schedule import GENTLE, SCHEDULES, CosineSchedule, Schedule
 from safecompress.sparsity.trained import are_trained
 from safecompress.sparsity.watch import ZeroWatch, needs_masking_after
 
@@ -48,6 +48,7 @@ class SparseTraining:
 
     ``start="pretrained"`` keeps the largest weights of each layer as they are, ``"scratch"`` a random pattern of fresh
     weights, rescaled. By default trained weights are recognised (`are_trained`) and kept; `start` says what was done.
+    Without a ``schedule`` a rewire moves half of the weights at first and fewer later, of kept ones a tenth at first.
 
     Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
     second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``; with 0 the first
@@ -80,7 +81,7 @@ class SparseTraining:
         stop: float = 0.75,
         drop: DropRule | str = "magnitude",
         grow: GrowRule | str = "gradient",
-        schedule: Schedule | str = "cosine",
+        schedule: Schedule | str | None = None,
         allocation: Allocation | str = "erk",
         shape: Granularity | str = "weight",
         input_shape: tuple[int, ...] | None = None,
@@ -95,13 +96,14 @@ class SparseTraining:
         _check_schedule(every, total_steps, stop)
         self._drop: DropRule = DROP_RULES.make(drop)
         self._grow: GrowRule = GROW_RULES.make(grow)
-        self._schedule: Schedule = SCHEDULES.make(schedule)
         self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
         weights = find_maskable(model, include=include, exclude=exclude)
         made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
         check_granularity(made, shares, [self._grow], [self._drop])
         self._fold = made.fit(model, input_shape, weights)
         self.start = _start_of(weights) if start is None else Start(start)
+        usual = CosineSchedule() if self.start is Start.SCRATCH else GENTLE
+        self._schedule: Schedule = usual if schedule is None else SCHEDULES.make(schedule)
         if state is None:
             pattern = self._fold.initial(weights, density, allocation=shares, start=self.start, seed=seed)
         else:

@@ -112,6 +112,7 @@ def compress(
             run_context = RunContext(book, executor, progress, cache, load_released(released))
             complete = partial(_complete, config=config, command=_command(model, released, threads, device))
             report = run_job(job, folder, run_context, complete).report
+        config = replace(config, plan=job.plan)
         _write_spec(config, folder, model)
         _write_front(config, report, folder, model)
         speed = quick_bench(artifact) if bench else None  # when nothing else is at work
