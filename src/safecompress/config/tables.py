@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 
 from safecompress.config.phrases import describe, show
 from safecompress.config.reading import SpecReader
+from safecompress.config.text import Table
 from safecompress.errors import suggest
 
 LARGEST = 2**63 - 1  # a TOML integer has 64 bits
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Density = Annotated[float, Field(gt=0, le=1)]
-Table = dict[str, Any]
 StrategyEntry = str | Table
 
 

@@ -1,30 +1,32 @@
-"""``safecompress list``: what a spec can name."""
+"""``safecompress list [NAME]``: what a spec can name, and all that is known of one name."""
 
 from __future__ import annotations
 
+import typer
+
+from safecompress.cli._support.complete import known_names
 from safecompress.cli._support.output import say_json
 from safecompress.cli.app import app
 from safecompress.cli.options import AS_JSON
 
+NAME = typer.Argument(None, help="A name, such as lira: what it is, its options.", autocompletion=known_names)
+
 
 @app.command(name="list")
-def list_names(as_json: bool = AS_JSON) -> None:
-    """List everything that a spec can name, and where each comes from."""
-    from safecompress.attacks import ATTACKS
-    from safecompress.cli._support.console import show_names
-    from safecompress.compression.search import SELECTORS
-    from safecompress.data import DATASETS
-    from safecompress.models import MODELS
-    from safecompress.sparsity import ALLOCATIONS, DROP_RULES, GROW_RULES, SCHEDULES, SHAPES
-    from safecompress.training import AUGMENTATIONS, OBJECTIVES
+def list_names(name: str | None = NAME, as_json: bool = AS_JSON) -> None:
+    """List everything that a spec can name, and where each comes from; or all that is known of one name."""
+    from safecompress.cli._support.names import all_kinds, called, show_kinds, show_page
 
-    rules = (DROP_RULES, GROW_RULES, ALLOCATIONS, SHAPES, SCHEDULES, SELECTORS)
-    registries = (DATASETS, MODELS, ATTACKS, OBJECTIVES, AUGMENTATIONS, *rules)
-    kinds = {registry.kind: registry.describe() for registry in registries}
-    if as_json:
-        keys = ("origin", "summary")
-        say_json(
-            {kind: {n: dict(zip(keys, t, strict=True)) for n, t in names.items()} for kind, names in kinds.items()}
-        )
+    if name is not None:
+        found = called(name)
+        if as_json:
+            say_json({"name": name, "found": [one.to_json() for one in found]})
+            return
+        for one in found:
+            show_page(one)
         return
-    show_names(kinds)
+    kinds = all_kinds()
+    if as_json:
+        say_json({kind.kind: {one.name: one.brief() for one in kind.names} for kind in kinds})
+        return
+    show_kinds(kinds)
