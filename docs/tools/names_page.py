@@ -39,6 +39,7 @@ SECTIONS: tuple[tuple[str, Registry[Any], str], ...] = (
     ("Methods", METHODS, "`[compare] methods`. Each with its source: [baselines](../baselines.md)."),
     ("Loggers", LOGGERS, "`--log KIND:TARGET`: [trainers and logs](../integrations.md#watching-a-run)."),
 )
+REQUIRED = "required"
 NOT_OPTIONS = {"Networks": ("input_shape", "num_classes"), "Loggers": ("target", "settings")}
 
 
@@ -83,15 +84,26 @@ def _access(attack: Any) -> tuple[str, str]:
 
 
 def _options(factory: Any, reserved: tuple[str, ...]) -> str:
+    told = []
+    for name, default in options_of(factory, reserved).items():
+        if default == REQUIRED:
+            told.append(f"`{name}` (required)")
+        else:
+            told.append(f"`{name}`" if default is None else f"`{name} = {default}`")
+    return ", ".join(told) or "-"
+
+
+def options_of(factory: Any, reserved: tuple[str, ...]) -> dict[str, str | None]:
+    """The options of ``factory``, each with its default as TOML has it; None where there is none to write."""
     known, _ = parameters_of(factory, reserved)
     if "plan" in known:  # a method that searches: its table gives the plan's parts
-        return ", ".join(f"`{name}`" for name in ("objective", *SearchOptions.model_fields))
-    told = []
+        return dict.fromkeys(("objective", *SearchOptions.model_fields))
+    options: dict[str, str | None] = {}
     for name, parameter in known.items():
         if parameter.default is parameter.empty:
-            told.append(f"`{name}` (required)")
+            options[name] = REQUIRED
         elif parameter.default is None or repr(parameter.default).startswith("<"):
-            told.append(f"`{name}`")
+            options[name] = None
         else:
-            told.append(f"`{name} = {toml(parameter.default)}`")
-    return ", ".join(told) or "-"
+            options[name] = toml(parameter.default)
+    return options

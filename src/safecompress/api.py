@@ -33,6 +33,7 @@ from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.compress import RunContext, run
+from safecompress.workflows.start import settle_start
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,15 @@ def compress(
 ) -> CompressionResult:
     """Compress a classifier to ``density`` while attacks choose among the candidates, and judge the result.
 
-    ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
-    and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
-    be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
-    ``plan`` holds all other choices of the search (default: the method "folds", ``Plan(arms=Arms())``); ``density``
-    overrides its own. ``dense_recipe`` trains the dense
-    model (default: ``recipe``, by plain cross entropy).
+    ``model`` is any module that maps features (N, ...) to class scores (N, C); it is not changed. With a `ModelSpec`
+    the weights come from ``seed``, and the artifact can be loaded without the class. ``dense`` are trained weights of
+    the dense model; without them it is trained first, by ``dense_recipe`` (default: ``recipe``, by plain cross
+    entropy). Where weights are given, ``dense_recipe`` says how they were trained: shadow models repeat it.
+
+    Trained weights are kept: pruning starts from ``dense``, or from those of ``model`` where it is trained already
+    (`settle_start` recognises that), by the method "rewiring". Fresh weights train by the method "folds". ``plan``
+    holds all choices of the search: ``Plan(arms=Arms())`` asks for folds by name, ``Plan(start="scratch")`` for fresh
+    weights; ``density`` overrides its own.
 
     ``out`` is a folder: a killed run resumes there, and leaves its report and artifact. ``ledger`` is the file that
     counts uses of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
@@ -98,7 +102,6 @@ def compress(
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
     task = TaskInfo(split.dataset.num_classes, split.dataset.class_names, split.dataset.input_shape)
     recipe = recipe or Recipe()
-    plan = plan or Plan(arms=Arms())
     job = Job(
         name=name,
         model=model.fresh(seed) if isinstance(model, ModelSpec) else model,
@@ -109,12 +112,13 @@ def compress(
         spec=spec,
         recipe=recipe,
         dense_recipe=dense_recipe or replace(recipe, objective=CrossEntropy()),
-        plan=replace(plan, density=density) if density is not None else plan,
+        plan=_plan_of(plan, density),
         seed=seed,
         dense=dense,
         device=device,
         packing=packing,
     )
+    job = settle_start(job, names_method=plan is not None)
     if ledger is None and out is not None:
         ledger = followed(Path(out)).parent / "ledger.jsonl"
     with contextlib.ExitStack() as stack:
@@ -128,6 +132,12 @@ def compress(
             load_released(released),
         )
         return run_job(job, folder, context)
+
+
+def _plan_of(plan: Plan | None, density: float | None) -> Plan:
+    """The ``plan``, or the default one, at ``density``."""
+    plan = plan or Plan(arms=Arms())
+    return plan if density is None else replace(plan, density=density)
 
 
 def run_job(
@@ -159,7 +169,7 @@ def audit(
     seed: int = 0,
     recipe: Recipe | None = None,
     dense_recipe: Recipe | None = None,
-    start: Start = Start.SCRATCH,
+    start: Start | None = None,
     sub_models: DynamicSparsity | None = None,
     cache: str | Path | None = None,
     released: str | Path | None = None,
@@ -175,7 +185,8 @@ def audit(
     ``model`` is an instance of the network when the artifact's class is the user's own; for one that began with
     pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
-    ``start``) says how the artifact was trained, which it must record (`record_training`): attacks by shadow models
+    ``start``, by default what the artifact records) says how the artifact was trained, which it must record
+    (`record_training`): attacks by shadow models
     need it, and train theirs in ``executor``. Where sub-models taught it, ``sub_models`` says how those were trained:
     ``plan.sparsity()`` of its plan.
     ``cache`` is a private folder that keeps them for the next audit; without it they are forgotten.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+KEEP = "keep"
+"""The branch that rewires nothing."""
+
 
 class CandidateState(StrEnum):
     """How far one candidate of a round has come."""

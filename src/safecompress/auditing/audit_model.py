@@ -13,7 +13,7 @@ from safecompress.attacks import capabilities_of
 from safecompress.auditing.audited_model import AuditedModel, check_task, digest_weights, subject_of
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows
 from safecompress.auditing.members import check_members
-from safecompress.auditing.recorded_training import check_training
+from safecompress.auditing.recorded_training import check_training, recorded_start
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Feasibility, check_feasibility
 from safecompress.compression.job import check_canaries
@@ -47,7 +47,7 @@ class ModelAudit:
     seed: int = 0
     recipe: Recipe | None = None
     dense_recipe: Recipe | None = None
-    start: Start = Start.SCRATCH
+    start: Start | None = None
     sub_models: DynamicSparsity | None = None
     file: Path | None = None
 
@@ -119,7 +119,7 @@ def _provenance(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvena
         artifact.task,
         audit.recipe,
         dense_recipe,
-        audit.start,
+        audit.start or recorded_start(artifact.metadata),
         reference=reference,
         sub_models=audit.sub_models,
     )

@@ -44,6 +44,13 @@ def record_training(
     return {KEY: ",".join(f"{name}={digest}" for name, digest in sorted(digests.items()))}
 
 
+def recorded_start(metadata: Mapping[str, str]) -> Start:
+    """What sparse training began with, as an artifact's ``metadata`` records it; fresh weights where it is silent."""
+    recorded = dict(_entries(metadata.get(KEY, ""))).get("start")
+    known = {_digest("start", str(start)): start for start in Start}
+    return known.get(recorded or "", Start.SCRATCH)
+
+
 def check_training(subject: AuditedModel, provenance: TrainingProvenance) -> HealthCheck:
     """PASS where the artifact records the training by which its shadow models are made.
 
@@ -79,7 +86,11 @@ def _digests(
     values |= {f"dense_recipe.{key}": dense.get(key) for key in _differing(dense, usual)}
     values |= {} if start is Start.SCRATCH else {"start": str(start)}
     values |= {} if sub_models is None else {"sub_models": repr(sub_models)}
-    return {key: digest_json([key, value])[:_DIGITS] for key, value in values.items()}
+    return {key: _digest(key, value) for key, value in values.items()}
+
+
+def _digest(key: str, value: Any) -> str:
+    return digest_json([key, value])[:_DIGITS]
 
 
 def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -365,7 +365,7 @@ class TrainingProvenance:
             job.task,
             recipe,
             job.dense_recipe,
-            job.plan.start,
+            job.plan.begins,
             job,
             reference=job.reference,
             sub_models=job.sub_models if "folds" in recipe.objective.needs else None,

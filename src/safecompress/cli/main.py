@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from safecompress.cli._support.encoding import write_anything
 from safecompress.cli._support.gate import Gate
 from safecompress.cli._support.interrupt import STOPPED, how_to_resume, listening
 from safecompress.cli._support.output import options_given
@@ -26,6 +27,7 @@ PIPE_CLOSED = 141
 
 def main() -> None:
     """Run the command line and exit with the product's codes."""
+    write_anything()
     arguments = sys.argv[1:]
     gate = Gate.of_arguments(arguments)
     with listening() as stop:

@@ -44,7 +44,8 @@ class Job:
     ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
     the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
     (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
-    ``packing`` says how the trained model becomes the file that ships. Equal digests are promised for ``device`` "cpu"
+    ``packing`` says how the trained model becomes the file that ships. ``notes`` are sentences for the report.
+    Equal digests are promised for ``device`` "cpu"
     only.
     """
 
@@ -63,6 +64,7 @@ class Job:
     data_digest: str = ""
     device: str = "cpu"
     packing: Packing = Packing()
+    notes: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:

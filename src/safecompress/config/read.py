@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +9,21 @@ from typing import Any
 
 from safecompress.config.reading import SpecReader
 from safecompress.config.scale import laid_over, nested, shortened
-from safecompress.config.sections import read_data, read_model, read_packing, read_plan, read_recipe, read_safety
+from safecompress.config.sections import (
+    names_method,
+    read_data,
+    read_model,
+    read_packing,
+    read_plan,
+    read_recipe,
+    read_safety,
+    usual_method,
+)
 from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
+from safecompress.config.text import parse_toml, read_text
 from safecompress.config.values import Config, Limits
 from safecompress.errors import SpecError
-from safecompress.storage import open_regular
 from safecompress.training import CrossEntropy, Recipe
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 8
-"""Tables and lists inside each other. The deepest that a spec needs is an option of an attack in a list: four."""
 
 
 def load_config(
@@ -67,7 +71,8 @@ def parse_config(
     recipe = read_recipe(section(tables, "recipe") or {}, "[recipe]", reading, Recipe())
     plain = replace(recipe, objective=CrossEntropy())
     dense_recipe = read_recipe(section(tables, "dense_recipe") or {}, "[dense_recipe]", reading, plain)
-    plan = read_plan(section(tables, "compress") or {}, section(tables, "search") or {}, reading)
+    compress, search = section(tables, "compress") or {}, section(tables, "search") or {}
+    plan = read_plan(compress, search, reading, default=usual_method(compress, search, model))
     packing = read_packing(section(tables, "deploy") or {}, reading)
     spec = read_safety(section(tables, "safety"), _sections(tables, "require"), reading)
     if reading.faults or shape is None or data is None or plan is None or spec is None:
@@ -75,7 +80,8 @@ def parse_config(
     strategies = tuple(reading.strategies)
     name = f"{shape.name}-{scale}" if scale else shape.name
     parts = (name, shape.seed, data, model, recipe, dense_recipe, plan, spec)
-    return Config(*parts, packing=packing, strategies=strategies, shortened=(*shape.shortened, *changed))
+    options: dict[str, Any] = {"packing": packing, "strategies": strategies, "names_method": names_method(search)}
+    return Config(*parts, **options, shortened=(*shape.shortened, *changed))
 
 
 def load_limits(path: str | Path) -> Limits:
@@ -97,54 +103,6 @@ def parse_limits(text: str, *, base: Path, source: str) -> Limits:
     if reading.faults or shape is None or spec is None:
         raise SpecError.from_faults(source, reading.faults)
     return Limits(shape.name, shape.seed, spec)
-
-
-def read_text(file: Path, source: str) -> str:
-    """The text of ``file``; a byte order mark, which some editors write, is left out."""
-    try:
-        with open_regular(file) as opened:
-            content = opened.read(MAX_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        fault = f"line {line}: not UTF-8 text. Save the spec as UTF-8."
-        raise SpecError.from_faults(source, [fault]) from error
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SpecError.from_faults(source, [f"cannot be read ({reason}). Check the path."]) from error
-    if len(content) > MAX_BYTES:
-        raise SpecError.from_faults(source, [f"is larger than {MAX_BYTES:,} bytes, so it is no spec. Check the path."])
-    return text
-
-
-def parse_toml(text: str, source: str) -> Table:
-    """The tables of a TOML text. Raises SpecError with the line of what is no TOML."""
-    try:
-        tables: Table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError.from_faults(source, [_syntax_fault(str(error), text)]) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise SpecError.from_faults(source, ["holds a number too long or brackets too deep to read."]) from error
-    if _is_deep(tables):
-        raise SpecError.from_faults(source, [f"nests tables and lists more than {MAX_DEPTH} deep; no spec does."])
-    return tables
-
-
-def _syntax_fault(message: str, text: str) -> str:
-    """The parser's message with the place in front: ``line 3, column 5: Expected '=' after a key``."""
-    reason, _, spot = message.rpartition(" (at ")
-    spot = spot.removesuffix(")")
-    if not spot.startswith("line "):  # "end of document"
-        spot = f"line {len(text.splitlines()) or 1}, the last"
-    return f"{spot}: not TOML. {reason or message}."
-
-
-def _is_deep(tables: Table) -> bool:
-    level: list[Any] = [tables]
-    for _ in range(MAX_DEPTH):
-        children = [[*node.values()] if isinstance(node, dict) else node for node in level]
-        level = [child for group in children for child in group if isinstance(child, dict | list)]
-    return bool(level)
 
 
 def section(tables: Table, key: str) -> Table | None:

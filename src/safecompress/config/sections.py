@@ -153,7 +153,7 @@ def read_plan(compress: Table, search: Table, reading: SpecReader, *, default: M
             schedule=schedule,
             allocation=allocation,
             shape=shape,
-            start=Start(what.start),
+            start=None if what.start is None else Start(what.start),
             stop=how.stop,
             recovery=how.recovery,
             include=tuple(what.include),
@@ -168,6 +168,17 @@ OF_ARMS = ("folds", "shares", "lengths", "densities", "goal", "evidence")
 
 OF_REWIRING = ("rank", "refit")
 """Keys of ``[search]`` that only rounds of candidates have."""
+
+
+def names_method(search: Table) -> bool:
+    """Whether ``[search]`` says by which method: by name, or by a key that only arms have."""
+    return "method" in search or any(key in search for key in OF_ARMS)
+
+
+def usual_method(compress: Table, search: Table, model: ModelConfig | None) -> Method:
+    """The method of a spec that names none: "rewiring" where pruning starts from trained weights, else "folds"."""
+    start = compress.get("start", "dense" if model is not None and model.weights is not None else None)
+    return "rewiring" if start == "dense" and not names_method(search) else "folds"
 
 
 def _read_arms(how: SearchShape, search: Table, reading: SpecReader) -> Arms | None:

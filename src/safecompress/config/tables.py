@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 
 from safecompress.config.phrases import describe, show
 from safecompress.config.reading import SpecReader
+from safecompress.config.text import Table
 from safecompress.errors import suggest
 
 LARGEST = 2**63 - 1  # a TOML integer has 64 bits
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Density = Annotated[float, Field(gt=0, le=1)]
-Table = dict[str, Any]
 StrategyEntry = str | Table
 
 
@@ -89,9 +89,10 @@ class CompressShape(StrictTable):
     density: Density = Field(0.1, description="It is the share of weights kept: 0.05 keeps one in twenty.")
     allocation: StrategyEntry = Field("erk", description="It says how much of each layer is kept at first.")
     shape: StrategyEntry = Field("weight", description="It says which weights live and die together.")
-    start: Literal["scratch", "dense", "pretrained"] = Field(
-        "scratch",
-        description="It is where the first weights come from: the seed, the dense model, or its own beginning.",
+    start: Literal["scratch", "dense", "pretrained"] | None = Field(
+        None,
+        description="It is where the first weights come from: the seed, the dense model, or its own beginning. "
+        "Without it trained weights are kept where there are any.",
     )
     include: list[str] = Field(["*"], min_length=1, description='The pattern "*" takes every layer.')
     exclude: list[str] = Field([], description='Patterns of parameters that stay dense: "classifier.*".')

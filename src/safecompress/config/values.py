@@ -98,7 +98,8 @@ class ModelConfig:
 class Config:
     """What one spec says. ``model`` is None when the model comes from the command line; ``path`` when no file was read.
 
-    ``shortened`` says, a line for each value, what a shortened version of the spec changed. A changed copy
+    ``shortened`` says, a line for each value, what a shortened version of the spec changed; ``names_method`` whether
+    the spec itself says by which method models are compared. A changed copy
     (``dataclasses.replace``) has a digest and a TOML text of its own.
     """
 
@@ -114,6 +115,7 @@ class Config:
     path: Path | None = field(default=None, compare=False)
     strategies: tuple[BuiltStrategy, ...] = field(default=(), repr=False, compare=False)
     shortened: tuple[str, ...] = field(default=(), compare=False)
+    names_method: bool = field(default=False, compare=False)
 
     def load_dataset(self) -> Dataset:
         """The rows that ``[data]`` names. Raises DataError when they cannot be read or are not usable."""

@@ -44,7 +44,7 @@ def plan_tables(plan: Plan, spec: SafetySpec, strategies: Iterable[BuiltStrategy
             "density": float(plan.density),
             "allocation": strategy_table(ALLOCATIONS, plan.allocation, strategies),
             "shape": strategy_table(SHAPES, plan.shape, strategies),
-            "start": plan.start.value,
+            **({} if plan.start is None else {"start": plan.start.value}),
             "include": list(plan.include),
             "exclude": list(plan.exclude),
         },

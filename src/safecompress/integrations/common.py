@@ -9,9 +9,10 @@ from typing import Any
 
 from safecompress.errors import ArtifactError, UsageError, suggest
 from safecompress.sparsity import SparseTraining
-from safecompress.storage import read_tensors, write_tensors
+from safecompress.storage import parse_json, read_tensors, write_tensors
 
 _TENSORS, _NUMBERS = ("masks", "fired", "momentum"), ("num_steps", "num_rewires")
+_TEXT = "settings"
 _OURS = ("model", "optimizer", "total_steps", "automatic", "state")
 
 
@@ -35,7 +36,7 @@ def write_state(sparse: SparseTraining, path: Path) -> None:
     """Keep the state of ``sparse`` as one safetensors file, whole or not at all."""
     state = sparse.state_dict()
     tensors = {f"{group}/{name}": tensor.cpu() for group in _TENSORS for name, tensor in state[group].items()}
-    write_tensors(path, tensors, {name: str(state[name]) for name in _NUMBERS})
+    write_tensors(path, tensors, {name: str(state[name]) for name in (*_NUMBERS, _TEXT)})
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -48,4 +49,10 @@ def read_state(path: Path) -> dict[str, Any]:
             state[group][name] = tensor
     if not state["masks"] or not all(facts.get(name, "").isdigit() for name in _NUMBERS):
         raise ArtifactError(f"{path} holds no state of sparse training. It belongs beside a checkpoint of this run.")
-    return {**state, **{name: int(facts[name]) for name in _NUMBERS}}
+    try:
+        settings = parse_json(facts.get(_TEXT, "{}"))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise ArtifactError(f"{path} was altered: its settings are not JSON. Resume from another checkpoint.")
+    return {**state, **{name: int(facts[name]) for name in _NUMBERS}, _TEXT: facts.get(_TEXT, "{}")}

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scipy.special import ndtri, stdtrit
-
-from safecompress.metrics import stats
+from safecompress.metrics import special, stats
 from safecompress.metrics.measurement import Interval
 
 
@@ -135,7 +133,7 @@ class CertifyCalls(_OnPools):
     def passable(self, rows: RowCounts, alpha: float, chance: float) -> float | None:
         """When half of the rows are called members, which scatters most, and by luck more of the members."""
         shares = [0.25 / count for count in (rows.positives, rows.negatives)]
-        luck = float(ndtri(max(chance, 0.5))) / math.sqrt(sum(shares))
+        luck = float(special.ndtri(max(chance, 0.5))) / math.sqrt(sum(shares))
         hits, alarms = (
             min(count, max(0, math.ceil(count * (0.5 + sign * luck * share))))
             for count, sign, share in zip((rows.positives, rows.negatives), (1, -1), shares, strict=True)
@@ -212,14 +210,16 @@ class CertifyWorstCase:
             return 1.0
         num_rows = num_exposed(rows.positives)
         squares = 2 * num_rows * self._variance(rows) + 0.5
-        reach = -float(stdtrit(num_rows - 1, alpha / 2)) * math.sqrt(squares) / (2 * num_rows + 2)
+        reach = -float(special.stdtrit(num_rows - 1, alpha / 2)) * math.sqrt(squares) / (2 * num_rows + 2)
         return min(1.0, 0.5 + reach)
 
     def passable(self, rows: RowCounts, alpha: float, chance: float) -> float:
         """The tightest bound, and on top how far chance takes the figure of rows on which training changes nothing."""
         if self._are_few(rows):
             return 1.0
-        luck = float(ndtri(max(chance, 0.5))) * math.sqrt(self._variance(rows) / (2 * num_exposed(rows.positives)))
+        luck = float(special.ndtri(max(chance, 0.5))) * math.sqrt(
+            self._variance(rows) / (2 * num_exposed(rows.positives))
+        )
         return min(1.0, self.tightest(rows, alpha) + luck)
 
     def fault(self, bound: float, rows: RowCounts, alpha: float) -> str | None:

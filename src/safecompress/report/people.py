@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safecompress.certify import Exposure
-from safecompress.certify.canaries import Planted
 from safecompress.metrics.catalogue import CANARIES, TPRS, WORST_CASE, Metric, MetricName, parse_name
 from safecompress.metrics.certifiers import CertifyTpr, num_false_alarms
 from safecompress.metrics.measurement import Measurement
 from safecompress.report.model import Report
+
+if TYPE_CHECKING:  # a report is shown without PyTorch
+    from safecompress.certify import Exposure
+    from safecompress.certify.canaries import Planted
 
 
 def people_found(exposure: Exposure, measurements: Mapping[str, Measurement]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from safecompress.compression.search import KEEP
 from safecompress.metrics.catalogue import (
     AUC,
     COMPRESSION_RATIO,
@@ -14,6 +13,7 @@ from safecompress.metrics.catalogue import (
     is_change,
     strongest_attack,
 )
+from safecompress.progress import KEEP
 from safecompress.report.markdown import markdown_table, plain_text
 from safecompress.report.model import Report
 from safecompress.report.people import people_lines, worst_off_line

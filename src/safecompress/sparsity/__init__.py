@@ -41,12 +41,14 @@ from safecompress.sparsity.layers import LayerView, find_maskable, view_layers
 from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import Fill, Move, Rewiring, SparsityPattern
 from safecompress.sparsity.rewire import choose_dropped, parse_rules, rewire
-from safecompress.sparsity.schedule import SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
+from safecompress.sparsity.schedule import GENTLE, SCHEDULES, ConstantSchedule, CosineSchedule, Schedule
+from safecompress.sparsity.trained import are_trained
 from safecompress.sparsity.training import SparseTraining
 
 __all__ = [
     "ALLOCATIONS",
     "DROP_RULES",
+    "GENTLE",
     "GROW_RULES",
     "SCHEDULES",
     "SHAPES",
@@ -84,6 +86,7 @@ __all__ = [
     "SparsityPattern",
     "Start",
     "Units",
+    "are_trained",
     "check_granularity",
     "choose_dropped",
     "find_maskable",

@@ -54,6 +54,9 @@ def _check_fraction(name: str, value: float) -> None:
         raise UsageError(f"The schedule's {name} must lie in [0, 1], got {value}.")
 
 
+GENTLE = CosineSchedule(start=0.1)
+"""What is usual where trained weights are kept: half of them moved at once would cost most of what they know."""
+
 SCHEDULES: Registry[Schedule] = Registry(
     "schedule", "safecompress.schedules", {"cosine": CosineSchedule, "constant": ConstantSchedule}
 )

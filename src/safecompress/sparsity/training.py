@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +23,9 @@ from safecompress.sparsity.layers import find_maskable, view_layers
 from safecompress.sparsity.masker import Masker
 from safecompress.sparsity.pattern import SparsityPattern
 from safecompress.sparsity.rewire import rewire
-from safecompress.sparsity.schedule import SCHEDULES, Schedule
+from safecompress.sparsity.schedule import GENTLE, SCHEDULES, CosineSchedule, Schedule
+from safecompress.sparsity.trained import are_trained
+from safecompress.sparsity.watch import ZeroWatch, needs_masking_after
 
 SignalSource = Callable[[], Mapping[str, Tensor]]
 """Returns a signal of all sparse parameters, by name, at the model's present weights."""
@@ -42,14 +46,22 @@ class SparseTraining:
             optimizer.step()      # the hook masks the gradients, and rewires when it is time
             sparse.step()         # counts the step; with automatic=True this line falls away
 
+    ``start="pretrained"`` keeps the largest weights of each layer as they are, ``"scratch"`` a random pattern of fresh
+    weights, rescaled. By default trained weights are recognised (`are_trained`) and kept; `start` says what was done.
+    Without a ``schedule`` a rewire moves half of the weights at first and fewer later, of kept ones a tenth at first.
+
     Rewiring happens inside ``optimizer.step()``, where the dense gradient is at hand, so gradient growth costs no
-    second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``). ``drop``, ``grow``,
-    ``schedule``, ``allocation`` and ``shape`` take a name or an object; ``include`` and ``exclude`` are globs over
-    parameters. The shape "unit" needs the ``input_shape`` of one sample, and a grow rule that reads no gradient.
+    second backward pass. The last rewire comes no later than ``stop`` (share of ``total_steps``; with 0 the first
+    pattern stays). ``drop``, ``grow``, ``schedule``, ``allocation`` and ``shape`` take a name or an object; ``include``
+    and ``exclude`` are globs over parameters. The shape "unit" needs the ``input_shape`` of one sample, and a grow rule
+    that reads no gradient.
 
     With ``automatic`` a hook counts the optimizer's steps, for loops that are somebody else's. ``state`` is what
-    `state_dict` gave: training goes on from it, with the weights that model and optimizer already have.
+    `state_dict` gave: training resumes from it, with the weights that model and optimizer already have.
     Call `mask_gradients` before gradients are clipped, so that the norm is that of active weights.
+
+    Raises UsageError where no weight would ever move, where the state is of another schedule, for an optimizer whose
+    state mixes weights; and in a step: where steps are not counted, and where an inactive weight is not zero.
 
     ``signals`` give what only the caller can compute, by name: for the drop rule "leak" ``gap_gradient``, a function
     without arguments that is called at each rewire and returns a gradient for every sparse parameter by its name
@@ -69,11 +81,11 @@ class SparseTraining:
         stop: float = 0.75,
         drop: DropRule | str = "magnitude",
         grow: GrowRule | str = "gradient",
-        schedule: Schedule | str = "cosine",
+        schedule: Schedule | str | None = None,
         allocation: Allocation | str = "erk",
         shape: Granularity | str = "weight",
         input_shape: tuple[int, ...] | None = None,
-        start: Start | str = Start.SCRATCH,
+        start: Start | str | None = None,
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         seed: int = 0,
@@ -81,36 +93,40 @@ class SparseTraining:
         state: Mapping[str, Any] | None = None,
         signals: Mapping[str, SignalSource] | None = None,
     ) -> None:
-        if every < 1 or total_steps < 1:
-            raise UsageError(f"every and total_steps must be at least 1, got {every} and {total_steps}.")
+        _check_schedule(every, total_steps, stop)
         self._drop: DropRule = DROP_RULES.make(drop)
         self._grow: GrowRule = GROW_RULES.make(grow)
-        self._schedule: Schedule = SCHEDULES.make(schedule)
         self._every, self._total, self._stop, self._seed = every, total_steps, stop, seed
         weights = find_maskable(model, include=include, exclude=exclude)
         made, shares = SHAPES.make(shape), ALLOCATIONS.make(allocation)
         check_granularity(made, shares, [self._grow], [self._drop])
         self._fold = made.fit(model, input_shape, weights)
+        self.start = _start_of(weights) if start is None else Start(start)
+        usual = CosineSchedule() if self.start is Start.SCRATCH else GENTLE
+        self._schedule: Schedule = usual if schedule is None else SCHEDULES.make(schedule)
         if state is None:
-            pattern = self._fold.initial(weights, density, allocation=shares, start=Start(start), seed=seed)
+            pattern = self._fold.initial(weights, density, allocation=shares, start=self.start, seed=seed)
         else:
             pattern = _pattern_of(state)
             if made == EachWeight() and pattern.num_active != count_active(weights, density):
                 raise UsageError(
-                    f"The state that training should go on from has density {pattern.density:.4g}, and density="
+                    f"The state that training should resume from has density {pattern.density:.4g}, and density="
                     f"{density:g} is asked for. Give the density that it began with, or start anew."
                 )
         reads = self._drop.reads | self._grow.reads
         self._signals = _check_signals(signals or {}, reads)
         decay = MOMENTUM_DECAY if "momentum" in reads else None
         self._weights = weights
+        self._masks_after = needs_masking_after(optimizer)
+        self._watch = ZeroWatch(optimizer)
         self._masker = _RewiringMasker(model, optimizer, pattern, momentum_decay=decay, owner=self)
-        if start == Start.SCRATCH and state is None:
+        if self.start is Start.SCRATCH and state is None:
             rescale_(model, pattern)
         self._fired = {name: mask.clone() for name, mask in pattern.masks.items()}
-        self.num_steps = 0
-        self.num_rewires = 0
-        self._counter = optimizer.register_step_post_hook(self._count) if automatic else None
+        self.num_steps = self.num_rewires = 0
+        self._num_uncounted = 0
+        self._is_automatic = automatic
+        self._after = optimizer.register_step_post_hook(self._after_step)
         if state is not None:
             self.load_state_dict(state)
 
@@ -126,12 +142,28 @@ class SparseTraining:
 
     def step(self) -> None:
         """Count one optimizer step. Raises UsageError where a hook counts them."""
-        if self._counter is not None:
+        if self._is_automatic:
             raise UsageError("automatic=True counts the optimizer's steps by itself: leave out sparse.step().")
         self.num_steps += 1
+        self._num_uncounted = 0
 
-    def _count(self, *_: Any) -> None:
-        self.num_steps += 1
+    def _before_step(self) -> None:
+        """What must hold when the optimizer begins a step."""
+        if self._num_uncounted:
+            raise UsageError(
+                "optimizer.step() was called again without sparse.step(): steps that are not counted never move a "
+                "weight. Call sparse.step() after every optimizer.step(), or give SparseTraining automatic=True."
+            )
+        self._watch.before_step()
+
+    def _after_step(self, *_: Any) -> None:
+        if self._masks_after:
+            self.pattern.apply_(self._masker.model)
+        self._watch.after_step()
+        if self._is_automatic:
+            self.num_steps += 1
+        else:
+            self._num_uncounted += 1
 
     def mask_gradients(self) -> None:
         """Mask the gradients now, before they are measured or clipped; a rewire that is due happens now, too."""
@@ -149,8 +181,7 @@ class SparseTraining:
     def detach(self) -> None:
         """Stop masking, rewiring and counting; the weights stay as they are."""
         self._masker.detach()
-        if self._counter is not None:
-            self._counter.remove()
+        self._after.remove()
 
     def is_due(self) -> bool:
         """Whether the optimizer step that comes next rewires."""
@@ -191,8 +222,13 @@ class SparseTraining:
         return {key: tensors[key] for key in self._weights}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to resume after a restart: plain tensors and integers, beside the optimizer's own state."""
+        """Everything needed to resume after a restart, beside the optimizer's own state: tensors, integers and a text.
+
+        Raises UsageError where an inactive weight of the model is not zero.
+        """
+        self._watch.check()
         return {
+            "settings": json.dumps(self._settings()),
             "masks": dict(self.pattern.masks),
             "fired": dict(self._fired),
             "momentum": dict(self._masker.momentum),
@@ -201,12 +237,60 @@ class SparseTraining:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from ``state``; load the model's and the optimizer's own states first."""
+        """Resume from ``state``; load the model's and the optimizer's own states first.
+
+        Raises UsageError where it was made by another schedule or other rules.
+        """
+        _check_settings(json.loads(state.get("settings", "{}")), self._settings())
         self._masker.assign_(_pattern_of(state))
         self._fired = {name: fired.bool().clone() for name, fired in state["fired"].items()}
         for name, momentum in state["momentum"].items():
             self._masker.momentum[name].copy_(momentum)
         self.num_steps, self.num_rewires = int(state["num_steps"]), int(state["num_rewires"])
+        self._num_uncounted = 0
+
+    def _settings(self) -> dict[str, Any]:
+        """What a state must be resumed with, for its steps to mean the same."""
+        rules = {"schedule": self._schedule, "drop": self._drop, "grow": self._grow}
+        told = {name: repr(rule) if is_dataclass(rule) else type(rule).__qualname__ for name, rule in rules.items()}
+        return {"every": self._every, "total_steps": self._total, "stop": self._stop, "seed": self._seed, **told}
+
+
+def _start_of(weights: Mapping[str, nn.Parameter]) -> Start:
+    """Where sparse training begins if the caller does not say: trained weights are kept."""
+    return Start.PRETRAINED if are_trained(weights) else Start.SCRATCH
+
+
+def _check_schedule(every: int, total_steps: int, stop: float) -> None:
+    """Raise UsageError for a schedule that moves no weight, unless that is asked for (stop=0)."""
+    if every < 1 or total_steps < 1:
+        raise UsageError(f"every and total_steps must be at least 1, got {every} and {total_steps}.")
+    if not 0 <= stop <= 1:
+        raise UsageError(
+            f"stop must lie in [0, 1], got {stop}: the share of training after which the pattern is final."
+        )
+    last = int(stop * total_steps)
+    if stop and last < every:
+        remedy = f"Give every={max(1, last // 10)} (ten rewires), or" if last else "Train for more steps, or give"
+        raise UsageError(
+            f"No weight would ever move: weights move every {every} steps, and no later than step {last} "
+            f"(stop={stop:g} of total_steps={total_steps}). {remedy} stop=0 to keep the first pattern."
+        )
+
+
+def _check_settings(began: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise UsageError where training ``began`` with other settings than those ``asked`` for now."""
+    differing = [
+        f"{name} was {began[name]} and is {asked[name]}"
+        for name in asked
+        if began.get(name, asked[name]) != asked[name]
+    ]
+    if differing:
+        raise UsageError(
+            f"The state was made by another schedule: {'; '.join(differing)}. Resume with the settings that it began "
+            "with; or begin anew from the weights as they are: make SparseTraining without this state and with "
+            'start="pretrained".'
+        )
 
 
 def _check_signals(signals: Mapping[str, SignalSource], reads: frozenset[str]) -> dict[str, SignalSource]:
@@ -233,8 +317,23 @@ class _RewiringMasker(Masker):
     """A Masker that lets its owner rewire first, while the gradients are still dense."""
 
     def __init__(self, *args: Any, owner: SparseTraining, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
         self._owner = owner
+        super().__init__(*args, **kwargs)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is masked."""
+        return self._model
+
+    def assign_(self, pattern: SparsityPattern) -> None:
+        """Switch to ``pattern``, and watch its inactive weights."""
+        super().assign_(pattern)
+        self._owner._watch.follow(self._parameters, pattern.masks)
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Check, then mask."""
+        self._owner._before_step()
+        return super()._before_step(optimizer, args, kwargs)
 
     def _read_dense(self, gradients: dict[str, Tensor]) -> None:
         """Feed the average, and rewire when due; masking follows, with the pattern that holds from this step on."""

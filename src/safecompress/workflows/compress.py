@@ -86,8 +86,8 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
     phases = RunPhases(job, RunStore(folder.work, job.objectives, key=folder.work_key), PhaseTimer(folder), watcher)
     levels = job.spec.levels(_opening(phases, evidence, folder, context))
     feasibilities = check_feasibility(job.spec, evidence, levels, density=job.plan.density)
-    for feasibility in feasibilities:
-        watcher.say(str(feasibility))
+    for line in (*job.notes, *map(str, feasibilities)):
+        watcher.say(line)
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = phases.dense()
     search = _search(phases, dense, folder, store, context.executor, levels)
@@ -119,7 +119,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
         _describe_search(phases.job, search),
         _digests(job, final, dense, packed, folder),
         phases.timer.seconds,
-        [*([] if context.ledger else [UNCOUNTED]), *([search.advice] if search.advice else [])],
+        [*phases.job.notes, *([] if context.ledger else [UNCOUNTED]), *([search.advice] if search.advice else [])],
     )
     report = build_report(
         job.name,
@@ -209,7 +209,7 @@ def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolde
         "data_spec": job.data_digest,
         "objective": repr(final.winner.objective),
         **({} if arm is None else {"arm": arm}),
-        **record_training(recipe, dense_recipe=job.dense_recipe, start=job.plan.start, sub_models=sub_models),
+        **record_training(recipe, dense_recipe=job.dense_recipe, start=job.plan.begins, sub_models=sub_models),
     }
     trained = Artifact(final.state.model, final.winner.pattern.masks, job.model_spec, job.task, facts)
     network = None if job.model_spec else job.scratch().cpu()

@@ -104,7 +104,7 @@ def estimate(job: Job, *, workers: int = 1) -> Estimate:
     weights = find_maskable(model, include=job.plan.include, exclude=job.plan.exclude)
     grouping = job.plan.shape.fit(model, job.task.input_shape, weights)
     pattern = grouping.initial(
-        weights, job.plan.density, allocation=job.plan.allocation, start=job.plan.start, seed=job.seed
+        weights, job.plan.density, allocation=job.plan.allocation, start=job.plan.begins, seed=job.seed
     )
     dense_step = _step_seconds(model, job.dense_task, None)
     teacher = torch.zeros(job.split.size("train"), job.split.dataset.num_classes) if job.needs("teacher") else None

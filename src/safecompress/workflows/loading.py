@@ -10,6 +10,7 @@ from safecompress.compression.search import Executor, ProcessExecutor, SerialExe
 from safecompress.config import Config
 from safecompress.config.prepared import PreparedData, prepare_data
 from safecompress.seeding import seeded
+from safecompress.workflows.start import settle_start
 from safecompress.workflows.user_model import call_factory, load_weights
 
 
@@ -20,7 +21,7 @@ def load_rows(config: Config) -> PreparedData:
 
 
 def make_job(config: Config, data: PreparedData, factory: str | None, device: str) -> Job:
-    """The job of a spec, with the model it names or the one that ``factory`` makes."""
+    """The job of a spec, with the model it names or the one that ``factory`` makes; trained weights are kept."""
     input_shape, num_classes = data.task.input_shape, data.task.num_classes
     model_spec = None
     if factory is not None:
@@ -31,7 +32,7 @@ def make_job(config: Config, data: PreparedData, factory: str | None, device: st
         model_spec = config.model.spec(input_shape, num_classes)
         model = model_spec.fresh(config.seed)
     weights = config.model.weights if config.model else None
-    return Job(
+    job = Job(
         name=config.name,
         model=model,
         model_spec=model_spec,
@@ -48,6 +49,7 @@ def make_job(config: Config, data: PreparedData, factory: str | None, device: st
         device=device,
         packing=config.packing,
     )
+    return settle_start(job, names_method=config.names_method)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,14 @@ def model_names(incomplete: str) -> list[str]:
     return [name for name in MODELS.names() if name.startswith(incomplete)]
 
 
+def known_names(incomplete: str) -> list[str]:
+    """All that a spec can name."""
+    from safecompress.cli._support.names import all_kinds
+
+    names = {one.name for kind in all_kinds() for one in kind.names}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def _offers(folder: Path, begun: str, endings: tuple[str, ...]) -> Iterable[str]:
     try:
         entries = [*folder.iterdir()]

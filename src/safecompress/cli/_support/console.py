@@ -1,11 +1,9 @@
-"""What a person sees at the end: the verdict table, or a list of names. The view during a run is `live`."""
+"""What a person sees at the end: the verdict table. The view during a run is `live`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from safecompress.cli._support.output import stdout_console
@@ -85,16 +83,6 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
     console.print(verdict)
     if folder is not None:
         console.print(f"Report: {shown(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
-
-
-def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
-    """Print what each kind of strategy offers: name, origin, and its first line of documentation."""
-    console = Console()
-    for kind, names in kinds.items():
-        table = Table(title=kind, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
-        for name, (origin, summary) in names.items():
-            table.add_row(f"[bold]{shown(name)}[/]", shown(origin), shown(summary))
-        console.print(table, "")
 
 
 def _figures(report: Report) -> Table:

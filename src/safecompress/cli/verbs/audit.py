@@ -10,6 +10,7 @@ import typer
 
 from safecompress.cli._support.complete import spec_files
 from safecompress.cli._support.gate import Gate
+from safecompress.cli._support.spec_file import require_spec
 from safecompress.cli.app import app
 from safecompress.cli.options import (
     AS_JSON,
@@ -79,12 +80,13 @@ def audit(
     Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or INCONCLUSIVE. Reports for pipelines: --junit, --sarif,
     --github, --json.
     """
+    gate = Gate.here(context, junit, sarif, github, as_json, str(artifact))
+    require_spec(spec)
     from safecompress.cli._support.console import show_report
     from safecompress.cli._support.output import watching
     from safecompress.report import save_report
     from safecompress.workflows.audit_file import AuditRequest, audit_file
 
-    gate = Gate.here(context, junit, sarif, github, as_json, str(artifact))
     _refuse_run_folder(out)
     request = AuditRequest(
         artifact_path=artifact,

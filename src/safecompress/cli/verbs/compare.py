@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safecompress.cli._support.spec_file import require_spec
 from safecompress.cli.app import app
 from safecompress.cli.options import (
     AS_JSON,
@@ -44,6 +45,7 @@ def compare(
     A killed comparison resumes with the same command; with another method or seed in the spec, only what is missing is
     done. Exit code: 0 every cell has numbers, 2 usage or spec error, 3 a method or an attack failed.
     """
+    require_spec(spec)
     from safecompress.cli._support.output import watching
     from safecompress.cli._support.studies import end_study
     from safecompress.studies.comparison import compare as run

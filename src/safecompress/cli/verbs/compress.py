@@ -13,6 +13,7 @@ import typer
 
 from safecompress import __version__
 from safecompress.cli._support.gate import Gate
+from safecompress.cli._support.spec_file import require_spec
 from safecompress.cli.app import app
 from safecompress.cli.options import (
     AS_JSON,
@@ -82,6 +83,8 @@ def compress(
     A killed run resumes with the same command. Exit code: 0 PASS, 1 FAIL, 2 usage or spec error, 3 ERROR or
     INCONCLUSIVE.
     """
+    gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
+    require_spec(spec)
     from safecompress.api import run_job
     from safecompress.certify import Ledger, load_released
     from safecompress.cli._support.console import show_report
@@ -94,7 +97,6 @@ def compress(
     from safecompress.workflows.compress import RunContext
     from safecompress.workflows.loading import executor_of, load_rows, make_job
 
-    gate = Gate.here(context, junit, sarif, github, as_json, str(spec))
     config = _load_config(spec, model, scale, density, settings)
     if dry_run:
         _estimate(config, model, device, workers, threads, as_json)
@@ -112,6 +114,7 @@ def compress(
             run_context = RunContext(book, executor, progress, cache, load_released(released))
             complete = partial(_complete, config=config, command=_command(model, released, threads, device))
             report = run_job(job, folder, run_context, complete).report
+        config = replace(config, plan=job.plan)
         _write_spec(config, folder, model)
         _write_front(config, report, folder, model)
         speed = quick_bench(artifact) if bench else None  # when nothing else is at work

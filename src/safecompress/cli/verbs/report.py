@@ -27,9 +27,7 @@ def report(
 
     Given a report.json instead of a folder, nothing is written.
     """
-    from safecompress.cli._support.console import show_report
     from safecompress.errors import UsageError
-    from safecompress.report import load_report, render_report
     from safecompress.report.schema import schema_text
 
     if schema:
@@ -39,6 +37,9 @@ def report(
         raise UsageError("Which report? Give the folder of a finished run, or a report.json; or ask for --schema.")
     if not (run.is_file() or (run / "report.json").is_file()):
         raise UsageError(f"There is no report in {run}. Give the folder of a finished run, or a report.json.")
+    from safecompress.cli._support.console import show_report
+    from safecompress.report import load_report, render_report
+
     folder = run if run.is_dir() else None
     if folder is None and license_id is not None:
         raise UsageError("--license goes into the model card, which is written into a folder. Give the run's folder.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from safecompress.cli._support.spec_file import require_spec
 from safecompress.cli.app import app
 from safecompress.cli.options import AS_JSON, QUIET, out_option, spec_argument, threads_option, workers_option
 
@@ -36,6 +37,7 @@ def tune(
     Reads no test or verdict row: certify what you take with compress. A killed search resumes with the same command.
     Exit code: 0 at least one trial has numbers, 2 usage or spec error, 3 none has.
     """
+    require_spec(spec)
     from safecompress.cli._support.output import watching
     from safecompress.cli._support.studies import end_study
     from safecompress.studies.hyperparameters import load_tuning

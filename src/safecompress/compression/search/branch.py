@@ -8,11 +8,10 @@ from string import ascii_letters, digits
 from typing import Any
 
 from safecompress.errors import UsageError, suggest
+from safecompress.progress import KEEP
 from safecompress.registry import Registry
 from safecompress.sparsity import DROP_RULES, GROW_RULES, DropRule, GrowRule
 from safecompress.training import OBJECTIVES, Objective
-
-KEEP = "keep"
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ class Plan:
     tests ranked them. ``refit`` says whether one attacker is simulated from the parent or one per candidate.
 
     ``shape`` says which weights are dropped and grown together; whole units take branches that grow at random, and no
-    allocation. ``include`` and ``exclude`` are globs over the parameters that may be sparse. With ``rounds=0`` the
-    first pattern stays (static sparse training).
+    allocation. ``start`` says what the sparse model begins with (None: trained weights where they are given or
+    recognised, else fresh ones; `settle_start`). ``include`` and ``exclude`` are globs over the parameters that may be
+    sparse. With ``rounds=0`` the first pattern stays (static sparse training).
     """
 
     density: float = 0.1
@@ -57,7 +58,7 @@ class Plan:
     schedule: Schedule = CosineSchedule()
     allocation: Allocation = AllocateErk()
     shape: Granularity = EachWeight()
-    start: Start = Start.SCRATCH
+    start: Start | None = None
     stop: float = 0.75
     recovery: float = 0.25
     include: Sequence[str] = ("*",)
@@ -65,6 +66,8 @@ class Plan:
     arms: Arms | None = None
 
     def __post_init__(self) -> None:
+        if self.start is not None:
+            object.__setattr__(self, "start", Start(self.start))
         is_default = self.branches is DEFAULT_BRANCHES
         branches = ARM_BRANCHES if self.arms is not None and is_default else self.branches
         object.__setattr__(self, "branches", parse_branches(branches))
@@ -103,6 +106,11 @@ class Plan:
         return cheap or (Loss(),), costly
 
     @property
+    def begins(self) -> Start:
+        """What the sparse model starts from; fresh weights, unless it was said otherwise or settled for a job."""
+        return self.start or Start.SCRATCH
+
+    @property
     def each_arm(self) -> tuple[Arm, ...]:
         """The arms that are compared; none where the search rewires."""
         return () if self.arms is None else self.arms.each(self.density, self.branches)
@@ -127,7 +135,7 @@ class Plan:
             recovery=self.recovery,
             allocation=self.allocation,
             shape=self.shape,
-            start=self.start,
+            start=self.begins,
             include=tuple(self.include),
             exclude=tuple(self.exclude),
         )

@@ -6,9 +6,9 @@ Shape letters: N rows, M members, Q non-members, K distinct scores, B draws.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from safecompress.errors import UsageError
+from safecompress.metrics import special
 from safecompress.metrics.measurement import Interval
 from safecompress.metrics.stats.intervals import check_alpha, chernoff_interval
 from safecompress.metrics.stats.metrics import BoolArray, FloatArray, IntArray, Placements, auc, placements
@@ -84,8 +84,8 @@ def _acceleration(placed: Placements, value: float) -> float:
 def _shares(draws_B: FloatArray, value: float, acceleration: float, alpha: float) -> FloatArray:
     """The shares of the draws that BCa leaves under its two ends (2,); 0 or 1 where its formula has its pole."""
     below = np.count_nonzero(draws_B < value) + np.count_nonzero(draws_B <= value)
-    shift = float(ndtri(np.clip(below, 1, 2 * draws_B.size - 1) / (2 * draws_B.size)))
-    wanted = shift + ndtri([alpha / 2, 1 - alpha / 2])
+    shift = float(special.ndtri(np.clip(below, 1, 2 * draws_B.size - 1) / (2 * draws_B.size)))
+    wanted = shift + special.ndtri([alpha / 2, 1 - alpha / 2])
     slope = 1 - acceleration * wanted
-    moved: FloatArray = np.where(slope > 0, ndtr(shift + wanted / np.maximum(slope, 1e-12)), wanted > 0)
+    moved: FloatArray = np.where(slope > 0, special.ndtr(shift + wanted / np.maximum(slope, 1e-12)), wanted > 0)
     return moved

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
-from scipy.special import ndtri, stdtrit
 
+from safecompress.metrics import special
 from safecompress.metrics.measurement import Interval
 from safecompress.metrics.stats.metrics import BoolArray, FloatArray, placements, tpr_at_fpr
 
@@ -36,9 +35,9 @@ class DrawNoise:
         """``reach``, half the width over rows, with the noise on top: variances add (Satterthwaite 1946)."""
         if not self.variance:
             return reach
-        total = (reach / float(ndtri(alpha / 2))) ** 2 + self.variance
+        total = (reach / float(special.ndtri(alpha / 2))) ** 2 + self.variance
         df = self.df * (total / self.variance) ** 2
-        return -float(stdtrit(df, alpha / 2)) * math.sqrt(total)
+        return -float(special.stdtrit(df, alpha / 2)) * math.sqrt(total)
 
     def widen(self, value: float, interval: Interval, low: float, high: float) -> Interval:
         """``interval`` of the figure ``value``, either side widened, within the range of the figure."""
@@ -87,6 +86,8 @@ def split_halves(num_shadows: int, most_groups: int) -> list[tuple[NDArray[np.in
         return []
     num_groups = 2 ** int(math.log2(min(num_pairs, most_groups)))
     group_K = np.arange(num_shadows) // 2 * num_groups // ((num_shadows + 1) // 2)
+    from scipy.linalg import hadamard  # a third of a second, which no reader of a report waits for
+
     signs = hadamard(num_groups)[1:]
     return [(np.flatnonzero(sign[group_K] > 0), np.flatnonzero(sign[group_K] < 0)) for sign in signs]
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import bdtrc, betaincinv, expit, gammaln, logit
 
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import special
 from safecompress.metrics.stats.intervals import check_alpha, clopper_pearson
 from safecompress.metrics.stats.metrics import BoolArray, Confusion, FloatArray, IntArray, roc_curve
 
@@ -80,7 +80,7 @@ def _low_at(rates_K: FloatArray, trials: int, num_limits: int, tail: float) -> F
     only if the rate at the G-th largest score is under it, which is the Clopper-Pearson event of a fixed score.
     """
     counts_G = _spread_counts(trials, num_limits)
-    low_G = betaincinv(counts_G, trials - counts_G + 1, tail / counts_G.size)
+    low_G = special.betaincinv(counts_G, trials - counts_G + 1, tail / counts_G.size)
     weaker_K = np.searchsorted(counts_G, np.rint(rates_K * trials), side="right")
     return np.concatenate(([0.0], low_G))[weaker_K]
 
@@ -113,8 +113,8 @@ def epsilon_lower(
     check_alpha(alpha)
     _check_delta(delta)
     _check_counts(num_guesses, num_right, num_canaries)
-    share = float(betaincinv(num_right, num_guesses - num_right + 1, alpha)) if num_right else 0.0
-    bound = max(0.0, float(logit(share)))
+    share = float(special.betaincinv(num_right, num_guesses - num_right + 1, alpha)) if num_right else 0.0
+    bound = max(0.0, float(special.logit(share)))
     if delta == 0:
         return bound
     if num_canaries is None:
@@ -131,12 +131,12 @@ def p_value(num_guesses: int, num_right: int, num_canaries: int, epsilon: float,
     P[W >= v] + 2 m delta max over i of P[v > W >= v - i] / i, where W is Binomial(r, e^epsilon / (1 + e^epsilon)): v
     right of r guesses, m canaries (Steinke, Nasr & Jagielski 2023, theorem 5.2 and the program of appendix D). O(r).
     """
-    right = float(expit(epsilon))
-    chance = float(bdtrc(num_right - 1, num_guesses, right)) if num_right else 1.0
+    right = float(special.expit(epsilon))
+    chance = float(special.bdtrc(num_right - 1, num_guesses, right)) if num_right else 1.0
     if delta == 0 or num_right == 0:
         return chance
     below = np.arange(num_right - 1, -1, -1)  # v - 1, v - 2, ...: the windows that end under v
-    choices = gammaln(num_guesses + 1) - gammaln(below + 1) - gammaln(num_guesses - below + 1)
+    choices = special.gammaln(num_guesses + 1) - special.gammaln(below + 1) - special.gammaln(num_guesses - below + 1)
     wrong = -np.logaddexp(0.0, epsilon)  # log of 1 - right, where that would round to 0
     masses = np.exp(choices + below * (wrong + epsilon) + (num_guesses - below) * wrong)
     densest = float((np.cumsum(masses) / np.arange(1, num_right + 1)).max())

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrc, betaincinv, expit, logit, ndtr, ndtri, rel_entr
 
 from safecompress.errors import AttackError, UsageError
+from safecompress.metrics import special
 from safecompress.metrics.measurement import Interval
 from safecompress.metrics.stats.draws import NO_NOISE, DrawNoise
 from safecompress.metrics.stats.metrics import (
@@ -61,7 +61,7 @@ def clopper_pearson(successes: int, trials: int, alpha: float) -> Interval:
 
 def _rate_low(successes: int, trials: int, tail: float) -> float:
     """The rate at which ``successes`` or more have probability ``tail``: the one-sided lower limit at 1 - tail."""
-    return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+    return float(special.betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
 
 
 def balanced_accuracy_interval(confusion: Confusion, alpha: float) -> Interval:
@@ -99,13 +99,13 @@ def auc_interval(scores: FloatArray, is_member: BoolArray, alpha: float, noise: 
         return bound
     error = math.sqrt(sum(_variance_of_mean(pool, 0.0, 1.0) for pool in pools))
     reach = noise.widened(_z(alpha) * error, alpha) / (value * (1 - value))
-    low, high = float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+    low, high = float(special.expit(special.logit(value) - reach)), float(special.expit(special.logit(value) + reach))
     return Interval(max(low, bound.low), min(high, bound.high), 1 - alpha)
 
 
 def _z(alpha: float) -> float:
     """The normal quantile that leaves alpha / 2 above it."""
-    return -float(ndtri(alpha / 2))
+    return -float(special.ndtri(alpha / 2))
 
 
 def _varies(values_N: FloatArray) -> bool:
@@ -143,7 +143,7 @@ def _chernoff_high(mean: float, num_independent: int, tail: float) -> float:
 
 def _divergence(mean: float, expectation: float) -> float:
     """Kullback-Leibler divergence between two coins, in nats."""
-    return float(rel_entr(mean, expectation) + rel_entr(1 - mean, 1 - expectation))
+    return float(special.rel_entr(mean, expectation) + special.rel_entr(1 - mean, 1 - expectation))
 
 
 def auc_difference(
@@ -166,7 +166,9 @@ def auc_difference(
     error = math.sqrt(sum(_variance_of_mean(pool, -largest, largest) for pool in pools))
     reach = noise.widened(_z(alpha) * error, alpha)
     limits = Interval(max(-1.0, value - reach), min(1.0, value + reach), 1 - alpha)
-    return PairedDifference(value, limits, 2 * float(ndtr(-abs(value) / math.hypot(error, math.sqrt(noise.variance)))))
+    return PairedDifference(
+        value, limits, 2 * float(special.ndtr(-abs(value) / math.hypot(error, math.sqrt(noise.variance))))
+    )
 
 
 def _difference_without_variance(
@@ -210,8 +212,8 @@ def threshold_ranks(num_non_members: int, fpr: float, alpha: float) -> tuple[int
     check_alpha(alpha)
     check_fpr(fpr)
     num_above = np.arange(num_non_members + 1)
-    strict = np.count_nonzero(bdtr(num_above[:-1], num_non_members, fpr) <= alpha / 4)
-    loose = 1 + np.count_nonzero(bdtrc(num_above, num_non_members, fpr) > alpha / 4)
+    strict = np.count_nonzero(special.bdtr(num_above[:-1], num_non_members, fpr) <= alpha / 4)
+    loose = 1 + np.count_nonzero(special.bdtrc(num_above, num_non_members, fpr) > alpha / 4)
     return int(strict), int(loose)
 
 
@@ -236,7 +238,9 @@ def accuracy_drop_interval(
     centre, disagreement = (num_lost - num_won) / num_rows, (num_lost + num_won + 2) / num_rows
     reach = _z(alpha) * math.sqrt((disagreement - centre**2) / num_rows)
     limits = Interval(max(-1.0, min(value, centre - reach)), min(1.0, max(value, centre + reach)), 1 - alpha)
-    return PairedDifference(value, limits, min(1.0, 2 * float(bdtr(min(num_lost, num_won), num_lost + num_won, 0.5))))
+    return PairedDifference(
+        value, limits, min(1.0, 2 * float(special.bdtr(min(num_lost, num_won), num_lost + num_won, 0.5)))
+    )
 
 
 def difference_of_intervals(after: Interval, before: Interval) -> Interval:

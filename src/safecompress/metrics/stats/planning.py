@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import betaln, gammaln, ndtri
 
 from safecompress.errors import UsageError
+from safecompress.metrics import special
 from safecompress.metrics.stats.intervals import check_alpha, clopper_pearson, threshold_ranks
 
 
@@ -23,14 +23,14 @@ def auc_half_width(num_members: int, num_non_members: int, alpha: float) -> floa
     check_alpha(alpha)
     _check_rows(num_members, num_non_members)
     variance = (num_members + num_non_members + 1) / (12 * num_members * num_non_members)
-    return -float(ndtri(alpha / 2)) * math.sqrt(variance)
+    return -float(special.ndtri(alpha / 2)) * math.sqrt(variance)
 
 
 def min_rows_for_auc(half_width: float, alpha: float) -> int:
     """The smallest n such that n members + n non-members have ``auc_half_width`` at most ``half_width``."""
     check_alpha(alpha)
     _check_share("half_width", half_width)
-    z2, h2 = float(ndtri(alpha / 2)) ** 2, half_width**2
+    z2, h2 = float(special.ndtri(alpha / 2)) ** 2, half_width**2
     root = (z2 + math.sqrt(z2 * (z2 + 12 * h2))) / (12 * h2)
     return _smallest(root, lambda rows: auc_half_width(rows, rows, alpha) <= half_width)
 
@@ -95,11 +95,11 @@ def hits_by_chance(num_members: int, num_non_members: int, rank: int, chance: fl
     """
     above = np.arange(num_members + 1)
     law = np.exp(
-        betaln(above + rank, num_members - above + num_non_members - rank + 1)
-        - betaln(rank, num_non_members - rank + 1)
-        + gammaln(num_members + 1)
-        - gammaln(above + 1)
-        - gammaln(num_members - above + 1)
+        special.betaln(above + rank, num_members - above + num_non_members - rank + 1)
+        - special.betaln(rank, num_non_members - rank + 1)
+        + special.gammaln(num_members + 1)
+        - special.gammaln(above + 1)
+        - special.gammaln(num_members - above + 1)
     )
     return min(int(np.searchsorted(np.cumsum(law), chance)), num_members)
 

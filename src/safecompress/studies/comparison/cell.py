@@ -180,7 +180,7 @@ def trainer_of(
         method_inputs.task,
         replace(method_inputs.recipe, objective=method.objective),
         pattern=method_result.pattern,
-        start=method.plan.start,
+        start=method.plan.begins,
         dense_recipe=method_inputs.recipe,
         reference=method_inputs.reference if "reference" in method.objective.needs else None,
     )

@@ -15,10 +15,11 @@ from safecompress.compression.search.select import SELECTORS
 from safecompress.config import DataConfig, ModelConfig
 from safecompress.config.options import call, find_factory, make_strategy, parameters_of, read_options, split_choice
 from safecompress.config.phrases import show
-from safecompress.config.read import parse_toml, read_text, section
+from safecompress.config.read import section
 from safecompress.config.reading import SpecReader
 from safecompress.config.sections import read_attacks, read_branches, read_data, read_model, read_recipe
 from safecompress.config.tables import Count, SpecShape, StrategyEntry, StrictTable, Table, place, read_table
+from safecompress.config.text import parse_toml, read_text
 from safecompress.errors import SpecError, suggest
 from safecompress.sparsity import Start
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, ComparisonInputs, MethodEntry

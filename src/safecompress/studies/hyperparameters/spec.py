@@ -17,7 +17,7 @@ from safecompress.compression.search import DEFAULT_BRANCHES, Branch
 from safecompress.compression.search.plan import Plan
 from safecompress.config import Config
 from safecompress.config.options import make_strategy
-from safecompress.config.read import parse_toml, read_text, section
+from safecompress.config.read import section
 from safecompress.config.reading import SpecReader
 from safecompress.config.sections import (
     read_attacks,
@@ -30,6 +30,7 @@ from safecompress.config.sections import (
 )
 from safecompress.config.tables import SpecShape, StrictTable, Table, read_table
 from safecompress.config.tables import StrategyEntry as Written
+from safecompress.config.text import parse_toml, read_text
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import ACCURACY
 from safecompress.spec import SafetySpec, at_least, at_most
