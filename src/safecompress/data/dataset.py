@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from safecompress.data.scaler import Scaler
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -245,13 +245,6 @@ def row_keys(dataset: Dataset) -> list[bytes]:
     Unkeyed, so for use in memory only: what is published must go through the keyed ``DataSplit.digest``.
     """
     return [row_key(content) for content in dataset.contents()]
-
-
-def listing(noun: str, labels_or_array: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
-    """Count and first values for an error message: ``3 rows (0, 4, 9)`` or ``80 rows (first: 1, 2, 3, 4, 5)``."""
-    count, shown = len(labels_or_array), ", ".join(str(value) for value in labels_or_array[:limit])
-    plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count} {plural} ({'first: ' if count > limit else ''}{shown})"
 
 
 def _as_features(features: Any) -> torch.Tensor:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from safecompress.data.dataset import Dataset, Int64Array, listing, row_contents, row_keys
+from safecompress.data.dataset import Dataset, Int64Array, row_contents, row_keys
 from safecompress.data.sizes import CANARY_PARTS, MEMBER_POOLS, PARTS, POOLS, SEPARATE
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import Dataset, listing
+from safecompress.data.dataset import Dataset
 from safecompress.data.memory import require_unpackable
-from safecompress.data.opened import BROKEN_PACKING
 from safecompress.data.tabular.table import Table, in_order
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
 from safecompress.storage import open_regular
+from safecompress.storage.packed import BROKEN_PACKING
 
 
 def read_npz(

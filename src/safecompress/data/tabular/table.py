@@ -15,9 +15,8 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import listing
-from safecompress.data.opened import BROKEN_PACKING, open_data
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
+from safecompress.storage.packed import BROKEN_PACKING, open_data
 
 MISSING = frozenset({"", "?", "nan"})  # compared in lower case
 MAX_CATEGORIES = 1000
