@@ -14,6 +14,7 @@ import torch
 
 from safecompress.data.scaler import Scaler
 from safecompress.errors import DataError, listing, suggest
+from safecompress.tables import TableSchema
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -30,10 +31,10 @@ class Dataset:
 
     ``stored`` (N, ...) is how the rows are kept: float32, finite; pixels (N, C, H, W) uint8, which are read as values
     0 .. 1, a quarter of the memory; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``, -1 past
-    a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``labels`` (N,) int64 in
-    ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,) int64 or None: rows with one group number (a
-    person, an author, a patient) stay together in a split. All live on the CPU. Raises DataError, with the number of
-    offending rows and the first of them, for anything else.
+    a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``table`` says how cells became
+    the features of a table. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,)
+    int64 or None: rows with one group number (a person, an author, a patient) stay together in a split. All live on
+    the CPU. Raises DataError, with the number of offending rows and the first of them, for anything else.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     groups: Int64Array | None = field(default=None, repr=False)
     vocab_size: int | None = None
     scaler: Scaler | None = field(default=None, repr=False)
+    table: TableSchema | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -362,6 +364,11 @@ def _check_shapes(data: Dataset) -> None:
         )
     if data.scaler is not None and not data.is_pixels:
         raise DataError("Only pixels are scaled where they are read; scale other features before they are given.")
+    if data.table is not None and tuple(data.stored.shape[1:]) != (data.table.num_features,):
+        raise DataError(
+            f"The schema of a table makes {data.table.num_features} features of a row, and the rows have "
+            f"{tuple(data.stored.shape[1:])}. Leave the table out of a dataset whose features were changed."
+        )
     if data.is_pixels and data.stored.ndim != 4:
         raise DataError(
             f"Pixels have the shape (N, C, H, W), but these bytes have {tuple(data.stored.shape)}. "
