@@ -68,9 +68,9 @@ def find_numbers(
     return _doubtful_numbers(cells, column, [value for value, _ in read.values()], is_said)
 
 
-def _doubtful_numbers(cells: ColumnText, column: Column, values: Sequence[float], is_said: bool) -> ColumnFinding:
+def _doubtful_numbers(cells: ColumnText, column: Column, amounts: Sequence[float], is_said: bool) -> ColumnFinding:
     """A column of numbers: identifiers, and numbers that float32 rounds alike, are asked about unless it is said."""
-    array = np.array(values)
+    array = np.array(amounts)
     is_whole = bool((array == np.floor(array)).all())
     with np.errstate(over="ignore"):
         are_merged = len(np.unique(array.astype(np.float32))) < len(np.unique(array))

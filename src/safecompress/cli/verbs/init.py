@@ -107,12 +107,37 @@ def init(
         max_worst_case=max_worst_case,
         seed=seed,
     )
+    columns = _survey(answers.source, spec, quiet=quiet or as_json)
     fitted = fit_to_data(answers, spec)
     text = _spec_text(prompter, fitted, max_drop, max_auc)
     prospects = check_spec(text, spec, fitted.data)
     _refuse_existing(spec)
     write_bytes(spec, text.encode(), mode=PUBLISHED)
-    _show(spec, prospects, as_json, quiet)
+    _show(spec, prospects, columns, as_json, quiet)
+
+
+def _survey(source: Mapping[str, Any], spec_path: Path, *, quiet: bool) -> list[dict[str, Any]]:
+    """What the columns of a CSV file are, shown unless ``quiet``. Raises DataError that lists every fault of the file.
+
+    Other data has no columns. A fault of the options is left to whoever reads the spec.
+    """
+    from safecompress.cli._support.data_view import show_columns
+    from safecompress.config.options import convert, read_options
+    from safecompress.config.reading import SpecReader
+    from safecompress.data import read_csv
+    from safecompress.tables import Roles, survey_csv
+
+    options = {key: value for key, value in source.items() if key != "name"}
+    reading = SpecReader(base=Path())
+    written = read_options(read_csv, options, "[data] source", "", reading) if source["name"] == "csv" else None
+    if written is None:
+        return []
+    arguments = convert(read_csv, written, spec_path.absolute().parent)
+    survey = survey_csv(arguments.pop("path"), Roles(**arguments))
+    if not quiet:
+        show_columns(survey)
+    survey.require_sound()
+    return [column.to_json() for column in survey.columns]
 
 
 def _source(
@@ -151,9 +176,12 @@ def _refuse_existing(spec_path: Path) -> None:
         raise UsageError(f"There is no folder {spec_path.parent} for the spec. Make it first.")
 
 
-def _show(spec_path: Path, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
+def _show(
+    spec_path: Path, prospects: Sequence[Feasibility], summaries: Sequence[Any], as_json: bool, quiet: bool
+) -> None:
     if as_json:
-        say_json({"spec": str(spec_path), "requirements": [prospect.to_json() for prospect in prospects]})
+        told = {"spec": str(spec_path), "requirements": [prospect.to_json() for prospect in prospects]}
+        say_json(told | ({"columns": list(summaries)} if summaries else {}))
         return
     if not quiet:
         for prospect in prospects:
