@@ -68,7 +68,7 @@ def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
 
 
 def facts_of(task: TaskInfo) -> dict[str, Any]:
-    """What a reader needs to know of a file: version, names of the classes, shape of a sample, the schema of a table."""
+    """What a reader needs to know of a file: version, names of the classes, shape of a sample, schema of a table."""
     return {
         "version": VERSION,
         "num_classes": task.num_classes,

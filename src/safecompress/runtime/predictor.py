@@ -127,8 +127,8 @@ class Predictor:
         """The rows of a table as raw samples, and what is odd in them. Raises DataError as ``predict`` does."""
         if self.facts.table is None:
             raise DataError(
-                "The model in this file was not trained on a table and knows no columns: give raw samples, an array of numbers of "
-                f"shape (N, {', '.join(map(str, self.facts.input_shape))})."
+                "The model in this file was not trained on a table and knows no columns. Give raw samples: an array of "
+                f"numbers of shape (N, {', '.join(map(str, self.facts.input_shape))})."
             )
         return read_rows(self.facts.table, samples)
 

@@ -42,7 +42,7 @@ def read_rows(schema: TableSchema, samples: Any) -> TableRows:
 
     Raises DataError that lists, by column and row: a column that is missing (with the one that may be meant), a
     category that training did not have, a cell that is no number or date, a missing cell where training had none. A
-    value further outside the limits of the train rows than these are apart is a warning. No cell is shown.
+    value `FAR` times as far outside the limits of the train rows as these are apart is a warning. No cell is shown.
     """
     columns, places, noun = _columns(samples)
     faults = [_absent(column.name, columns) for column in schema.columns if column.name not in columns]
@@ -108,7 +108,7 @@ def _known(schema: TableSchema, name: str, why: str) -> str:
 
 
 def _far_outside(
-    schema: TableSchema, encoded: Mapping[str, EncodedColumn], numbers: Sequence[int], noun: str
+    schema: TableSchema, encoded: Mapping[str, EncodedColumn], row_numbers: Sequence[int], noun: str
 ) -> Iterator[str]:
     for column in schema.columns:
         if column.low is None or column.high is None:
@@ -121,5 +121,5 @@ def _far_outside(
             limits = f"{column.low:g} to {column.high:g}" + (" (days since 1970)" if column.kind == "date" else "")
             yield (
                 f"{column.name!r} is far outside of what training saw, {limits}: "
-                f"{listing(noun, [numbers[row] for row in rows])}. What the model says of such rows is a guess."
+                f"{listing(noun, [row_numbers[row] for row in rows])}. What the model says of such rows is a guess."
             )

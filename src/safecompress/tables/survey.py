@@ -102,7 +102,8 @@ class TableSurvey:
     """A table, what its columns are, and all that is wrong with it.
 
     ``labels`` and ``groups`` are one text for each row, None in place of groups where there is no such column.
-    ``schema`` is None where no column can be a feature. ``notes`` are sentences for a person.
+    ``schema`` is None where no column can be a feature. ``notes`` are sentences for a person, ``hint`` is one on
+    columns that are refused.
     """
 
     table: Table = field(repr=False)
@@ -113,11 +114,13 @@ class TableSurvey:
     labels: Sequence[str] = field(repr=False)
     class_names: tuple[str, ...]
     groups: Sequence[str] | None = field(default=None, repr=False)
+    hint: str = ""
 
     def require_sound(self) -> TableSchema:
         """The schema. Raises DataError that lists every fault, and how the refused columns can be left out."""
         if self.faults or self.schema is None:
-            raise DataError.from_faults(str(self.table.path), self.faults)
+            error = DataError.from_faults(str(self.table.path), self.faults)
+            raise DataError(f"{error}{self.hint}")
         return self.schema
 
 
@@ -150,9 +153,8 @@ def survey(table: Table, roles: Roles) -> TableSurvey:
     if not kept and not faults:
         faults.append("no feature column is left beside the label. Ignore fewer columns, or add some.")
     refused = [name for name, finding in findings.items() if finding.could_be_left_out]
-    if refused:
-        listed = ", ".join(f'"{name}"' for name in (*roles.ignore, *refused))
-        faults.append(f"to leave all columns out that are refused here, and keep the rest: ignore = [{listed}]")
+    listed = ", ".join(f'"{name}"' for name in (*roles.ignore, *refused))
+    hint = f"\nTo leave out all columns that are refused for what they are: ignore = [{listed}]" if refused[1:] else ""
     notes = [*([table.how_read] if table.how_read else []),
              *(note for finding in (*others.values(), *findings.values()) for note in finding.notes)]  # fmt: skip
     return TableSurvey(
@@ -164,6 +166,7 @@ def survey(table: Table, roles: Roles) -> TableSurvey:
         label.labels,
         label.class_names,
         _groups(texts, roles),
+        hint,
     )
 
 

@@ -34,7 +34,9 @@ def check(
     """Load a data set and count: rows, classes and balance, equal rows, ranges, memory, sizes of the default split.
 
     Of a CSV file the columns come first: what each is, how many values differ or are missing, and the first and the
-    last line of what is odd. No cell is shown. Exit code 0 when it can be used, 2 with every fault that was found when it cannot.
+    last line of what is odd. No cell is shown.
+
+    Exit code 0 when the data can be used, 2 with every fault that was found when it cannot.
     """
     from safecompress.cli._support.data_view import line_of, show_columns, show_facts
     from safecompress.data.facts import facts_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safecompress.runtime.predictor import Prediction
 
 
-class RowsFormat(str, Enum):
+class RowsFormat(StrEnum):
     """How predictions are written."""
 
     CSV = "csv"
