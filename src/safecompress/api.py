@@ -100,7 +100,8 @@ def compress(
     _expect("model", model, (nn.Module, ModelSpec), "Give an instance of the network, not its class.")
     _expect("split", split, (DataSplit,), "Draw one from a Dataset: make_split(dataset, seed=0).")
     _expect("spec", spec, (SafetySpec,), "Make one: SafetySpec(attacks=[...], requirements=[...]).")
-    task = TaskInfo(split.dataset.num_classes, split.dataset.class_names, split.dataset.input_shape)
+    dataset = split.dataset
+    task = TaskInfo(dataset.num_classes, dataset.class_names, dataset.input_shape, table=dataset.table)
     recipe = recipe or Recipe()
     job = Job(
         name=name,

@@ -15,8 +15,11 @@ SafeCompressError                 3
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class SafeCompressError(Exception):
@@ -83,6 +86,13 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return f"{hint}Allowed: {', '.join(names)}."
+
+
+def listing(noun: str, labels_or_array: Sequence[Any] | NDArray[Any], limit: int = 5) -> str:
+    """Count and first values for an error message: ``3 rows (0, 4, 9)`` or ``80 rows (first: 1, 2, 3, 4, 5)``."""
+    count, shown = len(labels_or_array), ", ".join(str(value) for value in labels_or_array[:limit])
+    plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {plural} ({'first: ' if count > limit else ''}{shown})"
 
 
 REPLACEMENT = "\ufffd"

@@ -154,6 +154,7 @@ class Job:
         )
         parts = [self.recipe, self.dense_recipe, plan, self.spec, self.seed, self.task.class_names, self.packing]
         spec = self.model_spec and self.model_spec.stored()
+        parts += [] if self.task.table is None else [self.task.table]
         parts += [spec, self.model]  # weights alone do not tell one dropout from another
         rows = self.raw.digest(key)
         weights = [digest_tensors(self.model.state_dict()), digest_tensors(self.dense or {})]

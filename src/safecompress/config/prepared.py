@@ -43,6 +43,7 @@ def prepare_data(
         raw = plant_canaries(raw, num_canaries, seed=seed)
     num_classes, names, shape = dataset.num_classes, dataset.class_names, dataset.input_shape
     if normalise == "none":
-        return PreparedData(raw, raw, TaskInfo(num_classes, names, shape))
+        return PreparedData(raw, raw, TaskInfo(num_classes, names, shape, table=raw.dataset.table))
     split, scaler = standardise(raw)
-    return PreparedData(raw, split, TaskInfo(num_classes, names, shape, scaler.shift, scaler.scale))
+    task = TaskInfo(num_classes, names, shape, scaler.shift, scaler.scale, raw.dataset.table)
+    return PreparedData(raw, split, task)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from safecompress.data.scaler import Scaler
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
+from safecompress.tables import TableSchema
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -30,11 +31,10 @@ class Dataset:
 
     ``stored`` (N, ...) is how the rows are kept: float32, finite; pixels (N, C, H, W) uint8, which are read as values
     0 .. 1, a quarter of the memory; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``, -1 past
-    a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``labels`` (N,) int64 in
-    ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,) int64 or None: rows with one group number (a
-    person, an author, a patient) stay together in a split. ``columns`` are the names of the columns of a table that the
-    features were made of. All live on the CPU. Raises DataError, with the number of offending rows and the first of
-    them, for anything else.
+    a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``table`` says how cells became
+    the features of a table. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,)
+    int64 or None: rows with one group number (a person, an author, a patient) stay together in a split. All live on
+    the CPU. Raises DataError, with the number of offending rows and the first of them, for anything else.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Dataset:
     groups: Int64Array | None = field(default=None, repr=False)
     vocab_size: int | None = None
     scaler: Scaler | None = field(default=None, repr=False)
-    columns: tuple[str, ...] = field(default=(), repr=False)
+    table: TableSchema | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -249,13 +249,6 @@ def row_keys(dataset: Dataset) -> list[bytes]:
     return [row_key(content) for content in dataset.contents()]
 
 
-def listing(noun: str, labels_or_array: Sequence[Any] | npt.NDArray[Any], limit: int = 5) -> str:
-    """Count and first values for an error message: ``3 rows (0, 4, 9)`` or ``80 rows (first: 1, 2, 3, 4, 5)``."""
-    count, shown = len(labels_or_array), ", ".join(str(value) for value in labels_or_array[:limit])
-    plural = noun if count == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count} {plural} ({'first: ' if count > limit else ''}{shown})"
-
-
 def _as_features(features: Any) -> torch.Tensor:
     if isinstance(features, list | tuple) and features and isinstance(features[0], torch.Tensor):
         features = _stack(features)
@@ -371,6 +364,11 @@ def _check_shapes(data: Dataset) -> None:
         )
     if data.scaler is not None and not data.is_pixels:
         raise DataError("Only pixels are scaled where they are read; scale other features before they are given.")
+    if data.table is not None and tuple(data.stored.shape[1:]) != (data.table.num_features,):
+        raise DataError(
+            f"The schema of a table makes {data.table.num_features} features of a row, and the rows have "
+            f"{tuple(data.stored.shape[1:])}. Leave the table out of a dataset whose features were changed."
+        )
     if data.is_pixels and data.stored.ndim != 4:
         raise DataError(
             f"Pixels have the shape (N, C, H, W), but these bytes have {tuple(data.stored.shape)}. "

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from safecompress.data.dataset import Dataset, Int64Array
 from safecompress.data.sizes import MEMBER_POOLS, PARTS, SEPARATE, SplitSizes
 from safecompress.data.splits import DataSplit, content_ids, require_every_class
+from safecompress.data.tabular.fitting import fit_table
 from safecompress.errors import DataError
 from safecompress.seeding import derive
 
@@ -26,7 +27,7 @@ def make_split(dataset: Dataset, sizes: SplitSizes | None = None, *, seed: int) 
     a part); single rows then fill every part. A unit that fits nowhere whole fills the part with the most
     room, and its other rows are left unused: nothing straddles two parts. Members and non-members are thus
     draws from one distribution; with large groups, give a member pool and its non-member pool one size, since
-    a small part has no room for a large group.
+    a small part has no room for a large group. Missing cells of a table are filled by its train rows.
 
     Raises DataError when there are too few rows, when a unit fits nowhere, and when a class does not occur in
     train.
@@ -42,7 +43,8 @@ def make_split(dataset: Dataset, sizes: SplitSizes | None = None, *, seed: int) 
     for leaf, size in leaves.items():
         count = size - len(placed[leaf])
         placed[leaf], queue = np.concatenate([placed[leaf], queue[:count]]), queue[count:]
-    split = DataSplit(dataset, {name: _gather(placed, name, seed) for name in PARTS})
+    indices = {name: _gather(placed, name, seed) for name in PARTS}
+    split = DataSplit(fit_table(dataset, indices["train"]), indices)
     require_every_class(split)
     return split
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from safecompress.data.dataset import Dataset, listing
+from safecompress.data.dataset import Dataset
 from safecompress.data.near_rows import ADVICE, NearRows, near_rows_of_data
 from safecompress.data.sizes import SplitSizes
 from safecompress.data.splits import content_ids
-from safecompress.errors import DataError
+from safecompress.errors import DataError, listing
 
 Kind = Literal["images", "tokens", "columns of 0 and 1", "numbers"]
 

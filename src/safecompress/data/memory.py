@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from safecompress.data.opened import BROKEN_PACKING
 from safecompress.errors import DataError
 from safecompress.storage import open_regular
+from safecompress.storage.packed import BROKEN_PACKING
 
 COPIES = 5
 """How often a reader holds an array at its peak: as it is unpacked, converted, checked and scaled (measured: 4.8)."""

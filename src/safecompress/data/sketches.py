@@ -22,6 +22,7 @@ import torch
 
 from safecompress.data.dataset import BLOCK, Dataset, Int64Array
 from safecompress.data.splits import DataSplit
+from safecompress.data.tabular.fitting import unfilled
 
 FloatArray = npt.NDArray[np.float32]
 UInt64Array = npt.NDArray[np.uint64]
@@ -92,7 +93,7 @@ def sketches(dataset: Dataset, chosen: Int64Array) -> UInt64Array:
 def _as_table(dataset: Dataset) -> torch.Tensor:
     """(N, columns) the values of each row; of pictures the averages over cells."""
     if dataset.stored.ndim != 4:
-        return dataset.stored.flatten(1)
+        return unfilled(dataset.stored.flatten(1), dataset.table)
     size = (min(CELLS, dataset.input_shape[1]), min(CELLS, dataset.input_shape[2]))
     pixels = torch.split(dataset.stored, BLOCK)
     blocks = [torch.nn.functional.adaptive_avg_pool2d(block.float(), size) for block in pixels]

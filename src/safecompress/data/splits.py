@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from safecompress.data.dataset import Dataset, Int64Array, listing, row_contents, row_keys
+from safecompress.data.dataset import Dataset, Int64Array, row_contents, row_keys
 from safecompress.data.sizes import CANARY_PARTS, MEMBER_POOLS, PARTS, POOLS, SEPARATE
-from safecompress.errors import DataError, suggest
+from safecompress.data.tabular.fitting import fit_table, unfilled
+from safecompress.errors import DataError, listing, suggest
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,8 @@ class DataSplit:
     def from_indices(cls, dataset: Dataset, indices: Mapping[str, Any]) -> DataSplit:
         """The split with the row numbers that you give; a part left out is empty.
 
+        Missing cells of a table are filled by its train rows.
+
         Raises DataError for a name that is no part, row numbers that are not there, a class that train lacks,
         and whatever ``check`` refuses.
         """
@@ -89,7 +92,7 @@ class DataSplit:
         if strangers:
             raise DataError(f"A split has no part {strangers[0]!r}. {suggest(strangers[0], PARTS)}")
         rows = {name: _as_rows(name, indices.get(name, ()), dataset.num_rows) for name in PARTS}
-        split = cls(dataset, rows)
+        split = cls(fit_table(dataset, rows["train"]), rows)
         split.check()
         require_every_class(split)
         return split
@@ -194,6 +197,7 @@ class DataSplit:
 
     def _row_hmacs(self, name: str, key: bytes) -> list[bytes]:
         features, labels = self.part(name)
+        features = unfilled(features, self.dataset.table)  # rows are known again in another split, too
         classes = labels.numpy().astype("<i8")
         return [_hmac(key, c.tobytes() + row) for c, row in zip(classes, row_contents(features), strict=True)]
 

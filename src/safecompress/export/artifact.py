@@ -42,6 +42,7 @@ from safecompress.export.task import TaskInfo, copy_of
 from safecompress.models import MODELS, ModelSpec
 from safecompress.seeding import seeded
 from safecompress.storage import PUBLISHED, write_bytes
+from safecompress.tables import TableSchema
 
 _STATE, _TASK, _SCALE = "state/", "task/", "scale/"  # name spaces of the file's tensors
 
@@ -221,6 +222,7 @@ class Artifact:
                 "num_classes": self.task.num_classes,
                 "class_names": list(self.task.class_names),
                 "input_shape": list(self.task.input_shape),
+                **({} if self.task.table is None else {"table": self.task.table.to_json()}),
             },
             "metadata": dict(self.metadata),
             **rounding,
@@ -244,6 +246,7 @@ class Artifact:
     def _encoded(self) -> Encoded:
         masks = {_STATE + name: mask for name, mask in self.masks.items()}
         version = 2 if self.precision != "float32" or self.is_resized else 1
+        version = version if self.task.table is None else 3
         return encode(Contents(self._stored(), masks, self._facts(), self.digest(), version))
 
     def _blank(self) -> nn.Module:
@@ -327,6 +330,7 @@ class _StoredTask(BaseModel):
     num_classes: int
     class_names: list[str]
     input_shape: list[int]
+    table: dict[str, Any] | None = None
 
 
 class _StoredFacts(BaseModel):
@@ -342,6 +346,7 @@ def _from_contents(contents: Contents) -> Artifact:
     try:
         facts = _StoredFacts.model_validate(contents.facts)
         spec = None if facts.model is None else ModelSpec.from_json(facts.model)
+        table = None if facts.task.table is None else TableSchema.from_json(facts.task.table)
     except (ValidationError, UsageError) as error:
         fault = fault_of(error) if isinstance(error, ValidationError) else error
         raise ArtifactError(f"It describes its model or task wrongly ({fault}): it is altered.") from error
@@ -354,7 +359,8 @@ def _from_contents(contents: Contents) -> Artifact:
     }
     if not others.keys() <= {"shift", "scale"}:
         raise ArtifactError(f"It holds tensors that no artifact has ({', '.join(map(repr, others))}): it is altered.")
-    task = TaskInfo(facts.task.num_classes, tuple(facts.task.class_names), tuple(facts.task.input_shape), **others)
+    names, shape = tuple(facts.task.class_names), tuple(facts.task.input_shape)
+    task = TaskInfo(facts.task.num_classes, names, shape, **others, table=table)
     masks = {name.removeprefix(_STATE): mask for name, mask in contents.masks.items()}
     precision: Precision = facts.precision or "float32"
     state = as_computed(state, precision, scales)

@@ -25,7 +25,7 @@ from safecompress.export.pack import LEVEL, PackedTensor, pack, unpack, unzip, w
 from safecompress.storage import read_tensors
 
 FORMAT = "safecompress-artifact"
-VERSION = 2  # the newest that is read; a file says the oldest that can read it
+VERSION = 3  # the newest that is read; a file says the oldest that can read it
 MAX_STRUCTURE_BYTES = 4 << 20  # JSON of some 30,000 tensors
 FREE_BYTES = 64 << 20  # what any file may expand to ...
 MAX_EXPANSION = 1024  # ... and, beyond that, how many bytes for each of its own: a density of 0.001 needs 740

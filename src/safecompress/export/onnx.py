@@ -68,12 +68,13 @@ def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
 
 
 def facts_of(task: TaskInfo) -> dict[str, Any]:
-    """What a reader needs to know of a file: version, number and names of the classes, shape of a sample."""
+    """What a reader needs to know of a file: version, names of the classes, shape of a sample, schema of a table."""
     return {
         "version": VERSION,
         "num_classes": task.num_classes,
         "class_names": list(task.class_names),
         "input_shape": list(task.input_shape),
+        **({} if task.table is None else {"table": task.table.to_json()}),
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from safecompress.errors import ArtifactError, DataError
+from safecompress.tables import TableSchema
 
 LARGEST_SAMPLE = 1 << 26
 """Values of one sample: a file may claim any size, and random samples are made of it."""
@@ -19,7 +20,8 @@ class TaskInfo:
     """What goes in and what comes out: raw samples of ``input_shape``; probabilities of ``num_classes`` classes.
 
     The network reads (x - shift) / scale; each is float32 and broadcasts to ``input_shape``, and None leaves it out.
-    ``class_names`` has one name per class, or is empty. Raises ArtifactError for values that do not go together.
+    ``class_names`` has one name per class, or is empty. ``table`` makes a sample of the cells of a table's row; None
+    where samples come otherwise. Raises ArtifactError for values that do not go together.
     """
 
     num_classes: int
@@ -27,6 +29,7 @@ class TaskInfo:
     input_shape: tuple[int, ...]
     shift: Tensor | None = None
     scale: Tensor | None = None
+    table: TableSchema | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 2 or not self.input_shape or min(self.input_shape) < 1:
@@ -39,6 +42,11 @@ class TaskInfo:
         if len(self.class_names) not in (0, self.num_classes):
             raise ArtifactError(
                 f"{self.num_classes} classes were given {len(self.class_names)} names: give all or none."
+            )
+        if self.table is not None and (self.table.num_features,) != tuple(self.input_shape):
+            raise ArtifactError(
+                f"The schema of a table makes {self.table.num_features} features of a row, and samples have the shape "
+                f"{tuple(self.input_shape)}."
             )
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "input_shape", tuple(self.input_shape))

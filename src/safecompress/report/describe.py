@@ -59,7 +59,7 @@ def describe_data(split: DataSplit) -> dict[str, Any]:
         "classes": dataset.num_classes,
         "row": f"{' x '.join(map(str, dataset.input_shape))} {kind}",
         "grouped": dataset.groups is not None,
-        **({"columns": list(dataset.columns)} if dataset.columns else {}),
+        **({"columns": [column.name for column in dataset.table.columns]} if dataset.table else {}),
     }
 
 

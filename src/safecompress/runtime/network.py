@@ -14,7 +14,7 @@ from safecompress.runtime.predictor import Floats, InputOutputSpec
 def facts_of(task: TaskInfo) -> InputOutputSpec:
     """What ``task`` says, without PyTorch's types."""
     shift, scale = (None if part is None else part.numpy() for part in (task.shift, task.scale))
-    return InputOutputSpec(task.input_shape, task.num_classes, task.class_names, shift, scale)
+    return InputOutputSpec(task.input_shape, task.num_classes, task.class_names, shift, scale, task.table)
 
 
 class TorchEngine:

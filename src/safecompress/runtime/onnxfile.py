@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safecompress.errors import ArtifactError, UsageError
+from safecompress.errors import ArtifactError, DataError, UsageError
 from safecompress.runtime.predictor import Floats, InputOutputSpec
 from safecompress.runtime.trial import try_out
 from safecompress.storage import parse_json
+from safecompress.tables import TableSchema
 
 KEY, VERSION = "safecompress", 1  # as export.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -133,7 +134,7 @@ class OnnxEngine:
             return None
         try:
             return _facts_from(parse_json(text))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, DataError) as error:
             raise ArtifactError(
                 f"{self._where} describes itself wrongly under {KEY!r} ({error}). It is altered, or of a newer "
                 "SafeCompress: export it anew."
@@ -148,7 +149,10 @@ def _facts_from(stored: Any) -> InputOutputSpec:
     are_sizes = isinstance(shape, list) and all(isinstance(size, int) for size in [num, *shape])
     if not are_names or not are_sizes or len(names) not in (0, num):
         raise ValueError(f"{num!r} classes, the names {names!r} and samples of {shape!r} do not go together")
-    return InputOutputSpec(tuple(shape), num, tuple(names))
+    table = TableSchema.from_json(stored["table"]) if "table" in stored else None
+    if table is not None and [table.num_features] != shape:
+        raise ValueError(f"a table of {table.num_features} features and samples of {shape!r} do not go together")
+    return InputOutputSpec(tuple(shape), num, tuple(names), table=table)
 
 
 def _open(path_or_bytes: Path | bytes, where: str, threads: int | None) -> Any:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safecompress.errors import DataError
+from safecompress.runtime.rows import TableRows, is_table, read_rows
+from safecompress.tables import TableSchema
 
 Floats = NDArray[np.float32]
 
@@ -21,7 +24,8 @@ LARGEST = 1024  # rows that an engine is given at once
 class InputOutputSpec:
     """What goes in and what comes out; ``class_names`` is empty where a file has none.
 
-    Raw samples lie about ``shift`` by ``scale``, as far as the file tells.
+    Raw samples lie about ``shift`` by ``scale``, as far as the file tells. ``table`` makes samples of the rows of a
+    table, in a file that was trained on one.
     """
 
     input_shape: tuple[int, ...]
@@ -29,6 +33,7 @@ class InputOutputSpec:
     class_names: tuple[str, ...] = ()
     shift: Floats | None = field(default=None, repr=False, compare=False)
     scale: Floats | None = field(default=None, repr=False, compare=False)
+    table: TableSchema | None = field(default=None, repr=False, compare=False)
 
     def random_samples(self, num_rows: int, size: float = 1.0) -> Floats:
         """Normal noise, ``size`` times as large as usual, as raw samples (num_rows, *input_shape)."""
@@ -47,6 +52,33 @@ class Engine(Protocol):
 
     def logits(self, samples_N: Floats) -> Floats:
         """Logits (N, C) of raw samples (N, *input_shape), N at least 1."""
+
+
+class TableWarning(UserWarning):
+    """A row of a table that was scored, though something in it is unlike anything in training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of N rows of a table: ``probabilities`` (N, C) of the classes ``class_names``.
+
+    ``places`` are the rows' numbers: lines of a file (``noun`` "line"), else rows from 0. ``warnings`` are sentences on
+    values far outside of what the train rows had.
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: Floats = field(repr=False)
+    places: tuple[int, ...] = field(repr=False)
+    noun: str
+    warnings: tuple[str, ...]
+
+    @property
+    def classes(self) -> list[str]:
+        """The likeliest class of each row."""
+        return [self.class_names[index] for index in self.probabilities.argmax(1)]
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +103,34 @@ class Predictor:
         (_, first), *others = self.choices
         return ", ".join([first.name, *(f"{engine.name} from {num} rows" for num, engine in others)])
 
-    def predict(self, samples: Any) -> Floats:
-        """Probabilities (N, C), float32, of raw ``samples`` (N, *input_shape). Raises DataError as ``logits`` does."""
-        return softmax(self.logits(samples))
+    @overload
+    def predict(self, samples: NDArray[Any]) -> Floats: ...
+
+    @overload
+    def predict(self, samples: Any) -> Any: ...
+
+    def predict(self, samples: Any) -> Floats | Prediction:
+        """Classes and probabilities of the rows of a table, or probabilities (N, C) of raw ``samples`` (N, ...).
+
+        Rows of a table are a DataFrame (pandas, Polars), an Arrow table, a dict, a list of dicts, or the path of a
+        delimited file; columns are found by their names. Raises DataError, with every row and column that cannot be
+        scored (`read_rows`), and as ``logits`` does.
+        """
+        if not is_table(samples):
+            return softmax(self.logits(samples))
+        rows = self.rows(samples)
+        for warning in rows.warnings:
+            warnings.warn(warning, TableWarning, stacklevel=2)
+        return Prediction(self.classes, softmax(self.logits(rows.features)), rows.places, rows.noun, rows.warnings)
+
+    def rows(self, samples: Any) -> TableRows:
+        """The rows of a table as raw samples, and what is odd in them. Raises DataError as ``predict`` does."""
+        if self.facts.table is None:
+            raise DataError(
+                "The model in this file was not trained on a table and knows no columns. Give raw samples: an array of "
+                f"numbers of shape (N, {', '.join(map(str, self.facts.input_shape))})."
+            )
+        return read_rows(self.facts.table, samples)
 
     def logits(self, samples: Any) -> Floats:
         """Logits (N, C), float32, of raw ``samples`` (N, *input_shape): numbers of any kind, read as float32.

@@ -231,7 +231,7 @@ def _weights(job: Job) -> str:
         Start.PRETRAINED: "pretrained weights",
     }
     given = "; the dense model was given, not trained by it" if job.dense is not None else ""
-    return f"trained by this run, from {start[job.plan.start]}{given}"
+    return f"trained by this run, from {start[job.plan.begins]}{given}"
 
 
 def _digests(

@@ -10,6 +10,7 @@ from safecompress.cli._support.output import stdout_console
 from safecompress.cli._support.shown import shown
 from safecompress.data.facts import DatasetFacts
 from safecompress.errors import printable
+from safecompress.tables import TableSurvey
 
 MOST = 20
 """Classes that a table lists; of more it shows the largest and the smallest."""
@@ -28,6 +29,22 @@ def show_facts(facts: DatasetFacts) -> None:
     console.print(_classes(facts))
     for note in facts.notes:
         console.print(shown(note), highlight=False)
+
+
+def show_columns(survey: TableSurvey) -> None:
+    """Print what each column of a table is, and sentences on them. No cell is shown."""
+    console = stdout_console()
+    table = Table("column", "kind", "distinct", "missing", "lines", "to know", title_justify="left",
+                  title=f"{shown(printable(survey.table.path.name))}: columns")  # fmt: skip
+    table.columns[2].justify = table.columns[3].justify = table.columns[4].justify = "right"
+    for column in survey.columns:
+        lines = "" if column.first_line is None else f"{column.first_line} .. {column.last_line}"
+        words = f"[bold red]{shown(column.remark)}[/]" if column.is_fault else shown(column.remark)
+        name, missing = shown(printable(column.name)), f"{column.missing:,}" if column.missing else ""
+        table.add_row(name, column.kind, f"{column.distinct:,}", missing, lines, words)
+    console.print(table)
+    for note in survey.notes:
+        console.print(shown(printable(note)), highlight=False)
 
 
 def show_layouts(layouts: Mapping[str, Mapping[str, str]]) -> None:

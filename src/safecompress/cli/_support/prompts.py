@@ -79,7 +79,7 @@ def access_of(word: str) -> Access:
 
 def columns_of(path: Path) -> str:
     """The columns of a table, for a person. Raises DataError for a file that is no table."""
-    from safecompress.data.tabular.table import Table
+    from safecompress.tables import Table
 
     names = Table.read(path).header
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

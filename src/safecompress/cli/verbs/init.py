@@ -126,6 +126,7 @@ def init(
         seed=seed,
         quick=quick,
     )
+    columns = _survey(answers.source, spec, quiet=quiet or as_json)
     fitted = _with_bounds(prompter, fit_to_data(answers, spec, fit_pools=max_auc is None), max_drop, max_auc)
     text = write_template(fitted.answers, fitted.data.raw, fitted.prospects)
     prospects = check_spec(text, spec, fitted.data)
@@ -134,7 +135,7 @@ def init(
         check_spec(text, spec, fitted.data, quick=True)
     _refuse_existing(spec)
     write_bytes(spec, text.encode(), mode=PUBLISHED)
-    _show(fitted.answers, prospects, as_json, quiet)
+    _show(fitted.answers, prospects, columns, as_json, quiet)
 
 
 def _init_for_audit(
@@ -175,6 +176,30 @@ def _init_for_audit(
     typer.echo(f"Then, here: {second}")
 
 
+def _survey(source: Mapping[str, Any], spec_path: Path, *, quiet: bool) -> list[dict[str, Any]]:
+    """What the columns of a CSV file are, shown unless ``quiet``. Raises DataError that lists every fault of the file.
+
+    Other data has no columns. A fault of the options is left to whoever reads the spec.
+    """
+    from safecompress.cli._support.data_view import show_columns
+    from safecompress.config.options import convert, read_options
+    from safecompress.config.reading import SpecReader
+    from safecompress.data import read_csv
+    from safecompress.tables import Roles, survey_csv
+
+    options = {key: value for key, value in source.items() if key != "name"}
+    reading = SpecReader(base=Path())
+    written = read_options(read_csv, options, "[data] source", "", reading) if source["name"] == "csv" else None
+    if written is None:
+        return []
+    arguments = convert(read_csv, written, spec_path.absolute().parent)
+    survey = survey_csv(arguments.pop("path"), Roles(**arguments))
+    if not quiet:
+        show_columns(survey)
+    survey.require_sound()
+    return [column.to_json() for column in survey.columns]
+
+
 def _source(
     prompter: Prompter, source: Mapping[str, Any], data: str, label: str | None, group: str | None
 ) -> dict[str, Any]:
@@ -212,7 +237,9 @@ def _refuse_existing(spec_path: Path) -> None:
         raise UsageError(f"There is no folder {spec_path.parent} for the spec. Make it first.")
 
 
-def _show(answers: InitAnswers, prospects: Sequence[Feasibility], as_json: bool, quiet: bool) -> None:
+def _show(
+    answers: InitAnswers, prospects: Sequence[Feasibility], summaries: Sequence[Any], as_json: bool, quiet: bool
+) -> None:
     """What was written: what the rows can certify, what each bound means, and which command is next."""
     from safecompress.cli._support.template import QUICK, bounds_in_words
 
@@ -221,7 +248,7 @@ def _show(answers: InitAnswers, prospects: Sequence[Feasibility], as_json: bool,
     meanings = bounds_in_words(answers)
     if as_json:
         told = {"requirements": [prospect.to_json() for prospect in prospects], "meanings": meanings, "next": command}
-        say_json({"spec": answers.file, **told})
+        say_json({"spec": answers.file, **told} | ({"columns": list(summaries)} if summaries else {}))
         return
     if not quiet:
         for line in [*map(str, prospects), *meanings]:

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import listing
 from safecompress.data.images.decode import SUFFIXES, shown
-from safecompress.errors import DataError
+from safecompress.errors import DataError, listing
 
 _REMEDIES = {
     "hidden": "Delete them.",

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import listing
 from safecompress.data.memory import require_memory
-from safecompress.errors import DataError, UsageError
+from safecompress.errors import DataError, UsageError, listing
 
 Images = npt.NDArray[np.uint8]
 

@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from safecompress.data.dataset import Dataset, listing
+from safecompress.data.dataset import Dataset
 from safecompress.data.images.class_folders import image_files, nothing_odd, present, sentences
 from safecompress.data.images.decode import read_images
 from safecompress.data.images.pixels import first_of_each, from_pixels
-from safecompress.errors import DataError, UsageError, suggest
+from safecompress.errors import DataError, UsageError, listing, suggest
 
 Part = Literal["train", "val", "all"]
 

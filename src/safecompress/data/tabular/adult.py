@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from safecompress.data.dataset import Dataset
 from safecompress.data.images.class_folders import present
-from safecompress.data.tabular.table import Table, read_rows
-from safecompress.errors import DataError, UsageError, suggest
+from safecompress.errors import DataError, UsageError, listing, suggest
+from safecompress.tables import Column, Table, TableSchema
+from safecompress.tables.encode import encode
+from safecompress.tables.reading import read_rows
 
 Part = Literal["train", "test", "all"]
 
@@ -19,6 +22,7 @@ COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
     "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country",
 )  # fmt: skip
+NUMBERS = {"age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week"}
 INCOMES = ("<=50K", ">50K")
 
 _RELEASE = {"adult.data": "train", "adult.test": "test"}
@@ -48,12 +52,24 @@ def adult(root: str | Path, *, part: Part = "train", ignore: Sequence[str] = ())
     if odd or unlike:
         got = f"income {unlike[0]!r}" if unlike else f"another split in line {odd[0]}"
         raise DataError(f"{table.path} must hold incomes {', '.join(INCOMES)} and splits train, test; it has {got}.")
-    columns = [table.encode(name) for name in COLUMNS if name not in ignore]
-    if not columns:
+    cells = {name: table.cells(name) for name in COLUMNS if name not in ignore}
+    if not cells:
         raise UsageError("adult: ignore leaves no attribute. Ignore fewer.")
+    schema = TableSchema(tuple(_column(name, table) for name in cells), "income")
+    features, encoded = encode(schema, cells)
+    for name, column in encoded.items():
+        for why, rows in column.faults.items():
+            lines = listing("line", [table.lines[row] for row in rows])
+            raise DataError(f"The column {name!r} of {table.path} {why} in {lines}. Take the release as it is.")
     kept = np.array([part in (which, "all") for which in parts])
-    labels = np.array(incomes)[kept]
-    return Dataset.from_arrays(np.concatenate(columns, axis=1)[kept], labels, name="adult", class_names=INCOMES)
+    dataset = Dataset.from_arrays(features[kept], np.array(incomes)[kept], name="adult", class_names=INCOMES)
+    return replace(dataset, table=schema)
+
+
+def _column(name: str, table: Table) -> Column:
+    if name in NUMBERS:
+        return Column(name, "numeric")
+    return Column(name, "categorical", tuple(sorted({*table.cells(name)})))
 
 
 def _table(root: Path) -> Table:
@@ -61,7 +77,7 @@ def _table(root: Path) -> Table:
     single = [root / name for name in _TABLES if (root / name).is_file()]
     lacking = [name for name in _RELEASE if not (root / name).is_file()]
     if single:
-        table = Table.read(single[0])
+        table = Table.read(single[0]).require_sound()
         table.require(_HEADER)
         strange = [name for name in table.header if name not in _HEADER]
         if strange:
@@ -76,7 +92,7 @@ def _table(root: Path) -> Table:
     numbered = [
         ([*cells, part], line)
         for name, part in _RELEASE.items()
-        for cells, line in read_rows(root / name)
+        for cells, line in read_rows(root / name, delimiter=",", encoding="utf-8-sig")[0]
         if not cells[0].startswith("|")  # a remark at the top of adult.test
     ]
-    return Table(root / "adult.data", _HEADER, [cells for cells, _ in numbered], [line for _, line in numbered])
+    return Table.of(root / "adult.data", [(_HEADER, 0), *numbered]).require_sound()

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import Dataset, listing
+from safecompress.data.dataset import Dataset
 from safecompress.data.memory import require_unpackable
-from safecompress.data.opened import BROKEN_PACKING
-from safecompress.data.tabular.table import Table, in_order
 from safecompress.errors import DataError, suggest
 from safecompress.storage import open_regular
+from safecompress.storage.packed import BROKEN_PACKING
+from safecompress.tables import Roles, TableSurvey, survey_csv
+from safecompress.tables.encode import encode
 
 
 def read_npz(
@@ -77,51 +78,53 @@ def read_csv(
     *,
     label: str,
     group: str | None = None,
+    columns: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
     categorical: Sequence[str] = (),
-    class_names: Iterable[str] | None = None,
+    numeric: Sequence[str] = (),
+    date: Sequence[str] = (),
+    text: str | Sequence[str] = (),
+    missing: Sequence[str] = (),
+    decimal: Literal[".", ","] | None = None,
+    day_first: bool | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Dataset:
-    """A dataset from a comma-separated UTF-8 table with a header, plain or compressed.
+    """A dataset from a table of text with a header; delimiter and encoding are detected.
 
-    Files: path, a .csv, .csv.gz or .csv.xz file.
+    Files: path, a .csv, .csv.gz or .csv.xz file; cells separated by commas, semicolons, tabs or bars; UTF-8, UTF-16
+    or Windows-1252.
 
-    Every column but ``label``, ``group`` and those in ``ignore`` is a feature. A column of numbers is one
-    feature; any other column, and those in ``categorical``, becomes one 0/1 feature per category, in sorted
-    order of the categories found in the whole file (``?`` or an empty cell is a category of its own there).
-    Columns keep the file's order. Labels are text: class names are the distinct values, sorted (by value when
-    all are numbers), or ``class_names``. Blanks around a cell do not count. Raises DataError for a table that
-    is ragged, has missing numbers, mixes numbers and text in a column, repeats or lacks a column.
+    Every column but ``label``, ``group`` and those in ``ignore`` is a feature, or those in ``columns`` alone. A column
+    of numbers is one feature, also of "1,234", "12,5" (``decimal`` settles which), "45%" (as 0.45) and "$3.50". A
+    column of dates is its day, counted from 1970, and where there are times the second of the day (``day_first``
+    settles 3/4/2020); one of unix times is found by its name, or named in ``date``. Any other column is one 0/1
+    feature per category, in sorted order of the categories found in the whole file. ``categorical``, ``numeric``,
+    ``date`` and ``text`` (64 features of words) say what a column is. Columns keep the file's order.
+
+    Empty cells, NA, NaN, None, null, ``?`` and the words in ``missing`` are missing: such a column has one more feature
+    that says so, and the median or the most frequent category of the train rows stands in, once rows are split.
+
+    A column that looks like an identifier, a name or free text is refused until one of these lists names it.
+
+    Labels are text: class names are the distinct values, sorted (by value when all are numbers; "1", "1.0" and "01" are
+    one), or ``class_names``. A missing label or group is refused. Blanks around a cell do not count.
+
+    Raises DataError that lists every fault of the file, by column and line.
     """
-    table = Table.read(Path(path))
-    skipped, forced = _names(ignore), _names(categorical)
-    chosen = [label] if group is None else [label, group]
-    table.require([*chosen, *skipped, *forced])
-    left_out = {*chosen, *skipped}
-    columns = [name for name in table.header if name not in left_out]
-    clash = sorted({*chosen} & {*skipped, *forced} | {*skipped} & {*forced} | ({label} if label == group else set()))
-    if clash:
-        raise DataError(
-            f"A column has one role, but {listing('column', clash)} of {path} have two. Keep one role for each."
-        )
-    if not columns:
-        raise DataError(
-            f"{path} has no feature column left beside {', '.join(chosen)}. Ignore fewer columns, or add some."
-        )
-    categories = {*forced}
-    blocks = [table.one_hot(name) if name in categories else table.encode(name) for name in columns]
-    labels = table.required(label)
-    dataset = Dataset.from_arrays(
-        np.concatenate(blocks, axis=1),
-        labels,
-        name=_stem(table.path),
-        class_names=in_order(labels) if class_names is None else class_names,
-        groups=None if group is None else table.required(group),
+    roles = Roles(
+        label, group, columns, ignore, categorical, numeric, date, text, missing, decimal, day_first, class_names
     )
-    return replace(dataset, columns=tuple(columns))
+    return dataset_of(survey_csv(path, roles))
 
 
-def _names(feature_names: Sequence[str]) -> list[str]:
-    return [feature_names] if isinstance(feature_names, str) else list(feature_names)
+def dataset_of(survey: TableSurvey) -> Dataset:
+    """The rows of ``survey`` as a dataset, with zeros for missing cells. Raises DataError for its faults."""
+    schema, table = survey.require_sound(), survey.table
+    features, _ = encode(schema, {column.name: table.cells(column.name) for column in schema.columns})
+    dataset = Dataset.from_arrays(
+        features, survey.labels, name=_stem(table.path), class_names=survey.class_names, groups=survey.groups
+    )
+    return replace(dataset, table=schema)
 
 
 def _stem(path: Path) -> str:

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from safecompress.data.dataset import listing
-from safecompress.data.opened import BROKEN_PACKING, open_data
-from safecompress.data.tabular.table import repeated_names
 from safecompress.data.text.columnar import read_parquet, read_saved_dataset
 from safecompress.data.text.table import TextTable
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
 from safecompress.storage import parse_json
+from safecompress.storage.packed import BROKEN_PACKING, open_data
+from safecompress.tables.reading import repeated_names
 
 COMPRESSED = (".gz", ".xz")
 

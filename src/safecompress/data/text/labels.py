@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.tabular.table import in_order
 from safecompress.data.text.table import TextTable, is_whole
 from safecompress.errors import DataError
+from safecompress.tables.numerals import in_order
 
 Int64Array = npt.NDArray[np.int64]
 

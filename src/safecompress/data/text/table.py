@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import listing
-from safecompress.errors import DataError, suggest
+from safecompress.errors import DataError, listing, suggest
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safecompress.data.dataset import listing
 from safecompress.data.text.wordpiece import byte_pair_tokenizer, word_piece_tokenizer
-from safecompress.errors import DataError, UsageError
+from safecompress.errors import DataError, UsageError, listing
 from safecompress.storage import parse_json, read_regular
 
 MAX_BYTES, MAX_REPLACEMENT, MAX_NUMBER = 64 << 20, 100, 1 << 24

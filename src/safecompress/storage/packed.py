@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from safecompress.storage import open_regular
+from safecompress.storage.places import open_regular
 
 BROKEN_PACKING = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 """What a packed file raises that is cut short, altered, encrypted (RuntimeError), or packed in an unknown way."""
