@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import check_job
-from safecompress.compression.job import Job
+from safecompress.compression.job import Job, read_model
 from safecompress.compression.run_folder import open_run_folder
 from safecompress.compression.search import Executor, Plan, SerialExecutor
 from safecompress.compression.search.arm import Arms
@@ -24,6 +23,7 @@ from safecompress.data import DataSplit
 from safecompress.errors import UsageError
 from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.models import ModelSpec
+from safecompress.networks import WeightFactory
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, save_report
 from safecompress.sparsity import Start
@@ -70,11 +70,14 @@ def compress(
     packing: Packing = Packing(),  # noqa: B008 a frozen value
     threads: int = 1,
     device: str = "cpu",
+    model_factory: WeightFactory | None = None,
 ) -> CompressionResult:
     """Compress a classifier to ``density`` while attacks choose among the candidates, and judge the result.
 
-    ``model`` is any module that maps features (N, ...) to class scores (N, C); its weights are the fresh start of dense
-    and sparse training, and it is not changed. With a `ModelSpec` the weights come from ``seed``, and the artifact can
+    ``model`` is any module that gives class scores (`ClassScores` says of one what cannot be told); its weights are the
+    fresh start of dense and sparse training, and it is not changed. Shadow models of it begin with what
+    ``model_factory()`` returns, the network as it is before training; without one its modules draw new weights, which
+    those of PyTorch and Hugging Face can. With a `ModelSpec` the weights come from ``seed``, and the artifact can
     be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
     ``plan`` holds all other choices of the search (default: the method "folds", ``Plan(arms=Arms())``); ``density``
     overrides its own. ``dense_recipe`` trains the dense
@@ -114,6 +117,7 @@ def compress(
         dense=dense,
         device=device,
         packing=packing,
+        factory=model_factory,
     )
     if ledger is None and out is not None:
         ledger = followed(Path(out)).parent / "ledger.jsonl"
@@ -127,7 +131,7 @@ def compress(
             None if cache is None else Path(cache),
             load_released(released),
         )
-        return run_job(job, folder, context)
+        return run_job(read_model(job), folder, context)
 
 
 def run_job(
@@ -166,14 +170,16 @@ def audit(
     ledger: str | Path | Ledger | None = None,
     executor: Executor | None = None,
     threads: int = 1,
+    model_factory: WeightFactory | None = None,
 ) -> Report:
     """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
 
     They are proved by the folder of its run, or by the file that `write_members` left beside it; where nothing proves
     them, the verdict is INCONCLUSIVE at best.
 
-    ``model`` is an instance of the network when the artifact's class is the user's own; for one that began with
-    pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
+    ``model`` is an instance of the network when the artifact's class is the user's own (``model_factory`` makes it with
+    the weights that shadow models begin with, as in `compress`); for one that began with pretrained weights it is the
+    `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
     ``start``) says how the artifact was trained, which it must record (`record_training`): attacks by shadow models
     need it, and train theirs in ``executor``. Where sub-models taught it, ``sub_models`` says how those were trained:
@@ -193,7 +199,7 @@ def audit(
         artifact,
         split,
         spec,
-        model=None if isinstance(model, ModelSpec) else copy.deepcopy(model),  # the artifact's weights go into it
+        model=None if isinstance(model, ModelSpec) else model,
         initial_spec=initial_spec,
         dense=dense,
         seed=seed,
@@ -201,6 +207,7 @@ def audit(
         dense_recipe=dense_recipe,
         start=start,
         sub_models=sub_models,
+        factory=model_factory,
     )
     store = None if cache is None else PrivateFolder(Path(cache))
     if store is not None:

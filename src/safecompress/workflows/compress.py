@@ -118,7 +118,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
         _describe_search(phases.job, search),
         _digests(job, final, dense, packed, folder),
         phases.timer.seconds,
-        [*([] if context.ledger else [UNCOUNTED]), *([search.advice] if search.advice else [])],
+        [*([] if context.ledger else [UNCOUNTED]), *([search.advice] if search.advice else []), *phases.job.notes],
     )
     report = build_report(
         job.name,

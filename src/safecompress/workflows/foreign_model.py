@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from safecompress.compression.job import ASKED
 from safecompress.data import Dataset, DataSplit
 from safecompress.data.pools import split_of
 from safecompress.data.tabular.files import read_arrays
@@ -17,8 +19,9 @@ from safecompress.errors import DataError, ModelError
 from safecompress.export import Artifact
 from safecompress.export.container import FORMAT
 from safecompress.runtime import load
+from safecompress.networks import count_classes, fitted
 from safecompress.storage import read_tensors
-from safecompress.workflows.user_model import call_factory, load_weights
+from safecompress.workflows.user_model import Factory, call_factory, load_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +83,36 @@ def _of_weights(path: Path, factory: str | None, members_path: Path) -> ForeignM
     if factory is None:
         raise ModelError(f"{path} holds bare weights. Say which network they belong to: --model pkg.module:f.")
     features, labels = _read_rows(members_path)
-    model = call_factory(factory, {"input_shape": features.shape[1:], "num_classes": int(labels.max()) + 1})
-    model.load_state_dict(load_weights(path, model))
+    known = int(labels.max()) + 1
+    tensors = load_weights(path)
+    model = _network_of(factory, tuple(features.shape[1:]), known, tensors, f"The weights in {path}")
+    rows = torch.from_numpy(features[:ASKED].astype("float32"))
     try:
-        with torch.inference_mode():
-            scores = model.eval()(torch.from_numpy(features[:2].astype("float32")))
-    except Exception as error:  # the user's own code runs
+        num_classes = count_classes(model, rows, known)
+    except ModelError as error:
         raise ModelError(
-            f"--model {factory} cannot read the rows of {members_path}, of shape {features.shape[1:]}: "
-            f"{type(error).__name__}: {error}. Both must belong to one model."
+            f"--model {factory} and the rows of {members_path} must belong to one model. {error}"
         ) from error
-    return ForeignModel(model, _num_classes(scores, len(features[:2]), factory))
+    return ForeignModel(model, num_classes)
+
+
+def _network_of(
+    factory: str, input_shape: tuple[int, ...], known: int, weights: Mapping[str, Tensor], source: str
+) -> nn.Module:
+    """The network that ``factory`` makes, with ``weights``, whose last sizes say how many classes it tells apart.
+
+    Rows may lack some of the classes, so that ``known``, the number that they have, is the first that is tried.
+    """
+    sizes = {tensor.shape[0] for tensor in weights.values() if tensor.ndim in (1, 2) and tensor.shape[0] > known}
+    faults = []
+    for num_classes in (known, *sorted(sizes)):
+        model = Factory(factory, input_shape, num_classes)()
+        try:
+            model.load_state_dict(fitted(weights, model, source))
+            return model
+        except ModelError as error:
+            faults.append(error)
+    raise faults[0]
 
 
 def _read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -103,13 +125,3 @@ def _read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
             f"{labels.shape} {labels.dtype}."
         )
     return features, labels
-
-
-def _num_classes(scores: object, num_rows: int, factory: str) -> int:
-    """The number of classes that a network scores. Raises ModelError for anything but scores (N, C)."""
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != num_rows or scores.shape[1] < 2:
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise ModelError(
-            f"--model {factory} gave {got} for {num_rows} rows; it must give one tensor of class scores (N, C)."
-        )
-    return int(scores.shape[1])
