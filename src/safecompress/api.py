@@ -33,6 +33,7 @@ from safecompress.threads import fixed_threads
 from safecompress.training import CrossEntropy, Recipe
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.compress import RunContext, run
+from safecompress.workflows.user_model import load_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def compress(
     plan: Plan | None = None,
     seed: int = 0,
     name: str = "model",
-    dense: Mapping[str, Tensor] | None = None,
+    dense: Mapping[str, Tensor] | str | Path | None = None,
     out: str | Path | None = None,
     ledger: str | Path | Ledger | None = None,
     executor: Executor | None = None,
@@ -77,11 +78,12 @@ def compress(
     ``model`` is any module that gives class scores (`ClassScores` says of one what cannot be told); its weights are the
     fresh start of dense and sparse training, and it is not changed. Shadow models of it begin with what
     ``model_factory()`` returns, the network as it is before training; without one its modules draw new weights, which
-    those of PyTorch and Hugging Face can. With a `ModelSpec` the weights come from ``seed``, and the artifact can
-    be loaded without the class. ``dense`` are trained weights of the dense model; without them it is trained first.
+    those of PyTorch and Hugging Face can. With a `ModelSpec` the weights come from ``seed``, and the artifact can be
+    loaded without the class. ``dense`` are trained weights of the dense model, or a safetensors file of them; without
+    them it is trained first. They must not have seen rows outside train: where nothing proves that (a file of members
+    beside them, or the folder of their run), no verdict is PASS, nor is one on a module that was trained before.
     ``plan`` holds all other choices of the search (default: the method "folds", ``Plan(arms=Arms())``); ``density``
-    overrides its own. ``dense_recipe`` trains the dense
-    model (default: ``recipe``, by plain cross entropy).
+    overrides its own. ``dense_recipe`` trains the dense model (default: ``recipe``, by plain cross entropy).
 
     ``out`` is a folder: a killed run resumes there, and leaves its report and artifact. ``ledger`` is the file that
     counts uses of the verdict rows (default: ``ledger.jsonl`` beside ``out``; none without ``out``).
@@ -90,8 +92,7 @@ def compress(
     ``packing`` says how the trained model becomes the file that ships (dead units removed, weights rounded): that file
     is judged, and the model as trained stands beside it.
     Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
-    jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
-    outside train.
+    jobs end in equal digests, serially with one thread as in a pool.
 
     Raises UsageError (and its kinds), before any training, for requests that cannot be met; TrainingError when training
     diverges, AttackError when no candidate could be tested, StorageError when the disk refuses.
@@ -114,10 +115,11 @@ def compress(
         dense_recipe=dense_recipe or replace(recipe, objective=CrossEntropy()),
         plan=replace(plan, density=density) if density is not None else plan,
         seed=seed,
-        dense=dense,
+        dense=load_weights(Path(dense)) if isinstance(dense, str | Path) else dense,
         device=device,
         packing=packing,
         factory=model_factory,
+        weights_path=Path(dense) if isinstance(dense, str | Path) else None,
     )
     if ledger is None and out is not None:
         ledger = followed(Path(out)).parent / "ledger.jsonl"

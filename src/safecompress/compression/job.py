@@ -30,7 +30,6 @@ from safecompress.networks import (
     copied,
     fault_of_answers,
     fault_of_training,
-    find_reparametrised,
     fitted,
     read_for_training,
     undrawable,
@@ -65,8 +64,8 @@ class Job:
     the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
     (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
     ``packing`` says how the trained model becomes the file that ships. Equal digests are promised for ``device`` "cpu"
-    only. ``factory`` makes networks of the user's own class with fresh weights, for shadow models. ``notes`` say how the
-    model was read (`read_model`).
+    only. ``factory`` makes networks of the user's own class with fresh weights, for shadow models. ``notes`` say how
+    the model was read (`read_model`). ``weights_path`` is the file that ``dense`` came from.
     """
 
     name: str
@@ -86,6 +85,7 @@ class Job:
     packing: Packing = Packing()
     factory: WeightFactory | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    weights_path: Path | None = None
 
     @property
     def total_steps(self) -> int:
@@ -380,7 +380,8 @@ def read_model(job: Job) -> Job:
 def _check_dense(job: Job) -> None:
     """Raise ModelError when the dense weights are those of another network."""
     if job.dense is not None:
-        fitted(job.dense, job.model, DENSE_WEIGHTS)
+        source = DENSE_WEIGHTS if job.weights_path is None else f"The weights in {job.weights_path}"
+        fitted(job.dense, job.model, source)
 
 
 def _check_sparse(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Networks of anybody's making: read as classifiers, with plain weights, drawn anew, and checked before they are used."""
+"""Networks of anybody's making: read as classifiers, given plain weights or new ones, and checked before use."""
 
 from safecompress.networks.answers import fault_of_answers, fault_of_training
 from safecompress.networks.class_scores import ClassScores, Reading, as_classifier, count_classes, unwrapped

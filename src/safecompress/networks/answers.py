@@ -65,7 +65,7 @@ def fault_of_answers(model: nn.Module, features: Tensor, *, is_coarse: bool = Fa
 
 
 def changes_input(model: nn.Module, features: Tensor) -> bool:
-    """Whether a forward pass in evaluation mode leaves other numbers in the tensor ``features`` (N, ...) than it had."""
+    """Whether a forward pass in evaluation mode changes the tensor that it is given, here ``features`` (N, ...)."""
     with _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         given = features.clone()
         model(given)
@@ -74,8 +74,8 @@ def changes_input(model: nn.Module, features: Tensor) -> bool:
 
 IN_PLACE = (
     "The model changes the rows that it is given: its forward pass works in place on its input, so whoever asks twice "
-    "asks about other rows. Write x = x - 3 in place of x -= 3 or x.sub_(3), leave inplace=True out of the first layer, "
-    "or begin with x = x.clone()."
+    "asks about other rows. Write x = x - 3 in place of x -= 3 or x.sub_(3), leave inplace=True out of the first "
+    "layer, or begin with x = x.clone()."
 )
 
 
@@ -116,8 +116,8 @@ def _in_company(asked: _Asked, together: Tensor) -> str | None:
     if apart is None:
         return None
     return (
-        f"The model's answer for a row depends on the other rows of the call: alone, answers differ by {apart:.3g} from "
-        f"those in a batch of {len(together)}, so what is measured here is not what a device answers. {advice}"
+        f"The model's answer for a row depends on the other rows of the call: alone, answers differ by {apart:.3g} "
+        f"from those in a batch of {len(together)}, so what is measured here is not what a device answers. {advice}"
     )
 
 
@@ -149,8 +149,8 @@ def fault_of_training(model: nn.Module, features: Tensor, labels: Tensor) -> str
 
 
 SCRIPTED = (
-    "A scripted module (torch.jit) can be audited, not trained: nothing can draw new weights in it. Give the module that "
-    "it was scripted from, with the scripted one's weights: model.load_state_dict(scripted.state_dict())."
+    "A scripted module (torch.jit) can be audited, not trained: nothing can draw new weights in it. Give the module "
+    "that it was scripted from, with the scripted one's weights: model.load_state_dict(scripted.state_dict())."
 )
 
 _DROPOUT = (nn.modules.dropout._DropoutNd,)

@@ -5,7 +5,9 @@ N rows, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,9 +142,9 @@ def as_classifier(model: nn.Module, features: Tensor, num_classes: int) -> Readi
     if not features.is_floating_point() and _takes(network, "input_ids"):
         options["inputs"] = TOKENS
     read = ClassScores(network, **options)
-    answer = _answer_of(_Raw(read), features)
+    answer = _answer_of(_Unread(read), features)
     options["output"], answer = _choose(answer, len(features), num_classes)
-    options["scores"] = _kind(answer, len(features), num_classes, _Raw(ClassScores(network, **options)), features)
+    options["scores"] = _kind(answer, len(features), num_classes, _Unread(ClassScores(network, **options)), features)
     is_plain = options == {"output": None, "scores": "logits"} and answer.shape == (len(features), num_classes)
     if is_plain and _dtype(network) is torch.float32 and not _gives_structure_in_training(network, features):
         return Reading(network)
@@ -159,7 +161,7 @@ def count_classes(model: nn.Module, features: Tensor, at_least: int) -> int:
         {"inputs": TOKENS} if not features.is_floating_point() and _takes(network, "input_ids") else {}
     )
     read = network if isinstance(network, ClassScores) else ClassScores(network, **options)
-    answer = _answer_of(_Raw(read), features)
+    answer = _answer_of(_Unread(read), features)
     parts = {"": answer} if isinstance(answer, Tensor) else dict(_parts(answer))
     counts = {place: _width(part, len(features)) for place, part in parts.items()}
     fitting = {place: count for place, count in counts.items() if count is not None and count >= max(2, at_least)}
@@ -223,7 +225,7 @@ def as_logits(answer: Any, scores: Scores, num_rows: int) -> Tensor:
     return flat.clamp(min=_TINY).log()
 
 
-class _Raw:
+class _Unread:
     """Asks the network of a reading and gives its answer before it becomes logits."""
 
     def __init__(self, reading: ClassScores) -> None:
@@ -237,7 +239,7 @@ class _Raw:
 
 def _answer_of(ask: Any, features: Tensor) -> Any:
     """The answer in evaluation mode, without gradients. Raises ModelError where the network cannot read the rows."""
-    network = ask.reading.network if isinstance(ask, _Raw) else ask
+    network = ask.reading.network if isinstance(ask, _Unread) else ask
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -271,8 +273,6 @@ def _remedy(network: nn.Module, features: Tensor) -> str:
 
 def _required_arguments(network: nn.Module) -> list[str]:
     """Names of the arguments that the forward pass cannot do without."""
-    import inspect
-
     try:
         takes = inspect.signature(network.forward).parameters.values()
     except (TypeError, ValueError):
@@ -282,8 +282,6 @@ def _required_arguments(network: nn.Module) -> list[str]:
 
 
 def _takes(network: nn.Module, name: str) -> bool:
-    import inspect
-
     try:
         return name in inspect.signature(network.forward).parameters
     except (TypeError, ValueError):
@@ -304,7 +302,8 @@ def _choose(answer: Any, num_rows: int, num_classes: int) -> tuple[str | int | N
     found = f"{len(fitting)} of them could be scores of {num_classes} classes" if fitting else "none of them is"
     raise ModelError(
         f"The model gives outputs of {_described(answer)} for {num_rows} rows, and {found} a tensor of shape "
-        f"{(num_rows, num_classes)}. Say which holds the class scores: ClassScores(model, output={next(iter(parts), 0)!r})."
+        f"{(num_rows, num_classes)}. Say which holds the class scores: "
+        f"ClassScores(model, output={next(iter(parts), 0)!r})."
     )
 
 
@@ -326,7 +325,7 @@ def _fits(part: Any, num_rows: int, num_classes: int) -> bool:
     if not isinstance(part, Tensor) or part.ndim < 1 or len(part) != num_rows or not part.is_floating_point():
         return False
     each = math.prod(part.shape[1:])
-    return each == num_classes and (part.ndim == 2 or max(part.shape[1:]) == each) or (each == 1 and num_classes == 2)
+    return (each == num_classes and (part.ndim == 2 or max(part.shape[1:]) == each)) or (each == 1 and num_classes == 2)
 
 
 def _require_scores(answer: Any, num_rows: int, num_classes: int) -> None:
@@ -346,14 +345,12 @@ def _require_scores(answer: Any, num_rows: int, num_classes: int) -> None:
     raise ModelError(f"The model gives outputs of {got} for {num_rows} rows; {wanted}.{more}")
 
 
-def _kind(answer: Tensor, num_rows: int, num_classes: int, ask: _Raw, features: Tensor) -> Scores:
+def _kind(answer: Tensor, num_rows: int, num_classes: int, ask: _Unread, features: Tensor) -> Scores:
     """What the numbers are, by their range and sums on the rows, and on the same rows made ten times as large."""
     values = answer.double().reshape(num_rows, -1)
     if features.is_floating_point():
-        try:
+        with contextlib.suppress(ModelError):  # rows that large may be refused: the rows themselves say enough
             values = torch.cat([values, _answer_of(ask, 10 * features).double().reshape(num_rows, -1)])
-        except (ModelError, AttributeError):
-            pass  # rows that large are refused: the rows themselves say enough
     is_share = bool(((values >= 0) & (values <= 1)).all())
     if values.shape[1] == 1:
         return "probability" if is_share else "logit"

@@ -1,4 +1,4 @@
-"""Reparametrised weights (weight_norm, spectral_norm, torch.nn.utils.prune, parametrize): found, named, read through."""
+"""Weights that are computed (weight_norm, spectral_norm, torch.nn.utils.prune, parametrize): found and read through."""
 
 from __future__ import annotations
 

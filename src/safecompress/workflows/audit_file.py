@@ -13,8 +13,8 @@ from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import arm_plan, arm_recipe
-from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
 from safecompress.compression.job import ASKED
+from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
 from safecompress.config import Config, load_config, load_limits
 from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, UsageError

@@ -18,8 +18,8 @@ from safecompress.data.tabular.files import read_arrays
 from safecompress.errors import DataError, ModelError
 from safecompress.export import Artifact
 from safecompress.export.container import FORMAT
-from safecompress.runtime import load
 from safecompress.networks import count_classes, fitted
+from safecompress.runtime import load
 from safecompress.storage import read_tensors
 from safecompress.workflows.user_model import Factory, call_factory, load_weights
 
@@ -56,7 +56,9 @@ def load_pools(members_path: Path, non_members_path: Path, num_classes: int, see
     def read(path: Path) -> Dataset:
         arrays = read_arrays(path, ("x", "y"), optional=("group",))
         groups = arrays.get("group")
-        return Dataset.from_arrays(arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups)
+        return Dataset.from_arrays(
+            arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups, missing_classes=True
+        )
 
     return split_of(read(members_path), read(non_members_path), num_classes=num_classes, seed=seed)
 
@@ -65,7 +67,7 @@ def read_train_rows(path: Path) -> Dataset:
     """The rows ``x`` and class numbers ``y`` of an .npz file that a model was trained on."""
     features, labels = _read_rows(path)
     names = tuple(map(str, range(int(labels.max()) + 1)))
-    return Dataset.from_arrays(features, labels, name=path.stem, class_names=names)
+    return Dataset.from_arrays(features, labels, name=path.stem, class_names=names, missing_classes=True)
 
 
 def _of_artifact(path: Path, factory: str | None) -> ForeignModel:

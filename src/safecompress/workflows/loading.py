@@ -49,6 +49,7 @@ def make_job(config: Config, data: PreparedData, factory: str | None, device: st
         device=device,
         packing=config.packing,
         factory=made_by,
+        weights_path=weights,
     )
     return read_model(job)
 
