@@ -30,9 +30,9 @@ def channels_first(features: torch.Tensor, channels: Channels | None) -> torch.T
         return features.movedim(-1, 1).contiguous()
     if shape[-1] in _COLOURS and shape[1] not in _COLOURS:
         raise DataError(
-            f"Images of shape {shape[1:]} look as if their channels came last: networks, scaling and attacks would take "
-            f"{shape[1]} rows of pixels for {shape[1]} colours. Say channels='last', and they are moved to the front "
-            f"({shape[-1]}, {shape[1]}, {shape[2]}); or channels='first' where the first axis is the channels."
+            f"Images of shape {shape[1:]} look as if their channels came last: networks, scaling and attacks would "
+            f"take {shape[1]} rows of pixels for {shape[1]} colours. Say channels='last' to have them moved to the "
+            f"front ({shape[-1]}, {shape[1]}, {shape[2]}), or channels='first' where the first axis is the channels."
         )
     return features
 

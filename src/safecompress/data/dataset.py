@@ -122,9 +122,10 @@ class Dataset:
 
         ``features`` (N, ...) of any real dtype (bytes stay 0 .. 255; for pictures there is ``from_pixels``).
         ``labels`` (N,) strings or integers; without ``class_names`` the distinct labels are the classes, in sorted
-        order (integers by value). With ``class_names``, in their order, strings are looked up and integers are indices; with ``missing_classes`` some of them may have no
-        row. ``groups`` (N,) strings or integers. Images are (N, channels, height, width); ``channels`` is "last" where
-        they come last, and "first" says so where they seem to. Raises DataError.
+        order (integers by value). With ``class_names``, in their order, strings are looked up and integers are
+        indices; with ``missing_classes`` some of them may have no row. ``groups`` (N,) strings or integers. Images are
+        (N, channels, height, width): ``channels`` is "last" where those come last, and "first" says that they do not,
+        where they seem to. Raises DataError.
         """
         stored = channels_first(_as_features(features), channels)
         return cls._labelled(name, stored, labels, class_names, groups, missing_classes=missing_classes)
@@ -502,6 +503,6 @@ def _check_classes(data: Dataset) -> None:
     if empty:
         raise DataError(
             f"Every class needs a row, but {listing('class', empty)} have none. "
-            "Leave these class names out and renumber integer labels; add rows; or, where a model that is audited knows "
-            "more classes than its sample of members has, say missing_classes=True."
+            "Add rows; or leave these class names out and renumber integer labels; or, where a model that is audited "
+            "knows more classes than its sample of members has, say missing_classes=True."
         )

@@ -31,8 +31,8 @@ def read_npz(
 
     Files: path, an .npz file of plain arrays.
 
-    Shapes, dtypes, ``class_names`` and ``channels`` as in ``Dataset.from_arrays``. Raises DataError when the file cannot be
-    read, lacks an array, or holds pickled objects.
+    Shapes, dtypes, ``class_names`` and ``channels`` as in ``Dataset.from_arrays``. Raises DataError when the file
+    cannot be read, lacks an array, or holds pickled objects.
     """
     names = [features, label] if group is None else [features, label, group]
     arrays = read_arrays(Path(path), names)
