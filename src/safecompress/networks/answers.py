@@ -37,7 +37,8 @@ class _Asked:
 
     def of(self, features: Tensor) -> Tensor:
         """The answers for ``features`` (N, ...), which it may do to as it likes."""
-        return self.model(features.clone()).detach().cpu().double().clone()
+        answer: Tensor = self.model(features.clone())
+        return answer.detach().cpu().double().clone()
 
     def differ(self, ours: Tensor, theirs: Tensor, tolerance: float) -> float | None:
         """The largest difference where it is more than ``tolerance``, else None."""
@@ -130,7 +131,7 @@ def fault_of_training(model: nn.Module, features: Tensor, labels: Tensor) -> str
         with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.inference_mode(False):
             loss = nn.functional.cross_entropy(scratch(features.clone()), labels)
             if loss.requires_grad:
-                loss.backward()
+                torch.autograd.backward(loss)
     except Exception as error:  # the user's own code runs
         reason = (str(error) or repr(error)).splitlines()[0]
         rows = "one row" if len(features) == 1 else f"{len(features)} rows"

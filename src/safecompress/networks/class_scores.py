@@ -68,7 +68,7 @@ class ClassScores(nn.Module):
         self.output, self.scores, self.inputs, self.passing = output, scores, inputs, passing
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         """Whether the network is in training mode."""
         return bool(self.__dict__["network"].training) if "network" in self.__dict__ else True
 
@@ -145,8 +145,10 @@ def as_classifier(model: nn.Module, features: Tensor, num_classes: int) -> Readi
     answer = _answer_of(_Unread(read), features)
     options["output"], answer = _choose(answer, len(features), num_classes)
     options["scores"] = _kind(answer, len(features), num_classes, _Unread(ClassScores(network, **options)), features)
+    if options["output"] is None:
+        options["output"] = _place_in_training(network, features, num_classes)
     is_plain = options == {"output": None, "scores": "logits"} and answer.shape == (len(features), num_classes)
-    if is_plain and _dtype(network) is torch.float32 and not _gives_structure_in_training(network, features):
+    if is_plain and _dtype(network) is torch.float32:
         return Reading(network)
     return Reading(ClassScores(network, **options), tuple(_notes(options)))
 
@@ -357,16 +359,20 @@ def _kind(answer: Tensor, num_rows: int, num_classes: int, ask: _Unread, feature
     return "probabilities" if is_share and bool(((values.sum(dim=1) - 1).abs() < _SUM).all()) else "logits"
 
 
-def _gives_structure_in_training(network: nn.Module, features: Tensor) -> bool:
-    """Whether the answer in training mode is no tensor, as that of networks with auxiliary heads."""
+def _place_in_training(network: nn.Module, features: Tensor, num_classes: int) -> str | int | None:
+    """Where the scores are in the answer in training mode, which auxiliary heads make longer; None for a tensor."""
     if isinstance(network, torch.jit.ScriptModule):
-        return False
+        return None
     scratch = copied(network).train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return not isinstance(scratch(features.clone().to(_device(network))), Tensor)
+            answer = scratch(features.clone().to(_device(network)))
     except Exception:  # said where training is tried
-        return False
+        return None
+    if isinstance(answer, Tensor):
+        return None
+    fitting = [place for place, part in _parts(answer) if _fits(part, len(features), num_classes)]
+    return "logits" if "logits" in fitting else next(iter(fitting), None)
 
 
 def _notes(options: Mapping[str, Any]) -> Iterator[str]:
@@ -392,7 +398,7 @@ def _cut(features: Tensor, shapes: Inputs) -> dict[str, Tensor]:
             f"A row has {flat.shape[1]} numbers, and the inputs take {listed} = {sum(sizes)}. Give shapes that use "
             "each column once, in the order of the data."
         )
-    parts = flat.split(sizes, dim=1)
+    parts = torch.split(flat, sizes, dim=1)
     named = zip(shapes.items(), parts, strict=True)
     return {name: part.reshape(len(flat), *shape) for (name, shape), part in named}
 

@@ -91,9 +91,10 @@ def _initialise_pretrained_(model: nn.Module) -> None:
     for root in roots[:1]:
         if not callable(getattr(root, "init_weights", None)) or _is_frozen(root):
             continue
-        for thing in (*root.modules(), *root.parameters(), *root.buffers()):
+        things: list[Any] = [*root.modules(), *root.parameters(), *root.buffers()]
+        for thing in things:
             if getattr(thing, "_is_hf_initialized", False):
-                thing._is_hf_initialized = False  # type: ignore[union-attr]
+                thing._is_hf_initialized = False
         root.init_weights()  # type: ignore[operator]
 
 

@@ -90,13 +90,21 @@ def with_plain_weights(model: nn.Module) -> tuple[nn.Module, list[Reparametrised
 
 def _make_plain_(module: nn.Module, one: Reparametrised) -> None:
     if one.kind.startswith("parametrization"):
+        _give_own_class_(module)
         parametrize.remove_parametrizations(module, one.name, leave_parametrized=True)
     elif one.kind == "weight_norm":
         remove_weight_norm(module, one.name)
     elif one.kind == "spectral_norm":
         remove_spectral_norm(module, one.name)
     else:
-        prune.remove(module, one.name)
+        prune.remove(module, one.name)  # type: ignore[no-untyped-call]
+
+
+def _give_own_class_(module: nn.Module) -> None:
+    """PyTorch keeps the computed weight as a property of a class, which a copy shares with its original."""
+    kind = type(module)
+    own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(kind.__name__, kind.__bases__, own)
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -110,7 +118,7 @@ def copied(model: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 known[id(value)] = value.detach().clone()
     with torch.no_grad():
-        return copy.deepcopy(model, known)  # type: ignore[arg-type]
+        return copy.deepcopy(model, known)
 
 
 def _values(module: nn.Module) -> Iterator[object]:

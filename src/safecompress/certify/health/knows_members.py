@@ -96,7 +96,7 @@ def _beats_chance(answers_N: Ints, labels_N: Ints) -> bool:
     given, true = (np.bincount(which, minlength=count) / len(labels_N) for which in (answers_N, labels_N))
     chance = float(given @ true)
     reach = _REACH * (chance * (1 - chance) / len(labels_N)) ** 0.5
-    return float((answers_N == labels_N).mean()) > chance + reach
+    return bool((answers_N == labels_N).mean() > chance + reach)
 
 
 def _prefers_labels(logits_NC: Floats, labels_N: Ints) -> bool:
