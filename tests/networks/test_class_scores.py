@@ -180,7 +180,7 @@ def test_what_is_no_classifier_of_these_rows_is_refused_with_the_remedy(model, w
 def test_unknown_words_and_absent_outputs():
     with pytest.raises(UsageError, match="'logits'"):
         ClassScores(Mlp(), scores="logit_s")
-    with pytest.raises(ModelError, match="has no 'scores'.*'hidden': \\(16, 12\\)"):
+    with pytest.raises(ModelError, match=r"has no 'scores'.*'hidden': \(16, 12\)"):
         ClassScores(given(lambda scores, x: {"hidden": x}), output="scores")(ROWS)
 
 

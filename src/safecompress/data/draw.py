@@ -80,7 +80,7 @@ def _split_around(
     inside, outside = (_units(dataset, rows) for rows in (members, strangers))
     needed = sum(sorted((len(unit) - 1 for unit in outside), reverse=True)[: len(OUTSIDE)])
     sizes = sizes_around(len(members), len(strangers), sizes, needed)
-    placed = {}
+    placed: dict[str, Int64Array] = {}
     for units, parts, name in ((inside, MEMBER_POOLS, "members"), (outside, OUTSIDE, "others")):
         leaves = leaves_of(sizes, parts)
         num_left = sum(map(len, units)) - sum(leaves.values())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Subset
 
 from safecompress.data.dataset import Dataset, Int64Array, listing
 from safecompress.data.joined import joined
@@ -35,9 +36,9 @@ def known_rows(dataset: Dataset | None, members: Any, nonmembers: Any) -> tuple[
             raise DataError(
                 "Give the rows that the model never saw, too: make_split(members=..., nonmembers=..., seed=0)."
             )
-        sides = [_as_dataset("members", members), _as_dataset("nonmembers", nonmembers)]
-        whole = joined(*sides)
-        return whole, np.arange(sides[0].num_rows), np.arange(sides[0].num_rows, whole.num_rows)
+        inner, outer = _as_dataset("members", members), _as_dataset("nonmembers", nonmembers)
+        whole = joined(inner, outer)
+        return whole, np.arange(inner.num_rows), np.arange(inner.num_rows, whole.num_rows)
     inside = _as_numbers("members", members, dataset.num_rows)
     if nonmembers is None:
         return dataset, inside, np.setdiff1d(np.arange(dataset.num_rows), inside)
@@ -98,7 +99,7 @@ def _as_dataset(what: str, rows: Any) -> Dataset:
 
 
 def _as_numbers(what: str, rows: Any, num_rows: int) -> Int64Array:
-    array = np.asarray(getattr(rows, "indices", rows))
+    array = np.asarray(rows.indices if isinstance(rows, Subset) else rows)
     if array.dtype == np.bool_ and array.shape == (num_rows,):
         array = np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
