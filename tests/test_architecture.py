@@ -21,7 +21,7 @@ ROOT = Path(safecompress.__file__).parent
 FLOORS = [
     {"errors"},
     {"digests", "progress", "ranges", "registry", "seeding", "storage", "threads"},
-    {"metrics", "loggers", "tables"},
+    {"metrics", "loggers", "networks", "tables"},
     {"data", "models", "sparsity"},
     {"training", "export", "integrations"},
     {"attacks", "runtime"},

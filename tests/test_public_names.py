@@ -12,6 +12,7 @@ import safecompress
 NAMES = [
     "Artifact",
     "Branch",
+    "ClassScores",
     "CompressionResult",
     "DataSplit",
     "Dataset",

@@ -12,7 +12,7 @@ GROUPS = (
     ("What an audit can prove", ("record_training", "write_members")),
     ("What must hold", ("SafetySpec", "at_most", "at_least", "within", "Verdict")),
     ("Data and members", ("Dataset", "make_split", "plant_canaries", "DataSplit", "SplitSizes")),
-    ("Training and search", ("ModelSpec", "Recipe", "Plan", "Branch")),
+    ("Training and search", ("ModelSpec", "ClassScores", "Recipe", "Plan", "Branch")),
     ("Sparse training of your own", ("SparseTraining", "SparsityPattern")),
     ("What ships", ("Artifact", "TaskInfo", "Packing")),
     ("Errors", ("SafeCompressError",)),

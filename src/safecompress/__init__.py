@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from safecompress.errors import SafeCompressError
     from safecompress.export import Artifact, Packing, TaskInfo
     from safecompress.models import ModelSpec
+    from safecompress.networks import ClassScores
     from safecompress.report import Report
     from safecompress.sparsity import SparseTraining, SparsityPattern
     from safecompress.spec import SafetySpec, Verdict, at_least, at_most, within
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "export",
     "Branch": "compression.search",
+    "ClassScores": "networks",
     "CompressionResult": "api",
     "DataSplit": "data",
     "Dataset": "data",
@@ -56,6 +58,7 @@ _ROOMS = ("attacks", "data", "models", "sparsity")
 __all__ = [
     "Artifact",
     "Branch",
+    "ClassScores",
     "CompressionResult",
     "DataSplit",
     "Dataset",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import check_job
-from safecompress.compression.job import Job
+from safecompress.compression.job import Job, read_model
 from safecompress.compression.run_folder import open_run_folder
 from safecompress.compression.search import Executor, Plan, SerialExecutor
 from safecompress.compression.search.arm import Arms
@@ -24,6 +23,7 @@ from safecompress.data import DataSplit
 from safecompress.errors import UsageError
 from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.models import ModelSpec
+from safecompress.networks import WeightFactory
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report, save_report
 from safecompress.sparsity import Start
@@ -34,6 +34,7 @@ from safecompress.training import CrossEntropy, Recipe
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.compress import RunContext, run
 from safecompress.workflows.start import settle_start
+from safecompress.workflows.user_model import load_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def compress(
     plan: Plan | None = None,
     seed: int = 0,
     name: str = "model",
-    dense: Mapping[str, Tensor] | None = None,
+    dense: Mapping[str, Tensor] | str | Path | None = None,
     out: str | Path | None = None,
     ledger: str | Path | Ledger | None = None,
     executor: Executor | None = None,
@@ -71,13 +72,18 @@ def compress(
     packing: Packing = Packing(),  # noqa: B008 a frozen value
     threads: int = 1,
     device: str = "cpu",
+    model_factory: WeightFactory | None = None,
 ) -> CompressionResult:
     """Compress a classifier to ``density`` while attacks choose among the candidates, and judge the result.
 
-    ``model`` is any module that maps features (N, ...) to class scores (N, C); it is not changed. With a `ModelSpec`
-    the weights come from ``seed``, and the artifact can be loaded without the class. ``dense`` are trained weights of
-    the dense model; without them it is trained first, by ``dense_recipe`` (default: ``recipe``, by plain cross
-    entropy). Where weights are given, ``dense_recipe`` says how they were trained: shadow models repeat it.
+    ``model`` is any module that gives class scores (`ClassScores` says of one what cannot be told); it is not changed.
+    Shadow models of it begin with what ``model_factory()`` returns, the network as it is before training; without one
+    its modules draw new weights, which those of PyTorch and Hugging Face can. With a `ModelSpec` the weights come from
+    ``seed``, and the artifact can be loaded without the class. ``dense`` are trained weights of the dense model, or a
+    safetensors file of them; without them it is trained first, by ``dense_recipe`` (default: ``recipe``, by plain cross
+    entropy). Where weights are given, ``dense_recipe`` says how they were trained: shadow models repeat it. They must
+    not have seen rows outside train: where nothing proves that (a file of members beside them, or the folder of their
+    run), no verdict is PASS, nor is one on a module that was trained before.
 
     Trained weights are kept: pruning starts from ``dense``, or from those of ``model`` where it is trained already
     (`settle_start` recognises that), by the method "rewiring". Fresh weights train by the method "folds". ``plan``
@@ -91,8 +97,7 @@ def compress(
     ``packing`` says how the trained model becomes the file that ships (dead units removed, weights rounded): that file
     is judged, and the model as trained stands beside it.
     Numerics run on ``threads`` threads (workers always on one) and on ``device``; on the CPU of one machine type equal
-    jobs end in equal digests, serially with one thread as in a pool. ``dense`` must not have been trained on rows
-    outside train.
+    jobs end in equal digests, serially with one thread as in a pool.
 
     Raises UsageError (and its kinds), before any training, for requests that cannot be met; TrainingError when training
     diverges, AttackError when no candidate could be tested, StorageError when the disk refuses.
@@ -115,11 +120,13 @@ def compress(
         dense_recipe=dense_recipe or replace(recipe, objective=CrossEntropy()),
         plan=_plan_of(plan, density),
         seed=seed,
-        dense=dense,
+        dense=load_weights(Path(dense)) if isinstance(dense, str | Path) else dense,
         device=device,
         packing=packing,
+        factory=model_factory,
+        weights_path=Path(dense) if isinstance(dense, str | Path) else None,
     )
-    job = settle_start(job, names_method=plan is not None)
+    job = settle_start(read_model(job), names_method=plan is not None)
     if ledger is None and out is not None:
         ledger = followed(Path(out)).parent / "ledger.jsonl"
     with contextlib.ExitStack() as stack:
@@ -177,14 +184,16 @@ def audit(
     ledger: str | Path | Ledger | None = None,
     executor: Executor | None = None,
     threads: int = 1,
+    model_factory: WeightFactory | None = None,
 ) -> Report:
     """Judge a saved artifact by ``spec``; ``split`` holds raw rows and must name the artifact's own members.
 
     They are proved by the folder of its run, or by the file that `write_members` left beside it; where nothing proves
     them, the verdict is INCONCLUSIVE at best.
 
-    ``model`` is an instance of the network when the artifact's class is the user's own; for one that began with
-    pretrained weights it is the `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
+    ``model`` is an instance of the network when the artifact's class is the user's own (``model_factory`` makes it with
+    the weights that shadow models begin with, as in `compress`); for one that began with pretrained weights it is the
+    `ModelSpec` that names them, so that shadows begin there too. ``dense`` is the dense
     model, reading raw samples, for requirements within a margin of it. ``recipe`` (with ``dense_recipe`` and
     ``start``, by default what the artifact records) says how the artifact was trained, which it must record
     (`record_training`): attacks by shadow models
@@ -205,7 +214,7 @@ def audit(
         artifact,
         split,
         spec,
-        model=None if isinstance(model, ModelSpec) else copy.deepcopy(model),  # the artifact's weights go into it
+        model=None if isinstance(model, ModelSpec) else model,
         initial_spec=initial_spec,
         dense=dense,
         seed=seed,
@@ -213,6 +222,7 @@ def audit(
         dense_recipe=dense_recipe,
         start=start,
         sub_models=sub_models,
+        factory=model_factory,
     )
     store = None if cache is None else PrivateFolder(Path(cache))
     if store is not None:

@@ -5,7 +5,6 @@ N rows, M of them members, F features of a row, P rows in the control's pool.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from safecompress.data.dataset import row_contents, row_key
 from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
 from safecompress.metrics import stats
+from safecompress.networks import copied, draw_anew_
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
     Recipe,
@@ -148,7 +148,7 @@ def _train_weak(
     Training ends once members are memorised, too: where one of two classes is rare, the loss finds little even then.
     """
     per_look = max(1, task.recipe.steps_per_epoch(len(task.labels)) // _LOOKS)
-    names, networks = ["", *control.versions], list(map(copy.deepcopy, (control.network, *control.versions.values())))
+    names, networks = ["", *control.versions], list(map(copied, (control.network, *control.versions.values())))
     states = [TrainingState.capture(0, network) for network in networks]
     for steps in range(per_look, task.total_steps + 1, per_look):
         try:
@@ -176,33 +176,28 @@ def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
     from torch.utils.flop_counter import FlopCounterMode
 
     twin: nn.Module = getattr(model, "twin", model)
-    if twin is not model:
-        return twin
-    with FlopCounterMode(display=False) as counter, evaluating(model), torch.no_grad():
-        num_classes = model(row.to(next(model.parameters()).device)).shape[1]
+    with FlopCounterMode(display=False) as counter, evaluating(twin), torch.no_grad():
+        num_classes = twin(row.to(next(twin.parameters()).device)).shape[1]
     if counter.get_total_flops() <= COSTLY:
-        return model
+        return twin
     width = row[0].numel()
     layers = [nn.LayerNorm(width), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, num_classes)]
     return nn.Sequential(nn.Flatten(), *layers)  # without the norm raw pixels are not memorised
 
 
 def fresh(model: nn.Module, seed: int) -> nn.Module:
-    """A trainable copy of ``model`` on the CPU whose layers drew new weights and forgot their statistics.
+    """A trainable copy of ``model`` on the CPU with new weights, whose norms forgot their statistics.
 
-    A parameter that lies outside any layer with ``reset_parameters`` keeps its value. Raises AttackError when there is
-    no such layer.
+    Raises AttackError for a network without weights.
     """
-    network = copy.deepcopy(model).cpu().requires_grad_()
-    resets = [reset for module in network.modules() if callable(reset := getattr(module, "reset_parameters", None))]
-    if not resets:
+    network = copied(model).cpu().requires_grad_()
+    if not any(parameter.numel() for parameter in network.parameters()):
         raise AttackError(
-            f"No layer of {type(model).__name__} has a reset_parameters method, so that no control with fresh weights "
-            "can be made of it. Build the model from layers of torch.nn, or give its own layers that method."
+            f"{type(model).__name__} has no weights, so that no control with fresh weights can be made of it. Audit a "
+            "network whose weights are parameters."
         )
     with seeded(seed):
-        for reset in resets:
-            reset()
+        draw_anew_(network)
     return network
 
 
@@ -254,7 +249,7 @@ class ControlShadowTrainer:
 
     def build(self) -> nn.Module:
         """A copy of the control's network."""
-        return copy.deepcopy(self.network)
+        return copied(self.network)
 
     def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""

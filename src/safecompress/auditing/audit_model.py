@@ -10,17 +10,18 @@ from torch import nn
 
 from safecompress import __version__
 from safecompress.attacks import capabilities_of
-from safecompress.auditing.audited_model import AuditedModel, check_task, digest_weights, subject_of
+from safecompress.auditing.audited_model import AuditedModel, check_answers, check_task, digest_weights, subject_of
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows
 from safecompress.auditing.members import check_members
 from safecompress.auditing.recorded_training import check_training, recorded_start
 from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Feasibility, check_feasibility
-from safecompress.compression.job import check_canaries
+from safecompress.compression.job import ASKED, check_canaries, check_drawable
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ModelError, UsageError
 from safecompress.export import Artifact
 from safecompress.models import ModelSpec
+from safecompress.networks import WeightFactory, copied, read_for_audit, read_for_training
 from safecompress.report import Report, RunFacts, build_report
 from safecompress.sparsity import Start
 from safecompress.spec import SafetySpec
@@ -36,6 +37,7 @@ class ModelAudit:
     """Which model is audited by which spec, on which raw rows; the fields are arguments of `api.audit`.
 
     ``file`` is where the weights of a network in memory come from, beside which its members may be recorded.
+    ``factory`` makes the network of an artifact of the user's own class, with the weights that shadows begin with.
     """
 
     artifact: str | Path | nn.Module
@@ -50,6 +52,7 @@ class ModelAudit:
     start: Start | None = None
     sub_models: DynamicSparsity | None = None
     file: Path | None = None
+    factory: WeightFactory | None = field(default=None, repr=False)
 
 
 def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
@@ -57,14 +60,18 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
 
     The ledger counts a use of the rows only once it is known that they can certify what the spec asks.
     """
+    audit, notes = _read(audit)
     subject = subject_of(audit.artifact, audit.split, audit.model)
     audit.split.check()
     check_canaries(audit.spec, audit.split)
     check_task(subject, audit.split)
+    check_answers(subject, audit.split)
     checks = [check_members(subject, audit.split, subject.path or audit.file)]
     evidence = one_row_per_unit(audit.split)
     provenance = _provenance(audit, subject.artifact)
     if provenance is not None and _compares_with_shadows(audit.spec):
+        if provenance.model_spec is None:
+            check_drawable(provenance.template, audit.factory)
         checks.append(check_training(subject, provenance))
     case = AuditCase(
         subject, evidence, audit.spec, audit.seed, audit.dense, audit.model, provenance, checks=tuple(checks)
@@ -76,7 +83,7 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
         seed=audit.seed,
         weights=_weights(subject.artifact),
         digests={} if audit.dense is None else {"dense": digest_weights(audit.dense)},
-        notes=_notes(audit, resources, subject.artifact),
+        notes=[*_notes(audit, resources, subject.artifact), *notes],
     )
     return build_report(
         _name(subject),
@@ -87,6 +94,25 @@ def audit_model(audit: ModelAudit, resources: AuditResources) -> Report:
         prospects=forecast(opening),
         facts=facts,
     )
+
+
+def _read(audit: ModelAudit) -> tuple[ModelAudit, tuple[str, ...]]:
+    """The audit with networks in memory read as classifiers of raw rows, and notes on how.
+
+    The network of an artifact is read as it was when it was trained, so that its tensors have the file's names.
+    """
+    features, _ = audit.split.part("train", ASKED)
+    num_classes, read = audit.split.dataset.num_classes, audit
+    notes: tuple[str, ...] = ()
+    if isinstance(audit.artifact, nn.Module):
+        reading = read_for_audit(audit.artifact, features, num_classes)
+        read, notes = replace(read, artifact=reading.network), reading.notes
+    if audit.model is not None and not isinstance(audit.artifact, nn.Module):
+        network = copied(read_for_training(audit.model, features, num_classes).network)  # the file's weights go into it
+        read = replace(read, model=network)
+    if audit.dense is not None:
+        read = replace(read, dense=read_for_audit(audit.dense, features, num_classes).network)
+    return read, notes
 
 
 def _forecast(case: AuditCase, opening: int) -> tuple[Feasibility, ...]:
@@ -122,6 +148,7 @@ def _provenance(audit: ModelAudit, artifact: Artifact | None) -> TrainingProvena
         audit.start or recorded_start(artifact.metadata),
         reference=reference,
         sub_models=audit.sub_models,
+        factory=audit.factory,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from safecompress.errors import ArtifactError, ModelError
 from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import COMPRESSION_RATIO, DENSITY, SIZE_BYTES, Metric
 from safecompress.metrics.measurement import Measurement
+from safecompress.networks import copied, fault_of_answers
 from safecompress.report import describe_artifact
 from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.runtime.network import facts_of
@@ -56,7 +56,7 @@ class AuditedModel:
     def of_artifact(cls, path: Path, *, model: nn.Module | None = None, device: str = "cpu") -> AuditedModel:
         """The artifact at ``path``, read back. ``model`` is an instance of a network of the user's own class."""
         artifact = Artifact.load(path)
-        own = None if artifact.model_spec else copy.deepcopy(model)
+        own = None if artifact.model_spec or model is None else copied(model)
         network = ServedModel(artifact.build(own).to(device), artifact.task)
         size = path.stat().st_size
         counted = (
@@ -72,7 +72,7 @@ class AuditedModel:
     @classmethod
     def of_onnx(cls, path: Path, *, original: Artifact | None = None, model: nn.Module | None = None) -> AuditedModel:
         """The ONNX file at ``path``, run in ONNX Runtime. ``original`` is the artifact that it was exported from."""
-        own = None if original is None or original.model_spec else copy.deepcopy(model)
+        own = None if model is None or original is None or original.model_spec else copied(model)
         twin = None if original is None else ServedModel(original.build(own), original.task)
         network, size = OnnxNetwork(path, twin), path.stat().st_size
         counted = [_exact(SIZE_BYTES, size)]
@@ -131,6 +131,15 @@ def check_task(subject: AuditedModel, split: DataSplit) -> None:
             f"The artifact reads features of shape {wanted[0]} and tells {wanted[1]} classes apart; the data has "
             f"{got[0]} and {got[1]}. Audit it on the data set it was trained on."
         )
+
+
+def check_answers(subject: AuditedModel, split: DataSplit) -> None:
+    """Raise ModelError where the model's answer for a row depends on more than that row (`fault_of_answers`)."""
+    network, (features, _) = subject.network, split.part("train", 16)
+    is_coarse = isinstance(network, OnnxNetwork) and network.is_int8
+    is_coarse |= any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters())
+    if len(features) and (fault := fault_of_answers(network, features, is_coarse=is_coarse)):
+        raise ModelError(fault)
 
 
 def digest_file(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +22,7 @@ from safecompress.data import DataSplit
 from safecompress.digests import digest_json, digest_tensors
 from safecompress.export import Artifact, ServedModel
 from safecompress.metrics.catalogue import LATENCY
+from safecompress.networks import copied
 from safecompress.progress import Progress, Silent
 from safecompress.sparsity import SparsityPattern
 from safecompress.spec import SafetySpec
@@ -172,7 +172,8 @@ class _Targets:
 
     def build(self, artifact: Artifact) -> nn.Module:
         """The artifact's network."""
-        return artifact.build(None if artifact.model_spec else copy.deepcopy(self._case.model))
+        own = None if artifact.model_spec is not None else self._case.model
+        return artifact.build(None if own is None else copied(own))
 
 
 def verdict_key(

@@ -15,9 +15,10 @@ from safecompress.certify.health import HealthCheck
 from safecompress.compression.run_folder import check_run_members
 from safecompress.data import Dataset, DataSplit
 from safecompress.data.sizes import MEMBER_POOLS, PARTS, SEPARATE
+from safecompress.digests import digest_tensors
 from safecompress.errors import ArtifactError
 from safecompress.spec import Verdict
-from safecompress.storage import read_json, write_json
+from safecompress.storage import read_json, read_tensors, write_json
 
 SUFFIX = ".members"
 """How the name of the file beside an artifact ends: ``model.onnx`` has ``model.members``."""
@@ -75,13 +76,43 @@ def check_members(subject: AuditedModel, split: DataSplit, path: Path | None) ->
     return HealthCheck(name, "data", Verdict.PASS, None, f"{beside.name} proves who its members are.")
 
 
-def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: DataSplit) -> None:
-    """Raise ArtifactError unless the file belongs to the model and its rows to the split."""
+def prove_unseen(path: Path, split: DataSplit) -> str | None:
+    """What proves that the weights in the file ``path`` have seen no row of ``split`` outside train; None without.
+
+    That is the run folder around them, or the file that `write_members` left beside it. Raises ArtifactError where it
+    proves the contrary.
+    """
+    if check_run_members(path, {digest_tensors(read_tensors(path)[0])}, split):
+        return "the folder of its run"
+    beside = path.with_suffix(SUFFIX)
+    if not beside.exists():
+        return None
+    recorded = _read(beside)
+    _check_owner(recorded, path, beside)
+    known, key = set(recorded.rows), bytes.fromhex(recorded.key)
+    outside = [part for part in split.parts if part != "train" and part not in (*MEMBER_POOLS, "canaries")]
+    seen = {part: sum(digest in known for digest in split.row_digests(part, key)) for part in outside}
+    if any(seen.values()):
+        counted = ", ".join(f"{count} of {part}" for part, count in seen.items() if count)
+        raise ArtifactError(
+            f"By {beside.name}, {path.name} was trained on rows that nobody may have seen: {counted}. Train it on the "
+            "part train alone, or draw the split so that its rows are members (make_split(members=...))."
+        )
+    return beside.name
+
+
+def _check_owner(recorded: _MembersFile, path: Path, beside: Path) -> None:
+    """Raise ArtifactError unless the file of members belongs to the model."""
     if recorded.model != _digest_of(path):
         raise ArtifactError(
             f"{beside} belongs to another model than {path.name}, or the model has changed since. Write it anew from "
             "the rows that this model was trained on."
         )
+
+
+def _check_against(recorded: _MembersFile, path: Path, beside: Path, split: DataSplit) -> None:
+    """Raise ArtifactError unless the file belongs to the model and its rows to the split."""
+    _check_owner(recorded, path, beside)
     known, key = set(recorded.rows), bytes.fromhex(recorded.key)
     for part in ("train", *MEMBER_POOLS, *(one for one in SEPARATE if one != "train"), "canary_twins"):
         are_known = [digest in known for digest in split.row_digests(part, key)]

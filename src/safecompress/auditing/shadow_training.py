@@ -30,6 +30,7 @@ from safecompress.errors import UsageError
 from safecompress.export import Artifact, ServedModel, TaskInfo
 from safecompress.export.precision import Precision, round_weights
 from safecompress.models import ModelSpec
+from safecompress.networks import FreshNetwork, WeightFactory, copied
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.sparsity import SparsityPattern, Start, rescale_
 from safecompress.spec.spec import ShadowMode
@@ -87,31 +88,25 @@ def shadow_rows(split: DataSplit, pool: str, seed: int, *, has_reference: bool =
 
 @dataclass(frozen=True, eq=False)
 class _Network:
-    """A fresh network: from its spec, or a copy of the user's own whose layers draw new weights."""
+    """A fresh network: from its spec, by the user's own factory, or a copy of their module with new weights."""
 
     template: nn.Module = field(repr=False)
     spec: ModelSpec | None
     task: TaskInfo
+    factory: WeightFactory | None = field(default=None, repr=False)
 
     def fresh(self, seed: int) -> nn.Module:
-        """The network with weights of its own.
-
-        A parameter whose module cannot draw anew, or does not train it, keeps the template's: so does the target.
-        """
+        """The network with weights of its own; a module that training leaves as it is keeps the template's."""
         with seeded(seed, "model"):
             if self.spec is not None:
                 return self.spec.build()
-            model = copy.deepcopy(self.template)
-            for module in model.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset) and not _is_frozen(module):
-                    reset()
-            return model
+            return FreshNetwork(self.template, self.factory)()
 
     def facts(self) -> list[Any]:
         """What the weights of a shadow depend on, as strings."""
         weights = digest_tensors(self.template.state_dict()) if self.spec is None else ""
-        return [repr(self.spec), repr(self.template), weights, digest_tensors(self.task.tensors())]
+        made = [] if self.factory is None or self.spec is not None else ["by a factory"]
+        return [repr(self.spec), repr(self.template), weights, digest_tensors(self.task.tensors()), *made]
 
     @cached_property
     def group_size(self) -> int:
@@ -121,12 +116,7 @@ class _Network:
 
     def served(self) -> nn.Module:
         """The network behind the input transform."""
-        return ServedModel(copy.deepcopy(self.template), self.task)
-
-
-def fresh_network(job: Job, seed: int) -> nn.Module:
-    """The network of ``job`` with weights of its own, drawn from ``seed``."""
-    return _Network(job.model, job.model_spec, job.task).fresh(seed)
+        return ServedModel(copied(self.template), self.task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +142,17 @@ class FixedMaskShadowTrainer:
 
     @classmethod
     def of(
-        cls, template: nn.Module, model_spec: ModelSpec | None, task: TaskInfo, recipe: Recipe, **options: Any
+        cls,
+        template: nn.Module,
+        model_spec: ModelSpec | None,
+        task: TaskInfo,
+        recipe: Recipe,
+        *,
+        factory: WeightFactory | None = None,
+        **options: Any,
     ) -> FixedMaskShadowTrainer:
         """The trainer of ``template`` (or ``model_spec``) by ``recipe``; ``options`` are the other fields."""
-        return cls(_Network(copy.deepcopy(template).cpu(), model_spec, task), recipe, **options)
+        return cls(_Network(copied(template).cpu(), model_spec, task, factory), recipe, **options)
 
     @property
     def mode(self) -> str:
@@ -278,7 +275,7 @@ class PipelineShadowTrainer:
 
     def build(self) -> nn.Module:
         """The network behind its input transform."""
-        return ServedModel(copy.deepcopy(self.job.model), self.job.task)
+        return ServedModel(copied(self.job.model), self.job.task)
 
     def __call__(self, shadow_pool: ShadowRows, draws: Sequence[ShadowDraw]) -> list[Mapping[str, Tensor]]:
         """The weights of each shadow."""
@@ -287,9 +284,7 @@ class PipelineShadowTrainer:
     def _run(self, shadow_pool: ShadowRows, draw: ShadowDraw) -> Mapping[str, Tensor]:
         seed = derive_seed(shadow_pool.seed, "shadow", draw.number)
         split = shadow_split(self.job.split, self.job.task, shadow_pool, draw, seed)
-        job = replace(
-            self.job, model=fresh_network(self.job, seed), split=split, raw=split, seed=seed, dense=None, device="cpu"
-        )
+        job = replace(self.job, model=self.job.fresh(seed), split=split, raw=split, seed=seed, dense=None, device="cpu")
         if job.plan.is_unattended and not job.asks_dense and job.plan.start is not Start.DENSE:
             return train_unattended(job, store=self.store).state.model
         phases = RunPhases.unwatched(job)
@@ -342,7 +337,7 @@ class TrainingProvenance:
 
     ``template`` is an instance of the network, whatever its weights. ``reference`` are the rows that an objective of
     the recipe was given as reference. ``sub_models`` says how sparse the sub-models of an objective that asks for some
-    were, and how their patterns moved.
+    were, and how their patterns moved. ``factory`` makes fresh networks of a user's own class.
     """
 
     template: nn.Module = field(repr=False)
@@ -354,6 +349,7 @@ class TrainingProvenance:
     job: Job | None = None
     reference: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
     sub_models: DynamicSparsity | None = None
+    factory: WeightFactory | None = field(default=None, repr=False)
 
     @classmethod
     def of_job(cls, job: Job, objective: Objective | None = None) -> TrainingProvenance:
@@ -369,6 +365,7 @@ class TrainingProvenance:
             job,
             reference=job.reference,
             sub_models=job.sub_models if "folds" in recipe.objective.needs else None,
+            factory=job.factory,
         )
 
     def of_version(self, artifact: Artifact, network: nn.Module) -> TrainingProvenance:
@@ -389,8 +386,8 @@ class TrainingProvenance:
         """Trains shadows of the sparse model. Raises UsageError for the full pipeline without a job."""
         if mode == "final pattern":
             options: dict[str, Any] = {"pattern": pattern, "start": self.start, "share": share}
-            options |= {"dense_recipe": self.dense_recipe, "reference": self.reference, "sub_models": self.sub_models}
-            return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
+            options |= {"dense_recipe": self.dense_recipe, "sub_models": self.sub_models}
+            return self._trainer(self.recipe, **options)
         if self.job is None:
             raise UsageError(
                 "Shadows by the full pipeline need the whole job (plan and split as trained), and an audit knows only "
@@ -400,14 +397,16 @@ class TrainingProvenance:
 
     def unmasked_trainer(self) -> ShadowTrainer:
         """Trains shadows of a model without a pattern that was trained as the sparse one is: by its objective."""
-        options: dict[str, Any] = {"pattern": None, "reference": self.reference, "sub_models": self.sub_models}
-        options |= {"start": self.start, "dense_recipe": self.dense_recipe}
-        return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.recipe, **options)
+        options: dict[str, Any] = {"sub_models": self.sub_models, "start": self.start}
+        return self._trainer(self.recipe, pattern=None, dense_recipe=self.dense_recipe, **options)
 
     def dense_trainer(self) -> ShadowTrainer:
         """Trains shadows of the dense model that the sparse one is compared with."""
-        options = {"pattern": None, "reference": self.reference}
-        return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, self.dense_recipe, **options)
+        return self._trainer(self.dense_recipe, pattern=None)
+
+    def _trainer(self, recipe: Recipe, **options: Any) -> FixedMaskShadowTrainer:
+        options |= {"reference": self.reference, "factory": self.factory}
+        return FixedMaskShadowTrainer.of(self.template, self.model_spec, self.task, recipe, **options)
 
 
 @dataclass(frozen=True)
@@ -429,11 +428,6 @@ class RoundWeights:
 def rounding_of(artifact: Artifact) -> RoundWeights | None:
     """How the weights of trained shadows of ``artifact`` are rounded; None for weights kept as they are."""
     return None if artifact.precision == "float32" else RoundWeights(artifact.precision)
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    own = list(module.parameters(recurse=False))
-    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _prefixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

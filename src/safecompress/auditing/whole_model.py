@@ -5,7 +5,6 @@ N rows, F features of a row, L parameter tensors.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
@@ -19,6 +18,7 @@ from safecompress.auditing.behind_head import fault_behind_head, has_weights, sp
 from safecompress.auditing.stored_rows import SoughtRows, find_rows, rows_to_compare
 from safecompress.certify.health import HealthCheck
 from safecompress.data import AuditData, DataSplit
+from safecompress.networks import copied
 from safecompress.runtime.asmodule import OnnxNetwork
 from safecompress.spec import Verdict
 from safecompress.training import evaluating
@@ -78,7 +78,7 @@ def unread_tensors(network: nn.Module, samples: Tensor) -> tuple[str, ...]:
     Each that autograd does not trace is filled with NaN, or with zeros where it holds whole numbers. One that holds a
     single value holds nothing: bookkeeping, or a layer that is pruned away.
     """
-    scratch = copy.deepcopy(network)
+    scratch = copied(network)
     for weight in scratch.parameters():
         weight.requires_grad_(weight.is_floating_point())
     device = next(chain(scratch.parameters(), scratch.buffers())).device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from safecompress import __version__
+from safecompress.attacks import capabilities_of
 from safecompress.compression.search import Plan
 from safecompress.data import DataSplit, unit_ids
 from safecompress.data.sizes import MEMBER_POOLS, NONMEMBER_POOLS
@@ -23,6 +24,19 @@ from safecompress.digests import digest_json, digest_tensors
 from safecompress.errors import ArtifactError, DataError, ModelError, UsageError
 from safecompress.export import Artifact, Packing, ServedModel, TaskInfo
 from safecompress.models import ModelSpec
+from safecompress.networks import (
+    FreshNetwork,
+    WeightFactory,
+    copied,
+    fault_of_answers,
+    fault_of_training,
+    fitted,
+    read_for_training,
+    undrawable,
+    unwrapped,
+    with_plain_weights,
+)
+from safecompress.seeding import seeded
 from safecompress.sparsity import Start, find_maskable
 from safecompress.sparsity.allocate import count_active
 from safecompress.spec import SafetySpec
@@ -32,6 +46,11 @@ from safecompress.training.augment import check_images
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.training.objectives.base import Need
 from safecompress.training.teachers import FoldTraining, TensorStore
+
+DENSE_WEIGHTS = "The dense weights"
+
+ASKED = 16
+"""Rows that a model is asked before anything is trained."""
 
 MIN_FIT = 20
 """Fewest members, and non-members, on which attackers may be oriented."""
@@ -44,9 +63,10 @@ class Job:
     ``model`` carries the fresh weights that dense and sparse training start from. ``split`` is what it reads, ``raw``
     the same rows as the data file has them: ``task`` leads from one to the other. ``dense`` are trained dense weights
     (a state dict) to use instead of training them. ``data_digest`` names the rule that drew the rows, not the rows.
-    ``packing`` says how the trained model becomes the file that ships. ``notes`` are sentences for the report.
-    Equal digests are promised for ``device`` "cpu"
-    only.
+    ``packing`` says how the trained model becomes the file that ships. Equal digests are promised for ``device`` "cpu"
+    only. ``factory`` makes networks of the user's own class with fresh weights, for shadow models. ``notes`` are
+    sentences for the report, such as how the model was read (`read_model`). ``weights_path`` is the file that ``dense``
+    came from.
     """
 
     name: str
@@ -64,7 +84,9 @@ class Job:
     data_digest: str = ""
     device: str = "cpu"
     packing: Packing = Packing()
+    factory: WeightFactory | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    weights_path: Path | None = None
 
     @property
     def total_steps(self) -> int:
@@ -139,7 +161,14 @@ class Job:
 
     def scratch(self) -> nn.Module:
         """A copy of the model to work on, on the job's device."""
-        return copy.deepcopy(self.model).to(self.device)
+        return copied(self.model).to(self.device)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The network with new weights that belong to ``seed``."""
+        if self.model_spec is not None:
+            return self.model_spec.fresh(seed)
+        with seeded(seed, "model"):
+            return FreshNetwork(self.model, self.factory)()
 
     def dense_network(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The dense model with ``weights``, reading raw samples."""
@@ -172,6 +201,8 @@ class Job:
         _check_device(self)
         _check_recipes(self)
         _check_fit(self)
+        _check_answers(self)
+        _check_fresh(self)
         _check_dense(self)
         _check_sparse(self)
         _check_storable(self)
@@ -268,14 +299,7 @@ def _check_fit(job: Job) -> None:
             f"The model is made for features of shape {job.model_spec.input_shape}, and the data has {shape}. Make the "
             "ModelSpec with the data's input_shape."
         )
-    size, known = job.split.dataset.vocab_size, getattr(job.model, "vocab_size", None)
-    if size is not None and known is not None and known < size:
-        raise ModelError(
-            f"The model knows {known} tokens, and the data's tokenizer makes {size}: they do not belong together. Give "
-            "the data the tokenizer that the model was trained with (vocab.txt or tokenizer.json beside its weights)."
-        )
-    if any(map(is_lazy, (*job.model.parameters(), *job.model.buffers()))):
-        raise ModelError("The model has lazy layers without weights yet. Run one batch of the data through it first.")
+    _check_vocabulary(job)
     try:
         with torch.inference_mode():
             scores = job.scratch().eval()(features.to(job.device))
@@ -292,21 +316,74 @@ def _check_fit(job: Job) -> None:
         )
 
 
+def _check_vocabulary(job: Job) -> None:
+    """Raise ModelError when the model knows fewer tokens than the data has."""
+    size, known = job.split.dataset.vocab_size, getattr(job.model, "vocab_size", None)
+    if size is not None and known is not None and known < size:
+        raise ModelError(
+            f"The model knows {known} tokens, and the data's tokenizer makes {size}: they do not belong together. Give "
+            "the data the tokenizer that the model was trained with (vocab.txt or tokenizer.json beside its weights)."
+        )
+
+
+def _check_answers(job: Job) -> None:
+    """Raise ModelError where answers depend on more than the row, or a step of training cannot be taken."""
+    model, num_rows = job.scratch(), job.split.size("train")
+    features, _ = job.split.part("train", ASKED)
+    fault = fault_of_answers(model, features.to(job.device))
+    smallest = min(num_rows // recipe.steps_per_epoch(num_rows) for recipe in (job.dense_recipe, job.recipe))
+    rows, labels = (tensor.to(job.device) for tensor in job.split.part("train", min(2, smallest)))
+    if fault := fault or fault_of_training(model, rows, labels):
+        raise ModelError(fault)
+
+
+def _check_fresh(job: Job) -> None:
+    """Raise ModelError where shadow models would need weights that nothing here can draw."""
+    if job.model_spec is not None or not any(capabilities_of(attack).num_shadows for attack in job.spec.attacks):
+        return
+    check_drawable(job.model, job.factory)
+
+
+def check_drawable(model: nn.Module, factory: WeightFactory | None) -> None:
+    """Raise ModelError unless every trained weight of ``model`` can be drawn anew for shadow models."""
+    if factory is not None:
+        with seeded(0, "model"):
+            FreshNetwork(model, factory)()
+    elif names := undrawable(model):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(
+            f"Shadow models begin with weights that have learned nothing, and no module can draw these anew: "
+            f"{', '.join(map(repr, names[:3]))}{more}. Give a function that makes the network as it is before training "
+            "(model_factory=lambda: Net(), or --model on the command line), or their module a reset_parameters method."
+        )
+
+
+def read_model(job: Job) -> Job:
+    """``job`` with a user's own module made ready for training (`read_for_training`) and notes on what was done.
+
+    Dense weights get the names of the module that is trained. Raises ModelError where the module cannot be read.
+    """
+    if job.model_spec is None and job.split.size("train"):
+        _check_vocabulary(job)
+        features, _ = job.split.part("train", ASKED)
+        reading = read_for_training(job.model, features, job.split.dataset.num_classes)
+        read = replace(job, model=reading.network, notes=(*job.notes, *reading.notes))
+    else:
+        read = job
+    if job.dense is None:
+        return read
+    with contextlib.suppress(ModelError):  # what fits neither is refused by `check`
+        whole = copied(unwrapped(job.model))
+        whole.load_state_dict(fitted(job.dense, whole, DENSE_WEIGHTS))
+        return replace(read, dense=with_plain_weights(whole)[0].float().state_dict())
+    return read
+
+
 def _check_dense(job: Job) -> None:
     """Raise ModelError when the dense weights are those of another network."""
-    if job.dense is None:
-        return
-    given, own = ({name: tuple(t.shape) for name, t in w.items()} for w in (job.dense, job.model.state_dict()))
-    faults = [
-        f"{name!r} is {given.get(name, 'absent')} and should be {own.get(name, 'absent')}"
-        for name in sorted(given.keys() | own.keys())
-        if given.get(name) != own.get(name)
-    ]
-    if faults:
-        raise ModelError(
-            f"The dense weights do not fit the model, in {len(faults)} tensors: {'; '.join(faults[:3])}. Give the "
-            "state_dict() of a trained model of the same class and sizes."
-        )
+    if job.dense is not None:
+        source = DENSE_WEIGHTS if job.weights_path is None else f"The weights in {job.weights_path}"
+        fitted(job.dense, job.model, source)
 
 
 def _check_sparse(job: Job) -> None:

@@ -27,6 +27,7 @@ from safecompress.compression.search import (
 )
 from safecompress.errors import StorageError
 from safecompress.progress import Progress, Series, Silent
+from safecompress.seeding import derive_seed
 from safecompress.sparsity import Grouping, Start
 from safecompress.training import TrainingState, TrainingTask, Watch, train
 
@@ -67,6 +68,11 @@ class RunPhases:
     def _grouping(self, model: nn.Module) -> Grouping:
         """The plan's granularity applied to ``model``."""
         return self.job.plan.sparsity().grouping(model, self.job.task.input_shape)
+
+    def fresh_dense(self) -> TrainingState:
+        """A dense model that this run trains from new weights, to compare with weights that were given."""
+        model = self.job.fresh(derive_seed(self.job.seed, "fresh dense"))
+        return self._train_kept("fresh", TrainingState.capture(0, model), self.job.dense_task)
 
     def parent(self) -> Candidate | None:
         """The winner of the last finished round, or None before the first."""

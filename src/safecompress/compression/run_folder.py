@@ -195,14 +195,14 @@ def check_run_members(artifact_path: Path, known_digests: Collection[str], split
     """Whether the run folder around ``artifact_path`` proves that ``split`` names the rows it was trained on.
 
     False when the artifact lies elsewhere, or is not the one that the run left (``known_digests`` are its own, and that
-    of the artifact it was exported from): it carries no digest of its members, by design. Raises ArtifactError when the
-    folder proves the contrary.
+    of the artifact it was exported from; or that of the run's dense weights): it carries no digest of its members, by
+    design. Raises ArtifactError when the folder proves the contrary.
     """
     key, report = artifact_path.parent / KEY, artifact_path.parent / REPORT
     if not (key.exists() and report.exists()):
         return False
     digests = read_json(report).get("digests", {})
-    if not {digests.get("artifact"), digests.get("packed")} & set(known_digests):
+    if not {digests.get(name) for name in ("artifact", "packed", "dense")} & set(known_digests):
         return False
     recorded = digests.get("split", {})
     changed = [part for part, digest in split.digest(key.read_bytes()).items() if recorded.get(part) != digest]

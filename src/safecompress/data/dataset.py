@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from safecompress.data.channels import Channels, as_image, channels_first
 from safecompress.data.scaler import Scaler
 from safecompress.errors import DataError, listing, suggest
 from safecompress.tables import TableSchema
@@ -32,9 +33,10 @@ class Dataset:
     ``stored`` (N, ...) is how the rows are kept: float32, finite; pixels (N, C, H, W) uint8, which are read as values
     0 .. 1, a quarter of the memory; or, with a ``vocab_size``, tokens (N, L) int32 in ``0 .. vocab_size - 1``, -1 past
     a row's last one. A ``scaler``, for pixels alone, is applied wherever they are read. ``table`` says how cells became
-    the features of a table. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row. ``groups`` (N,)
-    int64 or None: rows with one group number (a person, an author, a patient) stay together in a split. All live on
-    the CPU. Raises DataError, with the number of offending rows and the first of them, for anything else.
+    the features of a table. ``labels`` (N,) int64 in ``0 .. num_classes - 1``, each class with a row, unless there may
+    be ``missing_classes``, as where rows are a sample of what a model was trained on. ``groups`` (N,) int64 or None:
+    rows with one group number (a person, an author, a patient) stay together in a split. All live on the CPU. Raises
+    DataError, with the number of offending rows and the first of them, for anything else.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     vocab_size: int | None = None
     scaler: Scaler | None = field(default=None, repr=False)
     table: TableSchema | None = field(default=None, repr=False)
+    missing_classes: bool = False
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -66,7 +69,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """The number of class names, which is the number of classes that occur."""
+        """The number of class names; each occurs unless there may be missing ones."""
         return len(self.class_names)
 
     @property
@@ -114,16 +117,20 @@ class Dataset:
         name: str = "data",
         class_names: Iterable[str] | None = None,
         groups: Any = None,
+        channels: Channels | None = None,
+        missing_classes: bool = False,
     ) -> Dataset:
         """A dataset from tensors, NumPy arrays or lists; everything is copied.
 
         ``features`` (N, ...) of any real dtype (bytes stay 0 .. 255; for pictures there is ``from_pixels``).
-        ``labels`` (N,) strings or integers; without ``class_names``
-        the distinct labels are the classes, in sorted order (integers by value). With ``class_names``, in
-        their order, strings are looked up and integers are indices. ``groups`` (N,) strings or integers.
-        Raises DataError.
+        ``labels`` (N,) strings or integers; without ``class_names`` the distinct labels are the classes, in sorted
+        order (integers by value). With ``class_names``, in their order, strings are looked up and integers are
+        indices; with ``missing_classes`` some of them may have no row. ``groups`` (N,) strings or integers. Images are
+        (N, channels, height, width): ``channels`` is "last" where those come last, and "first" says that they do not,
+        where they seem to. Raises DataError.
         """
-        return cls._labelled(name, _as_features(features), labels, class_names, groups)
+        stored = channels_first(_as_features(features), channels)
+        return cls._labelled(name, stored, labels, class_names, groups, missing_classes=missing_classes)
 
     @classmethod
     def from_pixels(
@@ -134,6 +141,7 @@ class Dataset:
         name: str = "data",
         class_names: Iterable[str] | None = None,
         groups: Any = None,
+        channels: Channels | None = None,
     ) -> Dataset:
         """A dataset of pictures: ``pixels`` (N, C, H, W) uint8, kept as bytes and read as values 0 .. 1.
 
@@ -143,9 +151,9 @@ class Dataset:
         if tensor.dtype != torch.uint8 or tensor.ndim != 4:
             raise DataError(
                 f"Pixels are bytes of shape (N, C, H, W), but have shape {tuple(tensor.shape)} and dtype "
-                f"{tensor.dtype}. Move channels forward with transpose(0, 3, 1, 2); other values go to from_arrays."
+                f"{tensor.dtype}. Say channels='last' where they come last; other values go to from_arrays."
             )
-        kept = tensor.clone(memory_format=torch.contiguous_format)
+        kept = channels_first(tensor, channels).clone(memory_format=torch.contiguous_format)
         return cls._labelled(name, kept, labels, class_names, groups)
 
     @classmethod
@@ -173,7 +181,9 @@ class Dataset:
             raise DataError(
                 f"Tokens are -1 (none) or 0 .. {vocab_size - 1}; these go from {array.min()} to {array.max()}."
             )
-        return cls._labelled(name, torch.from_numpy(array.astype(np.int32)), labels, class_names, groups, vocab_size)
+        return cls._labelled(
+            name, torch.from_numpy(array.astype(np.int32)), labels, class_names, groups, vocab_size=vocab_size
+        )
 
     @classmethod
     def from_map_style(
@@ -183,12 +193,14 @@ class Dataset:
         name: str = "data",
         class_names: Iterable[str] | None = None,
         groups: Any = None,
+        channels: Channels | None = None,
+        missing_classes: bool = False,
     ) -> Dataset:
         """A dataset from any PyTorch map-style dataset of ``(x, y)`` pairs.
 
         Every pair is read once and kept in memory, so a random transform (crop, flip) is frozen at that one
-        draw: give the dataset without augmentation. Values are kept as they come (bytes stay 0 .. 255).
-        Raises DataError.
+        draw: give the dataset without augmentation. Values are kept as they come (bytes stay 0 .. 255); pictures of
+        Pillow's get their channels in front. All else as in ``from_arrays``. Raises DataError.
         """
         if not hasattr(dataset, "__len__"):
             raise DataError(
@@ -203,9 +215,48 @@ class Dataset:
                 f"The dataset {name!r} must give pairs (x, y), but {listing('row', odd)} gave something "
                 "else. Wrap it so that every row is an input and one label."
             )
-        inputs = [x if isinstance(x, torch.Tensor) else np.asarray(x) for x, _ in pairs]
+        inputs = [x if isinstance(x, torch.Tensor) else np.asarray(as_image(x)) for x, _ in pairs]
         labels = [y.item() if isinstance(y, torch.Tensor | np.generic) else y for _, y in pairs]
-        return cls.from_arrays(inputs, labels, name=name, class_names=class_names, groups=groups)
+        options = {"name": name, "class_names": class_names, "groups": groups, "missing_classes": missing_classes}
+        return cls.from_arrays(inputs, labels, channels=channels, **options)
+
+    @classmethod
+    def from_hugging_face(
+        cls,
+        dataset: Any,
+        *,
+        features: str | Sequence[str],
+        label: str,
+        group: str | None = None,
+        name: str = "data",
+        class_names: Iterable[str] | None = None,
+        channels: Channels | None = None,
+        missing_classes: bool = False,
+    ) -> Dataset:
+        """A dataset from one split of Hugging Face's ``datasets``, or from anything whose rows are dicts.
+
+        ``features`` is the column that holds a row's values (an image, a list of numbers), or several columns of one
+        number each. Class names are those of the column ``label`` where it has some. Every row is read once and kept
+        in memory. All else as in ``from_arrays``. Raises DataError, for a column that is not there too.
+        """
+        columns = [features] if isinstance(features, str) else list(features)
+        rows = [dataset[number] for number in range(len(dataset))]
+        absent = [one for one in (*columns, label, *([group] if group else [])) if rows and one not in rows[0]]
+        if absent:
+            raise DataError(f"The dataset has no column {absent[0]!r}. {suggest(absent[0], rows[0])}")
+        known = getattr((getattr(dataset, "features", None) or {}).get(label), "names", None)
+        inputs = [np.asarray(as_image(row[columns[0]])) for row in rows]
+        if not isinstance(features, str):
+            inputs = [np.asarray([row[one] for one in columns]) for row in rows]
+        return cls.from_arrays(
+            inputs,
+            [row[label] for row in rows],
+            name=name,
+            class_names=class_names or known,
+            groups=[row[group] for row in rows] if group else None,
+            channels=channels,
+            missing_classes=missing_classes,
+        )
 
     @classmethod
     def _labelled(
@@ -215,11 +266,11 @@ class Dataset:
         labels: Any,
         class_names: Iterable[str] | None,
         groups: Any,
-        vocab_size: int | None = None,
+        **fields: Any,
     ) -> Dataset:
-        """``stored`` with labels, class names and groups as people give them."""
+        """``stored`` with labels, class names and groups as people give them; ``fields`` are those that are left."""
         indices, names = _as_labels(labels, None if class_names is None else tuple(map(str, class_names)))
-        return cls(name, stored, indices, names, None if groups is None else _as_groups(groups), vocab_size)
+        return cls(name, stored, indices, names, None if groups is None else _as_groups(groups), **fields)
 
 
 def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
@@ -445,10 +496,13 @@ def _check_classes(data: Dataset) -> None:
             f"Labels must lie in 0 .. {len(names) - 1}, one per class name, but {listing('row', outside)} "
             "(counted from 0) do not. Drop rows whose label is unknown, or give the missing class names."
         )
+    if data.missing_classes:
+        return
     counts = torch.bincount(data.labels, minlength=len(names))
     empty = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
     if empty:
         raise DataError(
             f"Every class needs a row, but {listing('class', empty)} have none. "
-            "Leave these class names out (and renumber integer labels), or add rows."
+            "Add rows; or leave these class names out and renumber integer labels; or, where a model that is audited "
+            "knows more classes than its sample of members has, say missing_classes=True."
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from safecompress.data.dataset import Dataset, Int64Array
+from safecompress.data.known_members import OUTSIDE, as_indices, known_rows, leaves_of, sizes_around
 from safecompress.data.sizes import MEMBER_POOLS, PARTS, SEPARATE, SplitSizes
 from safecompress.data.splits import DataSplit, content_ids, require_every_class
 from safecompress.data.tabular.fitting import fit_table
@@ -19,7 +21,14 @@ TRAIN_REST = "train outside the pools"
 UNUSED = "unused"
 
 
-def make_split(dataset: Dataset, sizes: SplitSizes | None = None, *, seed: int) -> DataSplit:
+def make_split(
+    dataset: Dataset | None = None,
+    sizes: SplitSizes | None = None,
+    *,
+    seed: int,
+    members: Any = None,
+    nonmembers: Any = None,
+) -> DataSplit:
     """A random split of ``dataset`` with exactly ``sizes`` rows (``SplitSizes.default`` when None), each part shuffled.
 
     Rows with equal features and rows of one group form units. Units of two rows or more come first, in random
@@ -29,24 +38,63 @@ def make_split(dataset: Dataset, sizes: SplitSizes | None = None, *, seed: int) 
     draws from one distribution; with large groups, give a member pool and its non-member pool one size, since
     a small part has no room for a large group. Missing cells of a table are filled by its train rows.
 
+    ``members`` are rows that a model was trained on: row numbers of ``dataset`` (or a ``torch.utils.data.Subset`` of
+    it), with ``nonmembers`` or all other rows for the parts outside; or, without a dataset, two datasets of their own
+    (`Dataset`, or any map-style one of pairs). All members are train. Rows outside that equal a member, or belong to
+    its group, are left unused: the model knows them.
+
     Raises DataError when there are too few rows, when a unit fits nowhere, and when a class does not occur in
     train.
     """
+    if members is not None or nonmembers is not None:
+        return _split_around(*known_rows(dataset, members, nonmembers), sizes, seed)
+    if dataset is None:
+        raise DataError("A split needs rows: make_split(dataset, seed=0), or make_split(members=..., nonmembers=...).")
     sizes = SplitSizes.default(dataset.num_rows) if sizes is None else sizes
     _check_room(sizes, dataset.num_rows)
-    units = _units(dataset)
-    multiples = [unit for unit in units if len(unit) > 1]
-    singles = np.array([unit[0] for unit in units if len(unit) == 1], dtype=np.int64)
-    leaves = _leaves(sizes)
-    placed = _place(multiples, leaves, dataset.num_rows - sizes.total, derive(seed, "split", "units"))
-    queue = derive(seed, "split", "rows").permutation(singles)
-    for leaf, size in leaves.items():
-        count = size - len(placed[leaf])
-        placed[leaf], queue = np.concatenate([placed[leaf], queue[:count]]), queue[count:]
+    placed = _fill(_units(dataset), _leaves(sizes), dataset.num_rows - sizes.total, seed, "split")
     indices = {name: _gather(placed, name, seed) for name in PARTS}
     split = DataSplit(fit_table(dataset, indices["train"]), indices)
     require_every_class(split)
     return split
+
+
+def _fill(
+    units: list[Int64Array], leaves: Mapping[str, int], num_unused: int, seed: int, name: str
+) -> dict[str, Int64Array]:
+    """The rows of each leaf: units of several rows first, then single ones."""
+    multiples = [unit for unit in units if len(unit) > 1]
+    singles = np.array([unit[0] for unit in units if len(unit) == 1], dtype=np.int64)
+    placed = _place(multiples, leaves, num_unused, derive(seed, name, "units"))
+    queue = derive(seed, name, "rows").permutation(singles)
+    for leaf, size in leaves.items():
+        count = size - len(placed[leaf])
+        placed[leaf], queue = np.concatenate([placed[leaf], queue[:count]]), queue[count:]
+    return placed
+
+
+def _split_around(
+    dataset: Dataset, members: Int64Array, others: Int64Array, sizes: SplitSizes | None, seed: int
+) -> DataSplit:
+    """The split in which all ``members`` are train and all else is drawn from ``others``."""
+    unit_N = unit_ids(dataset)
+    strangers = others[~np.isin(unit_N[others], unit_N[members])]
+    inside, outside = (_units(dataset, rows) for rows in (members, strangers))
+    needed = sum(sorted((len(unit) - 1 for unit in outside), reverse=True)[: len(OUTSIDE)])
+    sizes = sizes_around(len(members), len(strangers), sizes, needed)
+    placed: dict[str, Int64Array] = {}
+    for units, parts, name in ((inside, MEMBER_POOLS, "members"), (outside, OUTSIDE, "others")):
+        leaves = leaves_of(sizes, parts)
+        num_left = sum(map(len, units)) - sum(leaves.values())
+        if num_left < 0:
+            raise DataError(
+                f"Too few {name}: {sum(map(len, units))} rows for parts of {sum(leaves.values())}. Make the parts "
+                "smaller, or name more rows."
+            )
+        placed |= _fill(units, leaves, num_left, seed, f"split {name}")
+    indices = as_indices(members, {part: placed[part] for part in (*MEMBER_POOLS, *OUTSIDE)})
+    drawn = {part: derive(seed, "split", "order", part).permutation(rows) for part, rows in indices.items()}
+    return DataSplit.from_indices(fit_table(dataset, drawn["train"]), drawn)
 
 
 def _check_room(sizes: SplitSizes, num_rows: int) -> None:
@@ -77,10 +125,11 @@ def one_row_per_unit(split: DataSplit) -> DataSplit:
     return split if all(len(indices[name]) == split.size(name) for name in PARTS) else DataSplit(split.dataset, indices)
 
 
-def _units(dataset: Dataset) -> list[Int64Array]:
-    """The rows, joined where features or group are equal."""
+def _units(dataset: Dataset, chosen: Int64Array | None = None) -> list[Int64Array]:
+    """The rows, or the ``chosen`` ones, joined where features or group are equal."""
     unit = unit_ids(dataset)
-    order = np.argsort(unit, kind="stable")
+    rows = np.arange(len(unit)) if chosen is None else chosen
+    order = rows[np.argsort(unit[rows], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
 
 

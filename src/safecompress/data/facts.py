@@ -61,7 +61,7 @@ class DatasetFacts:
     @property
     def balance(self) -> float:
         """Rows of the largest class over those of the smallest, 1 or more."""
-        return max(self.classes.values()) / min(self.classes.values())
+        return max(self.classes.values()) / min(count for count in self.classes.values() if count)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

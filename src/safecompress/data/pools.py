@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from safecompress.data.dataset import Dataset, row_keys
 from safecompress.data.draw import unit_ids
+from safecompress.data.joined import joined
 from safecompress.data.sizes import PARTS
 from safecompress.data.splits import DataSplit
 from safecompress.errors import DataError
@@ -28,11 +28,6 @@ def split_of(members: Dataset, others: Dataset, *, num_classes: int, seed: int) 
     members is another one than a group of others, whatever its name. Labels are the model's class numbers, 0 to
     ``num_classes`` - 1. Raises DataError when the two do not go together, share a row, or have fewer than 100 rows.
     """
-    if members.input_shape != others.input_shape:
-        raise DataError(
-            f"Members have the shape {members.input_shape}, non-members {others.input_shape}. Both must be rows of one "
-            "kind, drawn from the same source."
-        )
     few = [f"{data.num_rows} {which}" for which, data in (("members", members), ("non-members", others))
            if data.num_rows < _FEWEST]  # fmt: skip
     if few:
@@ -42,24 +37,7 @@ def split_of(members: Dataset, others: Dataset, *, num_classes: int, seed: int) 
         raise DataError(
             f"{shared} rows are members and non-members at once. Take out of the non-members what was trained on."
         )
-    if (members.groups is None) != (others.groups is None):
-        raise DataError("Either both files have a group column, or neither: rows of one group count as one draw.")
-    groups = None
-    if members.groups is not None and others.groups is not None:
-        names, codes = np.unique(members.groups, return_inverse=True)  # any whole numbers name groups
-        groups = np.concatenate([codes, len(names) + np.unique(others.groups, return_inverse=True)[1]])
-    labels = torch.cat([members.labels, others.labels])
-    dataset = Dataset(
-        f"{members.name} and {others.name}",
-        torch.cat(
-            [members.stored, others.stored]
-            if members.is_pixels and others.is_pixels
-            else [members.features, others.features]
-        ),
-        labels,
-        tuple(map(str, range(num_classes))),
-        groups,
-    )
+    dataset = joined(members, others, tuple(map(str, range(num_classes))))
     indices = {part: np.empty(0, dtype=np.int64) for part in PARTS}
     units, count = unit_ids(dataset), members.num_rows
     indices["train"] = np.arange(count)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -40,6 +39,7 @@ from safecompress.export.resize import resize_
 from safecompress.export.sizes import ByteCount, reference_size_bytes
 from safecompress.export.task import TaskInfo, copy_of
 from safecompress.models import MODELS, ModelSpec
+from safecompress.networks import copied
 from safecompress.seeding import seeded
 from safecompress.storage import PUBLISHED, write_bytes
 from safecompress.tables import TableSchema
@@ -297,9 +297,12 @@ class Artifact:
 
     def _require_flow(self, model: nn.Module) -> None:
         """Raise ArtifactError unless layers of these sizes fit each other, and end in the task's classes."""
+        is_blank = any(parameter.is_meta for parameter in model.parameters())
+        device = "meta" if is_blank else "cpu"  # a module that somebody gave may decide by values, which are none there
+        scratch = copied(model).to(device).eval()
         try:
             with torch.no_grad():
-                sizes = copy.deepcopy(model).to("meta").eval()(torch.empty(1, *self.task.input_shape, device="meta"))
+                sizes = scratch(torch.zeros(1, *self.task.input_shape, device=device))
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"Its layers do not fit each other ({error}): it is altered.") from error
         if tuple(sizes.shape) != (1, self.task.num_classes):

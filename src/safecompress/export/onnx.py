@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import io
 import json
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export.task import TaskInfo
+from safecompress.networks import copied
 from safecompress.seeding import derive
 from safecompress.storage import PUBLISHED, write_bytes
 
@@ -49,7 +49,7 @@ def export_onnx(network: nn.Module, task: TaskInfo, path: str | Path) -> int:
 def to_onnx(network: nn.Module, task: TaskInfo) -> bytes:
     """What ``export_onnx`` writes."""
     onnx, runtime = require("onnx", "onnxscript", "onnxruntime")[::2]
-    raw = _Raw(copy.deepcopy(network).to("cpu"), task).eval()
+    raw = _Raw(copied(network).to("cpu"), task).eval()
     batches = {num: _samples(task, num) for num in (2, *BATCHES)}
     wanted = {num: _ask(raw, samples, task) for num, samples in batches.items()}
     with quiet():

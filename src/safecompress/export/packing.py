@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 from safecompress.errors import UsageError, suggest
 from safecompress.export.artifact import Artifact
 from safecompress.export.precision import Precision, require_precision
+from safecompress.networks import copied
 
 Format = Literal["safetensors", "onnx"]
 
@@ -65,7 +65,7 @@ class Packing:
 
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / "float.onnx" if self.precision == "int8" else path
-            export_onnx(artifact.build(copy.deepcopy(model)), artifact.task, written)
+            export_onnx(artifact.build(None if model is None else copied(model)), artifact.task, written)
             if self.precision == "int8":
                 quantize_onnx(written, path, calibration)
 
@@ -74,7 +74,7 @@ def shrunk_artifact(artifact: Artifact, model: nn.Module | None = None) -> Artif
     """The artifact without its dead units, itself where none is dead. Raises as `Packing` does."""
     from safecompress.export.shrink import shrink
 
-    shrunk = shrink(artifact.build(copy.deepcopy(model)), artifact.masks, artifact.task.input_shape)
+    shrunk = shrink(artifact.build(None if model is None else copied(model)), artifact.masks, artifact.task.input_shape)
     if not any(shrunk.removed.values()):
         return artifact
     return replace(artifact, state=shrunk.network.state_dict(), masks=shrunk.masks, resized_from=artifact.num_weights)

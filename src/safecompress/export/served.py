@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from safecompress.errors import ModelError
 from safecompress.export.artifact import Artifact
 from safecompress.export.task import TaskInfo
+from safecompress.networks import copied
 
 
 class ServedModel(nn.Module):
@@ -23,8 +23,8 @@ class ServedModel(nn.Module):
     @property
     def twin(self) -> nn.Module:
         """The model that controls are copies of: this one, or the network's own ``twin``."""
-        network = getattr(self.network, "twin", None)
-        return self if network is None else ServedModel(network, self._task)
+        network = getattr(self.network, "twin", self.network)
+        return self if network is self.network else ServedModel(network, self._task)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Logits (N, C) of raw samples (N, *input_shape)."""
@@ -40,6 +40,6 @@ def serve_dense(artifact: Artifact, weights: Mapping[str, Tensor], model: nn.Mod
     """
     if model is None and artifact.model_spec is None:
         raise ModelError("The artifact's network is a class of its author's: give an instance of it.")
-    network = copy.deepcopy(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
+    network = copied(model) if model is not None else artifact.model_spec.build()  # type: ignore[union-attr]
     network.load_state_dict(dict(weights))
     return ServedModel(network, artifact.task)

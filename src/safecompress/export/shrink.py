@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from safecompress.errors import ModelError
 from safecompress.export.resize import resize_
+from safecompress.networks import copied
 from safecompress.sparsity import SparsityPattern
 from safecompress.sparsity.unit_graph import Slice, UnitGroup, channel_dim, unit_groups
 
@@ -48,7 +48,7 @@ def shrink(network: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[i
     Raises ModelError where masks do not fit, where ``unit_groups`` does, and when outputs on random inputs come out
     different by more than TOLERANCE: a wrong network is never returned.
     """
-    thin = copy.deepcopy(network).cpu().eval()
+    thin = copied(network).cpu().eval()
     SparsityPattern(masks).apply_(thin)
     groups = unit_groups(thin, input_shape)
     surgery = _Surgery(

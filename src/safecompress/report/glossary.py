@@ -31,6 +31,8 @@ CHECKS = {
     "positive_control": "A model that has memorised its members, or some of each, must be caught.",
     "negative_control": "Among rows that the model never saw, nobody may be found.",
     "blind_baseline": "Rows and labels alone, without the model, must not tell members apart.",
+    "knows_members": "The model must be right about rows that it was trained on, as they are labelled and scaled here.",
+    "given_weights": "Weights that this run did not train must have seen no row outside train.",
     "near_duplicates": "Rows that the model never saw must not be nearly equal to rows that it was trained on.",
     "sign": "What points to members on one pool must not point away from them on another.",
     "ties": "Not too many rows may get the same score.",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from safecompress.errors import UsageError
+from safecompress.networks import find_reparametrised
 from safecompress.sparsity.topk import Indices
 
 _DENSE_MODULES = (
@@ -37,6 +38,7 @@ def find_maskable(
     """
     dense = {id(p) for m in model.modules() if isinstance(m, _DENSE_MODULES) for p in m.parameters(recurse=False)}
     explicit = [glob for glob in include if glob != "*"]
+    _require_plain(model, include, exclude)
     matrices = {
         name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.is_floating_point() and p.requires_grad
     }
@@ -56,6 +58,19 @@ def find_maskable(
             f"Its weights: {', '.join(matrices) or 'none with two dimensions'}."
         )
     return chosen
+
+
+def _require_plain(model: nn.Module, include: Sequence[str], exclude: Sequence[str]) -> None:
+    """Raise UsageError for a chosen weight that is computed from others: zeros in those are no zeros in the weight."""
+    for one in find_reparametrised(model):
+        names = [f"{one.place}.{name}".lstrip(".") for name in one.stored]
+        chosen = [name for name in names if any(fnmatchcase(name, glob) for glob in include)]
+        if any(not any(fnmatchcase(name, glob) for glob in exclude) for name in chosen):
+            raise UsageError(
+                f"The weight {one.path!r} is computed by {one.kind} from {' and '.join(names)}: a mask on those would "
+                f"not be one on the weight. Make it a plain parameter before the optimizer is made: {one.remedy}. Or "
+                f"leave it out: exclude=[{names[0].rpartition('.')[0] + '.*'!r}]."
+            )
 
 
 SIGNED = ("gradient", "momentum", "gap_gradient")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,16 @@ from safecompress.auditing.audit_model import ModelAudit, audit_model
 from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import arm_plan, arm_recipe
+from safecompress.compression.job import ASKED
 from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
 from safecompress.compression.search import watched_map
 from safecompress.config import Config, load_config, load_limits
+from safecompress.data import DataSplit
 from safecompress.errors import ArtifactError, UsageError
 from safecompress.export import Artifact
 from safecompress.export.served import serve_dense
 from safecompress.models import ModelSpec
+from safecompress.networks import read_for_training
 from safecompress.progress import Progress, Silent
 from safecompress.report import Report
 from safecompress.storage import followed
@@ -29,7 +31,7 @@ from safecompress.training import Recipe
 from safecompress.training.dynamic import DynamicSparsity
 from safecompress.workflows.foreign_model import at_best, load_foreign_model, load_pools, require_knowable
 from safecompress.workflows.loading import executor_of, load_rows
-from safecompress.workflows.user_model import call_factory, load_weights
+from safecompress.workflows.user_model import Factory, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +111,13 @@ def _audit_run(request: AuditRequest, watcher: Progress) -> Report:
     config = load_config(request.spec_path, model_given=True)
     _check_data_digest(artifact, config, request.artifact_path)
     rows = load_rows(config)
-    network = _network(request, artifact)
+    network = _network(request, artifact, rows.split)
     made_by = _training_of(artifact.metadata, config)
     audit = ModelAudit(
         request.artifact_path,
         rows.raw,
         config.spec,
-        model=None if network is None else copy.deepcopy(network),  # the artifact's weights go into it
+        model=network,
         initial_spec=_initial_spec(config, artifact) if network is None else None,
         dense=_dense_model(request, artifact, config, network),
         seed=config.seed,
@@ -123,6 +125,7 @@ def _audit_run(request: AuditRequest, watcher: Progress) -> Report:
         dense_recipe=config.dense_recipe,
         start=config.plan.start,
         sub_models=made_by.sub_models,
+        factory=_factory(request, artifact),
     )
     ledger = Ledger(request.ledger_path or _ledger_of_run(request.artifact_path))
     with executor_of(request.workers) as executor, fixed_threads(request.threads):
@@ -158,12 +161,19 @@ def _check_data_digest(artifact: Artifact, config: Config, path: Path) -> None:
         )
 
 
-def _network(request: AuditRequest, artifact: Artifact) -> nn.Module | None:
-    """An instance of the user's own class, where they say what makes it."""
+def _network(request: AuditRequest, artifact: Artifact, split: DataSplit) -> nn.Module | None:
+    """An instance of the user's own class, where they say what makes it, read as it was when it was trained."""
+    factory = _factory(request, artifact)
+    if factory is None:
+        return None
+    return read_for_training(factory(), split.part("train", ASKED)[0], artifact.task.num_classes).network
+
+
+def _factory(request: AuditRequest, artifact: Artifact) -> Factory | None:
+    """What makes instances of the user's own class, where they say so."""
     if not request.model_factory:
         return None
-    shapes = {"input_shape": artifact.task.input_shape, "num_classes": artifact.task.num_classes}
-    return call_factory(request.model_factory, shapes)
+    return Factory(request.model_factory, artifact.task.input_shape, artifact.task.num_classes)
 
 
 def _initial_spec(config: Config, artifact: Artifact) -> ModelSpec | None:

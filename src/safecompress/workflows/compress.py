@@ -24,6 +24,7 @@ from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.auditing.audit_model import UNCOUNTED
 from safecompress.auditing.audited_model import AuditedModel, digest_file
+from safecompress.auditing.given_weights import check_given_weights
 from safecompress.auditing.judge import AuditCase, AuditResources, judge, open_rows, verdict_key
 from safecompress.auditing.proxy_check import rank_candidates
 from safecompress.auditing.recorded_training import record_training
@@ -90,6 +91,9 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
         watcher.say(line)
     store = PrivateFolder(context.cache if context.cache is not None else folder.work / "cache")
     dense = phases.dense()
+    checks = check_given_weights(phases.job, phases.fresh_dense)
+    for check in checks:
+        watcher.say(f"{check.name}: {check.detail}")
     search = _search(phases, dense, folder, store, context.executor, levels)
     final, job = search.trained, search.job
     folder.check_there()
@@ -106,6 +110,7 @@ def run(job: Job, folder: RunFolder, context: RunContext | None = None) -> RunOu
             TrainingProvenance.of_job(job, final.winner.objective),
             packed.trained,
             job.device,
+            checks,
         )
         run_shadows = watched_map(context.executor, watcher, "shadows", size=len, then="certify")
         resources = AuditResources(context.ledger, context.released, store, run_shadows)

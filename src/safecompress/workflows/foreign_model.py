@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from safecompress.attacks import capabilities_of
 from safecompress.auditing.members import SUFFIX
+from safecompress.compression.job import ASKED
 from safecompress.data import Dataset, DataSplit
 from safecompress.data.pools import split_of
 from safecompress.data.tabular.files import read_arrays
@@ -19,10 +21,11 @@ from safecompress.errors import DataError, ModelError, SpecError
 from safecompress.export import Artifact
 from safecompress.export.container import FORMAT
 from safecompress.metrics.catalogue import COMPRESSION_RATIO
+from safecompress.networks import count_classes, fitted
 from safecompress.runtime import load
 from safecompress.spec import SafetySpec
 from safecompress.storage import read_tensors
-from safecompress.workflows.user_model import call_factory, load_weights
+from safecompress.workflows.user_model import Factory, call_factory, load_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,9 @@ def load_pools(members_path: Path, non_members_path: Path, num_classes: int, see
     def read(path: Path) -> Dataset:
         arrays = read_arrays(path, ("x", "y"), optional=("group",))
         groups = arrays.get("group")
-        return Dataset.from_arrays(arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups)
+        return Dataset.from_arrays(
+            arrays["x"], arrays["y"], name=path.stem, class_names=names, groups=groups, missing_classes=True
+        )
 
     return split_of(read(members_path), read(non_members_path), num_classes=num_classes, seed=seed)
 
@@ -100,7 +105,7 @@ def read_train_rows(path: Path) -> Dataset:
     """The rows ``x`` and class numbers ``y`` of an .npz file that a model was trained on."""
     features, labels = _read_rows(path)
     names = tuple(map(str, range(int(labels.max()) + 1)))
-    return Dataset.from_arrays(features, labels, name=path.stem, class_names=names)
+    return Dataset.from_arrays(features, labels, name=path.stem, class_names=names, missing_classes=True)
 
 
 def _of_artifact(path: Path, factory: str | None) -> ForeignModel:
@@ -118,17 +123,36 @@ def _of_weights(path: Path, factory: str | None, members_path: Path) -> ForeignM
     if factory is None:
         raise ModelError(f"{path} holds bare weights. Say which network they belong to: --model pkg.module:f.")
     features, labels = _read_rows(members_path)
-    model = call_factory(factory, {"input_shape": features.shape[1:], "num_classes": int(labels.max()) + 1})
-    model.load_state_dict(load_weights(path, model))
+    known = int(labels.max()) + 1
+    tensors = load_weights(path)
+    model = _network_of(factory, tuple(features.shape[1:]), known, tensors, f"The weights in {path}")
+    rows = torch.from_numpy(features[:ASKED].astype("float32"))
     try:
-        with torch.inference_mode():
-            scores = model.eval()(torch.from_numpy(features[:2].astype("float32")))
-    except Exception as error:  # the user's own code runs
+        num_classes = count_classes(model, rows, known)
+    except ModelError as error:
         raise ModelError(
-            f"--model {factory} cannot read the rows of {members_path}, of shape {features.shape[1:]}: "
-            f"{type(error).__name__}: {error}. Both must belong to one model."
+            f"--model {factory} and the rows of {members_path} must belong to one model. {error}"
         ) from error
-    return ForeignModel(model, _num_classes(scores, len(features[:2]), factory))
+    return ForeignModel(model, num_classes)
+
+
+def _network_of(
+    factory: str, input_shape: tuple[int, ...], known: int, weights: Mapping[str, Tensor], source: str
+) -> nn.Module:
+    """The network that ``factory`` makes, with ``weights``, whose last sizes say how many classes it tells apart.
+
+    Rows may lack some of the classes, so that ``known``, the number that they have, is the first that is tried.
+    """
+    sizes = {tensor.shape[0] for tensor in weights.values() if tensor.ndim in (1, 2) and tensor.shape[0] > known}
+    faults = []
+    for num_classes in (known, *sorted(sizes)):
+        model = Factory(factory, input_shape, num_classes)()
+        try:
+            model.load_state_dict(fitted(weights, model, source))
+            return model
+        except ModelError as error:
+            faults.append(error)
+    raise faults[0]
 
 
 def _read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -141,13 +165,3 @@ def _read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
             f"{labels.shape} {labels.dtype}."
         )
     return features, labels
-
-
-def _num_classes(scores: object, num_rows: int, factory: str) -> int:
-    """The number of classes that a network scores. Raises ModelError for anything but scores (N, C)."""
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != num_rows or scores.shape[1] < 2:
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise ModelError(
-            f"--model {factory} gave {got} for {num_rows} rows; it must give one tensor of class scores (N, C)."
-        )
-    return int(scores.shape[1])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from safecompress.compression.job import Job
+from safecompress.compression.job import Job, read_model
 from safecompress.compression.search import Executor, ProcessExecutor, SerialExecutor
 from safecompress.config import Config
 from safecompress.config.prepared import PreparedData, prepare_data
 from safecompress.seeding import seeded
 from safecompress.workflows.start import settle_start
-from safecompress.workflows.user_model import call_factory, load_weights
+from safecompress.workflows.user_model import Factory, load_weights
 
 
 def load_rows(config: Config) -> PreparedData:
@@ -23,10 +23,11 @@ def load_rows(config: Config) -> PreparedData:
 def make_job(config: Config, data: PreparedData, factory: str | None, device: str) -> Job:
     """The job of a spec, with the model it names or the one that ``factory`` makes; trained weights are kept."""
     input_shape, num_classes = data.task.input_shape, data.task.num_classes
-    model_spec = None
+    model_spec = made_by = None
     if factory is not None:
+        made_by = Factory(factory, input_shape, num_classes)
         with seeded(config.seed, "model"):  # the same fresh weights when the run resumes
-            model = call_factory(factory, {"input_shape": input_shape, "num_classes": num_classes})
+            model = made_by()
     else:
         assert config.model is not None  # load_config refused a spec without one
         model_spec = config.model.spec(input_shape, num_classes)
@@ -44,12 +45,14 @@ def make_job(config: Config, data: PreparedData, factory: str | None, device: st
         dense_recipe=config.dense_recipe,
         plan=config.plan,
         seed=config.seed,
-        dense=load_weights(weights, model) if weights else None,
+        dense=load_weights(weights) if weights else None,
         data_digest=config.data_digest(),
         device=device,
         packing=config.packing,
+        factory=made_by,
+        weights_path=weights,
     )
-    return settle_start(job, names_method=config.names_method)
+    return settle_start(read_model(job), names_method=config.names_method)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import torch
 
-from safecompress.auditing.shadow_training import fresh_network
 from safecompress.compression.job import Job
 from safecompress.compression.search.branch import ARM_BRANCHES, DEFAULT_BRANCHES
 from safecompress.errors import UsageError
@@ -48,7 +47,7 @@ def settle_start(job: Job, *, names_method: bool) -> Job:
         job = replace(job, notes=(came, *job.notes))
     has_seen_rows = job.dense is not None and job.plan.begins is not Start.PRETRAINED
     if is_trained and is_own and (has_seen_rows or job.plan.begins is Start.SCRATCH):
-        return replace(job, model=fresh_network(job, job.seed))
+        return replace(job, model=job.fresh(job.seed))
     return job
 
 

@@ -6,12 +6,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from safecompress.errors import ModelError
+from safecompress.networks import fitted
 from safecompress.storage import read_tensors
 
 
@@ -37,18 +39,26 @@ def call_factory(path: str, shapes: dict[str, Any]) -> nn.Module:
     return model
 
 
-def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
-    """A state dict for ``model`` from a safetensors file. Raises ModelError where it does not fit."""
+@dataclass(frozen=True)
+class Factory:
+    """Calls the factory ``package.module:factory`` at ``path``, here or in a worker process (`call_factory`)."""
+
+    path: str
+    input_shape: tuple[int, ...]
+    num_classes: int
+
+    def __call__(self) -> nn.Module:
+        """A new network."""
+        return call_factory(self.path, {"input_shape": self.input_shape, "num_classes": self.num_classes})
+
+
+def load_weights(path: Path, model: nn.Module | None = None) -> dict[str, Any]:
+    """The state dict in a safetensors file, by the names of ``model`` where one is given.
+
+    Prefixes of wrappers are taken off (`fitted`). Raises ModelError where the weights do not fit the model.
+    """
     tensors, _ = read_tensors(path)
-    own = model.state_dict()
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
-    wrong += [name for name in tensors if name not in own]
-    if wrong:
-        raise ModelError(
-            f"The weights in {path} do not fit the model: {', '.join(wrong[:5])}"
-            f"{' and more' if len(wrong) > 5 else ''}. Name the model that they were trained for."
-        )
-    return tensors
+    return tensors if model is None else fitted(tensors, model, f"The weights in {path}")
 
 
 def _import_factory(path: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from safecompress.certify.health.controls import (
     weak_control,
 )
 from safecompress.certify.health.examine import HealthCase, examine_health
+from safecompress.certify.health.knows_members import knows_members
 from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.own_rows import own_rows
 from safecompress.certify.health.scores import LARGEST_TIE, largest_tie, saturation, sign_agreement, ties
@@ -36,6 +37,7 @@ __all__ = [
     "HealthCheck",
     "blind_baseline",
     "examine_health",
+    "knows_members",
     "largest_tie",
     "likeness",
     "near_duplicates",

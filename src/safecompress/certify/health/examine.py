@@ -25,6 +25,7 @@ from safecompress.attacks.reference import REFERENCE, siblings_of
 from safecompress.attacks.shadows import OrderedMap
 from safecompress.certify.health.check import HealthCheck
 from safecompress.certify.health.controls import blind_baseline, negative_control, positive_control, weak_control
+from safecompress.certify.health.knows_members import ask_members
 from safecompress.certify.health.near_duplicates import near_duplicates
 from safecompress.certify.health.own_rows import compare_own_rows
 from safecompress.certify.health.scores import saturation, sign_agreement, ties
@@ -85,6 +86,8 @@ def examine_health(
     ]
     if (split := case.split) is not None:
         checks.insert(0, _attempt("near_duplicates", "data", lambda: near_duplicates(split)))
+        if split.size("train"):
+            checks.append(_attempt("knows_members", "target", lambda: ask_members(target, split)))
     if num_shadows:
         checks.append(_attempt("shadow_gap", "shadows", lambda: compare_outside(target, verdict, num_shadows)))
         checks.append(_attempt("likeness", "shadows", lambda: compare_members(target, verdict, num_shadows)))

@@ -17,10 +17,17 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 import torch.multiprocessing  # tensors then travel to workers through shared memory
 
+from safecompress.compression.search.sendable import is_of_pickling, require_importable
 from safecompress.errors import SafeCompressError, UsageError
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+UNGUARDED = (
+    "Each worker imports the script that started it, and so would start workers of its own: keep what the script does "
+    'under if __name__ == "__main__":.'
+)
 
 
 class WorkerError(SafeCompressError):
@@ -54,8 +61,11 @@ class ProcessExecutor:
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
             raise UsageError(f"The number of workers must be at least 1, got {num_workers}.")
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # while a worker imports the script
+            raise UsageError(UNGUARDED)
         self.num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
+        self._has_worked = False
 
     def __enter__(self) -> Self:
         return self
@@ -67,8 +77,12 @@ class ProcessExecutor:
         self._close()
 
     def map(self, fn: Callable[[A], B], items: Iterable[A], /) -> Iterator[B]:
-        """Results in the items' order, as they come. Raises WorkerError when workers are lost twice."""
+        """Results in the items' order, as they come. Raises WorkerError when workers are lost twice.
+
+        Raises UsageError for what no worker can import or be sent.
+        """
         work, num_done, num_lost = list(items), 0, 0
+        require_importable(fn, work)
         while num_done < len(work):
             try:
                 for result in self._open().map(fn, work[num_done:]):
@@ -83,6 +97,13 @@ class ProcessExecutor:
                         "ran out of memory. Run the same command again to resume from the last finished round, with "
                         "fewer --workers."
                     ) from error
+            except Exception as error:
+                if not is_of_pickling(error):
+                    raise
+                raise UsageError(
+                    f"The work cannot be sent to worker processes ({error}). Define classes and functions at the top "
+                    "of a module, not within a function, and no lambda; or leave out the executor: work in one process."
+                ) from error
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -101,6 +122,14 @@ class ProcessExecutor:
                 with _deaf():
                     starting = self._pool.map(_ready, range(self.num_workers))
                 list(starting)  # workers inherit the environment as they start
+                self._has_worked = True
+            except BrokenProcessPool as error:
+                if self._has_worked:
+                    raise
+                raise UsageError(
+                    f"The worker processes ended as they started. {UNGUARDED} If it has that, they were killed: use "
+                    "fewer workers."
+                ) from error
             finally:
                 if before is None:
                     del os.environ["OMP_NUM_THREADS"]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from safecompress.data.channels import Channels
 from safecompress.data.dataset import Dataset
 from safecompress.data.memory import require_unpackable
 from safecompress.errors import DataError, suggest
@@ -26,19 +27,25 @@ def read_npz(
     features: str = "x",
     group: str | None = None,
     class_names: Iterable[str] | None = None,
+    channels: Channels | None = None,
 ) -> Dataset:
     """A dataset from the arrays called ``features``, ``label`` and perhaps ``group`` of an .npz file.
 
     Files: path, an .npz file of plain arrays.
 
-    Shapes, dtypes and ``class_names`` as in ``Dataset.from_arrays``. Raises DataError when the file cannot be
-    read, lacks an array, or holds pickled objects.
+    Shapes, dtypes, ``class_names`` and ``channels`` as in ``Dataset.from_arrays``. Raises DataError when the file
+    cannot be read, lacks an array, or holds pickled objects.
     """
     names = [features, label] if group is None else [features, label, group]
     arrays = read_arrays(Path(path), names)
     groups = None if group is None else arrays[group]
     return Dataset.from_arrays(
-        arrays[features], arrays[label], name=_stem(Path(path)), class_names=class_names, groups=groups
+        arrays[features],
+        arrays[label],
+        name=_stem(Path(path)),
+        class_names=class_names,
+        groups=groups,
+        channels=channels,
     )
 
 
