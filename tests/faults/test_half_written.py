@@ -10,9 +10,10 @@ import pytest
 from patience import patience
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.certify import Ledger, Released
+from safecompress.export import Artifact, TaskInfo
+from safecompress.models import ModelSpec
 from safecompress.report.gate import GateFiles
 from safecompress.storage import sweep_parts, write_bytes, write_json
-from sample_reports import ARTIFACT
 
 PART = ".{}.0123456789abcdef.part"
 
@@ -23,6 +24,11 @@ from safecompress.storage import write_bytes
 os.fsync = lambda handle: (print("half written", flush=True), time.sleep(9000))
 write_bytes(Path(sys.argv[1]), b"new")
 """
+
+
+def artifact():
+    model = ModelSpec("mlp", {"hidden": (4,)}, (3,), 2)
+    return Artifact(model.fresh(0).state_dict(), {}, model, TaskInfo(2, ("a", "b"), (3,)))
 
 
 def names(folder):
@@ -77,7 +83,7 @@ def test_a_ledger_whose_key_was_half_written_begins_anew_and_clean(tmp_path, sma
 
 
 def test_a_release_sweeps_beside_its_list(tmp_path):
-    ARTIFACT.save(tmp_path / "model.safetensors")
+    artifact().save(tmp_path / "model.safetensors")
     (tmp_path / PART.format("list.jsonl")).write_text("half")
     Released(tmp_path / "list.jsonl").add(tmp_path / "model.safetensors")
     assert not list(tmp_path.glob("*.part")) and (tmp_path / "list.jsonl").exists()
@@ -99,7 +105,7 @@ def test_a_file_that_is_swept_before_it_is_held_is_begun_again(tmp_path, monkeyp
         handle = real(path, flags, *mode)
         if flags & os.O_EXCL and not swept:
             swept.append(path)
-            os.unlink(path)
+            path.unlink()
         return handle
 
     monkeypatch.setattr(os, "open", opened)
