@@ -1,6 +1,6 @@
 """The long attack: kills, signals, full disks, altered files of every kind, openings at once, many jobs.
 
-    python tests/faults/soak.py [--scale 1.0] [--minutes M] [--only PART] [--seed 0]     # `make soak`
+    python tests/faults/soak.py [--scale 1.0] [--minutes M] [--only PART] [--seed 0] [--workers 2]     # `make soak`
 
 Every part says how many attempts it made, of how many that make the whole attack, and what came of them: the same
 digests, read, refused in words, or a fault. Results go into benchmarks/results/faults.json and the page beside it.
@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import platform
 import random
+import re
 import sys
 import tempfile
 import time
@@ -140,18 +141,18 @@ def tried(number: int, seed: int, count: int, seconds: float) -> Found:
     return number, counts, time.monotonic() - began
 
 
-def soak(scale: float, minutes: float | None, seed: int, only: str | None) -> bool:
-    """Try every part whose name holds ``only``, two at once, the longest first; whether none found a fault."""
-    chosen = [number for number, part in enumerate(PARTS) if only is None or only in part.name]
+def soak(scale: float, minutes: float | None, seed: int, only: str | None, workers: int = WORKERS) -> bool:
+    """Try every part whose name fits the expression ``only``, ``workers`` at once, the longest first; whether none found a fault."""
+    chosen = [number for number, part in enumerate(PARTS) if only is None or re.search(only, part.name)]
     total_s, is_sound = sum(PARTS[number].total_s for number in chosen), True
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as os.environ["TMPDIR"],
-        ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
         futures = []
         for number in sorted(chosen, key=lambda number: -PARTS[number].total_s):
             share = PARTS[number].total_s / total_s
-            seconds = float("inf") if minutes is None else share * minutes * 60 * WORKERS
+            seconds = float("inf") if minutes is None else share * minutes * 60 * workers
             futures.append(pool.submit(tried, number, seed, max(1, round(scale * PARTS[number].count)), seconds))
         for future in as_completed(futures):
             number, found, took = future.result()
@@ -170,7 +171,7 @@ def keep(part: Part, found: dict[str, int], took: float, seed: int) -> None:
         "tried": sum(found.values()), "whole": part.count, **{key: found.get(key, 0) for key in OUTCOMES},
         "seconds": round(took), "seed": seed, "python": platform.python_version(),
     }  # fmt: skip
-    known = {part.name: parts[part.name] for part in PARTS if part.name in parts}
+    known = {part.name: parts[part.name] for part in PARTS if "whole" in parts.get(part.name, {})}
     path.write_text(json.dumps({"parts": known}, indent=2) + "\n")
     (RESULTS / "faults.md").write_text(page(known))
 
@@ -213,8 +214,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only")
+    parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
-    sys.exit(0 if soak(options.scale, options.minutes, options.seed, options.only) else 1)
+    sys.exit(0 if soak(options.scale, options.minutes, options.seed, options.only, options.workers) else 1)
 
 
 if __name__ == "__main__":
