@@ -142,7 +142,7 @@ def tried(number: int, seed: int, count: int, seconds: float) -> Found:
 
 
 def soak(scale: float, minutes: float | None, seed: int, only: str | None, workers: int = WORKERS) -> bool:
-    """Try every part whose name fits the expression ``only``, ``workers`` at once, the longest first; whether none found a fault."""
+    """Try parts whose names fit the expression ``only``, ``workers`` at once; whether no fault was found."""
     chosen = [number for number, part in enumerate(PARTS) if only is None or re.search(only, part.name)]
     total_s, is_sound = sum(PARTS[number].total_s for number in chosen), True
     with (
