@@ -179,10 +179,11 @@ def keep(part: Part, found: dict[str, int], took: float, seed: int) -> None:
 def page(parts: dict[str, dict[str, int]]) -> str:
     """faults.md."""
     columns = ("tried", "whole", *OUTCOMES, "seconds")
-    totals = {key: sum(counts[key] for counts in parts.values()) for key in columns}
+    shown = {part.name: parts.get(part.name, dict.fromkeys(columns, 0) | {"whole": part.count}) for part in PARTS}
+    totals = {key: sum(counts[key] for counts in shown.values()) for key in columns}
     rows = [
         f"| {name} | " + " | ".join(f"{counts[key]:,}" for key in columns) + " |"
-        for name, counts in {**parts, "**all**": totals}.items()
+        for name, counts in {**shown, "**all**": totals}.items()
     ]
     return f"""# Faults: what the long attack came to
 
@@ -195,9 +196,9 @@ of others: "read", or "refused" in words. An altered artifact counts as read onl
 the digest. For openings and jobs "same digests" says that the count, or memory and open files, were right. A fault is
 anything else.
 
-{totals["tried"]:,} attempts, {totals["fault"]:,} faults. The whole attack (`make soak`) has {totals["whole"]:,} of them
-and is made to take an hour on two cores; "tried" says how many of them were made for this page. An undisturbed run
-has fewer file operations than "whole" allows for, and each of them is tried once.
+{totals["tried"]:,} attempts, {totals["fault"]:,} faults. The whole attack (`make soak`) has {totals["whole"]:,}, and
+is sized by the costs of single attempts to take an hour on two cores; "tried" says how many were made for this page. An
+undisturbed run has fewer file operations than "whole" allows for, and each of them is tried once.
 
 | part | tried | whole | same digests | read | refused | faults | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- |
