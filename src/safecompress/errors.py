@@ -15,6 +15,7 @@ SafeCompressError                 3
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,6 +79,18 @@ class AttackError(SafeCompressError):
 
 class StorageError(SafeCompressError):
     """The disk refused: full, gone, or read-only."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out: PyTorch has a RuntimeError for it, the system an OSError."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+"""Of PyTorch's allocators on Linux, of the system, of PyTorch on Windows, and of CUDA."""
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

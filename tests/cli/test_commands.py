@@ -1,5 +1,6 @@
 """``report``, ``release``, ``list``, ``--version``, ``--help``: what trains nothing; and slips of the keyboard."""
 
+import errno
 import json
 import re
 
@@ -330,11 +331,20 @@ def test_a_fault_of_the_program_is_no_verdict(tmp_path, monkeypatch):
     assert "fault of safecompress" in ended.err
 
 
-def test_no_memory_is_said_in_words(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("unable to mmap 400 bytes from file </tmp/x>: Cannot allocate memory (12)"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_no_memory_is_said_in_words(tmp_path, monkeypatch, error):
     from safecompress.workflows import loading
 
     def exhausted(config):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(loading, "load_rows", exhausted)
     ended = run_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run")

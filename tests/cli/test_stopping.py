@@ -13,9 +13,12 @@ from safecompress.cli._support.interrupt import how_to_resume, listening
 from safecompress.compression.search import ProcessExecutor
 from whole_runs import start_cli, write_spec
 
+STOPS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+
 
 @pytest.mark.slow
-def test_while_it_loads(tmp_path):
+@pytest.mark.parametrize("number", STOPS)
+def test_while_it_loads(tmp_path, number):
     """The gate speaks before PyTorch loads, and an interrupted import is no fault of ours and no FAIL."""
     gate = tmp_path / "gate.xml"
     process = start_cli("compress", write_spec(tmp_path / "spec.toml"), "--out", tmp_path / "run", "--junit", gate)
@@ -24,11 +27,12 @@ def test_while_it_loads(tmp_path):
         time.sleep(0.005)
     assert "has not finished" in gate.read_text()
     time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert "stopped (Ctrl-C)" in gate.read_text()
+    assert "run the same command again to resume" in err
+    assert f"stopped ({STOPS[number]})" in gate.read_text()
 
 
 SLOW_TO_STOP = """
@@ -44,31 +48,57 @@ with listening():
 """
 
 
-def test_the_second_ends_it_at_once():
+@pytest.mark.parametrize("number", STOPS)
+def test_the_second_ends_it_at_once(number):
     process = subprocess.Popen([sys.executable, "-c", SLOW_TO_STOP], stdout=subprocess.PIPE, text=True)
     for word in ("ready", "stopping"):
         assert process.stdout.readline().strip() == word
-        process.send_signal(signal.SIGINT)
-    assert process.wait(patience(20)) == 130
+        process.send_signal(number)
+    assert process.wait(patience(20)) == 128 + number
     process.stdout.close()
 
 
-def test_an_error_that_a_library_made_of_it_is_told_from_others():
+@pytest.mark.parametrize("number", STOPS)
+def test_an_error_that_a_library_made_of_it_is_told_from_others(number):
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), listening() as stop:
         assert not stop.was_asked
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
     assert stop.was_asked
+    assert stop.exit_code == 128 + number
+    assert signal.getsignal(number) == before
 
 
-def test_where_it_is_ignored_it_stays_so():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", STOPS)
+def test_where_it_is_ignored_it_stays_so(number):
+    """As Ctrl-C is in a shell's background job, and SIGHUP under ``nohup``."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with listening() as stop:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         assert not stop.was_asked
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(number) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def test_a_terminal_that_was_closed_hides_neither_the_code_nor_the_gate(tmp_path):
+    """After SIGHUP nobody reads what is printed, and printing is refused."""
+    gate = tmp_path / "gate.xml"
+    code = f"""
+import os, signal, sys
+from safecompress.cli import main as entry
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 2)
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+entry.register = lambda: signal.raise_signal(signal.SIGHUP)
+sys.argv = ["safecompress", "compress", "x.toml", "--junit", {str(gate)!r}]
+entry.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert ended.returncode == 129
+    assert "stopped (SIGHUP)" in gate.read_text()
 
 
 @pytest.mark.slow

@@ -108,13 +108,16 @@ def parquet():
 
 READERS = {
     "rows.csv": (lambda: CSV.encode(), lambda path: read_csv(path, label="label")),
-    "rows.csv.gz": (lambda: gzip.compress(CSV.encode()), lambda path: read_csv(path, label="label")),
+    "rows.csv.gz": (lambda: gzip.compress(CSV.encode(), mtime=0), lambda path: read_csv(path, label="label")),
     "rows.csv.xz": (lambda: lzma.compress(CSV.encode()), lambda path: read_csv(path, label="label")),
     "rows.npz": (npz, read_npz),
     "texts.csv": (lambda: CSV.encode(), lambda path: read_texts(path, ("label",))),
     "texts.tsv": (lambda: CSV.replace(",", "\t").encode(), lambda path: read_texts(path, ("label",))),
     "texts.jsonl": (lambda: JSONL.encode(), lambda path: read_texts(path, ("text", "label"))),
-    "texts.jsonl.gz": (lambda: gzip.compress(JSONL.encode()), lambda path: read_texts(path, ("text", "label"))),
+    "texts.jsonl.gz": (
+        lambda: gzip.compress(JSONL.encode(), mtime=0),
+        lambda path: read_texts(path, ("text", "label")),
+    ),
     "texts.parquet": (parquet, lambda path: read_texts(path, ("text", "label"))),
 }
 

@@ -122,3 +122,14 @@ def test_where_a_folder_cannot_be_looked_into(tmp_path):
         pytest.skip("the superuser looks into every folder")
     with pytest.raises(RunFolderError, match="cannot be read"), run(tmp_path / "closed"):
         pass
+
+
+@pytest.mark.parametrize("option", ["--out", "--ledger", "--cache", "--released"])
+def test_an_empty_path_is_not_this_folder_even_where_it_could_be(tmp_path, monkeypatch, option):
+    """As a shell's variable that is not set: an empty folder would be taken, and filled."""
+    spec, here = write_spec(tmp_path / "spec.toml"), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    ended = run_cli("compress", spec, option, "")
+    assert (ended.code, "path is empty" in ended.err) == (2, True)
+    assert list(here.iterdir()) == []

@@ -95,6 +95,15 @@ def test_the_exit_code_is_not_believed(whole, tmp_path):
         assert json.loads(run_cli("report", tmp_path / "r", "--json").out)["verdict"] == "ERROR"
 
 
+def test_a_health_check_that_does_not_hold_needs_its_doubt(whole, tmp_path):
+    """Else a doubt that was taken out, verdict and exit code with it, would turn INCONCLUSIVE into PASS."""
+    sound = next(number for number, check in enumerate(whole["health"]) if check["outcome"] == "PASS")
+    broken = copy.deepcopy(whole)
+    broken["health"][sound]["outcome"] = "ERROR"
+    (said,) = contradictions(load_report(saved(tmp_path / "r", broken)))
+    assert said.endswith("does not hold, and no doubt says so")
+
+
 def turned(data):
     """All verdicts of a report that does not pass made PASS."""
     data = copy.deepcopy(data)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from safecompress.errors import UsageError, printable
-from safecompress.storage import Seal, is_part, make_private_folder, read_regular, write_bytes, writing
+from safecompress.storage import Seal, is_part, make_private_folder, read_regular, sweep_parts, write_bytes, writing
 
 KEY, LOCK = "folder.key", ".lock"
 KEY_BYTES = 32
@@ -69,13 +69,14 @@ class PrivateFolder:
         return Seal(hmac.digest(self._secret(), b"seal", "sha256"))
 
     def prepare(self) -> None:
-        """Make the folder, with its key, or check the one that is there; its mode is left as it is.
+        """Make the folder, with its key, or check and sweep the one that is there; its mode is left as it is.
 
         Raises UsageError for one that is not private: that another user owns, that others may write to, or that holds
         files and no key of ours; and StorageError when the disk refuses.
         """
         self._require_own()
         self._secret()
+        sweep_parts([self.folder])
 
     def _secret(self) -> bytes:
         path = self.folder / KEY

@@ -65,7 +65,7 @@ app = App(
     help="Compress a classifier while simulated attacks choose what survives, and judge the file that ships.\n\n"
     "New here? `safecompress init` writes a spec for your data; `safecompress compress SPEC.toml` does the rest.\n\n"
     "Exit codes: 0 every requirement PASS, 1 any FAIL, 2 usage or spec error, 3 any ERROR or INCONCLUSIVE, 130 stopped "
-    "(Ctrl-C). Only PASS passes.",
+    "(Ctrl-C), 143 by SIGTERM, 129 by SIGHUP. Only PASS passes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -13,10 +13,10 @@ import typer
 
 from safecompress.cli._support.encoding import write_anything
 from safecompress.cli._support.gate import Gate
-from safecompress.cli._support.interrupt import STOPPED, how_to_resume, listening
+from safecompress.cli._support.interrupt import STOPPED, Stop, how_to_resume, listening
 from safecompress.cli._support.output import options_given
 from safecompress.cli.app import ORDER, app
-from safecompress.errors import SafeCompressError, UsageError, printable
+from safecompress.errors import SafeCompressError, UsageError, is_out_of_memory, printable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch loads: two busy pools on two cores run 20 times slower
 
@@ -36,13 +36,13 @@ def main() -> None:
             gate.begin()
             register()
             app(prog_name="safecompress", obj=gate)
-        except KeyboardInterrupt as error:  # before or after Typer had its turn
-            _leave(gate, error, STOPPED, how_to_resume(arguments))
+        except KeyboardInterrupt:  # before or after Typer had its turn
+            _leave(gate, stop.error(), stop.exit_code, how_to_resume(arguments))
         except SystemExit as end:
-            _leave_as_typer_does(gate, end, arguments)
+            _leave_as_typer_does(gate, end, arguments, stop)
         except Exception as error:
             if stop.was_asked:
-                _leave(gate, KeyboardInterrupt(), STOPPED, how_to_resume(arguments))
+                _leave(gate, stop.error(), stop.exit_code, how_to_resume(arguments))
             _leave_with_error(gate, error)
 
 
@@ -64,7 +64,8 @@ def register() -> None:
 
 def _leave(gate: Gate, error: BaseException, code: int, words: str) -> NoReturn:
     """Say why there is no verdict, to the person and to pipelines, and exit with ``code``."""
-    typer.echo(printable(words, keep_lines=True), err=True)
+    with contextlib.suppress(OSError):  # of a terminal that was closed
+        typer.echo(printable(words, keep_lines=True), err=True)
     _report(gate, error, code, words)
     sys.exit(code)
 
@@ -73,7 +74,7 @@ def _leave_with_error(gate: Gate, error: Exception) -> NoReturn:
     """Exit with the error's code; an unexpected error must not read as FAIL (1)."""
     if isinstance(error, SafeCompressError):
         _leave(gate, error, error.exit_code, f"{type(error).__name__}: {error}")
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         words = "Out of memory. Use a smaller batch or model, or fewer --workers; then run again to resume."
         _leave(gate, error, UNKNOWN, words)
     traceback.print_exception(error)
@@ -81,14 +82,14 @@ def _leave_with_error(gate: Gate, error: Exception) -> NoReturn:
     _leave(gate, error, UNKNOWN, words)
 
 
-def _leave_as_typer_does(gate: Gate, end: SystemExit, arguments: list[str]) -> NoReturn:
+def _leave_as_typer_does(gate: Gate, end: SystemExit, arguments: list[str], stop: Stop) -> NoReturn:
     """Exit with Typer's code, except for two errors that would read as FAIL."""
     cause = end.__context__
     if isinstance(cause, BrokenPipeError):
         gate.fail("Nobody read what the command printed, and it stopped.")
         sys.exit(PIPE_CLOSED)
     if end.code == STOPPED or type(cause).__name__ == "Abort":
-        _leave(gate, KeyboardInterrupt(), STOPPED, how_to_resume(arguments))
+        _leave(gate, stop.error(), stop.exit_code, how_to_resume(arguments))
     message = getattr(cause, "format_message", None)
     if end.code == USAGE and message is not None:  # Typer has printed it on standard error
         words = str(message())

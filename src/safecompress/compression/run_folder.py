@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,9 @@ from safecompress.storage import (
     write_bytes,
     writing,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ARTIFACT, DENSE, ONNX = "artifact.safetensors", "dense.safetensors", "artifact.onnx"
 IDENTITY, REPORT = "job.json", "report.json"
@@ -154,6 +157,26 @@ def key_of(path: Path) -> bytes:
             "name a new folder with --out."
         )
     return key
+
+
+def write_dense(folder: RunFolder, weights: Mapping[str, Tensor]) -> None:
+    """Keep the dense model's weights beside the artifact, sealed: an audit reads them back."""
+    Seal(folder.key).write_tensors(folder.path / DENSE, DENSE, weights)
+
+
+def read_dense(folder: RunFolder) -> dict[str, Tensor] | None:
+    """What `write_dense` kept; None where there is nothing, or not what was kept."""
+    found = Seal(folder.key).read_tensors(folder.path / DENSE, DENSE)
+    return None if found is None else found[0]
+
+
+def check_dense(path: Path) -> None:
+    """Raise ArtifactError where the dense weights in ``path``, a folder with a run's key, are not what the run left."""
+    if (path / KEY).exists() and not Seal(key_of(path / KEY)).is_sealed(path / DENSE, DENSE):
+        raise ArtifactError(
+            f"{path / DENSE} is not what the run in its folder left: it was altered, or put there. Run the same "
+            "compress again, which writes it anew, or name the weights with --dense."
+        )
 
 
 def _claim(folder: RunFolder, name: str) -> None:

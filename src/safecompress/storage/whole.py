@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -25,6 +26,12 @@ be published."""
 PUBLISHED = 0o666
 """The mode of what is meant to be given away; the umask decides who may read it."""
 
+_STEM = 48
+"""Letters of a file's name in that of its half-written one: names have at most 255 bytes, letters up to 4."""
+
+_TRIES = 8
+"""Half-written files that may be swept from under a writer before it goes on without being held."""
+
 _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Names of half-written files. Others that end in ``.part`` are somebody else's."""
 
@@ -33,25 +40,23 @@ def write_bytes(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
     A folder that is missing is made, for a private file with mode 0700. A symbolic link stays, and what it names is
-    written. Raises StorageError when the disk is full, the folder may not be written, or something that is no regular
-    file stands there; ``path`` is then untouched.
+    written. What a killed process left half written of the same file is deleted. Raises StorageError when the disk is
+    full, the folder may not be written, or something that is no regular file stands there; ``path`` is then untouched.
     """
-    temporary: Path | None = None
     with writing(path):
         make_private_folder(path.parent) if mode == PRIVATE else path.parent.mkdir(parents=True, exist_ok=True)
         place = real_path(path)
+        _sweep(place.parent, f".{place.name[:_STEM]}.")
+        temporary, handle = _begin_part(place, mode)
         try:
-            temporary = place.with_name(f".{place.name[:64]}.{secrets.token_hex(8)}.part")
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(place)
+                temporary.replace(place)  # while it is held: nobody sweeps it
             _sync_folder(place.parent)
         finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -66,11 +71,35 @@ def is_part(name: str) -> bool:
 
 
 def sweep_parts(folders: Iterable[Path]) -> None:
-    """Delete the half-written files that a killed process left directly in ``folders``."""
+    """Delete the half-written files that a killed process left directly in ``folders``; those of living ones stay."""
     for folder in folders:
-        for file in folder.glob(".*.part"):
-            if is_part(file.name):
-                file.unlink(missing_ok=True)
+        _sweep(folder, ".")
+
+
+def _begin_part(place: Path, mode: int) -> tuple[Path, int]:
+    """A new half-written file beside ``place``, opened and held, so that nobody takes it for that of a dead process."""
+    for _ in range(_TRIES):
+        path = place.with_name(f".{place.name[:_STEM]}.{secrets.token_hex(8)}.part")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with contextlib.suppress(OSError):  # where the file system has no locks, nobody sweeps either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else it was swept before it was held
+            break
+        os.close(handle)
+    return path, handle
+
+
+def _sweep(folder: Path, start: str) -> None:
+    """Delete half-written files in ``folder`` whose names begin with ``start`` and that no process holds."""
+    with contextlib.suppress(OSError):  # whoever writes says what the system refuses
+        for name in [name for name in os.listdir(folder) if name.startswith(start) and is_part(name)]:  # noqa: PTH208
+            with contextlib.suppress(OSError):  # held, or gone: somebody else sweeps, too
+                handle = os.open(folder / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    (folder / name).unlink()
+                finally:
+                    os.close(handle)
 
 
 @contextlib.contextmanager

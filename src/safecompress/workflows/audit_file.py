@@ -14,7 +14,7 @@ from safecompress.auditing.judge import AuditResources
 from safecompress.certify import Ledger, load_released
 from safecompress.compression.arms.train import arm_plan, arm_recipe
 from safecompress.compression.job import ASKED
-from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY
+from safecompress.compression.run_folder import ARTIFACT, DENSE, IDENTITY, check_dense
 from safecompress.compression.search import watched_map
 from safecompress.config import Config, load_config, load_limits
 from safecompress.data import DataSplit
@@ -192,6 +192,8 @@ def _dense_model(
     path = request.dense_path or (beside if beside.exists() else None)
     if path is None:
         return None
+    if path is beside:
+        check_dense(beside.parent)
     template = network
     if artifact.model_spec is not None and network is None:
         artifact.build()  # refuses sizes that are not the file's, before memory is taken for the whole

@@ -32,7 +32,15 @@ from safecompress.auditing.shadow_training import TrainingProvenance
 from safecompress.certify import Certification, Ledger, check_feasibility, judged_parts
 from safecompress.compression.job import Job
 from safecompress.compression.phases import RunPhases, Trained, search_and_train
-from safecompress.compression.run_folder import ARTIFACT, DENSE, ONNX, PhaseTimer, RoundLog, RunFolder
+from safecompress.compression.run_folder import (
+    ARTIFACT,
+    ONNX,
+    PhaseTimer,
+    RoundLog,
+    RunFolder,
+    read_dense,
+    write_dense,
+)
 from safecompress.compression.search import Executor, RoundResult, RunStore, SerialExecutor, watched_map
 from safecompress.data import DataSplit, one_row_per_unit
 from safecompress.errors import ArtifactError
@@ -43,7 +51,6 @@ from safecompress.progress import Progress, Silent
 from safecompress.report import Report, RunFacts, build_report, describe_round
 from safecompress.seeding import derive
 from safecompress.sparsity import SparsityPattern, Start
-from safecompress.storage import read_tensors, write_tensors
 from safecompress.training import TrainingState
 from safecompress.workflows.arms import judged_job, search_arms
 
@@ -220,7 +227,7 @@ def _pack(job: Job, final: Trained, dense_state: TrainingState, folder: RunFolde
     network = None if job.model_spec else job.scratch().cpu()
     artifact = job.packing(trained, network)
     path = folder.path / ARTIFACT
-    write_tensors(folder.path / DENSE, dense_state.model)
+    write_dense(folder, dense_state.model)
     artifact.save(path)
     if job.packing.format == "onnx":
         path = folder.path / ONNX
@@ -265,12 +272,12 @@ def _opening(phases: RunPhases, evidence: DataSplit, folder: RunFolder, context:
     if context.ledger is None:
         return 1
     job, winner = judged_job(phases.job, phases.store), phases.parent()
-    artifact_digest, spec_digest = None, job.spec.digest()
+    artifact_digest, spec_digest, weights = None, job.spec.digest(), read_dense(folder)
     with contextlib.suppress(ArtifactError, RuntimeError):  # none yet, or a broken one, which will be made anew
         artifact_digest = digest_file(folder.path / (ONNX if job.packing.format == "onnx" else ARTIFACT))
-        dense = job.dense_network(read_tensors(folder.path / DENSE)[0])
-        provenance = TrainingProvenance.of_job(job, winner.objective if winner else None)
-        spec_digest = verdict_key(job.spec, job.seed, dense, provenance, context.released)
+        if weights is not None:
+            provenance = TrainingProvenance.of_job(job, winner.objective if winner else None)
+            spec_digest = verdict_key(job.spec, job.seed, job.dense_network(weights), provenance, context.released)
     parts = judged_parts(job.spec)
     return context.ledger.number_for(
         evidence, artifact_digest=artifact_digest, spec_digest=spec_digest, alpha=job.spec.alpha, parts=parts

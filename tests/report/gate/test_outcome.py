@@ -71,6 +71,8 @@ def test_a_report_that_contradicts_itself_does_not_pass(changes, verdict):
         (StorageError("full"), 3, "StorageError: full"),
         (ZeroDivisionError("x"), 3, "ZeroDivisionError: x"),
         (KeyboardInterrupt(), 130, "stopped (Ctrl-C)"),
+        (KeyboardInterrupt(2), 130, "stopped (Ctrl-C)"),
+        (KeyboardInterrupt(15), 143, "stopped (SIGTERM)"),
         ("still runs", 3, "still runs"),
     ],
 )

@@ -143,7 +143,10 @@ def test_a_trial_is_written_as_it_came_out(tmp_path):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("error", [StorageError("full"), MemoryError()])
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12"
+
+
+@pytest.mark.parametrize("error", [StorageError("full"), MemoryError(), RuntimeError(NO_MEMORY)])
 def test_a_full_disk_and_a_full_memory_are_no_trials(error, monkeypatch, tmp_path):
     def refuse(*args):
         raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,9 @@ class GateOutcome:
         if isinstance(error, str):
             words, code = error, 3
         elif isinstance(error, KeyboardInterrupt):
-            words, code = "The command was stopped (Ctrl-C) before it gave a verdict.", 130
+            number = signal.Signals(error.args[0] if error.args else signal.SIGINT)
+            how = "Ctrl-C" if number == signal.SIGINT else number.name
+            words, code = f"The command was stopped ({how}) before it gave a verdict.", 128 + number
         else:
             words = f"The command gave no verdict. {type(error).__name__}: {error}"
             code = error.exit_code if isinstance(error, SafeCompressError) else 3

@@ -10,7 +10,7 @@ from typing import Generic
 
 from safecompress.attacks.private_cache import PrivateFolder
 from safecompress.compression.search import Executor
-from safecompress.errors import StorageError
+from safecompress.errors import StorageError, is_out_of_memory
 from safecompress.progress import Progress
 from safecompress.report.escaping import without_places
 from safecompress.storage import Seal
@@ -85,16 +85,18 @@ def run_item(study: Study[ItemT, ResultT], cache: Path, seal: Seal, work: tuple[
     """Measure an item and write the result to its file, sealed, in this process or a worker.
 
     Whatever an item raises becomes a result with an error, so that the work on other items is not lost; StorageError
-    and MemoryError go through.
+    and errors that say that memory ran out go through.
     """
     item, path = work
     began = time.perf_counter()
     with fixed_threads(study.threads):
         try:
             result = study.measure(item, PrivateFolder(cache))
-        except (StorageError, MemoryError):
+        except StorageError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             text = without_places(" ".join(f"{type(error).__name__}: {error}".split()))
             result = study.failed(item, text, time.perf_counter() - began)
     if not path.parent.parent.is_dir():
