@@ -98,7 +98,7 @@ def show_names(kinds: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
 
 
 def _figures(report: Report) -> Table:
-    table = Table(title=f"{shown(report.name)}: figures on rows that chose nothing", title_justify="left")
+    table = Table(title=f"{shown(report.name)}: figures on held-out rows", title_justify="left")
     for header in ("metric", "artifact", *columns_beside(report)):
         table.add_column(header)
     for metric, *figures in figure_rows(report):
