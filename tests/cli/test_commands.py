@@ -229,6 +229,18 @@ def test_list_names_everything_that_a_spec_can_name_with_its_origin():
     assert {registry.kind for registry in registries} <= set(map(str.strip, ended.out.splitlines()))
 
 
+def test_list_explains_one_name():
+    ended = run_cli("list", "lira")
+    assert ended.code == 0
+    assert ended.out.startswith(
+        "lira: attack, built in (plug-in group safecompress.attacks)\noptions: num_shadows = 16"
+    )
+    assert "Carlini" in ended.out
+    told = json.loads(run_cli("list", "dense", "--json").out)
+    assert [entry["kind"] for entry in told["entries"]] == ["method"]
+    assert run_cli("list", "lirra").code == 2 and "mean 'lira'?" in run_cli("list", "lirra").err
+
+
 def test_version():
     ended = run_cli("--version")
     assert (ended.code, ended.out) == (0, f"safecompress {safecompress.__version__}\n")

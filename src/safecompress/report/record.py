@@ -13,14 +13,19 @@ MOST_COLUMNS = 20
 def record_rows(report: Report) -> list[tuple[str, str]]:
     """What was judged when: pairs of a name and a value. Empty for a report of an older schema."""
     record = report.record
-    if not record:
-        return []
     grouped = ", several rows of one person kept together" if record.get("grouped") else ""
-    data = f"{record['data']}: {record['rows']:,} rows of {record['row']}, {record['classes']} classes{grouped}"
+    data = str(record.get("data", ""))
+    if {"rows", "row", "classes"} <= record.keys():
+        data += f": {record['rows']:,} rows of {record['row']}, {record['classes']} classes{grouped}"
     columns = list(record.get("columns", ()))
-    told = [("Columns used", _listed(columns))] if columns else []
-    spec = [("Spec", str(record["spec"]))] if "spec" in record else []
-    return [("Date", str(record["date"])), ("Data", data), *told, ("Weights", str(record["weights"])), *spec]
+    told = {
+        "Date": record.get("date"),
+        "Data": data,
+        "Columns used": _listed(columns) if columns else None,
+        "Weights": record.get("weights"),
+        "Spec": record.get("spec"),
+    }
+    return [(name, str(value)) for name, value in told.items() if value]
 
 
 def record_line(report: Report) -> str | None:

@@ -86,7 +86,7 @@ def show_report(report: Report, folder: Path | None, *, speed: str | None = None
 
 
 def _figures(report: Report) -> Table:
-    table = Table(title=f"{shown(report.name)}: figures on rows that chose nothing", title_justify="left")
+    table = Table(title=f"{shown(report.name)}: figures on held-out rows", title_justify="left")
     for header in ("metric", "artifact", *columns_beside(report)):
         table.add_column(header)
     for metric, *figures in figure_rows(report):

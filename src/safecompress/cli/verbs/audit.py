@@ -103,7 +103,7 @@ def audit(
     )
     with watching(quiet) as progress:
         judged = audit_file(request, progress)
-    record = {**judged.record, "spec": spec.name}
+    record = {**judged.record, "spec": spec.name} if judged.record else {}
     report = replace(judged, command=_command(request), record=record)
     if out is not None:
         save_report(report, out)

@@ -107,7 +107,7 @@ class HyperparameterSpec:
             f"Front point {number} of the search {self.config.name!r}, trial {trial_number}: {trial.choice}.",
             f"Accuracy {with_interval(trial.accuracy)} on validation rows; worst attack {trial.worst_attack}, "
             f"{trial.worst_label} {with_interval(trial.worst_auc)} on selection rows.",
-            "These figures chose the setting, so they flatter it. Certify it on rows that chose nothing:",
+            "These figures chose the setting, so they flatter it. Certify it on held-out rows:",
             f"  safecompress compress front-{number}.toml",
             "The search writes this file anew when it is run again: change a copy.",
         ]
