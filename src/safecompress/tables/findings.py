@@ -130,7 +130,7 @@ def mixed(cells: ColumnText, strange: Sequence[str], words: str = "text") -> Col
     """A column of numbers with ``strange`` cells among them."""
     lines = cells.lines_of(strange)
     fault = (
-        f"mixes numbers and {words}: {listing('line', lines)} hold {words}. Correct these cells or empty them; or say "
+        f"mixes numbers with {words}: {listing('line', lines)}. Correct these cells or empty them; or say "
         f'that the column is one of categories: categorical = ["{cells.name}"]; or name the word that stands for no '
         'value: missing = ["-"].'
     )

@@ -25,6 +25,8 @@ from safecompress.tables.findings import (
 from safecompress.tables.numerals import PERCENT, Decimal, is_ambiguous, read_number
 from safecompress.tables.schema import Column
 
+LARGEST = float(np.finfo(np.float32).max)
+
 EXACT = 2**24
 """Whole numbers above it are rounded in float32."""
 
@@ -56,9 +58,9 @@ def find_numbers(
 ) -> ColumnFinding:
     """A column of numbers. ``is_told`` says whether something settles which mark is the decimal one."""
     strange = [one for one in cells.present if one not in read]
-    infinite = [one for one, (value, _) in read.items() if not np.isfinite(value)]
+    infinite = [one for one, (value, _) in read.items() if not abs(value) <= LARGEST]
     if strange or infinite:
-        return mixed(cells, strange) if strange else mixed(cells, infinite, "infinite numbers")
+        return mixed(cells, strange) if strange else mixed(cells, infinite, "infinity, or numbers above 3.4e38")
     open_ended = len(cells.marks) > 1 and any("," in one and is_ambiguous(one) for one in cells.present)
     if open_ended and not is_told:
         fault = 'holds numbers such as 1,234, a thousand or a fraction? Say decimal = "," or decimal = ".".'
