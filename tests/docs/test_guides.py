@@ -5,12 +5,13 @@ import io
 import re
 import shlex
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from safecompress.config import parse_config
-from safecompress.data import digits
+from safecompress.data import digits, read_csv
 from safecompress.metrics.stats.planning import auc_half_width, min_non_members
 from whole_runs import run_cli
 
@@ -126,3 +127,18 @@ def test_the_first_pages_commands_exist(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["explanation/low-fpr.md", "explanation/memorisation.md", "explanation/safe.md"])
 def test_no_block_goes_unread(name):
     assert not re.findall(r"^```", page(name), flags=re.M)
+
+
+@pytest.mark.slow
+def test_a_table_from_its_file_to_new_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, checked, written, compressed, _, scored, as_json, said = follow("how-to/tables.md")
+    assert (checked.code, written.code, compressed.code) == (2, 0, 0), written.err + compressed.err
+    shown = [" ".join(text.split()) for _, text in blocks("how-to/tables.md", "text")]
+    assert shown[0] in " ".join(checked.out.split())
+    assert shown[1].removesuffix(".") in " ".join(checked.err.split())
+    assert (scored.code, as_json.code, as_json.out) == (0, 0, "")
+    assert re.fullmatch(r"line,class,p\(0\),p\(1\)\n2,[01],[\d.e-]+,[\d.e-]+\n", scored.out)
+    assert re.fullmatch(r"\['[01]'\] \(1, 2\) \('0', '1'\)\n", said)
+    named = re.findall(r"^\| `(\w+)` \|", page("how-to/tables.md"), flags=re.M)
+    assert {*named} | {"path", "class_names"} == {*signature(read_csv).parameters}

@@ -53,6 +53,8 @@ MANY = [f"person {number}" for number in range(200)]
         (["$5", "€7", "$9"], None),
         (["", "NA", "null"], None),
         (["1", "inf", "2"], None),
+        (["1", "1e39", "2"], None),
+        (["1", "3e38", "2"], ("numeric", 1)),
     ],
 )
 def test_kinds_that_three_cells_have(cells, kind):

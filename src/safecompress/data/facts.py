@@ -137,7 +137,7 @@ def _rare(classes: Mapping[str, int], split: Mapping[str, int] | None) -> str | 
     share = split["train"] / sum(classes.values())
     rare = [repr(name) for name, count in classes.items() if count * share < 5]
     warning = f"{listing('class', rare)} would have fewer than 5 rows in train, where each must have one"
-    return f"{warning}: another seed or a larger train part may be needed." if rare else None
+    return f"{warning}: join rare classes, drop their rows, or make train larger." if rare else None
 
 
 def _doubles(repeats: Repeats) -> str | None:

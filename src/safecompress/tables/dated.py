@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from safecompress.errors import listing
 from safecompress.tables.dates import PARTS, has_short_year, looks_like_a_date, read_instant, styles_of, unix_style
-from safecompress.tables.findings import ColumnFinding, ColumnText, found, ignoring, refused, rule_for
+from safecompress.tables.findings import MANY_ROWS, ColumnFinding, ColumnText, found, ignoring, refused, rule_for
 from safecompress.tables.schema import Column
 
 
@@ -14,7 +14,8 @@ def find_dates(cells: ColumnText, day_first: bool | None) -> ColumnFinding:
     """A column of dates, of one style. ``day_first`` settles it where no date does."""
     style = unix_style(cells.present)
     if style:
-        return found(cells, date_column(cells, style), f"{style}, as {say_parts(parts_of(cells, style))}")
+        words = f"{style}, as {say_parts(parts_of(cells, style))}"
+        return found(cells, date_column(cells, style), words, *_nearly_one_each(cells))
     styles = styles_of(cells.present)
     if day_first is not None and len(styles) > 1:
         styles = ["day first" if day_first else "month first"]
@@ -25,7 +26,17 @@ def find_dates(cells: ColumnText, day_first: bool | None) -> ColumnFinding:
         return refuse_odd_dates(cells)
     column = date_column(cells, styles[0])
     words = f"{'ISO' if styles[0] == 'iso' else styles[0]}, as {say_parts(column.parts)}"
-    return found(cells, column, words, f"{cells.name!r} is read as dates ({words}).")
+    return found(cells, column, words, *_nearly_one_each(cells))
+
+
+def _nearly_one_each(cells: ColumnText) -> list[str]:
+    """A note on dates that nearly tell one row from another, as those of birth do."""
+    if cells.num_present < MANY_ROWS or 2 * cells.num_distinct <= cells.num_present:
+        return []
+    return [
+        f"{cells.name!r} has {cells.num_distinct:,} dates in {cells.num_present:,} rows: it nearly names a row, as a "
+        f"date of birth does. Leave it out, or keep the year alone, unless the model needs it: {ignoring(cells)}."
+    ]
 
 
 def refuse_odd_dates(cells: ColumnText) -> ColumnFinding:

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from safecompress.errors import listing
 from safecompress.tables.cells import is_missing
-from safecompress.tables.numerals import merged
+from safecompress.tables.numerals import Decimal, marks_of, merged
 from safecompress.tables.reading import Table
 from safecompress.tables.schema import Column, MissingRule
+
+MANY_ROWS = 100
+"""Rows from which a column of whole numbers or dates that hardly repeat is asked about."""
+
+CONSTANT = "one value in every row"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,12 @@ class ColumnText:
         """Rows without one."""
         return int(self.count_K[self.missing_K].sum())
 
-    @property
+    @cached_property
+    def marks(self) -> set[Decimal]:
+        """The decimal marks by which its values can be told to be written."""
+        return marks_of(self.present)
+
+    @cached_property
     def num_distinct(self) -> int:
         """Different values, ways of writing one whole number counted once."""
         return len({*merged(self.present).values()})
@@ -112,16 +122,15 @@ def found(cells: ColumnText, column: Column, remark: str, *notes: str) -> Column
 
 
 def constant(cells: ColumnText, column: Column) -> ColumnFinding:
-    """A column that says the same of every row."""
-    note = f"{cells.name!r} has one value in every row and tells nothing: {ignoring(cells)}."
-    return found(cells, column, "one value in every row", note)
+    """A column that says the same of every row; `survey` has one note on all such columns."""
+    return found(cells, column, CONSTANT)
 
 
 def mixed(cells: ColumnText, strange: Sequence[str], words: str = "text") -> ColumnFinding:
     """A column of numbers with ``strange`` cells among them."""
     lines = cells.lines_of(strange)
     fault = (
-        f"mixes numbers and {words}: {listing('line', lines)} hold {words}. Correct these cells or empty them; or say "
+        f"mixes numbers with {words}: {listing('line', lines)}. Correct these cells or empty them; or say "
         f'that the column is one of categories: categorical = ["{cells.name}"]; or name the word that stands for no '
         'value: missing = ["-"].'
     )

@@ -10,6 +10,7 @@ from typing import Literal
 Decimal = Literal[".", ","]
 
 PERCENT = "%"
+_POINT = re.compile(r"[+-]?\d+\.(?!\d{3}$)\d+")  # most columns: a number by its point, none by a comma
 _CURRENCY = r"US\$|[$€£¥₹₽₩]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK)\b"
 _SHAPE = re.compile(
     rf"(?P<open>\()?\s*(?P<sign>[+\-−])?\s*(?P<before>{_CURRENCY})?\s*(?P<late>[+\-−])?\s*"
@@ -56,7 +57,9 @@ def marks_of(texts: Iterable[str]) -> set[Decimal]:
     """
     found: set[Decimal] = set()
     for text in texts:
-        if "," in text or "." in text:
+        if _POINT.fullmatch(text):
+            found.add(".")
+        elif "," in text or "." in text:
             dot, comma = read_number(text, "."), read_number(text, ",")
             if (dot is None) != (comma is None):
                 found.add("." if comma is None else ",")

@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 from safecompress.errors import listing
 from safecompress.tables.dated import date_column, parts_of, say_parts
 from safecompress.tables.dates import looks_like_a_date, unix_style
-from safecompress.tables.findings import ColumnFinding, ColumnText, constant, found, ignoring, mixed, refused, rule_for
-from safecompress.tables.numerals import PERCENT, Decimal, is_ambiguous, marks_of, read_number
+from safecompress.tables.findings import (
+    MANY_ROWS,
+    ColumnFinding,
+    ColumnText,
+    constant,
+    found,
+    ignoring,
+    mixed,
+    refused,
+    rule_for,
+)
+from safecompress.tables.numerals import PERCENT, Decimal, is_ambiguous, read_number
 from safecompress.tables.schema import Column
 
-MANY_ROWS = 100
-"""Rows from which a column of whole numbers that never repeat is asked about."""
+LARGEST = float(np.finfo(np.float32).max)
 
 EXACT = 2**24
 """Whole numbers above it are rounded in float32."""
@@ -30,15 +39,18 @@ _TIME_NAME = re.compile(r"time|date|stamp|epoch|_at$|_ts$|^ts$|created|updated|m
 
 def read_numbers(cells: ColumnText, mark: Decimal | None) -> tuple[Decimal, Mapping[str, tuple[float, str]]]:
     """The decimal mark that reads most rows, and the texts that are numbers by it; of two equal ones the file's."""
-    own = marks_of(cells.present)
-    first: Decimal = mark if mark in own else "." if "." in own else ","
+    first: Decimal = mark if mark in cells.marks else "." if "." in cells.marks else ","
     other: Decimal = "," if first == "." else "."
-    readings = {
-        each: {one: found for one in cells.present if (found := read_number(one, each)) is not None}
-        for each in (first, other)
-    }
+    readings = {first: _read(cells, first)}
+    if len(readings[first]) == len(cells.present):
+        return first, readings[first]
+    readings[other] = _read(cells, other)
     best = max(readings, key=lambda each: cells.num_rows(readings[each]))
     return best, readings[best]
+
+
+def _read(cells: ColumnText, mark: Decimal) -> Mapping[str, tuple[float, str]]:
+    return {one: found for one in cells.present if (found := read_number(one, mark)) is not None}
 
 
 def find_numbers(
@@ -46,10 +58,10 @@ def find_numbers(
 ) -> ColumnFinding:
     """A column of numbers. ``is_told`` says whether something settles which mark is the decimal one."""
     strange = [one for one in cells.present if one not in read]
-    infinite = [one for one, (value, _) in read.items() if not np.isfinite(value)]
+    infinite = [one for one, (value, _) in read.items() if not abs(value) <= LARGEST]
     if strange or infinite:
-        return mixed(cells, strange) if strange else mixed(cells, infinite, "infinite numbers")
-    open_ended = len(marks_of(cells.present)) > 1 and any("," in one and is_ambiguous(one) for one in cells.present)
+        return mixed(cells, strange) if strange else mixed(cells, infinite, "infinity, or numbers above 3.4e38")
+    open_ended = len(cells.marks) > 1 and any("," in one and is_ambiguous(one) for one in cells.present)
     if open_ended and not is_told:
         fault = 'holds numbers such as 1,234, a thousand or a fraction? Say decimal = "," or decimal = ".".'
         return refused(cells, "numeric", "a comma parts thousands, or a fraction?", fault)

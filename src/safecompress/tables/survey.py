@@ -9,9 +9,9 @@ from typing import Any
 
 from safecompress.errors import DataError, listing, suggest
 from safecompress.tables.columns import look_at
-from safecompress.tables.findings import ColumnFinding, ColumnText
+from safecompress.tables.findings import CONSTANT, ColumnFinding, ColumnText
 from safecompress.tables.labels import look_at_group, look_at_label
-from safecompress.tables.numerals import Decimal, marks_of
+from safecompress.tables.numerals import Decimal
 from safecompress.tables.reading import Table
 from safecompress.tables.schema import TableSchema
 
@@ -155,8 +155,12 @@ def survey(table: Table, roles: Roles) -> TableSurvey:
     refused = [name for name, finding in findings.items() if finding.could_be_left_out]
     listed = ", ".join(f'"{name}"' for name in (*roles.ignore, *refused))
     hint = f"\nTo leave out all columns that are refused for what they are: ignore = [{listed}]" if refused[1:] else ""
+    constant = [name for name, finding in findings.items() if finding.remark == CONSTANT]
+    ignored = ", ".join(f'"{name}"' for name in constant)
+    alike = [f"{listing('column', constant)} with one value in every row: leave out, ignore = [{ignored}]."]
     notes = [*([table.how_read] if table.how_read else []),
-             *(note for finding in (*others.values(), *findings.values()) for note in finding.notes)]  # fmt: skip
+             *(note for finding in (*others.values(), *findings.values()) for note in finding.notes),
+             *(alike if constant else [])]  # fmt: skip
     return TableSurvey(
         table,
         TableSchema(kept, roles.label, tuple(roles.missing)) if kept else None,
@@ -179,7 +183,7 @@ def _features(header: Sequence[str], roles: Roles) -> list[str]:
 
 def _mark_of_file(looked_at: Iterable[ColumnText], delimiter: str) -> Decimal | None:
     """The decimal mark that the file's other numbers are written with; None where they leave it open."""
-    told = [marks for column in looked_at if len(marks := marks_of(column.present)) == 1]
+    told = [marks for column in looked_at if len(marks := column.marks) == 1]
     marks = {mark for one in told for mark in one}
     if len(marks) == 1:
         return marks.pop()

@@ -25,7 +25,7 @@ class RowsFormat(StrEnum):
 ARTIFACT = artifact_argument("An artifact (.safetensors) or an ONNX model (.onnx) that was trained on a table.")
 FILE = typer.Argument(..., help="Rows to score: a .csv, .csv.gz or .csv.xz file with the columns of training.")
 OUT = typer.Option(None, "--out", help="Write to this file, readable by you alone.  (default: standard output)")
-FORMAT = typer.Option(RowsFormat.CSV, "--format", help="One line a row, or one JSON object.")
+FORMAT = typer.Option(RowsFormat.CSV, "--format", help="csv: one line for each row; json: one object.")
 
 
 @app.command()
