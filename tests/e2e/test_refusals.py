@@ -140,8 +140,9 @@ def test_a_network_for_images_does_not_fit_flat_rows(tmp_path):
     ("factory", "words"),
     [
         ("narrow", "shape (64,) gave RuntimeError"),
-        ("three_scores", "tensor of shape (2, 10)"),
-        ("pair", "the type tuple"),
+        ("three_scores", "tensor of shape (16, 10)"),
+        ("pair", "2 of them could be scores of 10 classes"),
+        ("centred", "depends on the other rows of the call"),
         ("norms_only", "to be sparse"),
         ("complex_buffer", "can hold this"),
         ("not_a_module", "give a torch.nn.Module"),
@@ -186,7 +187,11 @@ class Pair(nn.Module):
         super().__init__()
         self.head = nn.Linear(64, 10)
     def forward(self, x):
-        return self.head(x), x
+        return self.head(x), 2 * self.head(x)
+
+class Centred(Pair):
+    def forward(self, x):
+        return self.head(x - x.mean(0))
 
 def narrow(num_classes):
     return nn.Linear(8, num_classes)
@@ -196,6 +201,9 @@ def three_scores(input_shape):
 
 def pair():
     return Pair()
+
+def centred():
+    return Centred()
 
 def norms_only(input_shape, num_classes):
     return nn.Sequential(nn.LayerNorm(64), nn.AdaptiveAvgPool1d(10))
@@ -241,7 +249,7 @@ def test_weights_of_another_network_are_refused_before_training(finished, tmp_pa
     spec = write_spec(finished / "other.toml", model={"hidden": [16], "weights": "run/dense.safetensors"})
     ended = run_cli("compress", spec, "--out", tmp_path / "run")
     assert ended.code == 2
-    assert "fit the model: body.0.weight, body.0.bias" in one_paragraph(ended, "ModelError")
+    assert "fit the model: body.0.weight is (128, 64) and should be (16, 64)" in one_paragraph(ended, "ModelError")
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path):

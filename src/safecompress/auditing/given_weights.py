@@ -114,7 +114,7 @@ def compare_knowledge(source: str, right_on_train: Sequence[Bools], right_outsid
 def _reads_dense(job: Job) -> bool:
     """Whether what ships is made from the dense weights, or judged by them."""
     is_compared = any(requirement.is_change() for requirement in job.spec.requirements)
-    return job.plan.start is Start.DENSE or job.asks_dense or is_compared
+    return job.plan.start == Start.DENSE or job.asks_dense or is_compared
 
 
 def _held_out(job: Job) -> tuple[Tensor, Tensor]:
