@@ -19,8 +19,8 @@ from safecompress.config.sections import (
     read_safety,
     usual_method,
 )
-from safecompress.config.tables import LimitsShape, SpecShape, Table, read_table
-from safecompress.config.text import parse_toml, read_text
+from safecompress.config.tables import LimitsShape, SpecShape, read_table
+from safecompress.config.text import Table, parse_toml, read_text
 from safecompress.config.values import Config, Limits
 from safecompress.errors import SpecError
 from safecompress.training import CrossEntropy, Recipe

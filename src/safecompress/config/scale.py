@@ -7,7 +7,7 @@ from typing import Any
 
 from safecompress.config.phrases import show
 from safecompress.config.reading import SpecReader
-from safecompress.config.tables import Table
+from safecompress.config.text import Table
 from safecompress.errors import suggest
 
 SECTIONS = ("data", "model", "recipe", "dense_recipe", "compress", "search", "deploy", "safety", "require")

@@ -29,9 +29,9 @@ from safecompress.config.tables import (
     SafetyShape,
     SearchShape,
     StrategyEntry,
-    Table,
     read_table,
 )
+from safecompress.config.text import Table
 from safecompress.config.values import DataConfig, ModelConfig
 from safecompress.data import DATASETS, PARTS, SplitSizes
 from safecompress.errors import UsageError, suggest

@@ -25,9 +25,10 @@ from safecompress.storage import followed
 from safecompress.threads import fixed_threads
 from safecompress.training import Recipe
 from safecompress.training.dynamic import DynamicSparsity
+from safecompress.workflows.export_file import network_of
 from safecompress.workflows.foreign_model import load_foreign_model, load_pools
 from safecompress.workflows.loading import executor_of, load_rows
-from safecompress.workflows.user_model import call_factory, load_weights
+from safecompress.workflows.user_model import load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +149,7 @@ def _check_data_digest(artifact: Artifact, config: Config, path: Path) -> None:
 
 def _network(request: AuditRequest, artifact: Artifact) -> nn.Module | None:
     """An instance of the user's own class, where they say what makes it."""
-    if not request.model_factory:
-        return None
-    shapes = {"input_shape": artifact.task.input_shape, "num_classes": artifact.task.num_classes}
-    return call_factory(request.model_factory, shapes)
+    return network_of(artifact, request.model_factory)
 
 
 def _initial_spec(config: Config, artifact: Artifact) -> ModelSpec | None:

@@ -1,6 +1,6 @@
 """The search: candidates proposed by rewiring, tested by attacks, chosen by evidence."""
 
-from safecompress.compression.search.branch import DEFAULT_BRANCHES, KEEP, Branch, parse_branches
+from safecompress.compression.search.branch import DEFAULT_BRANCHES, Branch, parse_branches
 from safecompress.compression.search.candidate import Candidate, Evaluation
 from safecompress.compression.search.executor import Executor, ProcessExecutor, SerialExecutor, use_one_thread
 from safecompress.compression.search.loop import RoundResult, Search
@@ -21,6 +21,7 @@ from safecompress.compression.search.select import (
 from safecompress.compression.search.store import MemoryStore, RunStore
 from safecompress.compression.search.trial import Trial, TrialRows, candidate_name, keeps_momentum
 from safecompress.compression.search.watched import WatchedExecutor, status_of, watched_map
+from safecompress.progress import KEEP
 
 __all__ = [
     "DEFAULT_BRANCHES",

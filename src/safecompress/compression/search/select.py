@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from safecompress.compression.search.branch import KEEP
 from safecompress.compression.search.candidate import Evaluation
 from safecompress.errors import AttackError, UsageError
 from safecompress.metrics import stats
+from safecompress.progress import KEEP
 from safecompress.registry import Registry
 
 

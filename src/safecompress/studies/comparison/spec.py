@@ -18,8 +18,8 @@ from safecompress.config.phrases import show
 from safecompress.config.read import section
 from safecompress.config.reading import SpecReader
 from safecompress.config.sections import read_attacks, read_branches, read_data, read_model, read_recipe
-from safecompress.config.tables import Count, SpecShape, StrategyEntry, StrictTable, Table, place, read_table
-from safecompress.config.text import parse_toml, read_text
+from safecompress.config.tables import Count, SpecShape, StrategyEntry, StrictTable, place, read_table
+from safecompress.config.text import Table, parse_toml, read_text
 from safecompress.errors import SpecError, suggest
 from safecompress.sparsity import Start
 from safecompress.studies.comparison.plan import DEFAULT_ATTACKS, Comparison, ComparisonInputs, MethodEntry

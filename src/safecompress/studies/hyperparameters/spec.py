@@ -28,9 +28,9 @@ from safecompress.config.sections import (
     read_recipe,
     read_safety,
 )
-from safecompress.config.tables import SpecShape, StrictTable, Table, read_table
+from safecompress.config.tables import SpecShape, StrictTable, read_table
 from safecompress.config.tables import StrategyEntry as Written
-from safecompress.config.text import parse_toml, read_text
+from safecompress.config.text import Table, parse_toml, read_text
 from safecompress.errors import SpecError
 from safecompress.metrics.catalogue import ACCURACY
 from safecompress.spec import SafetySpec, at_least, at_most
