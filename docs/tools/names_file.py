@@ -35,7 +35,6 @@ def _kind(title: str, registry: Registry[Any], words: str) -> dict[str, Any]:
     }
     where = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", words)
     return {
-        "title": title,
         "group": registry.group,
         "where": where,
         "page": page.group(1) if page else "reference/names.md",

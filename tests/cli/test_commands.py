@@ -16,7 +16,7 @@ from safecompress.training import OBJECTIVES
 from said import says
 from whole_runs import contents, report_of, run_cli, start_cli, write_spec
 
-VERBS = ("compare", "tune", "compress", "audit", "report", "release", "list")
+VERBS = ("compare", "tune", "compress", "audit", "report", "export", "release", "list")
 
 
 # --- report ---

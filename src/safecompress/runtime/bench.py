@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from safecompress.runtime.measure import Call, Timing, in_turns, median_interval
 from safecompress.runtime.predictor import Floats, InputOutputSpec, Predictor
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from safecompress.export import Artifact
 
 ROUNDS = 51
@@ -105,14 +108,21 @@ SPEED = ("load_ms", "threads", "why", "speeds", "words")
 """What a report keeps of a bench: no path, and no bytes, which it has from elsewhere."""
 
 
-def bench(path: str | Path, *, dense_path: str | Path | None = None, rounds: int = ROUNDS) -> Bench:
+def bench(
+    path: str | Path,
+    *,
+    dense_path: str | Path | None = None,
+    rounds: int = ROUNDS,
+    model: nn.Module | None = None,
+) -> Bench:
     """Weigh and time the file at ``path`` with one thread, which it sets for PyTorch's part of the process.
 
     An artifact is compared with the network that its model spec names, float32 and dense, in ONNX Runtime (in PyTorch
     without the extra ``deploy``): with the weights in ``dense_path`` (safetensors), else with random ones, as fast as
     any. An ONNX file is compared with the ONNX file ``dense_path``, or with the dense network of the artifact beside
     it, as a run leaves them; else with nothing. ``load_ms`` is from the path to a chosen engine, libraries being loaded
-    already. The two take turns in ``rounds`` rounds, and intervals are of the rounds' medians. Raises what ``load``
+    already. ``model`` is an instance of the network of an artifact of the user's own class. The two take turns in
+    ``rounds`` rounds, and intervals are of the rounds' medians. Raises what ``load``
     raises, and UsageError for a ``dense_path`` that is no file or of the wrong kind.
     """
     path, dense_path = Path(path), None if dense_path is None else Path(dense_path)
@@ -124,9 +134,9 @@ def bench(path: str | Path, *, dense_path: str | Path | None = None, rounds: int
         import torch
 
         torch.set_num_threads(1)
-    load(path, threads=1)  # the first one also loads libraries
+    load(path, threads=1, model=model)  # the first one also loads libraries
     begun = time.perf_counter()
-    predictor = load(path, threads=1)
+    predictor = load(path, threads=1, model=model)
     load_ms = 1e3 * (time.perf_counter() - begun)
     if path.suffix == ".onnx":
         size, peer = Size(path.stat().st_size), _peer_of_onnx(path, dense_path, predictor.facts)
@@ -135,7 +145,7 @@ def bench(path: str | Path, *, dense_path: str | Path | None = None, rounds: int
         from safecompress.export import Artifact
 
         artifact = Artifact.load(path)
-        size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense_path)
+        size, (peer, words) = _size_of(artifact, path), _dense_peer(artifact, dense_path, model)
     if peer is not None and peer.facts.input_shape != predictor.facts.input_shape:
         raise UsageError(
             f"{dense_path} reads samples of {peer.facts.input_shape}, {path} of {predictor.facts.input_shape}."
@@ -151,16 +161,23 @@ def _size_of(artifact: Artifact, path: Path) -> Size:
     return Size(path.stat().st_size, counted.payload, counted.reference, counted.ratio, artifact.density)
 
 
-def _dense_peer(artifact: Artifact, weights_path: Path | None) -> tuple[Predictor | None, list[str]]:
+def _dense_peer(
+    artifact: Artifact, weights_path: Path | None, model: nn.Module | None = None
+) -> tuple[Predictor | None, list[str]]:
     """The dense network, run by ONNX Runtime or else PyTorch, and remarks on it."""
     from safecompress.runtime.engines import onnx_engine
     from safecompress.runtime.network import TorchEngine, facts_of
     from safecompress.seeding import seeded
 
-    if artifact.model_spec is None:
+    if artifact.model_spec is None and model is None:
         return None, ["The artifact names no network, so that there is no dense one to compare it with."]
-    with seeded(0, "bench.dense"):
-        network, task = artifact.model_spec.build().eval(), artifact.task
+    task = artifact.task
+    if model is not None:
+        network = copy.deepcopy(model).eval()
+    else:
+        assert artifact.model_spec is not None  # or there is a model
+        with seeded(0, "bench.dense"):
+            network = artifact.model_spec.build().eval()
     if weights_path is not None:
         _fill(network, weights_path)
     facts = facts_of(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from safecompress.runtime.onnxfile import OnnxEngine
 from safecompress.runtime.predictor import Engine, Floats, InputOutputSpec, Predictor
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from safecompress.export import Artifact
 
 ENGINES = ("auto", "csr", "onnxruntime", "torch")
@@ -19,7 +22,12 @@ BATCH_SIZES = (1, 64)
 
 
 def load(
-    path: str | Path, *, engine: str = "auto", batch_sizes: Sequence[int] = BATCH_SIZES, threads: int | None = None
+    path: str | Path,
+    *,
+    engine: str = "auto",
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    threads: int | None = None,
+    model: nn.Module | None = None,
 ) -> Predictor:
     """The classifier in the file at ``path``: an artifact (``.safetensors``) or an ONNX model (``.onnx``).
 
@@ -29,6 +37,7 @@ def load(
     tries ``onnxruntime`` only where ``csr`` cannot serve: exporting takes seconds. An ONNX model is run by
     ``onnxruntime``, and PyTorch is not loaded.
 
+    ``model`` is an instance of the network where the artifact holds one of the user's own class; a copy of it is used.
     ``threads`` are those of ONNX Runtime (None: all cores); PyTorch has a setting of its own, torch.set_num_threads.
     Raises UsageError for an engine that the file or this installation does not have, ArtifactError for a file that is
     missing, broken or no classifier.
@@ -41,23 +50,31 @@ def load(
             f"batch_sizes are whole numbers of at least 1, such as {BATCH_SIZES}; got {tuple(batch_sizes)}."
         )
     if path.suffix == ".onnx":
+        if model is not None:
+            raise UsageError(f"{path} brings its network along: leave the model out.")
         return _load_onnx(path, engine, threads)
     if path.suffix != ".safetensors":
         raise UsageError(f"{path} is neither an artifact (.safetensors) nor an ONNX model (.onnx).")
     from safecompress.export import Artifact
 
-    return of_artifact(Artifact.load(path), engine=engine, batch_sizes=batch_sizes, threads=threads)
+    return of_artifact(Artifact.load(path), engine=engine, batch_sizes=batch_sizes, threads=threads, model=model)
 
 
 def of_artifact(
-    artifact: Artifact, *, engine: str = "auto", batch_sizes: Sequence[int] = BATCH_SIZES, threads: int | None = None
+    artifact: Artifact,
+    *,
+    engine: str = "auto",
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    threads: int | None = None,
+    model: nn.Module | None = None,
 ) -> Predictor:
     """``load`` for an artifact that is in memory. Loads PyTorch."""
     from safecompress.runtime.engines import offer
     from safecompress.runtime.network import facts_of
 
     facts = facts_of(artifact.task)
-    engines, notes = offer(artifact.build(), artifact.task, engine, threads)
+    network = artifact.build(None if model is None else copy.deepcopy(model))
+    engines, notes = offer(network, artifact.task, engine, threads)
     if engine != "auto" and engine not in engines:
         raise UsageError(f"This artifact cannot be asked by {engine!r}: {notes[engine]}. Use 'auto' or 'torch'.")
     if engine != "auto":

@@ -26,7 +26,10 @@ REQUIRED = "required"
 
 @dataclass(frozen=True)
 class Named:
-    """One name: what it is, who brings it, its options with their defaults, and where it is defined and documented."""
+    """One name: what it is, who brings it, its options with their defaults, where it is defined and documented.
+
+    ``group`` is that of the entry points by which plug-ins add names of its kind.
+    """
 
     name: str
     kind: str
@@ -37,6 +40,7 @@ class Named:
     source: str
     where: str
     page: str
+    group: str
 
     def brief(self) -> dict[str, str]:
         """Who brings it, and what it is in a sentence."""
@@ -49,11 +53,9 @@ class Named:
 
 @dataclass(frozen=True)
 class Kind:
-    """One plug-in group: what its names stand for, the group of its entry points, and the names."""
+    """One plug-in group: what its names stand for, and the names."""
 
     kind: str
-    title: str
-    group: str
     names: tuple[Named, ...]
 
 
@@ -79,8 +81,7 @@ def show_kinds(kinds: list[Kind]) -> None:
     """Print the names of each kind: origin, and what it is in a sentence."""
     console = Console()
     for kind in kinds:
-        title = f"{kind.title} ({kind.kind}; entry points: {kind.group})"
-        table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+        table = Table(title=kind.kind, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         for one in kind.names:
             table.add_row(f"[bold]{shown(one.name)}[/]", shown(one.origin), shown(one.summary))
         console.print(table, "")
@@ -102,7 +103,12 @@ def show_page(one: Named) -> None:
         console.print(table)
         console.print()
     where = one.where.replace("`", "")
-    for line in (f"Named in: {where}", f"Source: {one.source}", f"Documented in: docs/{one.page}"):
+    for line in (
+        f"Named in: {where}",
+        f"Source: {one.source}",
+        f"Documented in: docs/{one.page}",
+        f"Plug-ins: {one.group}",
+    ):
         console.print(shown(line), highlight=False, soft_wrap=True)
 
 
@@ -114,14 +120,14 @@ def _stored() -> dict[str, dict[str, Any]]:
 
 
 def _kind(kind: str, entry: Mapping[str, Any]) -> Kind:
-    facts = {"kind": kind, "where": entry["where"], "page": entry["page"]}
+    facts = {"kind": kind, "where": entry["where"], "page": entry["page"], "group": entry["group"]}
     built_in = [Named(name, origin="built in", **told, **facts) for name, told in entry["names"].items()]
     registry: Registry[Any] = Registry(kind, entry["group"], dict.fromkeys(entry["names"], _never))
     plugged = [
         Named(name, origin=point.dist.name if point.dist else point.value, **_ask(point), **facts)
         for name, point in registry.plugins().items()
     ]
-    return Kind(kind, entry["title"], entry["group"], tuple(sorted([*built_in, *plugged], key=lambda one: one.name)))
+    return Kind(kind, tuple(sorted([*built_in, *plugged], key=lambda one: one.name)))
 
 
 def _ask(point: Any) -> dict[str, Any]:

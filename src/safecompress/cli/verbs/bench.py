@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING
 
 from safecompress.cli._support.output import say_json, stdout_console
 from safecompress.cli.app import app
-from safecompress.cli.options import AS_JSON, artifact_argument, dense_option
+from safecompress.cli.options import AS_JSON, artifact_argument, dense_option, model_factory_option
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import nn
 
     from safecompress.runtime.bench import Bench, Latency, Speed
 
 ARTIFACT = artifact_argument("An artifact (.safetensors) or an ONNX model (.onnx).")
 DENSE = dense_option("Dense weights to compare with.  (default: random ones in the network that the artifact names)")
 
+MODEL = model_factory_option("What makes the network, where its class is your own.")
+
 
 @app.command()
-def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool = AS_JSON) -> None:
+def bench(
+    artifact: Path = ARTIFACT, dense: Path | None = DENSE, model: str | None = MODEL, as_json: bool = AS_JSON
+) -> None:
     """Weigh and time a saved model on one thread, beside the dense network of the same shape. Exit code 0."""
     from safecompress.cli._support.shown import shown
     from safecompress.runtime.bench import bench as measure
 
-    result = measure(artifact, dense_path=dense)
+    result = measure(artifact, dense_path=dense, model=_network(artifact, model))
     if as_json:
         say_json(result.to_json())
         return
@@ -32,6 +37,19 @@ def bench(artifact: Path = ARTIFACT, dense: Path | None = DENSE, as_json: bool =
     console.print(_table(result))
     for line in (_size_line(result), f"Loaded in {result.load_ms:.3g} ms. {result.why}.", *result.words):
         console.print(shown(line), highlight=False)
+
+
+def _network(path: Path, factory: str | None) -> nn.Module | None:
+    """An instance of the user's own class, where they say what makes it."""
+    if factory is None:
+        return None
+    from safecompress.errors import UsageError
+    from safecompress.export import Artifact
+    from safecompress.workflows.export_file import network_of
+
+    if path.suffix == ".onnx":
+        raise UsageError(f"{path} brings its network along: leave --model out.")
+    return network_of(Artifact.load(path), factory)
 
 
 def _table(report: Bench) -> Table:
