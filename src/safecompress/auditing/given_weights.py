@@ -123,8 +123,8 @@ def _held_out(job: Job) -> tuple[Tensor, Tensor]:
     return features[:ROWS], labels[:ROWS]
 
 
-def _rights(models: Sequence[nn.Module], rows: tuple[Tensor, Tensor]) -> list[Bools]:
-    return [classified_right(model, *rows) for model in models]
+def _rights(models: Sequence[nn.Module], labelled: tuple[Tensor, Tensor]) -> list[Bools]:
+    return [classified_right(model, *labelled) for model in models]
 
 
 def _loss(model: nn.Module, features: Tensor, labels: Tensor) -> float:

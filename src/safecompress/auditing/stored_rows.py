@@ -97,25 +97,25 @@ class SoughtRows:
         return torch.from_numpy(np.divide(centred, length, out=np.zeros_like(centred), where=length > floor))
 
 
-def find_rows(tensor: Tensor, members: SoughtRows, others: SoughtRows) -> Match | None:
-    """The rows of ``members`` in ``tensor``, or None where it holds none beyond chance.
+def find_rows(tensor: Tensor, sought: SoughtRows, others: SoughtRows) -> Match | None:
+    """The rows of ``sought`` in ``tensor``, or None where it holds none beyond chance.
 
     A row is sought at every place of the tensor, read along its last axes and along its first. ``others`` show what
     chance is: a copy that is found for both alike says nothing of train. Rows with many features cannot be found by
     chance, unless what is found is as much like other rows: one ramp is like all ramps.
     """
     numbers = _numbers(tensor)
-    if numbers is None or not members.count or tensor.numel() < members.width:
+    if numbers is None or not sought.count or tensor.numel() < sought.width:
         return None
-    find = _equal if members.width < FEWEST_FEATURES else _scaled
+    find = _equal if sought.width < FEWEST_FEATURES else _scaled
     step = 0.75 if not tensor.is_floating_point() else STEP * float(np.abs(numbers).max())
     for view_P in _views(numbers):
-        is_likely_M, is_sure_M, places_M = find(view_P, members, step)
+        is_likely_M, is_sure_M, places_M = find(view_P, sought, step)
         if not is_likely_M.any():
             continue
         is_likely_N, _, _ = find(view_P, others, step)
-        is_own = _is_own(view_P, members, np.flatnonzero(is_sure_M), places_M, others)
-        match = Match(int(is_likely_M.sum()), members.count, int(is_likely_N.sum()), others.count)
+        is_own = _is_own(view_P, sought, np.flatnonzero(is_sure_M), places_M, others)
+        match = Match(int(is_likely_M.sum()), sought.count, int(is_likely_N.sum()), others.count)
         if is_own or _is_significant(match):
             return match
     return None
@@ -195,13 +195,13 @@ def _most_alike(view_P: Floats, sought: SoughtRows) -> NDArray[np.int64]:
 
 
 def _is_own(
-    view_P: Floats, members: SoughtRows, sure: NDArray[np.int64], places_M: NDArray[np.int64], others: SoughtRows
+    view_P: Floats, sought: SoughtRows, sure: NDArray[np.int64], places_M: NDArray[np.int64], others: SoughtRows
 ) -> bool:
     """Whether the place of one of the ``sure`` members holds something that is like no other row."""
     if not len(sure):
         return False
-    windows = _directions(np.stack([view_P[place : place + members.width] for place in places_M[sure]]))
-    likeness = np.abs(windows @ _directions(np.concatenate([members.rows_MF, others.rows_MF])).T)
+    windows = _directions(np.stack([view_P[place : place + sought.width] for place in places_M[sure]]))
+    likeness = np.abs(windows @ _directions(np.concatenate([sought.rows_MF, others.rows_MF])).T)
     return bool(((likeness >= ALIKE).sum(axis=1) <= 1).any())
 
 

@@ -204,14 +204,14 @@ def _exposure(
 
 def _partly_judged(
     spec: SafetySpec,
-    model: str,
-    figures: Mapping[str, ModelFigures],
+    which: str,
+    by_model: Mapping[str, ModelFigures],
     measured: Mapping[str, Mapping[str, Measurement]],
 ) -> Findings:
-    """The requirements applied to a ``model`` beside the shipped one, as far as it was measured."""
-    if model not in figures:
+    """The requirements applied to a ``which`` beside the shipped one, as far as it was measured."""
+    if which not in by_model:
         return Findings(())
-    return spec.judge(measured[model], figures[model].errors, partly=True)
+    return spec.judge(measured[which], by_model[which].errors, partly=True)
 
 
 def _validity_issues(spec: SafetySpec, health: Sequence[HealthCheck]) -> list[ValidityIssue]:

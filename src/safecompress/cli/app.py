@@ -14,8 +14,8 @@ from safecompress import __version__
 F = TypeVar("F", bound=Callable[..., Any])
 
 ORDER = (
-    "init", "data", "compress", "audit", "report", "bench", "predict", "export", "release", "members", "compare", "tune",
-    "list",
+    "init", "data", "compress", "audit", "report", "bench", "predict", "export", "release", "members", "compare",
+    "tune", "list",
 )  # fmt: skip
 """The verbs, in the order in which a user needs them. Each is a module of `cli.verbs`; its name here registers it."""
 

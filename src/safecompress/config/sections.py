@@ -175,9 +175,9 @@ def names_method(search: Table) -> bool:
     return "method" in search or any(key in search for key in OF_ARMS)
 
 
-def usual_method(compress: Table, search: Table, model: ModelConfig | None) -> Method:
+def usual_method(compress: Table, search: Table, network_spec: ModelConfig | None) -> Method:
     """The method of a spec that names none: "rewiring" where pruning starts from trained weights, else "folds"."""
-    start = compress.get("start", "dense" if model is not None and model.weights is not None else None)
+    start = compress.get("start", "dense" if network_spec is not None and network_spec.weights is not None else None)
     return "rewiring" if start == "dense" and not names_method(search) else "folds"
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from safecompress.errors import DataError, UsageError, suggest
 
@@ -14,7 +15,7 @@ Channels = Literal["first", "last"]
 _COLOURS = (1, 3, 4)
 
 
-def channels_first(features: torch.Tensor, channels: Channels | None) -> torch.Tensor:
+def channels_first(features: Tensor, channels: Channels | None) -> torch.Tensor:
     """``features`` with each image as (channels, height, width); anything but images (N, A, B, C) is left as it is.
 
     ``channels`` says where they stand. Raises DataError where nobody said it and they look as if they came last.

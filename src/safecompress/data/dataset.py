@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from safecompress.data.channels import Channels, as_image, channels_first
 from safecompress.data.scaler import Scaler
@@ -273,7 +274,7 @@ class Dataset:
         return cls(name, stored, indices, names, None if groups is None else _as_groups(groups), **fields)
 
 
-def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
+def row_bytes(features: Tensor) -> npt.NDArray[np.uint8]:
     """The content of each row as (N, num_bytes) little-endian float32, minus zero written as zero.
 
     Tokens are written alike: float32 holds whole numbers up to 2^24.
@@ -282,7 +283,7 @@ def row_bytes(features: torch.Tensor) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(flat, dtype="<f4").view(np.uint8)
 
 
-def row_contents(features: torch.Tensor) -> Iterator[bytes]:
+def row_contents(features: Tensor) -> Iterator[bytes]:
     """``row_bytes`` of each row in turn, converted some rows at a time."""
     return (row.tobytes() for block in torch.split(features, BLOCK) for row in row_bytes(block))
 

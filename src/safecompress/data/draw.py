@@ -74,14 +74,14 @@ def _fill(
 
 
 def _split_around(
-    dataset: Dataset, members: Int64Array, others: Int64Array, sizes: SplitSizes | None, seed: int
+    dataset: Dataset, member_rows: Int64Array, others: Int64Array, sizes: SplitSizes | None, seed: int
 ) -> DataSplit:
-    """The split in which all ``members`` are train and all else is drawn from ``others``."""
+    """The split in which all ``member_rows`` are train and all else is drawn from ``others``."""
     unit_N = unit_ids(dataset)
-    strangers = others[~np.isin(unit_N[others], unit_N[members])]
-    inside, outside = (_units(dataset, rows) for rows in (members, strangers))
+    strangers = others[~np.isin(unit_N[others], unit_N[member_rows])]
+    inside, outside = (_units(dataset, rows) for rows in (member_rows, strangers))
     needed = sum(sorted((len(unit) - 1 for unit in outside), reverse=True)[: len(OUTSIDE)])
-    sizes = sizes_around(len(members), len(strangers), sizes, needed)
+    sizes = sizes_around(len(member_rows), len(strangers), sizes, needed)
     placed: dict[str, Int64Array] = {}
     for units, parts, name in ((inside, MEMBER_POOLS, "members"), (outside, OUTSIDE, "others")):
         leaves = leaves_of(sizes, parts)
@@ -92,7 +92,7 @@ def _split_around(
                 "smaller, or name more rows."
             )
         placed |= _fill(units, leaves, num_left, seed, f"split {name}")
-    indices = as_indices(members, {part: placed[part] for part in (*MEMBER_POOLS, *OUTSIDE)})
+    indices = as_indices(member_rows, {part: placed[part] for part in (*MEMBER_POOLS, *OUTSIDE)})
     drawn = {part: derive(seed, "split", "order", part).permutation(rows) for part, rows in indices.items()}
     return DataSplit.from_indices(fit_table(dataset, drawn["train"]), drawn)
 

@@ -82,24 +82,24 @@ def leaves_of(sizes: SplitSizes, parts: Sequence[str]) -> Mapping[str, int]:
     return {part: counts[part] for part in parts}
 
 
-def as_indices(members: Int64Array, placed: Mapping[str, Int64Array]) -> dict[str, Int64Array]:
-    """Row numbers of every part: all ``members`` are train."""
-    rows = {**placed, "train": members}
+def as_indices(member_rows: Int64Array, placed: Mapping[str, Int64Array]) -> dict[str, Int64Array]:
+    """Row numbers of every part: all ``member_rows`` are train."""
+    rows = {**placed, "train": member_rows}
     return {part: rows[part] for part in PARTS if part in rows}
 
 
-def _as_dataset(what: str, rows: Any) -> Dataset:
-    if isinstance(rows, Dataset):
-        return rows
-    if isinstance(rows, np.ndarray) or (isinstance(rows, Sequence) and rows and isinstance(rows[0], int)):
+def _as_dataset(what: str, given: Any) -> Dataset:
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, np.ndarray) or (isinstance(given, Sequence) and given and isinstance(given[0], int)):
         raise DataError(
             f"{what} are row numbers, and nothing says of which dataset: make_split(dataset, {what}=..., seed=0)."
         )
-    return Dataset.from_map_style(rows, name=what)
+    return Dataset.from_map_style(given, name=what)
 
 
-def _as_numbers(what: str, rows: Any, num_rows: int) -> Int64Array:
-    array = np.asarray(rows.indices if isinstance(rows, Subset) else rows)
+def _as_numbers(what: str, given: Any, num_rows: int) -> Int64Array:
+    array = np.asarray(given.indices if isinstance(given, Subset) else given)
     if array.dtype == np.bool_ and array.shape == (num_rows,):
         array = np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from safecompress.data.dataset import Dataset, Int64Array
 from safecompress.data.draw import unit_ids
@@ -147,7 +148,7 @@ def _embedded(dataset: Dataset, asked: Int64Array, known: Int64Array) -> tuple[F
     return asked_NF, known_MF
 
 
-def _as_columns(features: torch.Tensor) -> Floats:
+def _as_columns(features: Tensor) -> Floats:
     values = features.float()
     if values.ndim == 4:
         values = torch.nn.functional.adaptive_avg_pool2d(

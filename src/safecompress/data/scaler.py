@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from safecompress.errors import DataError
 
@@ -20,7 +21,7 @@ class Scaler:
     scale: torch.Tensor = field(repr=False)
 
     @classmethod
-    def fit(cls, features: torch.Tensor) -> Scaler:
+    def fit(cls, features: Tensor) -> Scaler:
         """Mean and population standard deviation over the rows of ``features`` (N, ...); scale 1 for a constant column.
 
         Images (N, C, H, W) have one of each for a channel: values are of one kind, and a device has less to hold.
@@ -53,17 +54,17 @@ class Scaler:
         """The scaler that changes nothing, for rows of any shape."""
         return cls(torch.zeros(()), torch.ones(()))
 
-    def apply(self, features: torch.Tensor) -> torch.Tensor:
+    def apply(self, features: Tensor) -> torch.Tensor:
         """The scaled copy of ``features`` (N, ...). Raises DataError when its rows have another shape."""
         self._require_shape(features)
         return (features - self.shift) / self.scale
 
-    def apply_(self, features: torch.Tensor) -> torch.Tensor:
+    def apply_(self, features: Tensor) -> torch.Tensor:
         """``features`` (N, ...), scaled in place. Raises DataError as ``apply`` does."""
         self._require_shape(features)
         return features.sub_(self.shift).div_(self.scale)
 
-    def _require_shape(self, features: torch.Tensor) -> None:
+    def _require_shape(self, features: Tensor) -> None:
         wanted = (self.shift.shape[0], *features.shape[2:]) if self.shift.ndim == 3 else self.shift.shape
         if self.shift.ndim and (features.ndim != self.shift.ndim + 1 or features.shape[1:] != wanted):
             raise DataError(
@@ -76,6 +77,6 @@ class Scaler:
         return cls(shift, torch.where(scale == 0, torch.ones_like(scale), scale))
 
 
-def _require_rows(features: torch.Tensor) -> None:
+def _require_rows(features: Tensor) -> None:
     if len(features) == 0:
         raise DataError("A scaler needs rows to fit, but got none. Give the features of the train part.")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from safecompress.data.dataset import Dataset, Int64Array, row_contents, row_keys
 from safecompress.data.sizes import CANARY_PARTS, MEMBER_POOLS, PARTS, POOLS, SEPARATE
@@ -23,7 +24,7 @@ from safecompress.errors import DataError, listing, suggest
 class AuditData:
     """The rows that one audit step may see: ``features`` (M, ...), ``labels`` (M,), ``is_member`` (M,) bool."""
 
-    features: torch.Tensor = field(repr=False)
+    features: Tensor = field(repr=False)
     labels: torch.Tensor = field(repr=False)
     is_member: npt.NDArray[np.bool_] = field(repr=False)
 

@@ -175,12 +175,12 @@ def count_classes(model: nn.Module, features: Tensor, at_least: int) -> int:
     )
 
 
-def _width(part: Any, num_rows: int) -> int | None:
+def _width(output: Any, num_rows: int) -> int | None:
     """The number of classes that a part of an answer would score; None for what is no tensor of scores."""
-    if not isinstance(part, Tensor) or part.ndim < 1 or len(part) != num_rows or not part.is_floating_point():
+    if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != num_rows or not output.is_floating_point():
         return None
-    each = math.prod(part.shape[1:])
-    return 2 if each == 1 else each if part.ndim == 2 or max(part.shape[1:]) == each else None
+    each = math.prod(output.shape[1:])
+    return 2 if each == 1 else each if output.ndim == 2 or max(output.shape[1:]) == each else None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -323,11 +323,13 @@ def _parts(answer: Any) -> Iterator[tuple[str | int, Any]]:
         yield "logits", answer.logits
 
 
-def _fits(part: Any, num_rows: int, num_classes: int) -> bool:
-    if not isinstance(part, Tensor) or part.ndim < 1 or len(part) != num_rows or not part.is_floating_point():
+def _fits(output: Any, num_rows: int, num_classes: int) -> bool:
+    if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != num_rows or not output.is_floating_point():
         return False
-    each = math.prod(part.shape[1:])
-    return (each == num_classes and (part.ndim == 2 or max(part.shape[1:]) == each)) or (each == 1 and num_classes == 2)
+    each = math.prod(output.shape[1:])
+    return (each == num_classes and (output.ndim == 2 or max(output.shape[1:]) == each)) or (
+        each == 1 and num_classes == 2
+    )
 
 
 def _require_scores(answer: Any, num_rows: int, num_classes: int) -> None:

@@ -41,15 +41,15 @@ def fault_of_fit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -
     )
 
 
-def _faults(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+def _faults(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     """Names that only one side has, and tensors of another shape."""
-    wrong = [name for name in own if name not in weights]
+    wrong = [name for name in expected if name not in weights]
     wrong += [
-        f"{name} is {tuple(weights[name].shape)} and should be {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        f"{name} is {tuple(weights[name].shape)} and should be {tuple(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
     ]
-    return wrong + [f"{name} is unknown" for name in weights if name not in own]
+    return wrong + [f"{name} is unknown" for name in weights if name not in expected]
 
 
 def _without_wrappers(weights: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:

@@ -305,8 +305,8 @@ def _layer_shares(masks: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(mask.double().mean()) for name, mask in masks.items()}
 
 
-def _describe_search(asked: Job, search: _SearchResult) -> dict[str, Any]:
-    """How the artifact was found. ``asked`` is the run's job, which may compare arms."""
+def _describe_search(first_job: Job, search: _SearchResult) -> dict[str, Any]:
+    """How the artifact was found. ``first_job`` is the run's job, which may compare arms."""
     job, winner = search.job, search.trained.winner
     masks, explored = winner.pattern.masks, _layer_shares(winner.fired)
     shares = _layer_shares(masks)
@@ -315,7 +315,7 @@ def _describe_search(asked: Job, search: _SearchResult) -> dict[str, Any]:
         for name, start in search.initial_shares.items()  # in the network's order, which a parent from a file has lost
     ]
     return {
-        "plan": {name: repr(value) for name, value in vars(asked.plan).items()},
+        "plan": {name: repr(value) for name, value in vars(first_job.plan).items()},
         "recipe": job.recipe.to_json(),
         "dense_recipe": None if job.dense is not None else job.dense_recipe.to_json(),
         "objective": repr(winner.objective),

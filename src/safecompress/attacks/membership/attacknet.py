@@ -80,7 +80,7 @@ def check_options(options: Options, readings: Collection[str]) -> None:
 
 def train_net(
     build: Callable[[], Net],
-    inputs: Inputs,
+    net_inputs: Inputs,
     is_member: NDArray[np.bool_],
     options: Options,
     *,
@@ -103,12 +103,12 @@ def train_net(
             net.train()
             for rows in torch.tensor_split(order, max(1, round(len(order) / options.batch_size))):
                 optimizer.zero_grad(set_to_none=True)
-                loss = binary_cross_entropy_with_logits(net(*(x[rows] for x in inputs)), truth[rows])
+                loss = binary_cross_entropy_with_logits(net(*(x[rows] for x in net_inputs)), truth[rows])
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             net.eval()
             with torch.no_grad():
-                held = net(*(x[held_rows] for x in inputs))
+                held = net(*(x[held_rows] for x in net_inputs))
                 held_loss = float(binary_cross_entropy_with_logits(held, truth[held_rows]))
             if held_loss < best_loss:
                 best_loss, best_state, stale = held_loss, copy.deepcopy(net.state_dict()), 0

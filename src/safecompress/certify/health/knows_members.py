@@ -22,7 +22,7 @@ from safecompress.spec import Verdict
 from safecompress.training import predict_logits
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 ROWS = 1000
 """Most train rows that are asked about."""
@@ -41,7 +41,7 @@ _REACH = -float(ndtri(0.01))
 NAME, SUBJECT = "knows_members", "target"
 
 
-def knows_members(logits_NC: Floats, labels_N: Ints) -> HealthCheck:
+def knows_members(logits_NC: Floats, labels_N: Int64Array) -> HealthCheck:
     """Whether answers to members say more of their labels than chance; ``value`` is the accuracy.
 
     Chance is the accuracy of the same answers given to rows at random, so that rare classes count. ERROR where the
@@ -74,7 +74,7 @@ def knows_members(logits_NC: Floats, labels_N: Ints) -> HealthCheck:
     )
 
 
-def _other_order(answers_N: Ints, labels_N: Ints, num_classes: int) -> str | None:
+def _other_order(answers_N: Int64Array, labels_N: Int64Array, num_classes: int) -> str | None:
     """The classes that stand in each other's places, in words; None where they do not."""
     confusion_CC = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion_CC, (labels_N, answers_N), 1)
@@ -91,7 +91,7 @@ def _other_order(answers_N: Ints, labels_N: Ints, num_classes: int) -> str | Non
     return ", of class ".join(named) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
 
 
-def _beats_chance(answers_N: Ints, labels_N: Ints) -> bool:
+def _beats_chance(answers_N: Int64Array, labels_N: Int64Array) -> bool:
     count = max(int(answers_N.max()), int(labels_N.max())) + 1
     given, true = (np.bincount(which, minlength=count) / len(labels_N) for which in (answers_N, labels_N))
     chance = float(given @ true)
@@ -99,7 +99,7 @@ def _beats_chance(answers_N: Ints, labels_N: Ints) -> bool:
     return bool((answers_N == labels_N).mean() > chance + reach)
 
 
-def _prefers_labels(logits_NC: Floats, labels_N: Ints) -> bool:
+def _prefers_labels(logits_NC: Floats, labels_N: Int64Array) -> bool:
     """Whether rows give their own label a higher score than another row's label, as models that say one class do."""
     log_probs_NC = Signals(logits_NC, labels_N).log_probs_NC.clip(min=-100)
     shares_C = np.bincount(labels_N, minlength=logits_NC.shape[1]) / len(labels_N)
@@ -117,18 +117,20 @@ class _Scale:
     apply: Callable[[Tensor], Tensor]
 
 
-def compare_scales(ask: Callable[[Tensor], Tensor], rows: Tensor, labels_N: Ints, accuracy: float) -> str | None:
+def compare_scales(
+    ask: Callable[[Tensor], Tensor], samples: Tensor, labels_N: Int64Array, accuracy: float
+) -> str | None:
     """The scale on which the target knows far more of the rows, in words; None where the given one is the best.
 
     ``ask`` gives logits (N, C) of rows.
     """
-    mean, spread = rows.mean(dim=0), rows.std(dim=0, correction=0)
+    mean, spread = samples.mean(dim=0), samples.std(dim=0, correction=0)
     scales = (
-        _Scale("divided by 255", lambda rows: rows / 255),
-        _Scale("multiplied by 255", lambda rows: rows * 255),
-        _Scale("standardised, column by column", lambda rows: (rows - mean) / torch.where(spread > 0, spread, 1)),
+        _Scale("divided by 255", lambda samples: samples / 255),
+        _Scale("multiplied by 255", lambda samples: samples * 255),
+        _Scale("standardised, column by column", lambda samples: (samples - mean) / torch.where(spread > 0, spread, 1)),
     )
-    found = [float((ask(scale.apply(rows)).argmax(dim=1).numpy() == labels_N).mean()) for scale in scales]
+    found = [float((ask(scale.apply(samples)).argmax(dim=1).numpy() == labels_N).mean()) for scale in scales]
     best = int(np.argmax(found))
     if found[best] <= accuracy + max(MUCH, CERTAIN * (0.25 / len(labels_N)) ** 0.5):
         return None
@@ -140,8 +142,8 @@ def ask_members(target: Target, split: DataSplit) -> HealthCheck:
     rows, labels = split.part("train", ROWS)
     labels_N = labels.numpy().astype(np.int64)
 
-    def ask(rows: Tensor) -> Tensor:
-        return predict_logits(target.model, rows)
+    def ask(samples: Tensor) -> Tensor:
+        return predict_logits(target.model, samples)
 
     check = knows_members(ask(rows).double().numpy(), labels_N)
     value = check.value or 0.0

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from safecompress.data.dataset import Dataset, Int64Array
 from safecompress.errors import DataError
@@ -78,7 +79,7 @@ def limits_of(value_N: Features) -> tuple[float | None, float | None]:
     return math.floor(low / step) * step, math.ceil(high / step) * step
 
 
-def unfilled(features: torch.Tensor, schema: TableSchema | None) -> torch.Tensor:
+def unfilled(features: Tensor, schema: TableSchema | None) -> torch.Tensor:
     """``features`` (N, F) with zeros for what stands in for missing cells: what a row is, whatever train rows said."""
     if schema is None or all(column.missing == "refuse" for column in schema.columns):
         return features

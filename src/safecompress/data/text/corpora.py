@@ -60,7 +60,7 @@ def ag_news(
     if words_only or (words_only is None and (is_mixed or is_json_lines(paths[0]))):
         texts = reduced(texts)
     labels, names = class_indices(table, "label", AG_NEWS_CLASSES, first=first)
-    return tokenised(table, texts, labels, names, name="ag_news", reading=reading)
+    return tokenised(table, texts, labels, names, name="ag_news", text_options=reading)
 
 
 def yelp5(
@@ -91,7 +91,7 @@ def yelp5(
     table = TextTable.joined(_alike(tables))
     texts = [text.replace("\\n", " ").replace("\\", " ") for text in _texts(table)]
     labels, names = class_indices(table, "label", YELP_CLASSES, first=first)
-    return tokenised(table, texts, labels, names, name="yelp5", reading=reading)
+    return tokenised(table, texts, labels, names, name="yelp5", text_options=reading)
 
 
 def sst2(
@@ -120,7 +120,7 @@ def sst2(
     paths = files_of(Path(root), part, stems, ("SST-2", "sst2", "data"), "SST-2")
     table = TextTable.joined(_alike(_release(paths, None)[0]))
     labels, names = class_indices(table, "label", SST2_CLASSES)
-    return tokenised(table, _texts(table), labels, names, name="sst2", reading=reading)
+    return tokenised(table, _texts(table), labels, names, name="sst2", text_options=reading)
 
 
 def _release(paths: Sequence[Path], header: Sequence[str] | None) -> tuple[list[TextTable], int]:

@@ -81,7 +81,7 @@ def read_text(
         labels,
         names,
         name=place.name.split(".")[0] or place.name,
-        reading=reading,
+        text_options=reading,
         groups=None if group is None else table.groups(group),
     )
 

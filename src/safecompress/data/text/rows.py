@@ -53,23 +53,23 @@ def tokenised(
     class_names: Sequence[str],
     *,
     name: str,
-    reading: TextOptions,
+    text_options: TextOptions,
     groups: Sequence[Any] | None = None,
 ) -> Dataset:
     """The dataset of tokens of ``texts`` (N,), whose rows stand in ``table``, with ``labels_N`` (N,) and ``groups``.
 
     Raises DataError for texts that cannot be read, for a tokenizer that does not fit them, or for too few rows.
     """
-    chosen = chosen_rows(labels_N, reading.rows, reading.per_class, num_classes=len(class_names))
-    tokenizer = read_tokenizer(reading.tokenizer)
+    chosen = chosen_rows(labels_N, text_options.rows, text_options.per_class, num_classes=len(class_names))
+    tokenizer = read_tokenizer(text_options.tokenizer)
     tokens = tokenizer.encode(
-        [texts[row] for row in chosen.tolist()], max_length=reading.max_length, pad_to_max=reading.pad_to_max
+        [texts[row] for row in chosen.tolist()], max_length=text_options.max_length, pad_to_max=text_options.pad_to_max
     )
     is_text, is_known = tokenizer.readable(tokens)
     is_kept = is_known.any(axis=1)
-    counted = is_kept if reading.skip_unreadable else np.ones_like(is_kept)
+    counted = is_kept if text_options.skip_unreadable else np.ones_like(is_kept)
     _require_fit(table, tokenizer, int(is_text[counted].sum()), int(is_known[counted].sum()))
-    if not reading.skip_unreadable:
+    if not text_options.skip_unreadable:
         _refuse_unreadable(table, chosen, tokenizer, is_text, is_known)
     elif not is_kept.any():
         raise DataError(f"No text of {table.files[0]} has a token that {tokenizer.path} knows. Give another tokenizer.")

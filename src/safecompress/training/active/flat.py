@@ -30,9 +30,9 @@ class FlatLayout:
         ends = accumulate((len(places) for places in self.places.values()), initial=0)
         self.slices = {name: slice(*ends) for name, ends in zip(self.places, pairwise(ends), strict=True)}
 
-    def gather(self, dense: Mapping[str, Tensor]) -> Tensor:
-        """The vector (P,) of the active numbers in the tensors ``dense``, by parameter name."""
-        return torch.cat([dense[name].reshape(-1)[places] for name, places in self.places.items()])
+    def gather(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The vector (P,) of the active numbers in the tensors ``tensors``, by parameter name."""
+        return torch.cat([tensors[name].reshape(-1)[places] for name, places in self.places.items()])
 
     def scatter(self, flat_P: Tensor) -> dict[str, Tensor]:
         """Dense tensors by parameter name with ``flat_P`` at the active places, and zero elsewhere."""
@@ -48,15 +48,15 @@ class FlatLayout:
         ranks = np.arange(len(places), dtype=np.int32)
         return csr_array((ranks, (places % shape[1]).astype(np.int32), starts.astype(np.int32)), shape=tuple(shape))
 
-    def gather_optimizer(self, dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gather_optimizer(self, tensors_by_key: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An optimizer's state of the vector, by name, from that of each parameter, keyed ``parameter/name``.
 
         The number of steps taken is one for all. Raises KeyError where a parameter has no state.
         """
-        names = dict.fromkeys(key.rpartition("/")[2] for key in dense)
+        names = dict.fromkeys(key.rpartition("/")[2] for key in tensors_by_key)
         states = {}
         for name in names:
-            tensors = {parameter: dense[f"{parameter}/{name}"] for parameter in self.shapes}
+            tensors = {parameter: tensors_by_key[f"{parameter}/{name}"] for parameter in self.shapes}
             is_dense = all(tensor.shape == self.shapes[key] for key, tensor in tensors.items())
             states[name] = self.gather(tensors) if is_dense else next(iter(tensors.values())).clone()
         return states
