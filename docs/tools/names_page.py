@@ -55,7 +55,7 @@ def names_page() -> str:
         blocks += [f"## {title}", f"{words} {group}", _names(title, registry)]
     blocks += [
         "## Extras",
-        'What is heavy is installed on demand, from the folder of the repository: '
+        "What is heavy is installed on demand, from the folder of the repository: "
         '`pip install -c constraints.txt ".[deploy]"`. What lacks one names it.',
         _extras(),
     ]

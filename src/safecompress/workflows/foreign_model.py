@@ -54,7 +54,7 @@ def require_knowable(spec: SafetySpec, source: str) -> None:
         elif requirement.metric == COMPRESSION_RATIO.name:
             faults.append(f"{requirement} compares with the bytes of a dense model, and there is none. Take it out")
     if faults:
-        faults.append("safecompress init --for-audit FILE writes a spec without all this")
+        faults[-1] += ". safecompress init --for-audit FILE writes a spec without all this"
         raise SpecError.from_faults(f"{source} asks for what cannot be known of a model from elsewhere", faults)
 
 
