@@ -98,10 +98,10 @@ def test_another_scale_is_told(change, words):
     rows = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     rows = (rows - rows.mean(0)) / rows.std(0, correction=0)
     cut = torch.tensor([-0.5, 0.5])
-    labels = torch.bucketize(rows[:, 0], cut)
+    labels = torch.bucketize(rows[:, 0].contiguous(), cut)
 
     def ask(rows):
-        return torch.eye(3)[torch.bucketize(rows[:, 0], cut)]
+        return torch.eye(3)[torch.bucketize(rows[:, 0].contiguous(), cut)]
 
     assert compare_scales(ask, rows, labels.numpy(), 1.0) is None
     given = change(rows)

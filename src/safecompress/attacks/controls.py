@@ -23,7 +23,7 @@ from safecompress.data.dataset import row_contents, row_key
 from safecompress.digests import digest_tensors
 from safecompress.errors import AttackError, TrainingError
 from safecompress.metrics import stats
-from safecompress.networks import copied, draw_anew_
+from safecompress.networks import copied, draw_anew_, has_own_draw
 from safecompress.seeding import derive, derive_seed, seeded
 from safecompress.training import (
     Recipe,
@@ -188,13 +188,13 @@ def stand_in(model: nn.Module, row: Tensor) -> nn.Module:
 def fresh(model: nn.Module, seed: int) -> nn.Module:
     """A trainable copy of ``model`` on the CPU with new weights, whose norms forgot their statistics.
 
-    Raises AttackError for a network without weights.
+    Raises AttackError for a network in which no layer can draw new weights.
     """
     network = copied(model).cpu().requires_grad_()
-    if not any(parameter.numel() for parameter in network.parameters()):
+    if not has_own_draw(network):
         raise AttackError(
-            f"{type(model).__name__} has no weights, so that no control with fresh weights can be made of it. Audit a "
-            "network whose weights are parameters."
+            f"No layer of {type(model).__name__} has a reset_parameters method, so that no control with fresh weights "
+            "can be made of it. Build the model from layers of torch.nn, or give its own layers that method."
         )
     with seeded(seed):
         draw_anew_(network)

@@ -2,7 +2,7 @@
 
 from safecompress.networks.answers import fault_of_answers, fault_of_training
 from safecompress.networks.class_scores import ClassScores, Reading, as_classifier, count_classes, unwrapped
-from safecompress.networks.fresh import FreshNetwork, WeightFactory, draw_anew_, undrawable
+from safecompress.networks.fresh import FreshNetwork, WeightFactory, draw_anew_, has_own_draw, undrawable
 from safecompress.networks.plain_weights import Reparametrised, copied, find_reparametrised, with_plain_weights
 from safecompress.networks.read import read_for_audit, read_for_training
 from safecompress.networks.state_dicts import fault_of_fit, fitted
@@ -22,6 +22,7 @@ __all__ = [
     "fault_of_training",
     "find_reparametrised",
     "fitted",
+    "has_own_draw",
     "read_for_audit",
     "read_for_training",
     "undrawable",

@@ -185,13 +185,14 @@ def _width(output: Any, num_rows: int) -> int | None:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network within DataParallel, DistributedDataParallel, AveragedModel and torch.compile."""
-    while True:
+    while not isinstance(model, torch.jit.ScriptModule):
         if isinstance(model, nn.DataParallel | DistributedDataParallel | AveragedModel):
             model = model.module
         elif isinstance(inner := model.__dict__.get("_modules", {}).get("_orig_mod"), nn.Module):
             model = inner
         else:
-            return model
+            break
+    return model
 
 
 def picked(answer: Any, output: str | int | None) -> Any:

@@ -34,8 +34,7 @@ def draw_anew_(model: nn.Module) -> tuple[str, ...]:
             if parameter.requires_grad and parameter.is_floating_point():
                 parameter.fill_(torch.nan)  # what is left of it was not drawn, whatever a module draws
     for module in drawing:
-        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        if callable(reset):
+        if (reset := _reset_of(module)) is not None:
             reset()
     _initialise_pretrained_(model)
     left = []
@@ -46,6 +45,11 @@ def draw_anew_(model: nn.Module) -> tuple[str, ...]:
                 parameter.normal_(float(parameter.mean()), float(parameter.std()))
                 left.append(name)
     return tuple(left)
+
+
+def has_own_draw(model: nn.Module) -> bool:
+    """Whether any module of ``model`` can draw new weights by itself."""
+    return any(_reset_of(module) is not None for module in model.modules())
 
 
 def undrawable(model: nn.Module) -> tuple[str, ...]:
@@ -96,6 +100,12 @@ def _initialise_pretrained_(model: nn.Module) -> None:
             if getattr(thing, "_is_hf_initialized", False):
                 thing._is_hf_initialized = False
         root.init_weights()  # type: ignore[operator]
+
+
+def _reset_of(module: nn.Module) -> Callable[[], object] | None:
+    """How a module draws its own parameters anew; None where it cannot."""
+    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    return reset if callable(reset) else None
 
 
 def _is_frozen(module: nn.Module) -> bool:
