@@ -54,6 +54,42 @@ def test_options_are_read_as_the_data_set_takes_them(table):
     assert json.loads(check("csv", "--root", table, "-o", 'label="b"', "--json").out)["balance"] == 6 / 5
 
 
+@pytest.fixture
+def export(tmp_path):
+    """A spreadsheet's export with an identifier, a stray word and missing cells."""
+    rows = [f"K{n};{n % 50 or ''};{'x' if n == 7 else n * 3};{'ja' if n % 3 else 'nein'}" for n in range(600)]
+    path = tmp_path / "export.csv"
+    path.write_bytes("\n".join(["Kunde;Größe;Zahl;krank", *rows]).encode("cp1252"))
+    return path
+
+
+def test_the_columns_of_a_table_are_shown_and_its_faults_listed_at_once(export):
+    ended = check("csv", "--root", export, "-o", "label=krank")
+    assert ended.code == 2
+    assert re.search(r"│ Kunde +│ text +│ +600 │ +│ +2 \.\. 601 │ names or identifiers\?", ended.out)
+    assert re.search(r"│ Größe +│ numeric +│ +49 │ +12 │ +2 \.\. 552 │ missing: the median of train", ended.out)
+    assert re.search(r"│ Zahl +│ numeric +│ +600 │ +│ +9 \.\. 9 │ text among numbers", ended.out)
+    assert "Read as cp1252 text, cells separated by semicolons." in ended.out
+    assert ended.err.startswith(f"DataError: {export}: 2 faults\n")
+    assert 'ignore = ["Kunde"]' in ended.err and "1 line (9)" in ended.err
+    assert "K7" not in ended.out + ended.err
+    options = ("-o", "label=krank", "-o", 'ignore=["Kunde"]', "-o", 'missing=["x"]', "--json")
+    told = json.loads(check("csv", "--root", export, *options).out)
+    assert told["shape"] == [4]
+    assert [column["kind"] for column in told["columns"]] == ["ignored", "numeric", "numeric", "label"]
+
+
+def test_init_shows_the_columns_and_refuses_alike(export, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = run_cli("init", "--data", "export.csv", "--label", "krank", "--access", "labels", "--yes")
+    assert (ended.code, [*tmp_path.glob("*.toml")]) == (2, [])
+    assert "2 faults" in ended.err and "names or identifiers?" in ended.out
+    options = ("-o", 'ignore=["Kunde"]', "-o", 'missing=["x"]', "--access", "labels", "--yes", "--json")
+    told = json.loads(run_cli("init", "--data", "export.csv", "--label", "krank", *options).out)
+    assert [column["name"] for column in told["columns"]] == ["Kunde", "Größe", "Zahl", "krank"]
+    assert 'missing = [\n    "x",\n]' in (tmp_path / "export.toml").read_text()
+
+
 def test_texts_have_lengths_instead_of_values(capsys):
     tokens = np.array([[5, 6, -1], [7, -1, -1], [1, 2, 3], [4, 8, -1]])
     show_facts(facts_of(Dataset.from_tokens(tokens, [0, 1, 0, 1], vocab_size=30_522, name="news")))

@@ -151,7 +151,7 @@ def test_no_file_and_a_folder_are_refused(tmp_path):
         ({}, "no artifact"),
         (None, "no artifact"),
         ({**METADATA, "format": "pt"}, "no artifact"),
-        ({**METADATA, "version": "3"}, "version 3; .* 2: upgrade"),
+        ({**METADATA, "version": "4"}, "version 4; .* 3: upgrade"),
         ({**METADATA, "version": "0"}, "never was"),
         ({**METADATA, "version": "-1"}, "never was"),
         ({**METADATA, "version": "1.5"}, "never was"),

@@ -202,6 +202,7 @@ def test_the_command_writes_what_python_says(trained, tmp_path: Path):
         "probabilities": answer["rows"][0]["probabilities"],
     }
     assert np.allclose([row["probabilities"] for row in answer["rows"]], wanted.probabilities, atol=1e-4)
+    assert json.loads(run_cli("predict", file, path, "--json").out) == answer
     assert (tmp_path / "o.json").stat().st_mode & 0o777 == 0o600
     text = "\n".join(";".join(row) for row in [HEADER, [*rows[1][:2], "Paris", *rows[1][3:]]])
     (tmp_path / "bad.csv").write_text(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from safecompress.cli.app import app
-from safecompress.cli.options import artifact_argument
+from safecompress.cli.options import AS_JSON, artifact_argument
 
 if TYPE_CHECKING:
     from safecompress.runtime.predictor import Prediction
@@ -29,7 +29,13 @@ FORMAT = typer.Option(RowsFormat.CSV, "--format", help="csv: one line for each r
 
 
 @app.command()
-def predict(artifact: Path = ARTIFACT, file: Path = FILE, out: Path | None = OUT, format: RowsFormat = FORMAT) -> None:
+def predict(
+    artifact: Path = ARTIFACT,
+    file: Path = FILE,
+    out: Path | None = OUT,
+    format: RowsFormat = FORMAT,
+    as_json: bool = AS_JSON,
+) -> None:
     """Score the rows of a table: the class of each, and the probability of every class.
 
     Columns are found by name; the order does not matter, and other columns (the label, too) are passed over. Missing
@@ -48,7 +54,7 @@ def predict(artifact: Path = ARTIFACT, file: Path = FILE, out: Path | None = OUT
         prediction: Prediction = predictor.predict(file)
     for warning in prediction.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    text = _as_json(prediction) if format is RowsFormat.JSON else _as_csv(prediction)
+    text = _as_json(prediction) if as_json or format is RowsFormat.JSON else _as_csv(prediction)
     if out is None:
         typer.echo(text, nl=False)
     else:
