@@ -54,8 +54,8 @@ def names_page() -> str:
         blocks += [f"## {title}", words, _names(title, registry)]
     blocks += [
         "## Extras",
-        'What is heavy is installed on demand: `pip install "safecompress[deploy]"`, or from the repository '
-        '`pip install -c constraints.txt ".[deploy]"`. What lacks one names it.',
+        "What is heavy is installed on demand, in the folder of the repository: "
+        '`pip install -c constraints.txt ".[deploy]"`. What lacks a package names it.',
         _extras(),
     ]
     return page("Names", *blocks)
