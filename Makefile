@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export PYTHONDONTWRITEBYTECODE :=  # tests start many processes: each would compile what it imports
 
-.PHONY: demo test quick soak lint types check docs clean
+.PHONY: demo test quick soak lint types check docs dist clean
 
 demo: .venv/installed
 	$(BIN)/safecompress compress examples/digits.toml --workers 2 --bench
@@ -31,6 +31,11 @@ docs: .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/python docs/tools/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -599,7 +599,7 @@ def test_any_text_is_read_or_refused_with_a_usage_error(text: str) -> None:
         ("rank = true", '[search] rank: belongs to method = "rewiring".'),
         ('method = "rewiring"\nshares = [1.0]', '[search] shares: belongs to method = "folds".'),
         ('branches = ["keep"]', "[search]: The branches keep make no arm"),
-        ('[compress]\nstart = "dense"', "[search]: Arms do not start from the dense model"),
+        ('method = "folds"\n[compress]\nstart = "dense"', "[search]: Arms do not start from the dense model"),
     ],
 )
 def test_faults_of_arms(text, expected):

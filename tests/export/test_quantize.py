@@ -188,5 +188,5 @@ def test_a_folder_that_cannot_be(model, tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r'pip install "safecompress\[deploy\]"'):
+    with pytest.raises(UsageError, match=r"pip install torch-pruning onnx onnxscript onnxruntime"):
         quantize_onnx(model, tmp_path / "a.onnx", rows(5))

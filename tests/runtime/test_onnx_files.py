@@ -215,5 +215,5 @@ def test_missing_files_and_folders(tmp_path):
 
 def test_without_onnxruntime_it_says_what_to_install(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r'pip install "safecompress\[deploy\]"'):
+    with pytest.raises(UsageError, match=r"pip install torch-pruning onnx onnxscript onnxruntime"):
         runtime.load(exported[0])

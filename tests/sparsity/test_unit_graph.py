@@ -255,5 +255,5 @@ def test_a_layer_called_twice_is_refused():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
-    with pytest.raises(UsageError, match=r'pip install "safecompress\[deploy\]"'):
+    with pytest.raises(UsageError, match=r"pip install torch-pruning"):
         unit_groups(*BUILT_IN["mlp"])

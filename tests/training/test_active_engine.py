@@ -324,7 +324,7 @@ def test_without_numba_training_is_masked_and_asking_for_more_is_an_error(monkey
     monkeypatch.delenv(ENGINE, raising=False)
     assert engine_name() == "masked"
     monkeypatch.setenv(ENGINE, "active")
-    with pytest.raises(UsageError, match=r"safecompress\[fast\]"):
+    with pytest.raises(UsageError, match=r"pip install numba"):
         engine_name()
 
 

@@ -31,7 +31,7 @@ KEY, VERSION = "safecompress", 1
 INPUT, OUTPUT = "samples", "logits"
 TOLERANCE = 1e-4  # largest difference from PyTorch's logits, as a share of the largest logit
 BATCHES = (1, 5)  # at which the two are compared
-EXTRA = 'pip install "safecompress[deploy]"'
+EXTRA = "pip install torch-pruning onnx onnxscript onnxruntime"
 
 
 def export_onnx(network: nn.Module, task: TaskInfo, path: str | Path) -> int:

@@ -28,7 +28,7 @@ def missing_package(package: str) -> UsageError:
     """What to raise where an adapter's package is not installed."""
     return UsageError(
         f"This integration needs the package {package!r}, which is not installed. Install it: "
-        "pip install 'safecompress[integrations]'"
+        "pip install transformers accelerate lightning"
     )
 
 

@@ -43,10 +43,14 @@ def figures_of(standings: RoundStatus) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
+_PACKAGES = {"mlflow": "mlflow-skinny sqlalchemy alembic"}
+"""What a kind of logger needs, where that is not one package of its name."""
+
+
 def need_package(package: str, extra: str) -> None:
     """Raise UsageError, with the remedy, when ``package`` is not installed; nothing is imported."""
     if importlib.util.find_spec(package) is None:
         raise UsageError(
             f"Logging to {extra} needs the package {package!r}, which is not installed. Install it: "
-            f"pip install 'safecompress[{extra}]'"
+            f"pip install {_PACKAGES.get(extra, package)}"
         )

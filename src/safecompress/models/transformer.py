@@ -19,7 +19,7 @@ from safecompress.models.encoders import FORGOTTEN, MAX_TEXT, checked_entries, r
 from safecompress.models.tokenbag import TokenBag
 from safecompress.storage import read_regular
 
-INSTALL = "This model needs the package transformers, which is not installed: pip install 'safecompress[text]'"
+INSTALL = "This model needs the package transformers, which is not installed: pip install tokenizers transformers"
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

@@ -11,7 +11,7 @@ from typing import Any
 from safecompress.errors import UsageError
 from safecompress.storage import PUBLISHED, write_bytes
 
-INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install 'safecompress[plots]'"
+INSTALL = "The picture needs matplotlib, which is not installed. Install it: pip install matplotlib"
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (2008) for the colour-blind, without its yellow."""

@@ -148,7 +148,9 @@ def _read(path: Path) -> Any:
     try:
         onnx = importlib.import_module("onnx")
     except ImportError as error:
-        raise UsageError('Auditing an ONNX file needs onnx: pip install "safecompress[deploy]"') from error
+        raise UsageError(
+            "Auditing an ONNX file needs onnx: pip install torch-pruning onnx onnxscript onnxruntime"
+        ) from error
     try:
         proto = onnx.load(path, load_external_data=False)
     except FileNotFoundError as error:

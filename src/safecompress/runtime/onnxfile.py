@@ -21,7 +21,7 @@ from safecompress.tables import TableSchema
 KEY, VERSION = "safecompress", 1  # as export.onnx writes them: it may not be imported without PyTorch
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 LARGEST_SAMPLE = 1 << 26  # values: a file may claim any size
-EXTRA = 'pip install "safecompress[deploy]"'
+EXTRA = "pip install torch-pruning onnx onnxscript onnxruntime"
 
 
 class OnnxEngine:

@@ -134,7 +134,7 @@ def _trace(model: nn.Module, modules: dict[str, nn.Module], input_shape: tuple[i
         import torch_pruning
     except ImportError as error:
         raise UsageError(
-            'Units are found by Torch-Pruning, which is not installed: pip install "safecompress[deploy]".'
+            "Units are found by Torch-Pruning, which is not installed: pip install torch-pruning."
         ) from error
     entered: list[str] = []
     hooks = [

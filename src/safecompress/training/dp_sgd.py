@@ -461,7 +461,7 @@ def _opacus_at_work() -> Iterator[None]:
             import opacus  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            'Private training needs Opacus, which is not installed. Install it with: pip install "safecompress[dp]"'
+            "Private training needs Opacus, which is not installed. Install it with: pip install opacus"
         ) from error
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Full backward hook is firing")

@@ -1,7 +1,7 @@
 """Which engine takes the steps of a training, and why: ``active`` where it is served, else ``masked``.
 
 The masked engine computes with all weights and zeroes the gradients of inactive ones. The active engine computes with
-active weights alone, and needs Numba (``pip install safecompress[fast]``). Both end in the same weights to rounding;
+active weights alone, and needs Numba (``pip install numba``). Both end in the same weights to rounding;
 each ends in the same bits again and again.
 
 The environment variable ``SAFECOMPRESS_ENGINE`` forces a choice, as ``OMP_NUM_THREADS`` does the number of threads:
@@ -53,7 +53,7 @@ def engine_name() -> str:
     version = _numba_version()
     if version is None and choice == "active":
         raise UsageError(
-            f"{ENGINE}=active needs Numba, which cannot be imported here. Run pip install 'safecompress[fast]', or "
+            f"{ENGINE}=active needs Numba, which cannot be imported here. Run pip install numba, or "
             f"unset {ENGINE}; python -c 'import numba' says what is wrong."
         )
     return "masked" if version is None else f"active {_VERSION} (numba {version})"

@@ -344,7 +344,7 @@ def test_offsets_past_the_end_of_a_saved_dataset_are_refused_not_read(tmp_path, 
 def test_what_is_not_installed_is_named(tmp_path, vocab, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r"a\.parquet needs pyarrow.*pip install 'safecompress\[parquet\]'"):
+    with pytest.raises(UsageError, match=r"a\.parquet needs pyarrow.*pip install pyarrow"):
         read_text(tmp_path / "a.parquet", tokenizer=vocab)
 
 

@@ -69,8 +69,7 @@ def require_pillow(why: str) -> ModuleType:
         from PIL import Image
     except ImportError as error:
         raise UsageError(
-            f"{why}, and reading them needs Pillow, which is not installed. Install it: "
-            "pip install 'safecompress[vision]'"
+            f"{why}, and reading them needs Pillow, which is not installed. Install it: pip install pillow"
         ) from error
     module: ModuleType = Image
     return module

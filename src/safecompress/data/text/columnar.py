@@ -81,7 +81,7 @@ def _pyarrow(path: Path, part: str) -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
-            f"Reading {path} needs pyarrow, which is not installed. Install it: pip install 'safecompress[parquet]'"
+            f"Reading {path} needs pyarrow, which is not installed. Install it: pip install pyarrow"
         ) from error
     return getattr(pyarrow, part)
 

@@ -109,7 +109,7 @@ def read_tokenizer(path: str | Path) -> TextTokenizer:
     except ImportError as error:
         raise UsageError(
             f"Reading the tokenizer {file} needs the package tokenizers, which is not installed. Install it: "
-            "pip install 'safecompress[text]'"
+            "pip install tokenizers transformers"
         ) from error
     if file.suffix == ".txt":
         splitter = word_piece_tokenizer(read_vocab(file), lowercase=_is_lower(file))

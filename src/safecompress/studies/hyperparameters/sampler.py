@@ -11,7 +11,7 @@ from safecompress.studies.hyperparameters.space import Space, TrialParams
 
 Sampler = Literal["tpe", "random"]
 
-INSTALL = 'Searching settings needs Optuna, which is not installed. Install it: pip install "safecompress[tune]"'
+INSTALL = "Searching settings needs Optuna, which is not installed. Install it: pip install optuna"
 
 
 class OptunaSampler:
