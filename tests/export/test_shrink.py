@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from safecompress.errors import ModelError
+from safecompress.export import Artifact, Packing, TaskInfo
 from safecompress.export import shrink as shrink_module
 from safecompress.export.shrink import shrink
 from safecompress.models import Mlp, Resnet, SmallCnn, Vgg
@@ -425,3 +427,30 @@ def test_sizes_known_by_heart_are_caught():
 def test_masks_of_another_model_are_refused():
     with pytest.raises(ModelError, match=r"'0\.weight' has shape \(2, 2\)"):
         shrink(perceptron([0.0, 0, 0]), {"0.weight": torch.ones(2, 2, dtype=torch.bool)}, (2,))
+
+
+class Deciding(nn.Module):
+    """A forward pass that looks at values."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        hidden = self.first(x).relu()
+        return self.second(hidden.clamp(max=1e6) if hidden.abs().max() > 1e6 else hidden)
+
+
+def test_a_forward_pass_that_decides_by_values_ships_without_its_dead_units(tmp_path):
+    """Sizes without values are for files from strangers, whose networks are the product's own."""
+    network = Deciding()
+    masks = {"first.weight": torch.arange(12)[:, None].expand(12, 6) < 5}
+    task = TaskInfo(3, (), (6,))
+    state = {name: tensor.detach() * masks.get(name, 1) for name, tensor in network.state_dict().items()}
+    whole = Artifact(state, masks, None, task)
+    small = Packing(shrink=True)(whole, copy.deepcopy(network))
+    assert small.is_resized
+    small.save(tmp_path / "small.safetensors")
+    rows = torch.randn(4, 6)
+    built = Artifact.load(tmp_path / "small.safetensors").build(copy.deepcopy(network))
+    assert torch.allclose(built(rows), whole.build(copy.deepcopy(network))(rows), atol=1e-5)
