@@ -67,6 +67,7 @@ def read_model(table: Table, reading: SpecReader) -> ModelConfig | None:
     name, weights = options.pop("name", None), options.pop("weights", None)
     if weights is not None and not (isinstance(weights, str) and weights and not has_control(weights)):
         reading.note("[model] weights", f"takes the path of a .safetensors file, got {show(weights)}.")
+        weights = None
     if not isinstance(name, str):
         got = "is missing" if name is None else f"takes text, got {show(name)}"
         reading.note("[model] name", f"{got}. Allowed: {', '.join(MODELS.names())}.")
