@@ -121,6 +121,12 @@ WORST = {
     "num_rows": 20, "num_eligible": 120, "num_choosing": 8, "num_scoring": 8,
     "worst": {"value": 0.9, "low": 0.8, "high": 0.95}, "every": {"value": 0.6, "low": 0.55, "high": 0.65},
 }  # fmt: skip
+PAYERS = [
+    {"name": "cat", "num_together": 1, "num_rows": 55, "accuracy": {"value": 0.4, "low": 0.25, "high": 0.56},
+     "dense": 0.6, "drop": {"value": 0.2, "low": 0.05, "high": 0.34}},
+    {"name": "others", "num_together": 3, "num_rows": 70, "accuracy": {"value": 0.9, "low": 0.8, "high": 0.96},
+     "dense": 0.9, "drop": {"value": 0.0, "low": -0.05, "high": 0.05}},
+]  # fmt: skip
 
 
 def tiered(number):
@@ -144,6 +150,7 @@ def whole_report():
         built,
         search={**built.search, "layers": layers, "rounds": [tiered(0), tiered(1)]},
         exposure={**built.exposure, "worst_case": WORST},
+        who_pays=PAYERS,
         trained=built.measurements,
         trained_verdicts=built.dense_verdicts,
         speed=SPEED,

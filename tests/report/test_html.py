@@ -17,8 +17,8 @@ from safecompress.report.html import content_policy
 from safecompress.report.text import MEANING
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
-SECTIONS = ["requirements", "choice", "roc", "exposure", "layers", "rounds", "ships", "health", "split", "repeat",
-            "details"]  # fmt: skip
+SECTIONS = ["requirements", "exposure", "payers", "choice", "roc", "layers", "rounds", "ships", "health", "split",
+            "repeat", "details"]  # fmt: skip
 
 
 @dataclass
@@ -417,3 +417,11 @@ def test_even_a_large_report_is_a_small_file_made_at_once(whole):
     assert time.process_time() - begun < 2
     assert len(html.encode()) < 3_000_000
     read(html)
+
+
+def test_who_pays_is_a_table_of_classes():
+    page = to_html(whole_report())
+    assert "Who pays for compression" in page
+    for words in ("cat", "3 classes together", "0.400", "(0.250–0.560)", "0.600", "0.200"):
+        assert words in page
+    assert "Who pays" not in to_html(replace(whole_report(), who_pays=[]))

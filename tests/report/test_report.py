@@ -93,10 +93,10 @@ def test_a_report_of_another_kind_is_refused(tmp_path, change):
 
 def test_a_report_of_version_two_comes_back_as_one_of_today(tmp_path):
     built = report()
-    added = ("exposure", "speed", "command", "record")
+    added = ("exposure", "speed", "command", "record", "who_pays")
     old = {name: value for name, value in built.to_json().items() if name not in added} | {"schema_version": 2}
     (tmp_path / "report.json").write_text(json.dumps(old))
-    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None, record={})
+    assert load_report(tmp_path) == replace(built, exposure={}, speed=None, command=None, record={}, who_pays=())
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"schema_version": 1}'])
@@ -530,3 +530,12 @@ def test_no_score_of_a_row_is_in_the_report():
 def test_an_empty_findings_list_still_prints():
     judged = replace(certification(), findings=Findings(()))
     assert "## Requirements" in to_markdown(report(judged))
+
+
+def test_who_pays_is_that_of_the_certification():
+    judged = certification()
+    told = report().who_pays
+    assert [(one["name"], one["num_rows"], one["accuracy"]["value"]) for one in told] == [
+        (one.name, one.num_rows, one.accuracy) for one in judged.who_pays
+    ]
+    assert all((one["drop"] is None) == (one["dense"] is None) for one in told)

@@ -23,6 +23,7 @@ from safecompress.report.describe import (
     describe_data,
     describe_exposure,
     describe_finding,
+    describe_group,
     describe_measurements,
 )
 from safecompress.report.escaping import without_places
@@ -102,6 +103,7 @@ def build_report(
         trained_verdicts={str(f.requirement): str(f.verdict) for f in certification.trained_findings.findings},
         doubts=[f"{doubt.verdict}: {doubt.reason}" for doubt in findings.doubts],
         exposure=describe_exposure(certification.exposure, certification.measurements, certification.levels.alpha),
+        who_pays=[describe_group(group) for group in certification.who_pays],
         notes=[*facts.notes, *_notes(certification)],
         record={"date": datetime.now(UTC).date().isoformat(), **describe_data(split), "weights": facts.weights},
     )

@@ -13,6 +13,7 @@ from safecompress.certify.worst_case import WorstCase
 from safecompress.compression.arms.choose import ArmResult
 from safecompress.compression.search import RoundResult, compare_to_keep
 from safecompress.data import DataSplit
+from safecompress.metrics.groups import GroupAccuracy
 from safecompress.metrics.measurement import Interval, Measurement
 from safecompress.report.people import cost_of_canaries, people_found
 from safecompress.spec import Finding, meaning_of
@@ -60,6 +61,19 @@ def describe_data(split: DataSplit) -> dict[str, Any]:
         "row": f"{' x '.join(map(str, dataset.input_shape))} {kind}",
         "grouped": dataset.groups is not None,
         **({"columns": [column.name for column in dataset.table.columns]} if dataset.table else {}),
+    }
+
+
+def describe_group(group: GroupAccuracy) -> dict[str, Any]:
+    """The accuracy of a class, or of several small ones together, and what it lost from the dense model."""
+    lost = group.drop_interval
+    return {
+        "name": group.name,
+        "num_together": group.num_together,
+        "num_rows": group.num_rows,
+        "accuracy": _describe_value(group.accuracy, group.interval),
+        "dense": group.dense,
+        "drop": _describe_value(group.drop, lost) if group.drop is not None and lost is not None else None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 SCHEMA_VERSION = 4
 """What is written. Version 3 added ``exposure``, ``speed``, ``command`` and ``search.layers``; version 4 ``record``,
-and in ``findings`` what a bound means and who chose it."""
+``who_pays``, and in ``findings`` what a bound means and who chose it."""
 
 READABLE = (2, 3, SCHEMA_VERSION)
 """What is read: a report of an older version lacks what was added."""
@@ -28,7 +28,8 @@ class Report:
     where packing (removed units, rounded weights) changed nothing. ``exposure`` says whom the attacks find: ROCs on a
     grid, classes apart, the most exposed rows; no figure of it stands for fewer than twenty rows. ``speed`` is what
     `runtime.bench` measured, ``command`` the command that reproduces the report; both may be missing. ``record`` says
-    what was judged when: date, data, rows, columns, where the weights come from, the spec.
+    what was judged when: date, data, rows, columns, where the weights come from, the spec. ``who_pays`` has the
+    accuracy of each class on test rows, beside the dense model's.
 
     The JSON has a schema: ``report.schema.json`` beside this page, or ``safecompress report --schema``.
     """
@@ -65,6 +66,7 @@ class Report:
     speed: Mapping[str, Any] | None = None
     command: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    who_pays: Sequence[Mapping[str, Any]] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

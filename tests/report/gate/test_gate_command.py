@@ -24,6 +24,7 @@ def told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("gate.xml", "gate.sarif"):
         Path(name).write_text(STALE)
+    Path("limits.toml").touch()
 
     def run(found, *options):
         def audit_file(*_, **__):
