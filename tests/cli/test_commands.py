@@ -232,12 +232,8 @@ def test_list_names_everything_that_a_spec_can_name_with_its_origin():
 def test_list_explains_one_name():
     ended = run_cli("list", "lira")
     assert ended.code == 0
-    assert ended.out.startswith(
-        "lira: attack, built in (plug-in group safecompress.attacks)\noptions: num_shadows = 16"
-    )
-    assert "Carlini" in ended.out
-    told = json.loads(run_cli("list", "dense", "--json").out)
-    assert [entry["kind"] for entry in told["entries"]] == ["method"]
+    assert ended.out.startswith("lira  attack, built in")
+    assert "Carlini" in ended.out and "num_shadows" in ended.out
     assert run_cli("list", "lirra").code == 2 and "mean 'lira'?" in run_cli("list", "lirra").err
 
 

@@ -190,7 +190,7 @@ def test_every_health_check_that_a_verdict_makes_is_in_the_table_and_no_other():
     case = HealthCase(target, *pools, None, attackers, results, split=split)
     checks = examine_health(case, levels=Levels(), seed=0)
     of_file = look_at_whole(AuditedModel.of_network(torch.nn.Linear(5, 2), (5,), 2), split)
-    proofs = {"members", "training"}  # which need a file: tests/auditing
+    proofs = {"members", "training", "given_weights"}  # which need a file: tests/auditing
     named = {check.name for check in (*checks, *of_file)} | proofs
     assert {words(row[0])[0] for row in tables(part("Health checks", 3))[0]} == named
 

@@ -40,9 +40,10 @@ def test_the_code_runs_in_an_empty_folder(tmp_path):
 
 def test_options_and_metrics_exist():
     from safecompress.cli.app import app
-    from safecompress.cli.verbs import audit, members  # noqa: F401
+    from safecompress.cli.verbs import audit, export, members  # noqa: F401
 
-    helps = [CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout for verb in ("audit", "members")]
+    verbs = ("audit", "members", "export")
+    helps = [CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout for verb in verbs]
     told = " ".join(helps)
     for option in set(re.findall(r"--[a-z-]+", " ".join(blocks("sh")))):
         assert option in told, option

@@ -108,7 +108,7 @@ WORKS = {
 
 def sparse(make):
     model = make()
-    sc.SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.1), density=0.5, total_steps=10)
+    sc.SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.1), density=0.5, total_steps=10, every=1)
 
 
 REFUSED = {

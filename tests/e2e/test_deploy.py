@@ -56,7 +56,7 @@ def test_dead_units_leave_weights_are_rounded_and_the_model_as_trained_stands_be
 def test_without_packing_nothing_stands_beside(finished):
     report = report_of(finished / "run")
     assert report["trained"] == {} == report["trained_verdicts"]
-    assert "as trained" not in (finished / "run" / "report.md").read_text()
+    assert "| as trained" not in (finished / "run" / "report.md").read_text()
 
 
 def test_shadows_are_rounded_as_the_model_is(tmp_path, without_control):

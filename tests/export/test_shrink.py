@@ -446,7 +446,10 @@ def test_a_forward_pass_that_decides_by_values_ships_without_its_dead_units(tmp_
     network = Deciding()
     masks = {"first.weight": torch.arange(12)[:, None].expand(12, 6) < 5}
     task = TaskInfo(3, (), (6,))
-    state = {name: tensor.detach() * masks.get(name, 1) for name, tensor in network.state_dict().items()}
+    state = {
+        name: torch.where(masks[name], tensor, 0.0) if name in masks else tensor.detach()
+        for name, tensor in network.state_dict().items()
+    }
     whole = Artifact(state, masks, None, task)
     small = Packing(shrink=True)(whole, copy.deepcopy(network))
     assert small.is_resized

@@ -67,7 +67,7 @@ def test_the_remedy_is_code_that_works():
 def test_sparse_training_refuses_them_by_name(make):
     model = make()
     with pytest.raises(UsageError, match=r"computed by .*before the optimizer is made: torch\.nn\.utils\."):
-        SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.1), density=0.5, total_steps=10)
+        SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.1), density=0.5, total_steps=10, every=1)
     place = find_reparametrised(model)[0].place
     left = find_maskable(model, exclude=[f"{place}.*"])
     assert left and not any(name.startswith(f"{place}.") for name in left)

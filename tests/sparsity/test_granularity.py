@@ -589,7 +589,7 @@ def test_sparse_training_refuses_what_does_not_go_together():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.raises(UsageError, match="input_shape"):
         SparseTraining(
-            model, torch.optim.SGD(model.parameters()), density=0.5, total_steps=9, shape="unit", grow="random"
+            model, torch.optim.SGD(model.parameters()), density=0.5, total_steps=9, every=1, shape="unit", grow="random"
         )
 
 

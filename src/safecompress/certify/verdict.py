@@ -135,16 +135,10 @@ def certify(
     attacks of its access.
     """
     levels, shipped = spec.levels(opening), models.shipped
+    known, watcher = models.by_name, watcher or Silent()
     alone = [attack for attack in spec.attacks if not capabilities_of(attack).joins_versions]
-    known = models.by_name
     attacks_on = {name: spec.attacks if name == "shipped" else alone for name in known}
-    watcher, figures = watcher or Silent(), {}
-    for name, target in known.items():
-        watcher.begin(f"attack the {name} model with {len(attacks_on[name])} attacks", 1)
-        figures[name] = _examine(target, split, attacks_on[name], levels, seed)
-    figures, looks = take_looks(
-        spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
-    )
+    figures, looks = _attack_all(known, attacks_on, split, spec, levels, seed, watcher)
     shipped_figures, dense_figures = figures["shipped"], figures.get("dense")
     persons = {name: _measure_persons(target, split, attacks_on[name], levels) for name, target in known.items()}
     who_pays = measure_who_pays(split, {name: target.model for name, target in known.items()}, levels)
@@ -184,6 +178,25 @@ def certify(
         shadows_reused=shipped.shadows.num_reused if shipped.has_shadows else 0,
         who_pays=who_pays.apart,
         is_rough=spec.rough is not None,
+    )
+
+
+def _attack_all(
+    known: Mapping[str, Target],
+    attacks_on: Mapping[str, Sequence[Attack]],
+    split: DataSplit,
+    spec: SafetySpec,
+    levels: Levels,
+    seed: int,
+    watcher: Progress,
+) -> tuple[Mapping[str, ModelFigures], Mapping[str, Look]]:
+    """The figures of every model, and at which look each attack of a budget was judged."""
+    figures = {}
+    for name, target in known.items():
+        watcher.begin(f"attack the {name} model with {len(attacks_on[name])} attacks", 1)
+        figures[name] = _examine(target, split, attacks_on[name], levels, seed)
+    return take_looks(
+        spec, levels, known, figures, lambda target, attack, at: _examine(target, split, [attack], at, seed)
     )
 
 

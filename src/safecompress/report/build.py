@@ -84,15 +84,7 @@ def build_report(
         search=_as_json(dict(facts.search)),
         split=split.summary(),
         digests={"artifact": digest, "verdict": digest_json(measurements), **facts.digests},
-        environment={
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "engine": engine_name(),
-            "seed": facts.seed,
-        },
+        environment=_environment(facts.seed),
         seconds={phase: round(value, 3) for phase, value in facts.seconds.items()},
         access=certification.access.name,
         shadows=certification.shadows,
@@ -108,6 +100,19 @@ def build_report(
         record={"date": datetime.now(UTC).date().isoformat(), **describe_data(split), "weights": facts.weights},
     )
     return _without_places(report)
+
+
+def _environment(seed: int) -> dict[str, Any]:
+    """What figures may depend on beside the spec and the data."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "engine": engine_name(),
+        "seed": seed,
+    }
 
 
 def _without_places(report: Report) -> Report:

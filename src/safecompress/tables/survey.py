@@ -146,7 +146,8 @@ def survey(table: Table, roles: Roles) -> TableSurvey:
     others: dict[str, ColumnFinding] = {roles.label: label.finding}
     if roles.group in table.header and roles.group != roles.label:
         others[roles.group] = look_at_group(texts[roles.group])
-    columns = tuple(_summary(name, texts[name], (findings | others).get(name)) for name in table.header)
+    found = findings | others
+    columns = tuple(_summary(name, texts[name], found.get(name)) for name in table.header)
     for finding in (*others.values(), *findings.values()):
         faults += finding.faults
     kept = tuple(found.column for found in findings.values() if found.column is not None)

@@ -197,6 +197,6 @@ def test_a_method_that_searches_may_begin_elsewhere_and_leave_layers_dense() -> 
     text = f'name = "x"\n[data]\nsource = "digits"\n[model]\nname = "mlp"\n[compare]\nmethods = {methods}\n'
     static, plain = (e.method for e in parse_comparison(text, base=Path(), source="x.toml").comparison.entries)
     assert (static.plan.start, static.plan.exclude, static.plan.rounds) == (Start.PRETRAINED, ("head*",), 0)
-    assert (plain.plan.start, plain.plan.include) == (Start.SCRATCH, ("body*",))
+    assert (plain.plan.begins, plain.plan.include) == (Start.SCRATCH, ("body*",))
     with pytest.raises(SpecError, match="takes one of"):
         parse_comparison(text.replace('"pretrained"', '"anywhere"'), base=Path(), source="x.toml")
