@@ -1,5 +1,6 @@
 """Augmentation: what each does to an image, whose draws they are, and that nothing but training ever sees it."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -311,7 +312,8 @@ def test_in_a_whole_run_only_training_sees_what_is_not_a_row_of_the_data(monkeyp
     )
     recipe = sc.Recipe(epochs=2, batch_size=64, learning_rate=0.05, augment=["flip", {"name": "crop", "padding": 1}])
     plan = sc.Plan(rounds=1, density=0.3, branches=("magnitude+gradient", "keep"))
-    monkeypatch.setattr("safecompress.certify.health.knows_members.compare_scales", lambda *_: None)  # of other rows
+    scales = importlib.import_module("safecompress.certify.health.knows_members")
+    monkeypatch.setattr(scales, "compare_scales", lambda *_: None)  # which asks about other rows
     sc.compress(recording(channels=1, classes=10, width=128, dropout=0.0), split, spec=spec, recipe=recipe, plan=plan)
     known = {row.numpy().tobytes() for row in images.features.reshape(len(images.features), -1)}
 

@@ -167,6 +167,7 @@ class Config:
         tables["require"] = [
             {key: value for key, value in table.items() if key != "proposed"} for table in tables["require"]
         ]
+        tables["compress"] = {"start": "scratch", **tables["compress"]}  # as a start that is unset mostly ends
         for name, recipe in (("recipe", self.recipe), ("dense_recipe", self.dense_recipe)):
             tables[name] = identity_table(recipe, tables[name])
         return _digest(tables)
