@@ -245,7 +245,9 @@ def make_narrow():
     return Narrow(*make())
 
 
-@pytest.mark.parametrize(("factory", "said"), [("make_pair", "are a tensor (N, C) with 10 classes"), ("make_narrow", "cannot read the")])
+@pytest.mark.parametrize(
+    ("factory", "said"), [("make_pair", "are a tensor (N, C) with 10 classes"), ("make_narrow", "cannot read the")]
+)
 def test_a_network_that_does_not_fit_the_rows_is_told(elsewhere, factory, said):
     ended = audit(elsewhere, "weights.safetensors", "--model", f"{__name__}:{factory}")
     assert ended.code == 2 and said in " ".join(ended.err.split())

@@ -296,6 +296,8 @@ def test_in_a_whole_run_only_training_sees_what_is_not_a_row_of_the_data(monkeyp
     by_mode = {True: [], False: []}
 
     def remember(self, x):
+        if self.training and len(by_mode[True]) == 10:
+            by_mode[False].clear()  # what was asked before training: whether the network can be used
         if not self.training or len(by_mode[True]) < 20:  # an attack's control trains later, by a recipe of its own
             by_mode[self.training].append(x.detach().reshape(len(x), -1).clone())
         return self.head(self.body(x))
