@@ -297,7 +297,7 @@ def test_in_a_whole_run_only_training_sees_what_is_not_a_row_of_the_data(monkeyp
 
     def remember(self, x):
         if self.training and len(by_mode[True]) == 10:
-            by_mode[False].clear()  # what was asked before training: whether the network can be used
+            by_mode[False].clear()  # before training a probe of other rows shows what its outputs are
         if not self.training or len(by_mode[True]) < 20:  # an attack's control trains later, by a recipe of its own
             by_mode[self.training].append(x.detach().reshape(len(x), -1).clone())
         return self.head(self.body(x))
