@@ -135,11 +135,7 @@ def test_a_table_from_its_file_to_new_rows(tmp_path, monkeypatch):
     _, checked, written, compressed, _, scored, as_json, said = follow("how-to/tables.md")
     assert (checked.code, written.code, compressed.code) == (2, 0, 0), written.err + compressed.err
     shown = [" ".join(text.split()) for _, text in blocks("how-to/tables.md", "text")]
-    lines = "━─┏┳┓┡╇┩┃│└┴┘╴"  # whose lengths are the terminal's
-    words, found = (
-        " ".join(text.translate(dict.fromkeys(map(ord, lines), " ")).split()) for text in (shown[0], checked.out)
-    )
-    assert {*words.split()} <= {*found.split()}  # cells wrap where the terminal ends
+    assert shown[0] in " ".join(checked.out.split())
     assert shown[1].removesuffix(".") in " ".join(checked.err.split())
     assert (scored.code, as_json.code, as_json.out) == (0, 0, "")
     assert re.fullmatch(r"line,class,p\(0\),p\(1\)\n2,[01],[\d.e-]+,[\d.e-]+\n", scored.out)
